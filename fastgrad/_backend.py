@@ -32,8 +32,11 @@ def use(name: str) -> None:
     globals().update({each: getattr(kernel, each) for each in names}, backend=name)
 
 
-def sweep_for(array: np.ndarray, out: np.ndarray | None = None) -> Any:
-    """The `sweep` that can work on this memory: the kernel knows native float32 and float64."""
+def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
+    """The `sweep` for this kind of `f` that can work on this memory.
+
+    The kernel knows native float32 and float64.
+    """
     native = is_native(array) and (out is None or is_native(out))
     return sweep if native else _reference.sweep
 

@@ -182,7 +182,7 @@ def _fill(
     stencil, absolute, given, base = rule
     relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
     how = (stencil, absolute, relative, given, base, result.real)
-    run = _backend.sweep_for(leaf.real, result.real)
+    run = _backend.sweep_for(f, leaf.real, result.real)
     done = 0
     if guard.awaits_first:
         run(f, argument, leaf, *how, 0, 1)

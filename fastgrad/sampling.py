@@ -42,7 +42,7 @@ class Sampler:
         value there.
         """
         raw = np.empty((len(entries), 2, 2))
-        run = _backend.sweep_for(leaf.real)
+        run = _backend.sweep_for(self._f, leaf.real)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
         run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
         self.evaluations += 2 * len(entries)
