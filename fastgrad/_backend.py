@@ -18,9 +18,19 @@ from fastgrad.errors import InputValueError
 if TYPE_CHECKING:
     import numpy as np
 
-    from fastgrad._reference import is_native, is_plain, small_gradient, sweep
+    from fastgrad._reference import is_native, is_plain, shift, small_gradient, sweep
 
-__all__ = ["backend", "is_native", "is_plain", "small_gradient", "sweep", "sweep_for", "use"]
+__all__ = [
+    "backend",
+    "is_native",
+    "is_plain",
+    "shift",
+    "shift_for",
+    "small_gradient",
+    "sweep",
+    "sweep_for",
+    "use",
+]
 
 backend: str
 
@@ -28,7 +38,7 @@ backend: str
 def use(name: str) -> None:
     """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
     kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
-    names = ("is_native", "is_plain", "small_gradient", "sweep")
+    names = ("is_native", "is_plain", "shift", "small_gradient", "sweep")
     globals().update({each: getattr(kernel, each) for each in names}, backend=name)
 
 
@@ -39,6 +49,11 @@ def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
     """
     native = is_native(array) and (out is None or is_native(out))
     return sweep if native else _reference.sweep
+
+
+def shift_for(array: np.ndarray) -> Any:
+    """The `shift` that can work on this memory."""
+    return shift if is_native(array) else _reference.shift
 
 
 def _choose() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastgrad.stencils import Stencil
     from fastgrad.trees import Leaf
 
-__all__ = ["is_native", "is_plain", "small_gradient", "sweep"]
+__all__ = ["is_native", "is_plain", "shift", "small_gradient", "sweep"]
 
 
 def sweep(
@@ -181,6 +181,30 @@ def small_gradient(
     if written is not None:
         raise written
     return out
+
+
+def shift(
+    target: np.ndarray,
+    before: np.ndarray,
+    direction: np.ndarray,
+    claim: np.ndarray,
+    time: float,
+    rise: np.ndarray,
+) -> None:
+    """Move a block from `before` by `time` times its direction, in units of ``max(1, |x|)``.
+
+    `rise`, of shape (entries,), gets what the gradient `claim` says that each of the moves really
+    made adds to `f`. The other arrays are of one shape; `direction` is float32.
+    """
+    wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
+    move = np.maximum(np.abs(wide), 1.0)
+    move *= direction
+    move *= time
+    move += wide
+    with np.errstate(over="ignore"):
+        target[...] = move
+    np.subtract(target, wide, out=move)
+    np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
 
 
 def is_native(array: np.ndarray) -> bool:

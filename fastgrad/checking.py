@@ -246,7 +246,10 @@ def _fill(
             eps=claimed.eps[k],
             spacing=spacing(leaf),
         )
-        how = (partial(sampler.beside, leaf), seen.lengths[k], terms)
+        length = seen.lengths[k]
+        if length.size < leaf.real.size:
+            length = lengths(leaf)
+        how = (partial(sampler.beside, leaf), length, terms)
         judging.first_pass(part, *how)
         steps.append((part, how))
     jumps, faint = [], []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,11 +15,31 @@ from fastgrad.stencils import central
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base
 
-__all__ = ["Sampler", "lengths", "spacing"]
+__all__ = ["Box", "OutOfBudget", "Sampler", "Shift", "length_of", "lengths", "pieces", "spacing", "spread"]
 
+Box: TypeAlias = tuple[slice, ...]  # a block of a leaf: one slice for each axis
 
 _CENTRAL = central()
 _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
+# Blocks are moved so many entries at a time, that what is computed on the way stays in the cache.
+_PIECE = 2**13
+# Along one direction for all, this many entries of a leaf are moved at most.
+_MOST_SPREAD = 2**18
+
+
+class OutOfBudget(Exception):
+    """No evaluations are left."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What moving a block to both sides did to `f`, and what the gradient claims it does."""
+
+    above: float
+    below: float
+    claimed_above: float
+    claimed_below: float
+    norm: float  # of the claimed contributions of the entries, to one side
 
 
 class Sampler:
@@ -28,10 +50,16 @@ class Sampler:
         self._argument = argument
         self._leaves = leaves
         self.evaluations = 0
+        self.budget: float = math.inf
+
+    def _spend(self, evaluations: int) -> None:
+        if self.evaluations + evaluations > self.budget:
+            raise OutOfBudget
+        self.evaluations += evaluations
 
     def base(self) -> float:
         """Value at the unperturbed parameters."""
-        self.evaluations += 1
+        self._spend(1)
         value = self._f(self._argument)
         return value if type(value) is float else float(as_number(value, at_base, 0))
 
@@ -41,24 +69,50 @@ class Sampler:
         For each entry and both sides, ahead and behind, the displacement really made and the
         value there.
         """
+        self._spend(2 * len(entries))
         raw = np.empty((len(entries), 2, 2))
         run = _backend.sweep_for(self._f, leaf.real)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
         run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
-        self.evaluations += 2 * len(entries)
         return raw
 
+    def block(
+        self, leaf: Leaf, box: Box, direction: np.ndarray, time: float, claim: np.ndarray
+    ) -> Shift:
+        """Move a block of a leaf to both sides, by `time` times its direction and its lengths.
+
+        `direction` and `claim`, the gradient, have the shape of the block.
+        """
+        view = leaf.real[box]
+        place = _Place(leaf, view, view.copy())
+        try:
+            # No loop: on Python 3.13 an interrupt could come in outside of `try` at its end.
+            rise, norm = _shift(place, direction, time, claim)
+            above = self.base()
+            fall, _ = _shift(place, direction, -time, claim)
+            below = self.base()
+            leaf.check_found()
+            view[...] = place.saved
+        except BaseException:
+            place.restore()
+            raise
+        return Shift(above, below, rise, fall, norm)
+
     def along(
-        self, moves: Sequence[np.ndarray], times: Sequence[float], dull: float | None = None
+        self,
+        moves: Sequence[np.ndarray | None],
+        times: Sequence[float],
+        dull: float | None = None,
     ) -> list[float]:
         """Values with all leaves moved at once, by the moves times each of `times`.
 
-        No more than two of them if both are `dull`.
+        Moves have the shapes of ``spread(leaf)``; None leaves a leaf alone. No more than two
+        values if both are `dull`.
         """
         values: list[float] = []
-        with self._moving() as saved:
+        with self._moving(moves, spread) as places:
             for time in times:
-                self._move(saved, moves, time)
+                _move(places, time)
                 values.append(self.base())
                 if values == [dull, dull]:
                     break
@@ -75,35 +129,107 @@ class Sampler:
         A pick is the number of a leaf, entries of it, and their steps.
         """
         columns = []
-        with self._moving() as saved:
-            self._move(saved, moves, time)
+        with self._moving(moves, lambda leaf: leaf.real) as places:
+            _move(places, time)
             for which, entries, steps in picks:
                 raw = self.beside(self._leaves[which], entries, steps)
                 width = raw[:, 0, 0] - raw[:, 1, 0]
                 columns.append((raw[:, 0, 1] - raw[:, 1, 1]) / width)
         return np.concatenate(columns)
 
-    def _move(self, saved: Sequence[np.ndarray], moves: Sequence[np.ndarray], time: float) -> None:
-        for leaf, before, move in zip(self._leaves, saved, moves, strict=True):
-            if before.dtype == move.dtype:
-                np.add(before, time * move, out=leaf.real)
-                continue
-            with np.errstate(over="ignore"):
-                leaf.real[...] = before + (time * move).astype(before.dtype)
-
     @contextmanager
-    def _moving(self) -> Iterator[list[np.ndarray]]:
-        saved = [leaf.array.copy() for leaf in self._leaves]
+    def _moving(
+        self, moves: Sequence[np.ndarray | None], view: Callable[[Leaf], np.ndarray]
+    ) -> Iterator[list[_Place]]:
+        places = [
+            _Place(leaf, (at := view(leaf)), at.copy(), move)
+            for leaf, move in zip(self._leaves, moves, strict=True)
+            if move is not None
+        ]
         try:
-            yield [Leaf("", before).real for before in saved]
+            yield places
         finally:
-            for leaf, before in zip(self._leaves, saved, strict=True):
-                leaf.array[...] = before
+            for place in places:
+                place.restore()
 
 
-def lengths(leaf: Leaf) -> np.ndarray:
+@dataclass(frozen=True)
+class _Place:
+    """Memory of a leaf that is moved as a whole, the values it had, and its moves if given."""
+
+    leaf: Leaf
+    view: np.ndarray
+    saved: np.ndarray
+    move: np.ndarray | None = None
+
+    def restore(self) -> None:
+        """Put the saved bits back, unless `f` has given the memory away."""
+        if self.leaf.found is None or self.leaf.found.stands():
+            self.view[...] = self.saved
+
+
+def _move(places: Sequence[_Place], time: float) -> None:
+    for place in places:
+        place.leaf.check_found()
+        if place.saved.dtype == np.float64:
+            np.add(place.saved, time * place.move, out=place.view)
+            continue
+        with np.errstate(over="ignore"):
+            place.view[...] = place.saved + (time * place.move).astype(place.saved.dtype)
+
+
+def spread(leaf: Leaf) -> np.ndarray:
+    """The leaf's entries, or of a large leaf some, evenly spaced, as a view of its memory."""
+    real = leaf.real
+    if real.size <= _MOST_SPREAD:
+        return real
+    axis = int(np.argmax(real.shape))
+    return real[(*(slice(None),) * axis, slice(None, None, -(-real.size // _MOST_SPREAD)))]
+
+
+def _shift(
+    place: _Place, direction: np.ndarray, time: float, claim: np.ndarray
+) -> tuple[float, float]:
+    """Move a block; return the rise that is claimed for the moves really made, and its norm."""
+    place.leaf.check_found()
+    run = _backend.shift_for(place.view)
+    scratch = np.empty(min(place.saved.size, 2 * _PIECE))
+    rise = square = 0.0
+    for piece in pieces(place.saved.shape):
+        target = place.view[piece]
+        if target.size > scratch.size:
+            scratch = np.empty(target.size)
+        parts = scratch[: target.size]
+        run(target, place.saved[piece], direction[piece], claim[piece], time, parts)
+        rise += float(parts.sum())
+        square += float(parts @ parts)
+    return rise, math.sqrt(square)
+
+
+def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
+    """Cut an array into boxes of a bounded number of entries, if its rows allow."""
+    size = math.prod(shape)
+    axis = next((k for k, n in enumerate(shape) if n > 1), None)
+    if axis is None or size <= _PIECE:
+        yield (slice(None),) * len(shape)
+        return
+    row = size // shape[axis]
+    step = max(1, _PIECE // row)
+    for start in range(0, shape[axis], step):
+        head = (*(slice(None),) * axis, slice(start, start + step))
+        for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
+            yield head + rest
+
+
+def lengths(leaf: Leaf, entries: np.ndarray | None = None) -> np.ndarray:
     """The length by which each entry's steps are measured: ``max(1, |x|)``, in C order."""
-    size = np.abs(leaf.real).ravel().astype(np.float64, copy=False)
+    real = leaf.real if entries is None else leaf.real.flat[entries]
+    return length_of(real.ravel())
+
+
+def length_of(x: np.ndarray) -> np.ndarray:
+    """``max(1, |x|)``, and 1 where that is not finite."""
+    size = np.abs(x).astype(np.float64, copy=False)
     length: np.ndarray = np.maximum(size, 1.0)
     if not length.max(initial=1.0) < np.inf:
         length[~(length < np.inf)] = 1.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastgrad import noise
 from fastgrad.objectives import Analytic
-from fastgrad.sampling import Sampler, lengths, spacing
+from fastgrad.sampling import Sampler, length_of, spacing, spread
 from fastgrad.trees import Leaf
 
 __all__ = ["Survey", "moves_in_jumps", "survey"]
@@ -28,7 +28,10 @@ _TINY = float(np.finfo(float).tiny)
 
 @dataclass(frozen=True)
 class Survey:
-    """`f` at the unperturbed parameters: two values, their noise, and the first step to take."""
+    """`f` at the unperturbed parameters: two values, their noise, and the first step to take.
+
+    `lengths` are those of the entries that ``spread(leaf)`` shows.
+    """
 
     base: float
     again: float
@@ -47,13 +50,13 @@ def survey(
     trouble = _trouble(base, again)
     if trouble:
         return Survey(base, again, abs(base - again), noise.rounding_unit(()), (), (), trouble)
-    reach = tuple(lengths(leaf) for leaf in leaves)
+    reach = tuple(length_of(spread(leaf).ravel()) for leaf in leaves)
     values, measured = _table(sampler, leaves, reach, base, seed)
     unit = noise.rounding_unit([value for value in values if math.isfinite(value)])
     if measured is None:  # near the edge of the domain, or nothing moves f
         measured = unit * max(abs(value) for value in values if math.isfinite(value))
     level = max(measured, abs(base - again), _TINY)
-    variation = max(_variation(reach, analytic), 1e-4 * abs(base))
+    variation = max(_variation(leaves, reach, analytic), 1e-4 * abs(base))
     relative = tuple(noise.relative_step(level, variation, spacing(leaf)) for leaf in leaves)
     trouble = _off_value(analytic, base, level)
     return Survey(base, again, level, unit, relative, reach, trouble)
@@ -103,7 +106,7 @@ def _table(
     if _coarse(values, level) or _some_tiny(leaves):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for width in _OWN_SPACINGS:
-            own = [width * np.abs(leaf.real) for leaf in leaves]
+            own = [width * np.abs(spread(leaf)) for leaf in leaves]
             finer = [base, *sampler.along(own, range(1, noise.POINTS))]
             finer_level = _level(finer) if noise.varies(finer) else None
             if finer_level is not None and (level is None or finer_level < level):
@@ -113,7 +116,7 @@ def _table(
 
 def _some_tiny(leaves: Sequence[Leaf]) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
-    sizes = (np.abs(leaf.real) for leaf in leaves)
+    sizes = (np.abs(spread(leaf)) for leaf in leaves)
     return any(bool(((size > 0) & (size < 64 * _SPACINGS[0])).any()) for size in sizes)
 
 
@@ -149,18 +152,21 @@ def _exact_moves(
         _, exponents = np.frexp(max(width, 16 * spacing(leaf)) * length)
         exponents -= 2
         mine = signs[start : start + length.size]
-        moves.append(np.ldexp(mine, exponents, dtype=np.float64).reshape(leaf.real.shape))
+        moves.append(np.ldexp(mine, exponents, dtype=np.float64).reshape(spread(leaf).shape))
         start += length.size
     return moves
 
 
-def _variation(reach: Sequence[np.ndarray], analytic: Analytic) -> float:
+def _variation(leaves: Sequence[Leaf], reach: Sequence[np.ndarray], analytic: Analytic) -> float:
     """How much `f` varies over the length of an entry, going by the gradient that is claimed."""
     largest, start = 0.0, 0
-    for length in reach:
-        stop = start + length.size
+    for leaf, length in zip(leaves, reach, strict=True):
+        stop = start + leaf.real.size
+        claimed = analytic.column[start:stop]
+        if length.size < claimed.size:
+            claimed = spread(Leaf(leaf.path, claimed.reshape(leaf.real.shape))).ravel()
         with np.errstate(over="ignore", invalid="ignore"):
-            sizes = np.abs(analytic.column[start:stop]) * length
+            sizes = np.abs(claimed) * length
         most = float(sizes.max(initial=0.0))
         if not most < math.inf:
             most = float(sizes.max(initial=0.0, where=sizes < math.inf))
@@ -173,9 +179,10 @@ def moves_in_jumps(
     sampler: Sampler, leaves: Sequence[Leaf], which: int, base: float, seed: int
 ) -> bool:
     """Whether a leaf that small steps do not move `f` with does so by sudden jumps."""
-    moves = [np.zeros(leaf.real.shape) for leaf in leaves]
-    signs, length = _signs(seed, leaves[which].real.size), lengths(leaves[which])
-    moves[which] = (signs * (length / 2)).reshape(leaves[which].real.shape)
+    view = spread(leaves[which])
+    moves: list[np.ndarray | None] = [None] * len(leaves)
+    signs = _signs(seed, view.size).reshape(view.shape)
+    moves[which] = signs * (length_of(view) / 2)
     times = (1e-3, 1e-2, 0.1, -0.1, 0.3, -0.3, 1.0, -1.0)
     values = sampler.along(moves, times)
     moved = [i for i, v in enumerate(values) if math.isfinite(v) and v != base]

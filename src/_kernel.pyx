@@ -363,3 +363,61 @@ def small_gradient(object f, object leaf, object stencil, double relative):
     if written is not None:
         raise written
     return out
+
+
+# ---------------------------------------------------------------- many entries at once
+
+cdef void shift_double(double* target, const double* before, const float* direction,
+                       const double* claim, double time, double* rise,
+                       Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef double x
+    for i in range(n):
+        x = before[i]
+        target[i] = direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x
+        rise[i] = (target[i] - x) * claim[i]
+
+
+cdef void shift_single(float* target, const float* before, const float* direction,
+                       const double* claim, double time, double* rise,
+                       Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef double x
+    for i in range(n):
+        x = before[i]
+        target[i] = <float> (direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x)
+        rise[i] = (target[i] - x) * claim[i]
+
+
+def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.ndarray claim,
+          double time, cnp.ndarray rise):
+    cdef View views[4]
+    cdef Py_ssize_t row, cols
+    cdef Py_ssize_t size = target.size
+    cdef double* sums = <double*> cnp.PyArray_DATA(rise)
+    cdef char* at[4]
+    cdef int k, last = target.ndim - 1
+    look(&views[0], target)
+    look(&views[1], before)
+    look(&views[2], direction)
+    look(&views[3], claim)
+    cols = views[0].shape[last]
+    for k in range(4):
+        if not views[k].contiguous:
+            break
+    else:
+        cols = size
+    for k in range(4):  # rows that are not contiguous are taken entry by entry
+        if cols < size and views[k].strides[last] != views[k].itemsize:
+            cols = 1
+    row = 0
+    while row < size:
+        for k in range(4):
+            at[k] = locate(&views[k], row)
+        if views[0].itemsize == 4:
+            shift_single(<float*> at[0], <const float*> at[1], <const float*> at[2],
+                         <const double*> at[3], time, sums + row, cols)
+        else:
+            shift_double(<double*> at[0], <const double*> at[1], <const float*> at[2],
+                         <const double*> at[3], time, sums + row, cols)
+        row += cols

@@ -1,0 +1,261 @@
+"""Reads the derivative of `f` along random directions within one leaf, against the gradient.
+
+Along a direction `v` the derivative of `f` must be the inner product of `v` with the gradient.
+What is left of their difference is the residual: the sum of the errors of all entries, each times
+its part in the direction.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from fastgrad import judging
+from fastgrad.entries import Verdict
+from fastgrad.judging import Columns, Terms
+from fastgrad.ladder import RATIO, Ladder, estimate
+from fastgrad.sampling import Box, Sampler, lengths, spacing
+from fastgrad.trees import Leaf
+
+__all__ = ["SMALLEST", "Prober", "Reading", "size_of"]
+
+# Magnitudes of the entries of a direction lie between these: none is too small to be seen, and no
+# two errors, equal ones least of all, cancel but by chance.
+SMALLEST, _LARGEST = 0.5, 1.5
+# A direction is calibrated to show an error of this share of a typical entry, if noise allows, by
+# moves of up to this length, where that of a single entry's is one.
+_VISIBLE, _FARTHEST = 0.05, 2.0
+_GROWTH = 4.0
+_SIGMAS = 4.0
+# Truncation granted at first: in units of the squared relative step.
+_TRUNCATION = 300.0
+# Granted to the analytic gradient: relative errors that are no bugs, and its own rounding.
+_MATERIAL, _ROUNDING = 1e-7, 64.0
+# Two residuals are taken for the same if they differ by less than this share.
+_SAME = 0.02
+_STEADY, _CLOSING = 0.2, 0.7
+_MOST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Residual of a block along the direction, and the bound on its error."""
+
+    value: float
+    bound: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether something in the block must be wrong."""
+        return abs(self.value) > 2 * self.bound
+
+    def minus(self, other: Reading) -> Reading:
+        """Residual of the rest of the block, without looking at it."""
+        return Reading(self.value - other.value, self.bound + other.bound)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Residuals at one step, per unit of the direction."""
+
+    time: float
+    central: float
+    ahead: float
+    behind: float
+    noise: float  # bound on the noise of `central`
+    norm: float  # of the claimed derivative, entry by entry
+    numeric: float  # derivative of f along the direction
+    slack: float  # granted to the gradient
+
+    @property
+    def gap(self) -> float:
+        return abs(self.ahead - self.behind)
+
+
+class Prober:
+    """Probes one leaf: holds a direction, and the entries judged so far."""
+
+    def __init__(
+        self, sampler: Sampler, leaf: Leaf, analytic: np.ndarray, terms: Terms
+    ) -> None:
+        self.leaf = leaf
+        self.analytic = analytic.reshape(leaf.real.shape)
+        self.columns = _columns(np.zeros(0))
+        self.judged = np.zeros(0, dtype=np.intp)
+        self.moves = False  # whether f was seen to move with the leaf
+        self.last: _Row | None = None
+        self._sampler = sampler
+        self._terms = terms
+        self._step = terms.relative
+        self._truncation = 0.0
+        self._direction = np.zeros(0, dtype=np.float32)
+
+    def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
+        """Draw a new direction, in units of the entries' lengths; leave some blocks alone."""
+        shape = self.leaf.real.shape
+        if not self._direction.size:
+            self._direction = np.empty(shape, dtype=np.float32)
+        direction = random.random(out=self._direction, dtype=np.float32)
+        direction -= np.float32(0.5)
+        # One number gives magnitude and sign: it is uniform on both sides of zero.
+        direction *= np.float32(2 * (_LARGEST - SMALLEST))
+        direction += np.copysign(np.float32(SMALLEST), direction)
+        for box in without:
+            direction[box] = 0.0
+
+    def calibrate(self, box: Box) -> Reading:
+        """Read a block at a step at which errors in typical entries would show.
+
+        Along a random direction in many dimensions `f` is smoother than along single entries, and
+        noise weighs more: it is divided by the length of the move, which all entries share.
+        """
+        root = math.sqrt(size_of(box))
+        lower = self._row(box, self._step / root)
+        visible = _VISIBLE * lower.norm / root
+        best, row = lower.noise + _TRUNCATION * self._step**2 * lower.norm, lower
+        while 2 * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
+            upper = self._row(box, _GROWTH * lower.time)
+            change = abs(upper.central - lower.central)
+            for bound, each in ((change / 4 + lower.noise, lower), (change + upper.noise, upper)):
+                if bound < best:
+                    best, row = bound, each
+            if not change <= 2 * (upper.noise + lower.noise):
+                break
+            lower = upper
+        self._step = row.time * root
+        self._truncation = max(best - row.noise, 0.0) / (self._step**2 * root)
+        return self._judged(box, row)
+
+    def read(self, box: Box, whole: float = 0.0) -> Reading:
+        """Residual of a block: at one step, if it is nothing, or all of `whole`.
+
+        `whole` is the residual of a block around this one, all of which may lie in here. Anything
+        else is measured by a ladder of steps.
+        """
+        root = math.sqrt(size_of(box))
+        time = self._step / root
+        if whole:  # as small a step as still shows it
+            telling = 20 * _SIGMAS * self._terms.noise / abs(whole)
+            time = min(time, max(self._terms.relative / root, telling))
+        return self._judged(box, self._row(box, time), whole)
+
+    def _judged(self, box: Box, row: _Row, whole: float = 0.0) -> Reading:
+        root = math.sqrt(size_of(box))
+        self.last = row
+        allowed = row.noise + self._truncation * (row.time * root) ** 2 * root
+        near = min(abs(row.central), abs(row.central - whole) - _SAME * abs(whole))
+        if near <= allowed + row.slack:
+            return Reading(row.central, allowed + row.slack)
+        return self._careful(box, row)
+
+    def _careful(self, box: Box, first: _Row) -> Reading:
+        """A residual is real if it does not shrink with the step."""
+        rows = [self._row(box, first.time / 2)]
+        value, change = rows[0].central, abs(rows[0].central - first.central)
+        # At a kink the quotients on both sides keep their distance, and it may hide the residual.
+        smooth = rows[0].gap <= max(abs(value), _CLOSING * first.gap)
+        if change <= _STEADY * abs(value) and smooth:
+            return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
+        root, least = math.sqrt(size_of(box)), 64 * spacing(self.leaf)
+        while len(rows) < _MOST_ROWS and rows[-1].time * root / RATIO > least:
+            rows.append(self._row(box, rows[-1].time / RATIO))
+            change = abs(rows[-1].central - rows[-2].central)
+            steady = change <= max(2 * rows[-1].noise, 1e-2 * abs(rows[-1].central))
+            if steady and rows[-1].gap < max(abs(rows[-1].central), 4 * rows[-1].noise):
+                break
+        return self._limit(rows, root)
+
+    def _limit(self, rows: list[_Row], root: float) -> Reading:
+        """The residual for small steps; the step that shows it is for the next blocks too."""
+        names = ("time", "central", "ahead", "behind", "noise")
+        ladder = Ladder(*(np.array([[getattr(row, n)] for row in rows]) for n in names))
+        if len(rows) < 2:
+            return Reading(rows[0].central, math.inf)
+        found = estimate(ladder)
+        if not found.converged[0]:
+            return Reading(float(found.value[0]), math.inf)
+        self._step = min(self._step, RATIO * float(found.step[0]) * root)
+        low, high = float(found.lower[0]), float(found.upper[0])
+        # At a kink any value between the one-sided derivatives is right, and none can be seen.
+        value = low if low > 0 else high if high < 0 else (low + high) / 2 if low == high else 0.0
+        return Reading(value, float(found.bound[0]) + (high - low) / 2 + rows[-1].slack)
+
+    def _row(self, box: Box, time: float) -> _Row:
+        terms, base = self._terms, self._terms.base
+        found = self._sampler.block(self.leaf, box, self._direction[box], time, self.analytic[box])
+        above, below = found.above, found.below
+        self.moves = self.moves or not above == below == base
+        noise = max(terms.noise, terms.unit * max(abs(above), abs(below)))
+        claimed = (found.claimed_above - found.claimed_below) / (2 * time)
+        numeric = (above - below) / (2 * time)
+        norm = found.norm / time
+        return _Row(
+            time,
+            claimed - numeric,
+            (found.claimed_above - (above - base)) / time,
+            ((below - base) - found.claimed_below) / time,
+            _SIGMAS * noise / time,
+            norm,
+            numeric,
+            (_MATERIAL + _ROUNDING * terms.eps) * norm,
+        )
+
+    def judge(self, entries: np.ndarray) -> np.ndarray:
+        """Judge entries one by one; return whether each is wrong."""
+        fresh = np.setdiff1d(entries, self.judged)
+        if len(fresh):
+            columns = self._measured(fresh)
+            names = [each.name for each in fields(Columns)]
+            pairs = ((getattr(self.columns, n), getattr(columns, n)) for n in names)
+            self.columns = Columns(*map(np.concatenate, pairs))
+            self.judged = np.concatenate([self.judged, fresh])
+        order = np.argsort(self.judged)
+        rows = order[np.searchsorted(self.judged, entries, sorter=order)]
+        wrong: np.ndarray = self.columns.codes[rows] == Verdict.WRONG.code
+        return wrong
+
+    def _measured(self, entries: np.ndarray) -> Columns:
+        columns = _columns(self.analytic.reshape(-1)[entries])
+        length = lengths(self.leaf, entries)
+
+        def measure(which: np.ndarray, steps: np.ndarray) -> np.ndarray:
+            return self._sampler.beside(self.leaf, entries[which], steps)
+
+        judging.first_pass(columns, measure, length, self._terms)
+        judging.judge(columns, measure, length, self._terms)
+        return columns
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """The entries judged wrong."""
+        return self.judged[self.columns.codes == Verdict.WRONG.code]
+
+    def repaired(self, reading: Reading) -> Reading:
+        """What a reading of the whole leaf leaves unexplained by the wrong entries found."""
+        wrong = self.columns.codes == Verdict.WRONG.code
+        if not wrong.any():
+            return reading
+        parts = self._direction.reshape(-1)[self.judged[wrong]].astype(np.float64)
+        parts *= lengths(self.leaf, self.judged[wrong])
+        errors = (self.columns.analytic - self.columns.numeric)[wrong]
+        doubt = float(np.abs(parts) @ self.columns.uncertainty[wrong])
+        return Reading(reading.value - float(errors @ parts), reading.bound + doubt)
+
+
+def size_of(box: Box) -> int:
+    """How many entries a block holds."""
+    return math.prod(side.stop - side.start for side in box)
+
+
+def _columns(analytic: np.ndarray) -> Columns:
+    n = len(analytic)
+    return Columns(
+        analytic=analytic,
+        numeric=np.full(n, np.nan),
+        uncertainty=np.full(n, np.inf),
+        gaps=np.zeros(n),
+        codes=np.full(n, Verdict.CANNOT_TELL.code, dtype=np.int8),
+        kinks=np.zeros(n, dtype=bool),
+    )
