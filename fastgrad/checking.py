@@ -15,13 +15,15 @@ from fastgrad import _backend, diagnosis, judging
 from fastgrad.conclusions import conclude
 from fastgrad.custody import claims
 from fastgrad.entries import Block, Entries, Verdict, norm_error
-from fastgrad.errors import InputValueError
+from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import rung
 from fastgrad.memory import Guard, check_layout
 from fastgrad.objectives import Analytic, analytic, check_callable
+from fastgrad.probed import Outcome, conclude_probe, probe
+from fastgrad.probing import MISSED
 from fastgrad.results import Curve, Finding, Report
-from fastgrad.sampling import Sampler, lengths, spacing
+from fastgrad.sampling import OutOfBudget, Sampler, lengths, spacing
 from fastgrad.staleness import name_stale
 from fastgrad.survey import Survey, moves_in_jumps, survey
 from fastgrad.trees import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
@@ -30,6 +32,10 @@ __all__ = ["check_gradient", "relative_error"]
 
 # Steps of the curve of the worst entry, relative to its length.
 _CURVE_STEPS = np.logspace(0, -14, 29)
+# Evaluations of a probe, at most, and what larger numbers of entries are probed for.
+_BUDGET = 20_000
+# Evaluations that a check takes beside two for each entry.
+_OVERHEAD = 9
 
 
 def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
@@ -89,8 +95,16 @@ def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
     return error[()]
 
 
-def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: int = 0) -> Report:
-    """Judge an analytic gradient, entry by entry, against central differences.
+def check_gradient(
+    f: Callable[[Any], Any],
+    grad: Any,
+    params: Params,
+    *,
+    strategy: str = "auto",
+    budget: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Judge an analytic gradient against central differences.
 
     Parameters
     ----------
@@ -103,8 +117,15 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
         ``df/dRe + 1j * df/dIm``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
         Where to check. Moved in place, and bit-identical afterwards.
+    strategy : {"auto", "exhaustive", "probe"}, default "auto"
+        Whether to judge every entry, with two evaluations each or more, or to look for wrong ones
+        along random directions, with some thirty evaluations and about fifty for each wrong entry.
+        ``"auto"`` probes where the former would cost more than the budget.
+    budget : int, optional
+        Number of evaluations not to be exceeded. When it runs out the report says what is known.
+        By default 20,000 for a probe, and no bound where every entry is judged.
     seed : int, default 0
-        Of the random direction along which the noise of `f` is measured.
+        Of all random directions.
 
     Returns
     -------
@@ -131,6 +152,12 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
     which every value between them is right. Where the bound is as large as the gradient itself
     the verdict is CANNOT_TELL. A smooth, correct problem takes about ``2 n + 9`` evaluations.
 
+    A probe takes the derivative along random directions, in one parameter array after the other:
+    two of them show any error of a certain size, in whatever entry. Wrong entries are located by
+    halving the block that is moved, and judged one by one like all entries of smaller problems.
+    ``report.detection_limit`` is the size of an error that is missed with a probability of 1 %,
+    whatever else is wrong (``report.miss_probability``).
+
     Examples
     --------
     >>> import numpy as np, fastgrad as fg
@@ -147,6 +174,7 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
     argument = adopt(params)
     leaves = flatten(argument)
     check_layout(leaves)
+    plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
     try:
         with guard:
@@ -155,12 +183,42 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
                 guard.check_base()
             guard.culprit = "f"
             sampler = Sampler(f, argument, leaves)
-            found = _look(sampler, leaves, claimed, seed) if len(claimed.column) else None
+            found = None
+            if len(claimed.column):
+                found = _look(guard, sampler, leaves, claimed, plan, seed)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
         claims.pop(guard.key, None)
-    return _report(found or _Found(leaves, _unjudged(claimed.column)), sampler, seed, started)
+    found = found or _Found(leaves, _unjudged(claimed.column))
+    return _report(found, sampler, plan, seed, started)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How entries are visited, and after how many evaluations to stop."""
+
+    strategy: str
+    budget: float
+
+
+def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
+    """What the user asks for, checked, with the strategy chosen."""
+    if strategy not in ("auto", "exhaustive", "probe"):
+        raise InputValueError(
+            f'`strategy` must be "auto", "exhaustive" or "probe"; got {strategy!r}'
+        )
+    whole = isinstance(budget, (int, np.integer)) and not isinstance(budget, bool)
+    if budget is not None and not whole:
+        raise InputTypeError(f"`budget` must be a number of evaluations, or None; got {budget!r}")
+    if budget is not None and budget < 1:
+        raise InputValueError(f"`budget` must be at least 1 evaluation, or None; got {budget}")
+    most = _BUDGET if budget is None else int(budget)
+    if strategy == "auto":
+        least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
+        strategy = "probe" if least > most else "exhaustive"
+    unbounded = strategy == "exhaustive" and budget is None
+    return _Plan(strategy, math.inf if unbounded else most)
 
 
 @dataclass(frozen=True)
@@ -173,28 +231,67 @@ class _Found:
     jumps: tuple[str, ...] = ()
     causes: tuple[Finding, ...] = ()
     curve: Curve | None = None
+    outcome: Outcome | None = None
+    stopped: str = ""
 
     @cached_property
     def entries(self) -> Entries:
+        if self.outcome is not None:
+            return self.outcome.entries
         c = self.columns
         blocks = _blocks(self.leaves)
         return Entries(blocks, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks)
 
 
-def _look(sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seed: int) -> _Found:
-    """Survey `f`, judge every entry, look at `f` once more, and explain what is wrong."""
-    base = sampler.base()
-    seen = survey(sampler, leaves, claimed, base, seed)
+def _look(
+    guard: Guard,
+    sampler: Sampler,
+    leaves: Sequence[Leaf],
+    claimed: Analytic,
+    plan: _Plan,
+    seed: int,
+) -> _Found:
+    """Survey `f`, judge its gradient, and look at `f` once more."""
+    sampler.budget = plan.budget - 1  # the last look is part of it
+    try:
+        base = sampler.base()
+        if plan.strategy == "probe":
+            guard.thin()
+        seen = survey(sampler, leaves, claimed, base, seed)
+    except OutOfBudget:
+        said = (
+            f"the budget of {plan.budget:,} evaluations ran out before the noise of `f` was known"
+        )
+        return _Found(leaves, _unjudged(claimed.column), stopped=said)
     if seen.trouble:
         return _Found(leaves, _unjudged(claimed.column), seen)
-    n = len(claimed.column)
-    numbers = (np.empty(n), np.empty(n), np.empty(n))
-    columns = Columns(claimed.column, *numbers, np.empty(n, np.int8), np.zeros(n, bool))
-    jumps = _fill(columns, sampler, leaves, claimed, seen, seed)
-    seen = _compare_last(seen, sampler.base())
-    if seen.trouble:
-        columns.codes[:] = Verdict.CANNOT_TELL.code
-    found = _Found(leaves, columns, seen, jumps)
+    look = _probe if plan.strategy == "probe" else _judge_all
+    found = look(sampler, leaves, claimed, seen, seed)
+    sampler.budget = math.inf
+    return _compare_last(found, claimed.column, seen, sampler.base())
+
+
+def _probe(
+    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey, seed: int
+) -> _Found:
+    """Look for wrong entries along random directions."""
+    outcome = probe(sampler, leaves, _blocks(leaves), claimed, seen, seed)
+    empty = _unjudged(claimed.column[:0])
+    return _Found(leaves, empty, seen, causes=outcome.causes, outcome=outcome)
+
+
+def _judge_all(
+    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey, seed: int
+) -> _Found:
+    """Judge every entry, and explain what is wrong."""
+    found = _Found(leaves, _unjudged(claimed.column), seen)
+    columns = found.columns
+    try:
+        found = replace(found, jumps=_fill(columns, sampler, leaves, claimed, seen, seed))
+    except OutOfBudget:
+        known = int(np.isfinite(columns.numeric).sum())
+        said = f"the budget ran out when {known:,} of {len(columns.codes):,} entries were measured"
+        found = replace(found, stopped=said)
     if (columns.codes == Verdict.WRONG.code).any():
         return _explained(found, sampler)
     if columns.kinks.any():
@@ -210,8 +307,12 @@ def _explained(found: _Found, sampler: Sampler) -> _Found:
     assert seen is not None
     cases = [_case(*each, found.columns) for each in zip(found.leaves, blocks, strict=True)]
     findings = diagnosis.diagnose(cases)
-    causes = name_stale(sampler, found.leaves, cases, findings, seen.relative)
-    return replace(found, causes=causes, curve=_curve(found, sampler, seen))
+    found = replace(found, causes=findings)
+    try:
+        causes = name_stale(sampler, found.leaves, cases, findings, seen.relative)
+        return replace(found, causes=causes, curve=_curve(found, sampler, seen))
+    except OutOfBudget:
+        return found
 
 
 def _unjudged(claimed: np.ndarray) -> Columns:
@@ -283,20 +384,29 @@ def _parts(columns: Columns, leaves: Sequence[Leaf]) -> list[Columns]:
     return parts
 
 
-def _compare_last(seen: Survey, last: float) -> Survey:
-    """Whether `f` still gives the value it gave at first."""
+def _compare_last(found: _Found, claimed: np.ndarray, seen: Survey, last: float) -> _Found:
+    """Whether `f` still gives the value it gave at first; if not, nothing is known."""
     if abs(last - seen.base) <= 16 * seen.noise:
-        return seen
-    return replace(
-        seen,
-        trouble=f"`f` drifted during the check: {seen.base:.9g} before and {last:.9g} after it at "
-        "the same parameters; it keeps a state or a cache",
+        return found
+    columns = found.columns if found.outcome is None else _unjudged(claimed)
+    columns.codes[:] = Verdict.CANNOT_TELL.code
+    trouble = (
+        f"`f` drifted during the check: {seen.base:.9g} before and {last:.9g} after it at "
+        "the same parameters; it keeps a state or a cache"
     )
+    return _Found(found.leaves, columns, replace(seen, trouble=trouble))
 
 
-def _report(found: _Found, sampler: Sampler, seed: int, started: float) -> Report:
-    entries, seen = found.entries, found.seen
-    verdict, reason = conclude(entries, seen, found.jumps, _unmoved(found.columns))
+def _report(found: _Found, sampler: Sampler, plan: _Plan, seed: int, started: float) -> Report:
+    entries, seen, outcome = found.entries, found.seen, found.outcome
+    if outcome is not None and seen is not None:
+        verdict, reason = conclude_probe(outcome, seen)
+    else:
+        still = _unmoved(found.columns) and not found.stopped
+        verdict, reason = conclude(entries, seen, found.jumps, still)
+    if found.stopped:
+        wrong = verdict is Verdict.WRONG
+        reason = f"{reason}; {found.stopped}" if wrong else f"{found.stopped}; raise `budget`"
     limits = entries.uncertainty
     largest = float(limits.max(initial=0.0, where=limits < np.inf))
     return Report(
@@ -306,13 +416,14 @@ def _report(found: _Found, sampler: Sampler, seed: int, started: float) -> Repor
         entries=entries,
         evaluations=sampler.evaluations,
         noise=seen.noise if seen else math.nan,
-        detection_limit=largest,
-        strategy="exhaustive",
+        detection_limit=outcome.limit if outcome else largest,
+        strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
         seconds=time.perf_counter() - started,
         curve=found.curve,
         steps=seen.relative if seen else (),
+        miss_probability=MISSED if outcome else 0.0,
     )
 
 

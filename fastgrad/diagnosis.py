@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastgrad.patterns import PATTERNS, Case, Found, moved_gain, share
+from fastgrad.patterns import LOCAL, PATTERNS, Case, Found, moved_gain, share
 from fastgrad.results import Cause, Finding
 
 __all__ = ["Case", "diagnose", "kink_met"]
@@ -38,7 +38,7 @@ def _first(case: Case) -> Found:
     """The first pattern that fits, the most specific ones before the more general ones."""
     if not np.isfinite(case.a[case.wrong]).all():
         return Cause.UNKNOWN, ": the analytic gradient is not finite", {}
-    for pattern in PATTERNS:
+    for pattern in LOCAL if case.sampled else PATTERNS:
         with np.errstate(all="ignore"):
             found = next(iter(pattern(case)), None)
         if found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +12,7 @@ import numpy as np
 
 from fastgrad.errors import entry_path
 
-__all__ = ["Block", "Entries", "Entry", "Verdict", "norm_error"]
+__all__ = ["Block", "Entries", "Entry", "Probe", "Verdict", "norm_error"]
 
 
 class Verdict(Enum):
@@ -76,9 +77,36 @@ class Entry:
         return abs(self.analytic - self.numeric)
 
 
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What random directions told of one leaf, of which only some entries were judged.
+
+    Attributes
+    ----------
+    judged : ndarray of int
+        Those entries, in C order of the leaf's real numbers.
+    verdict : Verdict
+    directions : int
+        How many directions in a row agreed in the end.
+    limit : float
+        Smallest error in a single entry that would have been seen.
+    relative_error : float
+        ``|a - d| / (|a| + |d|)`` in the Euclidean norm, estimated from the directions.
+    blocks : tuple of str
+        Blocks that are wrong throughout.
+    """
+
+    judged: np.ndarray
+    verdict: Verdict
+    directions: int
+    limit: float
+    relative_error: float
+    blocks: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Block:
-    """Which stretch of the columns belongs to one leaf."""
+    """Which stretch of the columns belongs to one leaf; with a probe, to some of its entries."""
 
     path: str
     shape: tuple[int, ...]
@@ -86,11 +114,18 @@ class Block:
     start: int
     stop: int
     is_complex: bool
+    probe: Probe | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers the leaf holds."""
+        return math.prod(self.shape) * (2 if self.is_complex else 1)
 
     def locate(self, position: int) -> tuple[str, tuple[int, ...]]:
         """Path and index of the entry at this position of the columns."""
         parts = 2 if self.is_complex else 1
-        flat, part = divmod(position - self.start, parts)
+        entry = position - self.start
+        flat, part = divmod(entry if self.probe is None else int(self.probe.judged[entry]), parts)
         index = tuple(int(i) for i in np.unravel_index(flat, self.shape))
         suffix = (".real", ".imag")[part] if self.is_complex else ""
         return entry_path(self.path, index) + suffix, index

@@ -97,7 +97,7 @@ class Guard:
 
     Small parameters are copied. For large ones `spare`, the arrays that the results will be
     written to, hold the copy until `check_first` has seen what the first evaluations did; from
-    there on a checksum tells. Without `spare` the guard copies whatever the size.
+    there on a checksum tells. Without `spare` the guard copies whatever the size, until `thin`.
     """
 
     def __init__(
@@ -150,6 +150,14 @@ class Guard:
             self._refuse_writes()
         elif self._copied and (written := self._undo()):
             raise written
+
+    def thin(self) -> None:
+        """Give up the copy of large parameters for a checksum, now that `f` was called once."""
+        if not self._copied or sum(map(len, self._saved)) <= COPIED_BYTES:
+            return
+        self.check_base()
+        self._sums = [custody.checksum(found.view) for found in self._found]
+        self._copied, self._saved = False, []
 
     def check_first(self) -> None:
         """Look for writes by `f` after the first entry, whose derivative is now in `spare`."""

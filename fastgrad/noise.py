@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import factorial
 
-__all__ = ["POINTS", "noise_of", "relative_step", "rounding_unit", "varies"]
+__all__ = ["POINTS", "is_single", "noise_of", "relative_step", "rounding_unit", "varies"]
 
 # Values in the table; their differences up to order 6 are looked at.
 POINTS = 7
@@ -44,6 +44,11 @@ def rounding_unit(values: Sequence[float]) -> float:
         return _DOUBLE
     telling = len(set(values)) > 1 and not all(map(_is_short, values))
     return _SINGLE if telling else _DOUBLE
+
+
+def is_single(unit: float) -> bool:
+    """Whether values with this relative rounding error are float32, or shorter."""
+    return unit >= _SINGLE
 
 
 def _is_short(value: float) -> bool:

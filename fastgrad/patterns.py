@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgrad.results import Cause
 
-__all__ = ["PATTERNS", "Case", "Found", "moved_gain", "share"]
+__all__ = ["LOCAL", "PATTERNS", "Case", "Found", "moved_gain", "share"]
 
 # A pattern may leave this share of the largest error of the leaf unexplained, this share of each,
 # and this share of the sum of their squares in units of the uncertainty.
@@ -34,6 +34,7 @@ class Case:
     wrong: np.ndarray
     kinks: np.ndarray
     precise: float  # spacing of the analytic gradient's type
+    sampled: bool = False  # whether these are only some entries of the leaf
 
     @property
     def slack(self) -> np.ndarray:
@@ -67,9 +68,16 @@ def _squares(x: np.ndarray) -> float:
 def share(case: Case) -> str:
     """How many of the entries are wrong, in words."""
     count, size = int(case.wrong.sum()), case.wrong.size
-    if size == 1:
-        return "its only entry"
-    return f"all {size:,} entries" if count == size else f"{count:,} of {size:,} entries"
+    return _all(case) if count == size else f"{count:,} of {size:,} entries{_sampled(case)}"
+
+
+def _all(case: Case) -> str:
+    size = case.a.size
+    return f"all {size:,} entries{_sampled(case)}" if size > 1 else "its only entry"
+
+
+def _sampled(case: Case) -> str:
+    return " sampled" if case.sampled else ""
 
 
 # ----------------------------------------------------------------------- patterns of whole leaves
@@ -88,10 +96,6 @@ def _kink(case: Case) -> Iterator[Found]:
 def _zero(case: Case) -> Iterator[Found]:
     if np.abs(case.a).max() <= 1e-12 * np.abs(case.d).max():
         yield Cause.ZERO, f" is zero in {_all(case)}: it was never computed", {}
-
-
-def _all(case: Case) -> str:
-    return "its only entry" if case.a.size == 1 else f"all {case.a.size:,} entries"
 
 
 def _conjugate(case: Case) -> Iterator[Found]:
@@ -370,6 +374,19 @@ def _single(case: Case) -> Iterator[Found]:
         yield Cause.SINGLE, f" is wrong in {what} only", {}
 
 
+# Those that hold for some of the entries as they do for all.
+LOCAL: tuple[Callable[[Case], Iterator[Found]], ...] = (
+    _kink,
+    _zero,
+    _conjugate,
+    _factor,
+    _added,
+    _log_parameter,
+    _broadcast,
+    _symmetric,
+    _masked,
+    _precision,
+)
 PATTERNS: tuple[Callable[[Case], Iterator[Found]], ...] = (
     _kink,
     _zero,

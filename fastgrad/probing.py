@@ -8,17 +8,17 @@ wrong the halving stops, and a sample of it tells what is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastgrad.judging import Columns
-from fastgrad.readings import Prober, Reading, size_of
-from fastgrad.sampling import Box, OutOfBudget
+from fastgrad.readings import Prober, Reading
+from fastgrad.sampling import Box, OutOfBudget, size_of
 from fastgrad.trees import Leaf
 
-__all__ = ["MISSED", "Block", "Probed", "probe_leaf"]
+__all__ = ["MISSED", "Dense", "Probed", "probe_leaf"]
 
 # So many directions in a row must agree.
 DIRECTIONS = 2
@@ -41,7 +41,7 @@ _UNEXPLAINED = 3
 
 
 @dataclass(frozen=True)
-class Block:
+class Dense:
     """A block that is wrong throughout, and the grid of entries in it that were judged."""
 
     box: Box
@@ -58,7 +58,7 @@ class Probed:
 
     entries: np.ndarray
     columns: Columns
-    dense: tuple[Block, ...] = ()
+    dense: tuple[Dense, ...] = ()
     directions: int = 0
     floor: float = 0.0  # smallest residual that counts
     limit: float = 0.0  # smallest error in a single entry that would have been seen
@@ -67,9 +67,9 @@ class Probed:
     numeric: float = 0.0
     factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
     moves: bool = True
+    jumps: bool = False
     unexplained: bool = False  # the directions disagree, but no entry could be named
-    complete: bool = True
-    stopped: str = ""
+    stopped: str = ""  # why the search ended early
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,26 @@ class _Suspect:
     times: int = 0
 
 
-def probe_leaf(prober: Prober, random: np.random.Generator) -> Probed:
-    """Look for wrong entries of a leaf along random directions until nothing is left."""
-    return _Search(prober, random).run()
+def probe_leaf(prober: Prober, random: np.random.Generator, in_jumps: Callable[[], bool]) -> Probed:
+    """Look for wrong entries of a leaf along random directions until nothing is left.
+
+    `in_jumps` tells whether `f`, which small moves leave alone, goes in jumps.
+    """
+    return _Search(prober, random, in_jumps).run()
 
 
 class _Search:
     """The state of the search in one leaf."""
 
-    def __init__(self, prober: Prober, random: np.random.Generator) -> None:
+    def __init__(
+        self, prober: Prober, random: np.random.Generator, in_jumps: Callable[[], bool]
+    ) -> None:
         self._prober = prober
         self._random = random
+        self._in_jumps = in_jumps
+        self._jumps = False
         self._whole: Box = tuple(slice(0, n) for n in prober.leaf.real.shape)
-        self._dense: list[Block] = []
+        self._dense: list[Dense] = []
         self._clean: list[float] = []
         self._strange: list[Reading] = []
         self._rows: list[tuple[float, float, float]] = []  # residual, claimed, numeric
@@ -150,6 +157,9 @@ class _Search:
             self._clean.append(2 * left.bound)
             return
         self._clean.clear()
+        if not prober.moves and self._in_jumps():
+            self._jumps, self._stopped = True, "`f` moves in jumps only"
+            return
         known = len(prober.wrong), len(self._dense)
         self._locate(reading)
         if known == (len(prober.wrong), len(self._dense)):
@@ -222,7 +232,7 @@ class _Search:
         """Judge a grid of the block's entries, for its cause, and leave it alone from now on."""
         leaf = self._prober.leaf
         grid = _grid(box, leaf, self._random)
-        self._dense.append(Block(box, grid))
+        self._dense = _merged(self._dense, Dense(box, grid))
         self._prober.judge(np.ravel_multi_index(np.ix_(*grid), leaf.real.shape).ravel())
 
     def _result(self) -> Probed:
@@ -248,10 +258,25 @@ class _Search:
             numeric=numeric,
             factor=_factor(self._rows, self._strange),
             moves=prober.moves or not self._rows,
+            jumps=self._jumps,
             unexplained=len(self._strange) == _UNEXPLAINED,
-            complete=not self._stopped,
             stopped=self._stopped,
         )
+
+
+def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
+    """The blocks and a new one; two that are neighbours along an axis make one."""
+    for k, old in enumerate(blocks):
+        differ = [axis for axis, (a, b) in enumerate(zip(old.box, new.box, strict=True)) if a != b]
+        if len(differ) != 1:
+            continue
+        axis = differ[0]
+        a, b = sorted((old.box[axis], new.box[axis]), key=lambda side: int(side.start))
+        if a.stop == b.start:
+            box = (*old.box[:axis], slice(a.start, b.stop), *old.box[axis + 1 :])
+            # The new one's grid would be of entries that may be right, at the edge of the bug.
+            return _merged(blocks[:k] + blocks[k + 1 :], Dense(box, old.grid))
+    return [*blocks, new]
 
 
 def _factor(rows: list[tuple[float, float, float]], strange: list[Reading]) -> float:
@@ -283,7 +308,8 @@ def _entries(
     picks = np.arange(size) if random is None or size <= count else _drawn(random, size, count)
     inner = np.unravel_index(picks, [side.stop - side.start for side in box])
     index = [part + side.start for part, side in zip(inner, box, strict=True)]
-    return np.ravel_multi_index(index, leaf.real.shape)
+    entries: np.ndarray = np.ravel_multi_index(index, leaf.real.shape)
+    return entries
 
 
 def _drawn(random: np.random.Generator, size: int, count: int) -> np.ndarray:
@@ -299,8 +325,3 @@ def _grid(box: Box, leaf: Leaf, random: np.random.Generator) -> tuple[np.ndarray
     for n in dict.fromkeys(shape):
         drawn[n] = _drawn(random, n, most) if n > most else np.arange(n)
     return tuple(drawn[n] + side.start for n, side in zip(shape, box, strict=True))
-
-
-def evaluations_of(leaves: Iterable[Leaf]) -> int:
-    """How many evaluations an entry-wise check takes at least."""
-    return 2 * sum(leaf.real.size for leaf in leaves) + 9

@@ -16,14 +16,14 @@ from fastgrad import judging
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import RATIO, Ladder, estimate
-from fastgrad.sampling import Box, Sampler, lengths, spacing
+from fastgrad.sampling import Box, Sampler, lengths, size_of, spacing
 from fastgrad.trees import Leaf
 
-__all__ = ["SMALLEST", "Prober", "Reading", "size_of"]
+__all__ = ["Prober", "Reading"]
 
 # Magnitudes of the entries of a direction lie between these: none is too small to be seen, and no
 # two errors, equal ones least of all, cancel but by chance.
-SMALLEST, _LARGEST = 0.5, 1.5
+_SMALLEST, _LARGEST = 0.5, 1.5
 # A direction is calibrated to show an error of this share of a typical entry, if noise allows, by
 # moves of up to this length, where that of a single entry's is one.
 _VISIBLE, _FARTHEST = 0.05, 2.0
@@ -77,9 +77,7 @@ class _Row:
 class Prober:
     """Probes one leaf: holds a direction, and the entries judged so far."""
 
-    def __init__(
-        self, sampler: Sampler, leaf: Leaf, analytic: np.ndarray, terms: Terms
-    ) -> None:
+    def __init__(self, sampler: Sampler, leaf: Leaf, analytic: np.ndarray, terms: Terms) -> None:
         self.leaf = leaf
         self.analytic = analytic.reshape(leaf.real.shape)
         self.columns = _columns(np.zeros(0))
@@ -100,8 +98,8 @@ class Prober:
         direction = random.random(out=self._direction, dtype=np.float32)
         direction -= np.float32(0.5)
         # One number gives magnitude and sign: it is uniform on both sides of zero.
-        direction *= np.float32(2 * (_LARGEST - SMALLEST))
-        direction += np.copysign(np.float32(SMALLEST), direction)
+        direction *= np.float32(2 * (_LARGEST - _SMALLEST))
+        direction += np.copysign(np.float32(_SMALLEST), direction)
         for box in without:
             direction[box] = 0.0
 
@@ -230,7 +228,8 @@ class Prober:
     @property
     def wrong(self) -> np.ndarray:
         """The entries judged wrong."""
-        return self.judged[self.columns.codes == Verdict.WRONG.code]
+        wrong: np.ndarray = self.judged[self.columns.codes == Verdict.WRONG.code]
+        return wrong
 
     def repaired(self, reading: Reading) -> Reading:
         """What a reading of the whole leaf leaves unexplained by the wrong entries found."""
@@ -242,11 +241,6 @@ class Prober:
         errors = (self.columns.analytic - self.columns.numeric)[wrong]
         doubt = float(np.abs(parts) @ self.columns.uncertainty[wrong])
         return Reading(reading.value - float(errors @ parts), reading.bound + doubt)
-
-
-def size_of(box: Box) -> int:
-    """How many entries a block holds."""
-    return math.prod(side.stop - side.start for side in box)
 
 
 def _columns(analytic: np.ndarray) -> Columns:

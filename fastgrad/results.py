@@ -115,13 +115,19 @@ class LeafReport:
     path, shape, dtype
         Of the array.
     entries, wrong, unclear : int
-        How many numbers it holds (two for a complex entry), and how many of them are wrong or
-        cannot be judged.
+        How many numbers it holds (two for a complex entry), and how many of them were found to be
+        wrong or cannot be judged.
     relative_error : float
-        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array.
+        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array; after a probe, estimated.
     worst : Entry, optional
-        The entry with the largest error; None for an empty array.
+        The judged entry with the largest error; None if there is none.
     verdict : Verdict
+    judged : int
+        How many entries were judged one by one: all of them, but after a probe.
+    blocks : tuple of str
+        Of a probe: the blocks that are wrong throughout, of which only some entries were judged.
+    limit : float
+        Smallest error in a single entry that would have been seen.
     """
 
     path: str
@@ -133,6 +139,9 @@ class LeafReport:
     relative_error: float
     worst: Entry | None
     verdict: Verdict
+    judged: int
+    blocks: tuple[str, ...]
+    limit: float
 
 
 def leaf_report(block: Block, entries: Entries) -> LeafReport:
@@ -148,16 +157,20 @@ def leaf_report(block: Block, entries: Entries) -> LeafReport:
         with np.errstate(invalid="ignore"):
             errors = np.nan_to_num(np.abs(analytic - numeric), nan=np.inf)
         worst = entries[block.start + int(np.argmax(errors))]
+    probe, bounds = block.probe, entries.uncertainty[mine]
     return LeafReport(
         path=block.path,
         shape=block.shape,
         dtype=block.dtype,
-        entries=len(codes),
+        entries=block.size,
         wrong=wrong,
         unclear=unclear,
-        relative_error=norm_error(analytic, numeric),
+        relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
         worst=worst,
-        verdict=verdict,
+        verdict=probe.verdict if probe else verdict,
+        judged=len(codes),
+        blocks=probe.blocks if probe else (),
+        limit=probe.limit if probe else float(bounds.max(initial=0.0, where=bounds < np.inf)),
     )
 
 
@@ -173,7 +186,7 @@ class Report:
     causes : tuple of Finding
         Likely bugs, most likely first, and kinks that were met.
     entries : Entries
-        Every judged entry, made when looked at.
+        Every entry judged one by one, made when looked at.
     evaluations : int
         How often `f` was called.
     noise : float
@@ -181,15 +194,18 @@ class Report:
     detection_limit : float
         Smallest error in a single entry that this check would have seen in every leaf.
     strategy, backend : str
-        How the entries were visited, and by which kernel.
+        How the entries were visited, ``"exhaustive"`` or ``"probe"``, and by which kernel.
     seed : int
-        Of the random direction along which the noise was measured.
+        Of all random directions.
     seconds : float
         Wall time.
     curve : Curve, optional
         Of a wrong gradient: the differences of the worst entry at many steps.
     steps : tuple of float
         First step of each leaf, relative to the entries' lengths; empty if none was taken.
+    miss_probability : float
+        Of a probe: with which probability an error at the detection limit is missed, whatever else
+        is wrong. 0 where every entry is judged.
     """
 
     verdict: Verdict
@@ -205,6 +221,7 @@ class Report:
     seconds: float
     curve: Curve | None = None
     steps: tuple[float, ...] = ()
+    miss_probability: float = 0.0
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.RIGHT
@@ -223,7 +240,12 @@ class Report:
 
     @cached_property
     def relative_error(self) -> float:
-        """``|a - d| / (|a| + |d|)`` in the Euclidean norm over all entries."""
+        """``|a - d| / (|a| + |d|)`` in the Euclidean norm over all entries.
+
+        After a probe, the largest of the estimates of the leaves.
+        """
+        if self.strategy == "probe":
+            return max((leaf.relative_error for leaf in self.leaves), default=0.0)
         if len(self.entries.blocks) == 1:
             return self.leaves[0].relative_error
         return norm_error(self.entries.analytic, self.entries.numeric)
@@ -259,13 +281,15 @@ class Report:
             "causes": self.causes,
             "wrong": wrong[:20],
             "unclear": unclear[:20],
-            "n_entries": len(self.entries),
+            "n_entries": sum(leaf.entries for leaf in self.leaves),
+            "n_judged": len(self.entries),
             "n_wrong": len(wrong),
             "n_unclear": len(unclear),
             "relative_error": self.relative_error,
             "evaluations": self.evaluations,
             "noise": self.noise,
             "detection_limit": self.detection_limit,
+            "miss_probability": self.miss_probability,
             "steps": self.steps,
             "strategy": self.strategy,
             "backend": self.backend,

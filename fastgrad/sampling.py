@@ -15,7 +15,18 @@ from fastgrad.stencils import central
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base
 
-__all__ = ["Box", "OutOfBudget", "Sampler", "Shift", "length_of", "lengths", "pieces", "spacing", "spread"]
+__all__ = [
+    "Box",
+    "OutOfBudget",
+    "Sampler",
+    "Shift",
+    "length_of",
+    "lengths",
+    "pieces",
+    "size_of",
+    "spacing",
+    "spread",
+]
 
 Box: TypeAlias = tuple[slice, ...]  # a block of a leaf: one slice for each axis
 
@@ -110,9 +121,10 @@ class Sampler:
         values if both are `dull`.
         """
         values: list[float] = []
-        with self._moving(moves, spread) as places:
+        with self._moving(moves, spread) as moved:
             for time in times:
-                _move(places, time)
+                for each in moved:
+                    each.to(time)
                 values.append(self.base())
                 if values == [dull, dull]:
                     break
@@ -129,8 +141,9 @@ class Sampler:
         A pick is the number of a leaf, entries of it, and their steps.
         """
         columns = []
-        with self._moving(moves, lambda leaf: leaf.real) as places:
-            _move(places, time)
+        with self._moving(moves, lambda leaf: leaf.real) as moved:
+            for each in moved:
+                each.to(time)
             for which, entries, steps in picks:
                 raw = self.beside(self._leaves[which], entries, steps)
                 width = raw[:, 0, 0] - raw[:, 1, 0]
@@ -140,27 +153,26 @@ class Sampler:
     @contextmanager
     def _moving(
         self, moves: Sequence[np.ndarray | None], view: Callable[[Leaf], np.ndarray]
-    ) -> Iterator[list[_Place]]:
-        places = [
-            _Place(leaf, (at := view(leaf)), at.copy(), move)
+    ) -> Iterator[list[_Moved]]:
+        moved = [
+            _Moved(_Place(leaf, (at := view(leaf)), at.copy()), move)
             for leaf, move in zip(self._leaves, moves, strict=True)
             if move is not None
         ]
         try:
-            yield places
+            yield moved
         finally:
-            for place in places:
-                place.restore()
+            for each in moved:
+                each.place.restore()
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Memory of a leaf that is moved as a whole, the values it had, and its moves if given."""
+    """Memory of a leaf that is moved as a whole, and the values it had."""
 
     leaf: Leaf
     view: np.ndarray
     saved: np.ndarray
-    move: np.ndarray | None = None
 
     def restore(self) -> None:
         """Put the saved bits back, unless `f` has given the memory away."""
@@ -168,14 +180,22 @@ class _Place:
             self.view[...] = self.saved
 
 
-def _move(places: Sequence[_Place], time: float) -> None:
-    for place in places:
-        place.leaf.check_found()
-        if place.saved.dtype == np.float64:
-            np.add(place.saved, time * place.move, out=place.view)
-            continue
+@dataclass(frozen=True)
+class _Moved:
+    """A place and how it moves."""
+
+    place: _Place
+    move: np.ndarray
+
+    def to(self, time: float) -> None:
+        """Move by `time` times the move."""
+        saved, view = self.place.saved, self.place.view
+        self.place.leaf.check_found()
+        if saved.dtype == np.float64:
+            np.add(saved, time * self.move, out=view)
+            return
         with np.errstate(over="ignore"):
-            place.view[...] = place.saved + (time * place.move).astype(place.saved.dtype)
+            view[...] = saved + (time * self.move).astype(saved.dtype)
 
 
 def spread(leaf: Leaf) -> np.ndarray:
@@ -184,7 +204,9 @@ def spread(leaf: Leaf) -> np.ndarray:
     if real.size <= _MOST_SPREAD:
         return real
     axis = int(np.argmax(real.shape))
-    return real[(*(slice(None),) * axis, slice(None, None, -(-real.size // _MOST_SPREAD)))]
+    every = slice(None, None, -(-real.size // _MOST_SPREAD))
+    view: np.ndarray = real[(slice(None),) * axis + (every,)]
+    return view
 
 
 def _shift(
@@ -219,6 +241,11 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
         head = (*(slice(None),) * axis, slice(start, start + step))
         for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
             yield head + rest
+
+
+def size_of(box: Box) -> int:
+    """How many entries a block holds."""
+    return math.prod(side.stop - side.start for side in box)
 
 
 def lengths(leaf: Leaf, entries: np.ndarray | None = None) -> np.ndarray:

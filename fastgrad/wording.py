@@ -102,6 +102,8 @@ def compact(n: int) -> str:
 
 def count(leaf: Mapping[str, Any]) -> str:
     """How many entries of a leaf are wrong, or cannot be judged."""
+    if leaf["blocks"]:
+        return f"many of {compact(leaf['entries'])}"
     of = f" of {compact(leaf['entries'])}"
     if leaf["unclear"] and not leaf["wrong"]:
         return f"{compact(leaf['unclear'])} unclear"
@@ -131,11 +133,15 @@ def _size(leaf: Mapping[str, Any]) -> float:
 
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
-    if report["n_unclear"] == report["n_entries"] or not report["detection_limit"]:
+    if report["n_unclear"] == report["n_judged"] > 0 or not report["detection_limit"]:
         return "no entry could be judged"
     some = "judged " if report["n_unclear"] else ""
+    if any(leaf["blocks"] for leaf in report["leaves"]):
+        some = "other "
     smallest = number(report["detection_limit"], 1)
-    return f"an error above {smallest} in any one {some}entry would have been seen"
+    sure = f" with {1 - report['miss_probability']:.0%} certainty"
+    seen = "would have been seen" + sure * (report["miss_probability"] > 0)
+    return f"an error above {smallest} in any one {some}entry {seen}"
 
 
 def steps(report: Mapping[str, Any]) -> str:
