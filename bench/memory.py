@@ -63,9 +63,9 @@ def instruments() -> dict[str, str]:
     return found
 
 
-def in_fresh_process(instrument: str, n: int) -> int:
+def in_fresh_process(instrument: str, n: int, script: Path = Path(__file__)) -> int:
     """Bytes by ``"tracemalloc"`` or ``"resident"``, after making sure that it sees a control."""
-    command = [sys.executable, __file__, instrument, str(n)]
+    command = [sys.executable, str(script), instrument, str(n)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")

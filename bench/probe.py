@@ -1,0 +1,265 @@
+"""Probing a network of 987,210 parameters: evaluations, what is found, overhead, memory.
+
+    python bench/probe.py [--quick] [--out DIR]
+
+Writes probe.md and probe.png. Every row is a number of runs with other seeds, errors in other
+places; a run that misses what was planted, or names anything else, fails the benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from measure import circumstances, figure, table
+from memory import MIB, in_fresh_process
+from network import Network, Params
+
+import fastgrad as fg
+
+SMALL = (40, 50, 20, 10)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is planted into which network, and how many evaluations finding it may take."""
+
+    name: str
+    kind: str
+    activation: str
+    dtype: str
+    limit: int | None
+
+
+CASES = (
+    Case("nothing wrong", "right", "tanh", "f8", 40),
+    Case("one entry off by 1 %", "one", "tanh", "f8", 120),
+    Case("20 entries off by 10 %", "twenty", "tanh", "f8", 1200),
+    Case("a layer off by a factor 2", "layer", "tanh", "f8", 200),
+    Case("a column off by a factor 2", "column", "tanh", "f8", None),
+    Case("nothing wrong, ReLU", "right", "relu", "f8", None),
+    Case("one entry off by 1 %, ReLU", "one", "relu", "f8", 160),
+    Case("nothing wrong, float32", "right", "tanh", "f4", None),
+    Case("one entry off by ten typical ones, float32", "ten", "tanh", "f4", 200),
+    Case("nothing wrong, ReLU, float32", "right", "relu", "f4", None),
+)
+
+
+def plant(kind: str, gradient: Params, random: np.random.Generator) -> tuple[Params, list[int]]:
+    """A copy of the gradient with errors in W1, and which entries they are in."""
+    wrong = {key: value.copy() for key, value in gradient.items()}
+    w = wrong["W1"]
+    count = {"one": 1, "ten": 1, "twenty": 20}.get(kind, 0)
+    entries = np.sort(random.choice(w.size, count, replace=False))
+    if kind in ("one", "twenty"):
+        w.flat[entries] *= 1.01 if kind == "one" else 1.1
+    elif kind == "ten":
+        w.flat[entries] += 10 * np.abs(w).mean()
+    elif kind == "layer":
+        w *= 2
+    elif kind == "column":
+        w[:, random.integers(w.shape[1])] *= 2
+    return wrong, entries.tolist()
+
+
+def judged_well(case: Case, report: fg.Report, entries: list[int], shape: tuple[int, ...]) -> str:
+    """What is wrong with the report, in a word; nothing if it is as it should be.
+
+    Not to be able to tell whether a right gradient is right is no false alarm: it is counted.
+    """
+    if case.kind == "right":
+        return "false alarm" if report.verdict is fg.Verdict.WRONG else ""
+    if report.verdict is not fg.Verdict.WRONG:
+        return "missed"
+    found = [
+        (entry.leaf, int(np.ravel_multi_index(entry.index, shape)))
+        for entry in report.wrong
+        if entry.leaf == "W1"
+    ]
+    if any(entry.leaf != "W1" for entry in report.wrong):
+        return "falsely named"
+    if entries:
+        names = {e for _, e in found}
+        return (
+            "" if names == set(entries) else "missed" if names < set(entries) else "falsely named"
+        )
+    cause = report.causes[0]
+    factor = cause.kind is fg.Cause.FACTOR or cause.evidence.get("inside") == "FACTOR"
+    return "" if factor and abs(cause.evidence["factor"] - 2) < 1e-3 else "cause not named"
+
+
+@dataclass(frozen=True)
+class Tally:
+    evaluations: list[int]
+    failures: list[str]
+    unclear: int
+    limits: list[float]
+    outside: list[float]
+
+
+def tally(case: Case, seeds: int, sizes: tuple[int, ...] | None) -> Tally:
+    """Run a case with many seeds."""
+    net = Network(case.activation, case.dtype, **({"sizes": sizes} if sizes else {}))
+    right = net.gradient(net.params)
+    evaluations, failures, limits, outside, unclear = [], [], [], [], 0
+    for seed in range(seeds):
+        claimed, entries = plant(case.kind, right, np.random.default_rng(1000 + seed))
+        clock = Clock(net.cost)
+        start = time.perf_counter()
+        report = fg.check_gradient(clock, claimed, net.params, strategy="probe", seed=seed)
+        seconds = time.perf_counter() - start
+        failure = judged_well(case, report, entries, right["W1"].shape)
+        failures += [failure] if failure else []
+        unclear += report.verdict is fg.Verdict.CANNOT_TELL
+        evaluations.append(report.evaluations)
+        limits.append(report.leaves[0].limit)
+        outside.append(1 - clock.seconds / seconds)
+    return Tally(evaluations, failures, unclear, limits, outside)
+
+
+class Clock:
+    """A function that keeps count of the time spent in it."""
+
+    def __init__(self, f) -> None:
+        self.f, self.seconds = f, 0.0
+
+    def __call__(self, p):
+        start = time.perf_counter()
+        value = self.f(p)
+        self.seconds += time.perf_counter() - start
+        return value
+
+
+def counts(quick: bool) -> tuple[str, list[str]]:
+    rows, broken = [], []
+    for case in CASES:
+        seeds = 2 if quick else 100
+        found = tally(case, seeds, SMALL if quick else None)
+        finite = [limit for limit in found.limits if np.isfinite(limit)]
+        rows.append(
+            [
+                case.name,
+                f"{int(np.median(found.evaluations)):,}",
+                f"{max(found.evaluations):,}",
+                f"{case.limit:,}" if case.limit else "",
+                f"{seeds - len(found.failures)} of {seeds}",
+                f"{found.unclear}",
+                f"{np.median(finite):.1g}" if finite else "",
+                f"{np.median(found.outside):.0%}",
+            ]
+        )
+        broken += [f"{case.name}: {each}" for each in sorted(set(found.failures))]
+        print(" | ".join(rows[-1]), flush=True)
+    head = [
+        "planted",
+        "evaluations",
+        "at most",
+        "limit",
+        "as planted",
+        "cannot tell",
+        "detects",
+        "outside f",
+    ]
+    return table(head, rows), broken
+
+
+def curve(quick: bool) -> list[tuple[int, int, int]]:
+    """Parameters, and evaluations of both strategies, for networks of growing width."""
+    found = []
+    for width in (4, 16, 64) if quick else (4, 16, 64, 250, 1000, 4000):
+        sizes = (max(8, 784 * width // 1000), width, max(4, width // 5), 10)
+        net = Network(sizes=sizes)
+        n = sum(value.size for value in net.params.values())
+        wrong, _ = plant("one", net.gradient(net.params), np.random.default_rng(0))
+        report = fg.check_gradient(net.cost, net.gradient(net.params), net.params, strategy="probe")
+        located = fg.check_gradient(net.cost, wrong, net.params, strategy="probe")
+        assert report
+        assert not located
+        found.append((n, report.evaluations, located.evaluations))
+    return found
+
+
+def draw(points: list[tuple[int, int, int]], path: Path) -> bool:
+    """Evaluations against the number of parameters."""
+    if find_spec("matplotlib") is None:
+        return False
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    n, right, wrong = (np.array(column) for column in zip(*points, strict=True))
+    figure_, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    lines = (
+        (2 * n + 9, "entry by entry, 2n + 9", "#0072B2"),
+        (wrong, "probe, one entry off by 1 %", "#D55E00"),
+        (right, "probe, nothing wrong", "#009E73"),
+    )
+    for values, label, colour in lines:
+        axes.plot(n, values, "o-", color=colour, linewidth=1.8, markersize=5)
+        above = (n[0], values[0]) if "by entry" in label else (n[-1], values[-1])
+        axes.annotate(
+            label,
+            above,
+            (0, 8),
+            textcoords="offset points",
+            color=colour,
+            fontsize=10,
+            ha="left" if "by entry" in label else "right",
+        )
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlabel("parameters of the network")
+    axes.set_ylabel("evaluations of the cost")
+    axes.set_title("What checking all parameters of a network costs", loc="left")
+    axes.grid(which="major", color="#DDDDDD", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure_.savefig(path, dpi=130)
+    plt.close(figure_)
+    return True
+
+
+def memory_used(quick: bool) -> str:
+    """Peak beyond parameters and gradient, in units of the largest leaf."""
+    n = 10**5 if quick else 10**7
+    used = in_fresh_process("resident", n, script=Path(__file__).with_name("probe_memory.py"))
+    return (
+        f"Peak resident memory of a probe of {n:,} parameters in one array, beyond them and the "
+        f"gradient that is passed: {figure(used / (8 * n))} x the array, {figure(used / MIB)} MiB."
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke run that means nothing")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    options = parser.parse_args()
+    counted, broken = counts(options.quick)
+    points = curve(options.quick)
+    rows = [[f"{n:,}", f"{2 * n + 9:,}", str(right), str(wrong)] for n, right, wrong in points]
+    head = ["parameters", "entry by entry", "probe, right", "probe, one wrong"]
+    parts = [
+        "# Probing a network",
+        "  \n".join(circumstances(("fastgrad", "numpy"))),
+        counted,
+        "*Evaluations* is the median, *detects* the stated detection limit for a single entry of "
+        "W1 in the median, *outside f* the share of the time not spent in the cost.",
+        table(head, rows),
+        memory_used(options.quick),
+    ]
+    if draw(points, options.out / "probe.png"):
+        parts.append("![Evaluations against parameters](probe.png)")
+    text = "\n\n".join(parts) + "\n"
+    (options.out / "probe.md").write_text(text, encoding="utf-8")
+    print(text)
+    for each in broken:
+        print(each, file=sys.stderr)
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
