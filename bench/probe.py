@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 from measure import circumstances, figure, table
 from memory import MIB, in_fresh_process
-from network import Network, Params
 
 import fastgrad as fg
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from network import Network, Params
 
 SMALL = (40, 50, 20, 10)
 

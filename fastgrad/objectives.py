@@ -76,7 +76,8 @@ def _copied(given: Any, value: Any, argument: Params, leaves: Sequence[Leaf]) ->
         array = _gradient_array(leaf, part)
         if any(np.may_share_memory(array, each.array) for each in leaves if each.array.size):
             _refuse_alias(leaf, array, leaves)
-        wide = array.astype(np.complex128 if leaf.real is not leaf.array else np.float64)
+        kind = np.complex128 if leaf.real is not leaf.array else np.float64
+        wide = array.astype(kind, copy=False)
         column[start : start + leaf.real.size] = wide.ravel().view(np.float64)
         start += leaf.real.size
         eps.append(_EPS.get(array.dtype.char, _EPS["d"]))

@@ -85,7 +85,9 @@ def _verdict(p: Probed, whole: float) -> Verdict:
     codes = p.columns.codes
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
-    weak = p.floor > max(_POWER_LEAF * p.claimed, _POWER_WHOLE * whole)
+    # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
+    enough = max(_POWER_LEAF * p.claimed, _POWER_WHOLE * whole, _POWER_WHOLE * p.growth)
+    weak = not (math.isfinite(p.floor) and p.floor <= enough)
     if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
         return Verdict.CANNOT_TELL
     return Verdict.RIGHT
@@ -160,7 +162,7 @@ def conclude_probe(outcome: Outcome, seen: Survey) -> tuple[Verdict, str]:
     if Verdict.WRONG in verdicts:
         return Verdict.WRONG, _wrong_reason(outcome)
     probes = outcome.probes
-    if not any(p.moves or p.claimed for p in probes):
+    if not any(p.moves or p.claimed or p.jumps for p in probes):
         return Verdict.CANNOT_TELL, (
             "both gradients are exactly zero: `f` does not move with these parameters, here at "
             "least, and a gradient that was never computed would look the same"
@@ -196,8 +198,8 @@ def _wrong_reason(outcome: Outcome) -> str:
         )
     still = [
         leaf.path
-        for leaf, p in zip(outcome.leaves, outcome.probes, strict=True)
-        if p.dense and not p.moves
+        for leaf, p, verdict in zip(outcome.leaves, outcome.probes, outcome.verdicts, strict=True)
+        if verdict is Verdict.WRONG and not p.moves
     ]
     if still:
         parts.append(f"{still[0]} does not move `f` at all, which may read another copy of it")

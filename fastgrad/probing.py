@@ -24,8 +24,9 @@ __all__ = ["MISSED", "Dense", "Probed", "probe_leaf"]
 DIRECTIONS = 2
 # The probability with which an error at the detection limit is missed.
 MISSED = 0.01
-# So many entries drawn from a block tell whether it is wrong throughout, if so many of them are.
-_SAMPLED, _ENOUGH = 8, 2
+# So many entries drawn from a block tell whether it is wrong throughout: so many wrong ones do,
+# and if it is fewer, yet not one alone, those of twice as many.
+_SAMPLED, _ENOUGH, _DOUBTFUL = 8, (5, 6), 2
 # Both halves wrong so often in a row: a block is suspected to be wrong throughout, and known to be.
 _SUSPECT, _CERTAIN = 3, 12
 # So many entries of such a block are looked for one by one, as examples.
@@ -65,6 +66,7 @@ class Probed:
     error: float = 0.0
     claimed: float = 0.0
     numeric: float = 0.0
+    growth: float = 0.0  # how fast the derivative grows beside the point
     factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
     moves: bool = True
     jumps: bool = False
@@ -108,7 +110,7 @@ class _Search:
         self._clean: list[float] = []
         self._strange: list[Reading] = []
         self._rows: list[tuple[float, float, float]] = []  # residual, claimed, numeric
-        self._norm = 0.0
+        self._norm = self._growth = 0.0
         self._stopped = ""
 
     def run(self) -> Probed:
@@ -133,8 +135,8 @@ class _Search:
         bad = np.flatnonzero(~np.isfinite(analytic).ravel())
         if len(bad):
             self._prober.judge(bad[:_MOST_WRONG])
-            analytic[~np.isfinite(analytic)] = 0.0
-            self._stopped = "the gradient is not finite"
+            analytic.reshape(-1)[bad] = 0.0
+            self._prober.repair()
 
     def _is_over(self) -> bool:
         everything = sum(size_of(block.box) for block in self._dense) >= size_of(self._whole)
@@ -151,19 +153,21 @@ class _Search:
         row = prober.last
         assert row is not None
         self._norm = max(self._norm, row.norm)
+        self._growth = max(self._growth, row.growth)
         self._rows.append((reading.value, reading.value + row.numeric, row.numeric))
-        left = prober.repaired(reading)
+        if not prober.moves and self._in_jumps():
+            self._jumps, self._stopped = True, "`f` moves in jumps only"
+            return
+        left = prober.doubted(reading)
         if not left.significant:
             self._clean.append(2 * left.bound)
             return
         self._clean.clear()
-        if not prober.moves and self._in_jumps():
-            self._jumps, self._stopped = True, "`f` moves in jumps only"
-            return
         known = len(prober.wrong), len(self._dense)
         self._locate(reading)
         if known == (len(prober.wrong), len(self._dense)):
             self._strange.append(left)
+        prober.repair()
 
     def _locate(self, reading: Reading) -> None:
         """Halve what is wrong until single entries are left, or most of a block is wrong."""
@@ -205,18 +209,26 @@ class _Search:
 
     def _throughout(self, box: Box) -> bool:
         """Whether a block is wrong throughout; if so, it no longer takes part."""
-        picks = _entries(box, self._prober.leaf, self._random, _SAMPLED)
-        if self._prober.judge(picks).sum() < _ENOUGH:
+        if size_of(box) < 2 * _SAMPLED:
             return False
-        self._give_up(box)
-        return True
+        wrong = 0
+        for enough in _ENOUGH:
+            picks = _entries(box, self._prober.leaf, self._random, _SAMPLED)
+            wrong += int(self._prober.judge(picks).sum())
+            if wrong >= enough:
+                self._give_up(box)
+                return True
+            if wrong < _DOUBTFUL:
+                return False
+        return False
 
     def _in_line(self) -> bool:
         """Whether the wrong entries point to a row, column or slice that is wrong throughout."""
         leaf, prober = self._prober.leaf, self._prober
-        if leaf.array.ndim < 2:
+        wrong = prober.wrong
+        if leaf.array.ndim < 2 or len(wrong) < _ALIGNED:
             return False
-        indices = np.unravel_index(prober.wrong, leaf.real.shape)
+        indices = np.unravel_index(wrong, leaf.real.shape)
         for axis, column in enumerate(indices[: leaf.array.ndim]):
             last = int(column[-1])
             if (column == last).sum() != _ALIGNED or leaf.real.shape[axis] == 1:
@@ -237,15 +249,18 @@ class _Search:
 
     def _result(self) -> Probed:
         prober = self._prober
+        prober.unrepair()
         floors = self._clean or [math.inf]
         rows = np.array(self._rows or [(0.0, 0.0, 0.0)])
+        rows = rows[np.isfinite(rows).all(axis=1)] if np.isfinite(rows).all(axis=1).any() else rows
         error, claimed, numeric = np.sqrt((rows**2).mean(axis=0)).tolist()
-        floor = max(floors)
+        floor, claimed = max(floors), max(claimed, self._norm)
         # An error e is missed along a direction with probability floor / e, whatever else is wrong.
         limit = math.exp(sum(math.log(each or 1e-300) for each in floors) / len(floors))
         limit /= MISSED ** (1 / len(floors))
-        if not self._rows:
+        if not self._rows:  # all entries were judged, or as many as could be
             floor = limit = float(prober.columns.uncertainty.max(initial=0.0))
+            error, claimed, numeric = _sizes(prober.columns)
         return Probed(
             entries=prober.judged,
             columns=prober.columns,
@@ -254,8 +269,9 @@ class _Search:
             floor=floor,
             limit=limit,
             error=error,
-            claimed=max(claimed, self._norm),
+            claimed=claimed,
             numeric=numeric,
+            growth=self._growth,
             factor=_factor(self._rows, self._strange),
             moves=prober.moves or not self._rows,
             jumps=self._jumps,
@@ -277,6 +293,14 @@ def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
             # The new one's grid would be of entries that may be right, at the edge of the bug.
             return _merged(blocks[:k] + blocks[k + 1 :], Dense(box, old.grid))
     return [*blocks, new]
+
+
+def _sizes(columns: Columns) -> tuple[float, float, float]:
+    """Norms of the errors, and of both gradients; what is not finite counts for nothing."""
+    vectors = (columns.analytic - columns.numeric, columns.analytic, columns.numeric)
+    finite = [vector[np.isfinite(vector)] for vector in vectors]
+    error, claimed, numeric = (float(np.linalg.norm(vector)) for vector in finite)
+    return error, claimed, numeric
 
 
 def _factor(rows: list[tuple[float, float, float]], strange: list[Reading]) -> float:

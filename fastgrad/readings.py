@@ -16,7 +16,7 @@ from fastgrad import judging
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import RATIO, Ladder, estimate
-from fastgrad.sampling import Box, Sampler, lengths, size_of, spacing
+from fastgrad.sampling import Box, Sampler, lengths, pieces, size_of
 from fastgrad.trees import Leaf
 
 __all__ = ["Prober", "Reading"]
@@ -68,6 +68,7 @@ class _Row:
     norm: float  # of the claimed derivative, entry by entry
     numeric: float  # derivative of f along the direction
     slack: float  # granted to the gradient
+    growth: float  # of the derivative, over the length of an entry
 
     @property
     def gap(self) -> float:
@@ -82,26 +83,29 @@ class Prober:
         self.analytic = analytic.reshape(leaf.real.shape)
         self.columns = _columns(np.zeros(0))
         self.judged = np.zeros(0, dtype=np.intp)
-        self.moves = False  # whether f was seen to move with the leaf
+        self.moves = False  # whether f was seen to move with the leaf, at the smallest step
         self.last: _Row | None = None
         self._sampler = sampler
         self._terms = terms
         self._step = terms.relative
+        # Smaller moves would be lost in the rounding of the parameters.
+        self._least = 64 * terms.spacing
         self._truncation = 0.0
         self._direction = np.zeros(0, dtype=np.float32)
 
     def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
         """Draw a new direction, in units of the entries' lengths; leave some blocks alone."""
-        shape = self.leaf.real.shape
         if not self._direction.size:
-            self._direction = np.empty(shape, dtype=np.float32)
-        direction = random.random(out=self._direction, dtype=np.float32)
-        direction -= np.float32(0.5)
-        # One number gives magnitude and sign: it is uniform on both sides of zero.
-        direction *= np.float32(2 * (_LARGEST - _SMALLEST))
-        direction += np.copysign(np.float32(_SMALLEST), direction)
+            self._direction = np.empty(self.leaf.real.shape, dtype=np.float32)
+        flat = self._direction.reshape(-1)
+        for (piece,) in pieces(flat.shape):
+            part = random.random(out=flat[piece], dtype=np.float32)
+            part -= np.float32(0.5)
+            # One number gives magnitude and sign: it is uniform on both sides of zero.
+            part *= np.float32(2 * (_LARGEST - _SMALLEST))
+            part += np.copysign(np.float32(_SMALLEST), part)
         for box in without:
-            direction[box] = 0.0
+            self._direction[box] = 0.0
 
     def calibrate(self, box: Box) -> Reading:
         """Read a block at a step at which errors in typical entries would show.
@@ -110,7 +114,7 @@ class Prober:
         noise weighs more: it is divided by the length of the move, which all entries share.
         """
         root = math.sqrt(size_of(box))
-        lower = self._row(box, self._step / root)
+        lower = self._row(box, max(self._step / root, self._least))
         visible = _VISIBLE * lower.norm / root
         best, row = lower.noise + _TRUNCATION * self._step**2 * lower.norm, lower
         while 2 * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
@@ -133,10 +137,10 @@ class Prober:
         else is measured by a ladder of steps.
         """
         root = math.sqrt(size_of(box))
-        time = self._step / root
+        time = max(self._step / root, self._least)
         if whole:  # as small a step as still shows it
             telling = 20 * _SIGMAS * self._terms.noise / abs(whole)
-            time = min(time, max(self._terms.relative / root, telling))
+            time = min(time, max(self._terms.relative / root, telling, self._least))
         return self._judged(box, self._row(box, time), whole)
 
     def _judged(self, box: Box, row: _Row, whole: float = 0.0) -> Reading:
@@ -156,8 +160,8 @@ class Prober:
         smooth = rows[0].gap <= max(abs(value), _CLOSING * first.gap)
         if change <= _STEADY * abs(value) and smooth:
             return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
-        root, least = math.sqrt(size_of(box)), 64 * spacing(self.leaf)
-        while len(rows) < _MOST_ROWS and rows[-1].time * root / RATIO > least:
+        root = math.sqrt(size_of(box))
+        while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / 4:
             rows.append(self._row(box, rows[-1].time / RATIO))
             change = abs(rows[-1].central - rows[-2].central)
             steady = change <= max(2 * rows[-1].noise, 1e-2 * abs(rows[-1].central))
@@ -176,6 +180,8 @@ class Prober:
             return Reading(float(found.value[0]), math.inf)
         self._step = min(self._step, RATIO * float(found.step[0]) * root)
         low, high = float(found.lower[0]), float(found.upper[0])
+        if not math.isfinite(low + high + float(found.bound[0]) + rows[-1].slack):
+            return Reading(math.nan, math.inf)
         # At a kink any value between the one-sided derivatives is right, and none can be seen.
         value = low if low > 0 else high if high < 0 else (low + high) / 2 if low == high else 0.0
         return Reading(value, float(found.bound[0]) + (high - low) / 2 + rows[-1].slack)
@@ -184,11 +190,12 @@ class Prober:
         terms, base = self._terms, self._terms.base
         found = self._sampler.block(self.leaf, box, self._direction[box], time, self.analytic[box])
         above, below = found.above, found.below
-        self.moves = self.moves or not above == below == base
+        small = time * math.sqrt(size_of(box)) <= 1.01 * terms.relative or time <= self._least
+        self.moves = self.moves or (small and not above == below == base)
         noise = max(terms.noise, terms.unit * max(abs(above), abs(below)))
         claimed = (found.claimed_above - found.claimed_below) / (2 * time)
         numeric = (above - below) / (2 * time)
-        norm = found.norm / time
+        norm, second = found.norm / time, (above - 2 * base + below) / time
         return _Row(
             time,
             claimed - numeric,
@@ -198,6 +205,7 @@ class Prober:
             norm,
             numeric,
             (_MATERIAL + _ROUNDING * terms.eps) * norm,
+            abs(second) / time if 8 * _SIGMAS * noise < abs(second) * time < math.inf else 0.0,
         )
 
     def judge(self, entries: np.ndarray) -> np.ndarray:
@@ -231,16 +239,25 @@ class Prober:
         wrong: np.ndarray = self.judged[self.columns.codes == Verdict.WRONG.code]
         return wrong
 
-    def repaired(self, reading: Reading) -> Reading:
-        """What a reading of the whole leaf leaves unexplained by the wrong entries found."""
+    def repair(self) -> None:
+        """Put the numeric values of the wrong entries in place of the analytic ones."""
+        flat, columns = self.analytic.reshape(-1), self.columns
+        known = (columns.codes == Verdict.WRONG.code) & np.isfinite(columns.numeric)
+        flat[self.judged[known]] = columns.numeric[known]
+
+    def unrepair(self) -> None:
+        """Put the analytic values back."""
+        self.analytic.reshape(-1)[self.judged] = self.columns.analytic
+
+    def doubted(self, reading: Reading) -> Reading:
+        """A reading of the whole leaf, less certain by the errors of the repaired entries."""
         wrong = self.columns.codes == Verdict.WRONG.code
         if not wrong.any():
             return reading
-        parts = self._direction.reshape(-1)[self.judged[wrong]].astype(np.float64)
+        parts = np.abs(self._direction.reshape(-1)[self.judged[wrong]].astype(np.float64))
         parts *= lengths(self.leaf, self.judged[wrong])
-        errors = (self.columns.analytic - self.columns.numeric)[wrong]
-        doubt = float(np.abs(parts) @ self.columns.uncertainty[wrong])
-        return Reading(reading.value - float(errors @ parts), reading.bound + doubt)
+        doubt = float(parts @ self.columns.uncertainty[wrong])
+        return Reading(reading.value, reading.bound + doubt)
 
 
 def _columns(analytic: np.ndarray) -> Columns:

@@ -174,6 +174,19 @@ def leaf_report(block: Block, entries: Entries) -> LeafReport:
     )
 
 
+def _placed(entries: Entries, block: Block) -> list[np.ndarray]:
+    """Analytic, numeric and codes of a leaf, in its order; NaN where nothing was measured."""
+    mine = slice(block.start, block.stop)
+    columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
+    if block.probe is None:
+        return columns
+    blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
+    full = [np.full(block.size, blank) for blank in blanks]
+    for column, place in zip(columns, full, strict=True):
+        place[block.probe.judged] = column
+    return full
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The result of `check_gradient`; true only if the verdict is RIGHT.
@@ -334,7 +347,5 @@ class Report:
         >>> len(report.plot().get_axes()) >= 3  # doctest: +SKIP
         True
         """
-        columns = (self.entries.analytic, self.entries.numeric, self.entries.codes)
-        stretches = [(block.start, block.stop) for block in self.entries.blocks]
-        parts = [[column[i:j] for column in columns] for i, j in stretches]
+        parts = [_placed(self.entries, block) for block in self.entries.blocks]
         return figures.report_figure(self.to_dict(), parts, [each.name for each in Verdict])

@@ -37,14 +37,12 @@ class Sample:
         """The judged entries on a grid as a case of its shape; without one, all of them."""
         if grid is None:
             rows, shape = np.arange(len(self.judged)), (len(self.judged),)
-            if self.leaf.real is not self.leaf.array:  # of a complex number both parts are needed
-                return self._case(rows, shape, False)
         else:
             wanted = np.ravel_multi_index(np.ix_(*grid), self.leaf.real.shape)
             order = np.argsort(self.judged)
             rows = order[np.searchsorted(self.judged, wanted.ravel(), sorter=order)]
             shape = wanted.shape
-        return self._case(rows, shape, self.leaf.real is not self.leaf.array)
+        return self._case(rows, shape)
 
     @property
     def whole(self) -> Case | None:
@@ -52,10 +50,11 @@ class Sample:
         if len(self.judged) < self.leaf.real.size:
             return None
         order = np.argsort(self.judged)
-        case = self._case(order, self.leaf.real.shape, self.leaf.real is not self.leaf.array)
+        case = self._case(order, self.leaf.real.shape)
         return replace(case, sampled=False)
 
-    def _case(self, rows: np.ndarray, shape: tuple[int, ...], is_complex: bool) -> Case:
+    def _case(self, rows: np.ndarray, shape: tuple[int, ...]) -> Case:
+        is_complex = self.leaf.real is not self.leaf.array
         c = self.columns
         theta = self.leaf.real.flat[self.judged[rows]].astype(np.float64)
         numbers = (c.analytic[rows], c.numeric[rows], theta)
@@ -64,7 +63,8 @@ class Sample:
             for column in (c.uncertainty, c.codes == Verdict.WRONG.code, c.kinks)
         )
         a, d, theta = (x.reshape(shape) for x in numbers)
-        if is_complex:
+        # Of a complex number both parts are needed.
+        if is_complex and len(shape) == self.leaf.real.ndim and shape[-1] == 2:
             a, d, theta = (x.view(np.complex128)[..., 0] for x in (a, d, theta))
             bound, wrong, kinks = bound.max(-1), wrong.any(-1), kinks.any(-1)
         return Case(self.leaf.path, a, d, bound, theta, wrong, kinks, spacing(self.leaf), True)
@@ -80,7 +80,7 @@ def find_cause(
     case = sample.whole or sample.case(grid)
     if not case.wrong.any():
         case = sample.case(None)
-    if not case.sampled:
+    if not case.sampled and case.wrong.any():
         return diagnose([case])[0]
     if box is None:
         return _isolated(sample, case)

@@ -35,7 +35,7 @@ _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
 # Blocks are moved so many entries at a time, that what is computed on the way stays in the cache.
 _PIECE = 2**13
 # Along one direction for all, this many entries of a leaf are moved at most.
-_MOST_SPREAD = 2**18
+_MOST_SPREAD = 2**16
 
 
 class OutOfBudget(Exception):

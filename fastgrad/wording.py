@@ -133,10 +133,13 @@ def _size(leaf: Mapping[str, Any]) -> float:
 
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
+    throughout = any(leaf["blocks"] for leaf in report["leaves"])
+    if throughout and not report["detection_limit"]:
+        return "other errors were not looked for"
     if report["n_unclear"] == report["n_judged"] > 0 or not report["detection_limit"]:
         return "no entry could be judged"
     some = "judged " if report["n_unclear"] else ""
-    if any(leaf["blocks"] for leaf in report["leaves"]):
+    if throughout:
         some = "other "
     smallest = number(report["detection_limit"], 1)
     sure = f" with {1 - report['miss_probability']:.0%} certainty"
