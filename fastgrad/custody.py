@@ -146,7 +146,7 @@ def overwritten(
 def checksum(array: np.ndarray) -> int:
     """Checksum of the array's bits, in constant memory."""
     if array.flags.c_contiguous and array.size:
-        return zlib.crc32(memoryview(array.reshape(-1).view(np.uint8)))
+        return zlib.crc32(array.reshape(-1).view(np.uint8).data)
     total = 0
     for (piece,) in _chunks(array):
         total = zlib.crc32(piece.tobytes(), total)

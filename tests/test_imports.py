@@ -41,6 +41,7 @@ LEVELS = {
         "staleness",
         "conclusions",
     ],
+    4: ["readings", "probing", "samples", "probed"],
     5: ["derivatives"],
     6: ["checking"],
     8: ["testing", "plots", "demo"],

@@ -1,0 +1,161 @@
+"""Derivatives along random directions, against the gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from strategies import LAYOUTS, lay_out
+
+from fastgrad import _backend, _reference
+from fastgrad.judging import Terms
+from fastgrad.readings import Prober, Reading
+from fastgrad.sampling import OutOfBudget, Sampler, pieces
+from fastgrad.trees import flatten
+
+pytestmark = pytest.mark.usefixtures("backend")
+EPS = float(np.finfo(float).eps)
+
+
+def prober_of(x, f, claimed, relative=1e-5):
+    (leaf,) = flatten(x)
+    sampler = Sampler(f, x, [leaf])
+    base = sampler.base()
+    terms = Terms(base, 1e-15 * max(abs(base), 1), EPS / 2, relative, EPS, EPS)
+    prober = Prober(sampler, leaf, np.array(claimed, float), terms)
+    prober.draw(np.random.default_rng(0), ())
+    return prober, sampler
+
+
+def whole(x):
+    return tuple(slice(0, n) for n in x.shape)
+
+
+def cubes(x):
+    return float((x**3).sum())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_right_gradient_leaves_nothing(layout):
+    x = lay_out(np.linspace(-2, 2, 60).reshape(6, 10), layout)
+    prober, _ = prober_of(x, cubes, 3 * x**2)
+    bits = x.tobytes()
+    reading = prober.calibrate(whole(x))
+    assert not reading.significant
+    assert reading.bound < 1e-4
+    assert x.tobytes() == bits
+
+
+def test_residual_is_the_error_times_its_part_of_the_direction():
+    x = np.linspace(-2, 2, 60).reshape(6, 10)
+    claimed = 3 * x**2
+    claimed[4, 7] += 0.5
+    prober, _ = prober_of(x, cubes, claimed)
+    reading = prober.calibrate(whole(x))
+    assert reading.significant
+    part = prober._direction[4, 7] * max(1, abs(x[4, 7]))
+    assert reading.value == pytest.approx(0.5 * part, abs=2 * reading.bound)
+    left = prober.read((slice(0, 3), slice(0, 10)), reading.value)
+    right = prober.read((slice(3, 6), slice(0, 10)), reading.value)
+    assert not left.significant
+    assert right.value == pytest.approx(reading.value, rel=1e-3)
+
+
+def test_magnitudes_lie_between_a_half_and_one_and_a_half():
+    x = np.zeros((300, 500))
+    prober, _ = prober_of(x, cubes, x)
+    drawn = prober._direction
+    sizes = np.abs(drawn)
+    assert 0.5 <= sizes.min() < 0.501
+    assert 1.499 < sizes.max() <= 1.5
+    assert abs((drawn > 0).mean() - 0.5) < 0.01
+    prober.draw(np.random.default_rng(1), ((slice(0, 3), slice(7, 9)),))
+    assert not prober._direction[0:3, 7:9].any()
+    assert np.count_nonzero(prober._direction) == x.size - 6
+
+
+def test_truncation_is_not_taken_for_an_error():
+    x = np.linspace(0.1, 0.2, 30)
+    wave = lambda x: float(np.sin(3000 * x).sum())  # noqa: E731
+    prober, _ = prober_of(x, wave, 3000 * np.cos(3000 * x), relative=1e-3)
+    assert not prober.calibrate(whole(x)).significant
+
+
+def test_kink_accepts_what_lies_between_the_sides_and_refuses_what_does_not():
+    x = np.concatenate([np.zeros(1), np.linspace(1, 2, 9)])
+    relu = lambda x: float(np.maximum(x, 0).sum() + (x**2).sum())  # noqa: E731
+    right = np.where(x > 0, 1, 0) + 2 * x
+    prober, _ = prober_of(x, relu, right)
+    assert not prober.calibrate(whole(x)).significant
+    wrong = right.copy()
+    wrong[0] = 3.0
+    prober, _ = prober_of(x, relu, wrong)
+    assert prober.calibrate(whole(x)).significant
+
+
+def test_repair_takes_the_wrong_entries_out():
+    x = np.linspace(-2, 2, 60)
+    claimed = 3 * x**2
+    claimed[[3, 44]] += 0.5
+    prober, _ = prober_of(x, cubes, claimed)
+    assert prober.judge(np.array([3, 4, 44])).tolist() == [True, False, True]
+    assert prober.wrong.tolist() == [3, 44]
+    prober.repair()
+    assert not prober.doubted(prober.calibrate(whole(x))).significant
+    prober.unrepair()
+    assert np.array_equal(prober.analytic, claimed)
+
+
+def test_entries_are_judged_once():
+    x = np.linspace(-2, 2, 60)
+    prober, sampler = prober_of(x, cubes, 3 * x**2)
+    prober.judge(np.array([5, 6]))
+    before = sampler.evaluations
+    prober.judge(np.array([6, 5]))
+    assert sampler.evaluations == before
+    assert prober.judged.tolist() == [5, 6]
+
+
+def test_budget_ends_a_reading_and_the_parameters_are_back():
+    x = np.linspace(-2, 2, 60)
+    prober, sampler = prober_of(x, cubes, 3 * x**2)
+    sampler.budget = sampler.evaluations + 1
+    with pytest.raises(OutOfBudget):
+        prober.calibrate(whole(x))
+    assert np.array_equal(x, np.linspace(-2, 2, 60))
+
+
+def test_rest_of_a_block():
+    rest = Reading(1.0, 0.1).minus(Reading(0.25, 0.05))
+    assert (rest.value, rest.bound) == (0.75, pytest.approx(0.15))
+    assert not Reading(float("nan"), 1.0).significant
+    assert not Reading(1.0, float("inf")).significant
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout):
+    random = np.random.default_rng(0)
+    values = (random.normal(size=(7, 9)) * 10.0 ** random.integers(-5, 6, (7, 9))).astype(dtype)
+    direction = random.normal(size=(9, 12)).astype("f4")[1:8, 2:11]
+    claim = random.normal(size=(9, 12))[1:8, 2:11]
+    found = []
+    for run in (_reference.shift, _backend.shift):
+        target, rise = lay_out(values, layout), np.empty(values.size)
+        if not _backend.is_native(target):
+            assert _backend.shift_for(target) is _reference.shift
+            run = _reference.shift
+        run(target, values, direction, claim, 3e-4, rise)
+        found.append((target.tobytes(), rise.tobytes()))
+    assert found[0] == found[1]
+    assert (target != values).any()
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (5,), (100_000,), (3, 50_000), (2, 3, 40_000), (300, 200)]
+)
+def test_pieces_cover_an_array_once(shape):
+    seen = np.zeros(shape, dtype=int)
+    for piece in pieces(shape):
+        assert seen[piece].size <= 40_000
+        seen[piece] += 1
+    assert (seen == 1).all()

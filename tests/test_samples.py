@@ -1,0 +1,121 @@
+"""Causes that a few entries of a large leaf give away."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastgrad.entries import Verdict
+from fastgrad.judging import Columns
+from fastgrad.results import Cause
+from fastgrad.samples import Sample, box_text, find_cause
+from fastgrad.trees import flatten
+
+SHAPE = (12, 30)
+BOX = (slice(0, 12), slice(0, 30))
+
+
+def sample_of(exact, claimed, grid, x=None):
+    """A sample of a leaf in which the entries of a grid were judged."""
+    x = np.random.default_rng(3).normal(size=exact.shape) if x is None else x
+    (leaf,) = flatten({"W": x})
+    judged = np.ravel_multi_index(np.ix_(*grid), exact.shape).ravel()
+    a, d = claimed.ravel()[judged], exact.ravel()[judged]
+    wrong = np.abs(a - d) > 1e-9
+    columns = Columns(
+        analytic=a,
+        numeric=d,
+        uncertainty=np.full(len(a), 1e-10),
+        gaps=np.zeros(len(a)),
+        codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
+        kinks=np.zeros(len(a), bool),
+    )
+    return Sample(leaf, claimed.reshape(leaf.real.shape), judged, columns)
+
+
+def grid():
+    return np.array([0, 3, 4, 8, 11]), np.array([1, 2, 17, 20, 29])
+
+
+def exact():
+    return np.random.default_rng(0).normal(size=SHAPE)
+
+
+def cause(claimed, others=(), box=BOX):
+    sample = sample_of(exact(), claimed, grid())
+    return find_cause(sample, box, grid(), [sample, *others])
+
+
+PLACES = {
+    "transposed": (lambda d: d.T.reshape(d.shape), Cause.TRANSPOSED, {}),
+    "rolled_rows": (lambda d: np.roll(d, -2, 0), Cause.SHIFTED, {"shift": -2}),
+    "rolled_columns": (lambda d: np.roll(d, 3, 1), Cause.SHIFTED, {"shift": 3}),
+    "reversed": (lambda d: d[:, ::-1], Cause.REVERSED, {}),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_right_values_elsewhere(name):
+    change, kind, evidence = PLACES[name]
+    found = cause(np.ascontiguousarray(change(exact())))
+    assert (found.kind, found.leaf) == (kind, "W")
+    assert found.evidence | evidence == found.evidence
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_nearly_the_right_values_elsewhere_are_something_else(name):
+    change, kind, _ = PLACES[name]
+    moved = change(exact()) * np.random.default_rng(1).uniform(0.9, 1.1, SHAPE)
+    assert cause(moved).kind is not kind
+
+
+def test_another_parameter_holds_the_gradient():
+    other = sample_of(np.ones(SHAPE), exact(), grid())
+    found = cause(np.ones(SHAPE) + exact() ** 2, [other])
+    assert (found.kind, found.evidence["with"]) == (Cause.SWAPPED, "W")
+
+
+def test_patterns_that_need_all_entries_are_not_tried_on_a_few():
+    claimed = exact()
+    claimed[3:5] += 1.0  # a slice of the leaf, but nothing of the kind can be said of the grid
+    assert cause(claimed).kind is Cause.UNKNOWN
+    assert "10 of 25 entries sampled" in cause(claimed).sentence
+
+
+def test_factor_in_a_part_of_the_leaf():
+    box = (slice(0, 12), slice(0, 15))
+    places = (grid()[0], np.array([1, 2, 5, 7, 14]))
+    claimed = exact()
+    claimed[:, :15] *= 4
+    found = find_cause(sample_of(exact(), claimed, places), box, places, ())
+    assert (found.kind, found.evidence["inside"]) == (Cause.SLICE, "FACTOR")
+    assert found.evidence["slice"] == ":, 0:15"
+    assert found.sentence.startswith("`W` is wrong in the slice [:, 0:15]: there it is 4 x")
+
+
+def test_isolated_entries():
+    claimed = exact()
+    claimed[3, 2] *= 2
+    claimed[8, 20] *= 2
+    found = find_cause(sample_of(exact(), claimed, grid()), None, None, ())
+    assert found.kind is Cause.SINGLE
+    assert found.sentence == "`W` is wrong in 2 isolated entries, each 2 x the numeric gradient"
+
+
+def test_leaf_judged_as_a_whole_has_all_patterns():
+    x = np.array([[0.3, 1.2], [2.0, -1.0]])
+    d = np.array([[1.0, 2.0], [3.0, 4.0]])
+    sample = sample_of(d, d.T.copy(), (np.arange(2), np.arange(2)), x)
+    assert find_cause(sample, None, None, ()).kind is Cause.TRANSPOSED
+
+
+def test_wrong_throughout_though_no_judged_entry_is():
+    found = cause(exact())
+    assert found.kind is Cause.UNKNOWN
+    assert "in none of the entries that were judged" in found.sentence
+
+
+def test_text_of_a_block():
+    assert box_text((slice(0, 3), slice(4, 5)), (9, 9)) == "[0:3, 4]"
+    assert box_text((slice(0, 9), slice(0, 9)), (9, 9)) == ""
+    assert box_text((slice(0, 9), slice(2, 9), slice(0, 2)), (9, 9)) == "[:, 2:9]"
