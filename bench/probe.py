@@ -198,22 +198,14 @@ def draw(points: list[tuple[int, int, int]], path: Path) -> bool:
     n, right, wrong = (np.array(column) for column in zip(*points, strict=True))
     figure_, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     lines = (
-        (2 * n + 9, "entry by entry, 2n + 9", "#0072B2"),
-        (wrong, "probe, one entry off by 1 %", "#D55E00"),
-        (right, "probe, nothing wrong", "#009E73"),
+        (2 * n + 9, "entry by entry, 2n + 9", "#0072B2", -2, (-10, 6)),
+        (wrong, "probe, one entry off by 1 %", "#D55E00", -1, (0, 9)),
+        (right, "probe, nothing wrong", "#009E73", -1, (0, -16)),
     )
-    for values, label, colour in lines:
+    for values, label, colour, at, shift in lines:
         axes.plot(n, values, "o-", color=colour, linewidth=1.8, markersize=5)
-        above = (n[0], values[0]) if "by entry" in label else (n[-1], values[-1])
-        axes.annotate(
-            label,
-            above,
-            (0, 8),
-            textcoords="offset points",
-            color=colour,
-            fontsize=10,
-            ha="left" if "by entry" in label else "right",
-        )
+        where = {"xytext": shift, "textcoords": "offset points", "ha": "right"}
+        axes.annotate(label, (n[at], values[at]), color=colour, fontsize=10, **where)
     axes.set(xscale="log", yscale="log")
     axes.set_xlabel("parameters of the network")
     axes.set_ylabel("evaluations of the cost")
