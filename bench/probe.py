@@ -206,7 +206,7 @@ def draw(points: list[tuple[int, int, int]], path: Path) -> bool:
         axes.plot(n, values, "o-", color=colour, linewidth=1.8, markersize=5)
         where = {"xytext": shift, "textcoords": "offset points", "ha": "right"}
         axes.annotate(label, (n[at], values[at]), color=colour, fontsize=10, **where)
-    axes.set(xscale="log", yscale="log")
+    axes.set(xscale="log", yscale="log", ylim=(10, None))
     axes.set_xlabel("parameters of the network")
     axes.set_ylabel("evaluations of the cost")
     axes.set_title("What checking all parameters of a network costs", loc="left")

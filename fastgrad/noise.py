@@ -18,6 +18,8 @@ __all__ = ["POINTS", "is_single", "noise_of", "relative_step", "rounding_unit", 
 POINTS = 7
 _GAMMAS = [factorial(k) ** 2 / factorial(2 * k) for k in range(1, POINTS)]
 _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
+# Most doubles take 16 or 17 digits to write.
+_FEW_DIGITS = 13
 _LEAST_STEP, _LARGEST_STEP = 2.0**-30, 0.05
 
 
@@ -41,9 +43,23 @@ def noise_of(values: Sequence[float]) -> float:
 def rounding_unit(values: Sequence[float]) -> float:
     """Relative rounding error of numbers as precise as these."""
     if not all(_has_bits(24, value) for value in values):
-        return _DOUBLE
+        return _rounding_of_decimals(values)
     telling = len(set(values)) > 1 and not all(map(_is_short, values))
     return _SINGLE if telling else _DOUBLE
+
+
+def _rounding_of_decimals(values: Sequence[float]) -> float:
+    """The same for numbers that came as text, rounded to some number of digits."""
+    digits = max(map(_digits, values))
+    if digits > _FEW_DIGITS or all(_has_bits(32, value) for value in values):
+        return _DOUBLE
+    return float(0.5 * 10.0 ** (1 - digits))
+
+
+def _digits(value: float) -> int:
+    """How many significant decimal digits say which number it is."""
+    mantissa = repr(abs(value)).partition("e")[0]
+    return len(mantissa.replace(".", "").strip("0"))
 
 
 def is_single(unit: float) -> bool:

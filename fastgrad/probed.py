@@ -257,7 +257,7 @@ def _hidden(outcome: Outcome, seen: Survey) -> str:
     """What may be hidden where the limit is above a typical entry, and what would show it."""
     worst, size = None, 1.0
     for leaf, p in zip(outcome.leaves, outcome.probes, strict=True):
-        typical = p.claimed / math.sqrt(leaf.real.size)
+        typical = p.claimed / math.sqrt(max(leaf.real.size, 1))
         if typical and p.limit > size * typical:
             worst, size = (leaf, typical), p.limit / typical
     if worst is None:

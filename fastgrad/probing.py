@@ -142,6 +142,8 @@ class _Search:
         everything = sum(size_of(block.box) for block in self._dense) >= size_of(self._whole)
         if len(self._prober.wrong) >= _MOST_WRONG and not self._stopped:
             self._stopped = f"the search stopped after {_MOST_WRONG} wrong entries"
+        if self._prober.kinks >= _MOST_WRONG and not self._stopped:
+            self._stopped = f"the search stopped after {_MOST_WRONG} kinks of `f`"
         enough = len(self._clean) == DIRECTIONS or len(self._strange) == _UNEXPLAINED
         return everything or enough or bool(self._stopped)
 
@@ -153,7 +155,7 @@ class _Search:
         row = prober.last
         assert row is not None
         self._norm = max(self._norm, row.norm)
-        self._growth = max(self._growth, row.growth)
+        self._growth = max(self._growth, 0.0 if reading.kink else row.growth)
         self._rows.append((reading.value, reading.value + row.numeric, row.numeric))
         if not prober.moves and self._in_jumps():
             self._jumps, self._stopped = True, "`f` moves in jumps only"
@@ -163,9 +165,9 @@ class _Search:
             self._clean.append(2 * left.bound)
             return
         self._clean.clear()
-        known = len(prober.wrong), len(self._dense)
+        known = len(prober.wrong), prober.kinks, len(self._dense)
         self._locate(reading)
-        if known == (len(prober.wrong), len(self._dense)):
+        if known == (len(prober.wrong), prober.kinks, len(self._dense)):
             self._strange.append(left)
         prober.repair()
 
@@ -175,7 +177,7 @@ class _Search:
         blocks = [_Suspect(self._whole, reading, self._whole)]
         certain: Box | None = None
         examples = 0
-        while blocks and len(prober.wrong) < _MOST_WRONG:
+        while blocks and max(len(prober.wrong), prober.kinks) < _MOST_WRONG:
             block = blocks.pop()
             if block.times >= _CERTAIN:
                 certain = block.top
@@ -205,7 +207,11 @@ class _Search:
         nowhere = not first.significant and not second.significant
         if nowhere or (second.significant and second.bound > abs(second.value) / 4):
             second = self._prober.read(right, block.reading.value)
-        return [(half, r) for half, r in ((left, first), (right, second)) if r.significant]
+        halves = [(left, first), (right, second)]
+        # What several kinks do may look like an error, and each of them like none.
+        return [(half, r) for half, r in halves if r.significant] or [
+            (half, r) for half, r in halves if r.kink
+        ]
 
     def _throughout(self, box: Box) -> bool:
         """Whether a block is wrong throughout; if so, it no longer takes part."""

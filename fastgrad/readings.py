@@ -8,7 +8,7 @@ its part in the direction.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Reading:
 
     value: float
     bound: float
+    kink: bool = False
 
     @property
     def significant(self) -> bool:
@@ -158,7 +159,9 @@ class Prober:
         value, change = rows[0].central, abs(rows[0].central - first.central)
         # At a kink the quotients on both sides keep their distance, and it may hide the residual.
         smooth = rows[0].gap <= max(abs(value), _CLOSING * first.gap)
-        if change <= _STEADY * abs(value) and smooth:
+        # Steps that are far too large leave nothing but the claim of the residual.
+        means = max(_STEADY * abs(rows[0].numeric), 2 * (rows[0].noise + first.noise))
+        if change <= min(_STEADY * abs(value), means) and smooth:
             return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
         root = math.sqrt(size_of(box))
         while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / 4:
@@ -184,7 +187,8 @@ class Prober:
             return Reading(math.nan, math.inf)
         # At a kink any value between the one-sided derivatives is right, and none can be seen.
         value = low if low > 0 else high if high < 0 else (low + high) / 2 if low == high else 0.0
-        return Reading(value, float(found.bound[0]) + (high - low) / 2 + rows[-1].slack)
+        bound = float(found.bound[0]) + (high - low) / 2 + rows[-1].slack
+        return Reading(value, bound, bool(found.kink[0]))
 
     def _row(self, box: Box, time: float) -> _Row:
         terms, base = self._terms, self._terms.base
@@ -234,15 +238,26 @@ class Prober:
         return columns
 
     @property
+    def kinks(self) -> int:
+        """At how many of the judged entries `f` has a kink."""
+        return int(self.columns.kinks.sum())
+
+    @property
+    def _replaced(self) -> np.ndarray:
+        """Entries whose error is known, and those whose value is one of many at a kink."""
+        known: np.ndarray = (self.columns.codes == Verdict.WRONG.code) | self.columns.kinks
+        return known
+
+    @property
     def wrong(self) -> np.ndarray:
         """The entries judged wrong."""
         wrong: np.ndarray = self.judged[self.columns.codes == Verdict.WRONG.code]
         return wrong
 
     def repair(self) -> None:
-        """Put the numeric values of the wrong entries in place of the analytic ones."""
+        """Put the numeric values of wrong entries, and at kinks, in place of the analytic ones."""
         flat, columns = self.analytic.reshape(-1), self.columns
-        known = (columns.codes == Verdict.WRONG.code) & np.isfinite(columns.numeric)
+        known = self._replaced & np.isfinite(columns.numeric)
         flat[self.judged[known]] = columns.numeric[known]
 
     def unrepair(self) -> None:
@@ -251,13 +266,13 @@ class Prober:
 
     def doubted(self, reading: Reading) -> Reading:
         """A reading of the whole leaf, less certain by the errors of the repaired entries."""
-        wrong = self.columns.codes == Verdict.WRONG.code
-        if not wrong.any():
+        known = self._replaced
+        if not known.any():
             return reading
-        parts = np.abs(self._direction.reshape(-1)[self.judged[wrong]].astype(np.float64))
-        parts *= lengths(self.leaf, self.judged[wrong])
-        doubt = float(parts @ self.columns.uncertainty[wrong])
-        return Reading(reading.value, reading.bound + doubt)
+        parts = np.abs(self._direction.reshape(-1)[self.judged[known]].astype(np.float64))
+        parts *= lengths(self.leaf, self.judged[known])
+        doubt = float(parts @ self.columns.uncertainty[known])
+        return replace(reading, bound=reading.bound + doubt)
 
 
 def _columns(analytic: np.ndarray) -> Columns:

@@ -401,15 +401,12 @@ def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.nda
     look(&views[1], before)
     look(&views[2], direction)
     look(&views[3], claim)
-    cols = views[0].shape[last]
+    cols = size
     for k in range(4):
         if not views[k].contiguous:
-            break
-    else:
-        cols = size
-    for k in range(4):  # rows that are not contiguous are taken entry by entry
-        if cols < size and views[k].strides[last] != views[k].itemsize:
-            cols = 1
+            cols = min(cols, views[k].shape[last])
+            if views[k].strides[last] != views[k].itemsize:
+                cols = 1  # rows that are not contiguous are taken entry by entry
     row = 0
     while row < size:
         for k in range(4):

@@ -100,3 +100,13 @@ def test_step_balances_noise_and_truncation():
         return noise / h + h**2 / 6
 
     assert error(step) < 1.01 * min(error(step * k) for k in (0.25, 0.5, 2, 4))
+
+
+def test_rounding_of_numbers_that_came_as_text():
+    values = [float(f"{np.exp(1 + k * 1e-7):.9e}") for k in range(7)]
+    assert rounding_unit(values) == pytest.approx(0.5e-9)
+    assert noise_of(values) >= 0.5e-9 * max(values)
+    assert rounding_unit([np.exp(1 + k * 1e-7) for k in range(7)]) == 2.0**-53
+    assert rounding_unit([0.5, 0.75, 0.125]) == 2.0**-53
+    assert rounding_unit([1.0 + k * 2.0**-40 for k in range(7)]) == 2.0**-53
+    assert rounding_unit([0.0]) == 2.0**-53

@@ -133,14 +133,17 @@ def test_rest_of_a_block():
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout):
+@pytest.mark.parametrize("flat", [False, True])
+def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
     random = np.random.default_rng(0)
     values = (random.normal(size=(7, 9)) * 10.0 ** random.integers(-5, 6, (7, 9))).astype(dtype)
+    values = values[:, 3] if flat else values
     direction = random.normal(size=(9, 12)).astype("f4")[1:8, 2:11]
     claim = random.normal(size=(9, 12))[1:8, 2:11]
+    direction, claim = (each[:, 1] if flat else each for each in (direction, claim))
     found = []
     for run in (_reference.shift, _backend.shift):
-        target, rise = lay_out(values, layout), np.empty(values.size)
+        target, rise = lay_out(values, layout), np.full(values.size, np.nan)
         if not _backend.is_native(target):
             assert _backend.shift_for(target) is _reference.shift
             run = _reference.shift
