@@ -57,6 +57,12 @@ def test_smoke_run_of_the_cost_of_a_check(tmp_path):
         assert row in written
 
 
+def test_smoke_run_of_probing(tmp_path):
+    written = smoke(tmp_path, BENCH / "probe.py", result="probe.md")
+    for row in ("| nothing wrong ", "| one entry off by 1 %", "entry by entry", "Peak resident"):
+        assert row in written
+
+
 def test_missing_packages_are_left_out_and_named(tmp_path):
     written = smoke(tmp_path, "-c", WITHOUT_OPTIONAL)
     assert "Left out, not installed: statsmodels, numdifftools, jacobi." in written

@@ -26,11 +26,11 @@ def available(items, backend):
     return usable if backend == "compiled" else usable[::6]
 
 
-def checked(item):
+def checked(item, **options):
     case = item.make()
     before = [leaf.tobytes() for _, leaf in leaves(case.params)]
     with np.errstate(all="ignore"):
-        report = fg.check_gradient(case.f, case.grad, case.params)
+        report = fg.check_gradient(case.f, case.grad, case.params, **options)
     assert [leaf.tobytes() for _, leaf in leaves(case.params)] == before, item.name
     return report
 
@@ -119,3 +119,35 @@ def test_every_finding_says_where_and_what(planted, backend):
         assert {finding.leaf for finding in report.causes} == spoilt
         assert all(f"`{finding.leaf}`" in finding.sentence for finding in report.causes)
         assert re.search(r"\d of [\d,]+ entries disagree; the worst is ", report.reason)
+
+
+# ---------------------------------------------------------- the same problems, but only probed
+
+
+def probed(item):
+    return checked(item, strategy="probe")
+
+
+def test_probing_raises_no_false_alarm(backend):
+    reports = {p.name: probed(p) for p in available(problems(), backend)}
+    assert [name for name, r in reports.items() if r.verdict is Verdict.WRONG] == []
+    # Kinks and edges of the domain can often not be judged along directions.
+    assert np.mean([r.verdict is Verdict.CANNOT_TELL for r in reports.values()]) <= 0.1
+
+
+def test_probing_misses_nothing_above_its_limit_and_names_no_right_entry(backend):
+    for bug in available(bugs() + public_bugs(), backend):
+        report = probed(bug)
+        assert report.verdict is not Verdict.RIGHT, bug.name
+        mask = dict(leaves(bug.mask()))
+        for entry in report.wrong:
+            path = entry.leaf if entry.leaf in mask else entry.leaf.removeprefix("params")
+            assert np.asarray(mask[path])[entry.index], (bug.name, entry.path)
+
+
+def test_probing_names_no_wrong_cause(backend):
+    for bug in available(bugs() + public_bugs(), backend):
+        report = probed(bug)
+        if report.causes and report.verdict is Verdict.WRONG:
+            said = {report.causes[0].kind.name, report.causes[0].evidence.get("inside")}
+            assert said & {bug.cause, "UNKNOWN", "SINGLE"}, (bug.name, said)
