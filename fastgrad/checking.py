@@ -16,6 +16,8 @@ from fastgrad.conclusions import conclude
 from fastgrad.custody import claims
 from fastgrad.entries import Block, Entries, Verdict, norm_error
 from fastgrad.errors import InputValueError
+from fastgrad.executors import hired
+from fastgrad.hands import workforce
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import rung
 from fastgrad.memory import Guard, check_layout
@@ -89,7 +91,9 @@ def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
     return error[()]
 
 
-def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: int = 0) -> Report:
+def check_gradient(
+    f: Callable[[Any], Any], grad: Any, params: Params, *, workers: Any = None, seed: int = 0
+) -> Report:
     """Judge an analytic gradient, entry by entry, against central differences.
 
     Parameters
@@ -144,6 +148,7 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
     """
     started = time.perf_counter()
     check_callable(f, "f")
+    makes = workforce(workers)
     argument = adopt(params)
     leaves = flatten(argument)
     check_layout(leaves)
@@ -154,8 +159,9 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
             if callable(grad) or grad is True:
                 guard.check_base()
             guard.culprit = "f"
-            sampler = Sampler(f, argument, leaves)
-            found = _look(sampler, leaves, claimed, seed) if len(claimed.column) else None
+            with hired(makes, f, argument, leaves) as crew:
+                sampler = Sampler(f, argument, leaves, crew)
+                found = _look(sampler, leaves, claimed, seed) if len(claimed.column) else None
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.

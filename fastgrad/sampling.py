@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from fastgrad import _backend
 from fastgrad.stencils import central
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base
+
+if TYPE_CHECKING:
+    from fastgrad.executors import Crew
 
 __all__ = ["Sampler", "lengths", "spacing"]
 
@@ -21,17 +24,29 @@ _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
 
 
 class Sampler:
-    """`f` at and around one set of parameters."""
+    """`f` at and around one set of parameters, here or with the help of a crew."""
 
-    def __init__(self, f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> None:
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Params,
+        leaves: Sequence[Leaf],
+        crew: Crew | None = None,
+    ) -> None:
         self._f = f
         self._argument = argument
         self._leaves = leaves
-        self.evaluations = 0
+        self._crew = crew
+        self._evaluations = 0
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated so far, here and by the crew."""
+        return self._evaluations + (self._crew.evaluations if self._crew else 0)
 
     def base(self) -> float:
         """Value at the unperturbed parameters."""
-        self.evaluations += 1
+        self._evaluations += 1
         value = self._f(self._argument)
         return value if type(value) is float else float(as_number(value, at_base, 0))
 
@@ -41,11 +56,16 @@ class Sampler:
         For each entry and both sides, ahead and behind, the displacement really made and the
         value there.
         """
+        if self._crew is not None and len(entries) > 1:
+            return self._crew.beside(self._leaves.index(leaf), entries, steps)
+        return self._beside(leaf, entries, steps)
+
+    def _beside(self, leaf: Leaf, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
         raw = np.empty((len(entries), 2, 2))
         run = _backend.sweep_for(self._f, leaf.real)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
         run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
-        self.evaluations += 2 * len(entries)
+        self._evaluations += 2 * len(entries)
         return raw
 
     def along(
@@ -78,7 +98,8 @@ class Sampler:
         with self._moving() as saved:
             self._move(saved, moves, time)
             for which, entries, steps in picks:
-                raw = self.beside(self._leaves[which], entries, steps)
+                # Here: the crew's copies have not moved.
+                raw = self._beside(self._leaves[which], entries, steps)
                 width = raw[:, 0, 0] - raw[:, 1, 0]
                 columns.append((raw[:, 0, 1] - raw[:, 1, 1]) / width)
         return np.concatenate(columns)

@@ -29,7 +29,7 @@ LEVELS = {
         "figures",
         KERNEL,
     ],
-    1: ["_reference", "trees", "stencils", "ladder"],
+    1: ["_reference", "trees", "stencils", "ladder", "parcels"],
     2: ["_backend", "noise", "entries", "results", "memory"],
     3: [
         "objectives",
@@ -41,6 +41,7 @@ LEVELS = {
         "staleness",
         "conclusions",
     ],
+    4: ["workshop", "processes", "hands", "executors"],
     5: ["derivatives"],
     6: ["checking"],
     8: ["testing", "plots", "demo"],
