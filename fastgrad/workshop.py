@@ -172,7 +172,7 @@ class Proof:
 
 
 def prove(f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> Proof:
-    """Take the two evaluations; the leaves must be guarded."""
+    """Take the two evaluations."""
     base, seconds = _outcome(f, argument, leaves)
     saved = [leaf.array.copy() for leaf in leaves]
     try:
@@ -182,8 +182,9 @@ def prove(f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> 
         return Proof(base, moved, min(seconds, again))
     finally:
         for leaf, before in zip(leaves, saved, strict=True):
-            if leaf.found is not None and leaf.found.stands():
-                leaf.found.view[...] = before
+            if leaf.found is None or leaf.found.stands():
+                place = leaf.array if leaf.found is None else leaf.found.view
+                place[...] = before
 
 
 def _nudge(leaf: Leaf, number: int) -> None:
@@ -295,9 +296,16 @@ class _Depot:
 
 _depots: OrderedDict[str, _Depot] = OrderedDict()
 _lock = Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that held the lock is not there to release it."""
+    global _lock
+    _lock = Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # Another thread may hold it at that moment, and is not there to release it.
-    os.register_at_fork(after_in_child=lambda: globals().update(_lock=Lock()))
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def deposit(token: str, parcel: bytes) -> _Depot:
