@@ -107,6 +107,9 @@ def check_gradient(
         ``df/dRe + 1j * df/dIm``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
         Where to check. Moved in place, and bit-identical afterwards.
+    workers : int, Executor, dask Client or map-like callable, optional
+        Who evaluates `f` where entries are moved: see `gradient`. The report is the same but for
+        the time and the evaluations, of which each worker's copy takes two more.
     seed : int, default 0
         Of the random direction along which the noise of `f` is measured.
 
@@ -124,6 +127,8 @@ def check_gradient(
         `f` or `grad` wrote into the parameters; what was written is undone.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    WorkerError
+        A copy of `f` in a worker does not behave as the original, or killed three workers.
 
     Notes
     -----

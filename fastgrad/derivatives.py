@@ -110,6 +110,10 @@ def gradient(
         ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine epsilon of the leaf's type.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
+    workers : int, Executor, dask Client or map-like callable, optional
+        Who evaluates `f`: so many processes, started for this call (-1: one for each core); any
+        ``concurrent.futures.Executor``, which stays open; or a function like ``pool.map``. By
+        default, and with 1, this process. The result is the same to the bit.
 
     Returns
     -------
@@ -128,11 +132,23 @@ def gradient(
         256 KiB, where no copy is kept, only if it did so at the first entry.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    WorkerError
+        A copy of `f` in a worker does not behave as the original, or a part of the work killed
+        three workers.
 
     Notes
     -----
     Central differences of order `p` take `p` evaluations per entry, one-sided ones `p` per entry
     and one more. Memory beyond the parameters and the result stays below 1 MiB.
+
+    With workers, `f` and the parameters are pickled together (what pickle cannot, with cloudpickle
+    where that is installed), and crossed with all memory that they share, once for each worker,
+    which keeps the parcel, its copies of `f`, and a second copy of the parameters while it works.
+    What `f` reads must come with it: a copy that gives other values is refused. For this `f` is
+    evaluated twice here and twice for each copy: at the parameters, and with all of them moved a
+    little. An error of `f` is the one that a serial run would meet. A worker that dies is
+    replaced; where an executor breaks by that, processes started here do the rest. Where
+    processes are spawned, scripts need ``if __name__ == "__main__":``.
 
     Examples
     --------

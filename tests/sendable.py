@@ -33,6 +33,11 @@ def slow(x):
     return cubes(x)
 
 
+def endless(x):
+    while True:
+        time.sleep(1)
+
+
 class Net:
     """Parameters are views into one vector, as in many small libraries."""
 

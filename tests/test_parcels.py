@@ -7,8 +7,8 @@ import functools
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import ALL, LAYOUTS, arrays, bits, lay_out, quick
 from sendable import Net, cubes, global_table
+from strategies import ALL, LAYOUTS, arrays, bits, lay_out, quick
 
 import fastgrad as fg
 from fastgrad.parcels import dump, pack, unpack
