@@ -141,14 +141,14 @@ def gradient(
     Central differences of order `p` take `p` evaluations per entry, one-sided ones `p` per entry
     and one more. Memory beyond the parameters and the result stays below 1 MiB.
 
-    With workers, `f` and the parameters are pickled together (what pickle cannot, with cloudpickle
-    where that is installed), and crossed with all memory that they share, once for each worker,
-    which keeps the parcel, its copies of `f`, and a second copy of the parameters while it works.
-    What `f` reads must come with it: a copy that gives other values is refused. For this `f` is
-    evaluated twice here and twice for each copy: at the parameters, and with all of them moved a
-    little. An error of `f` is the one that a serial run would meet. A worker that dies is
-    replaced; where an executor breaks by that, processes started here do the rest. Where
-    processes are spawned, scripts need ``if __name__ == "__main__":``.
+    With workers, `f` and the parameters are pickled together, by cloudpickle where pickle cannot
+    and that is installed, and with the memory that their arrays share. They cross to each worker
+    about once; it keeps them as bytes and as copies, of which a second one while it works.
+    Before a copy counts it must give the values that `f` gives here, at the parameters and with
+    all of them moved a little: two evaluations here, and two of each copy. An `f` that reads its
+    parameters elsewhere, as in a global of a module, is refused. Errors of `f` are those of a
+    serial run. A worker that dies is replaced; if an executor breaks by that, processes started
+    here do the rest. Scripts need ``if __name__ == "__main__":`` where processes are spawned.
 
     Examples
     --------

@@ -113,6 +113,8 @@ class _Place:
     owns: bool
 
     def array(self, memory: np.ndarray) -> np.ndarray:
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
         if self.owns and memory.dtype == self.dtype and memory.shape == self.shape:
             return memory
         flat = memory.ravel(order="K").view(np.uint8)  # no copy: a block has no gaps
@@ -122,22 +124,29 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Block:
-    """A piece of memory; `owner` describes the array that owns it, if it does so whole."""
+    """A piece of memory: its bits, whole or, where there are large gaps, array by array.
 
-    bits: bytes
+    `owner` describes the array that owns it, if it does so whole.
+    """
+
+    size: int
     phase: int
+    bits: tuple[tuple[_Place, bytes], ...]
     owner: _Place | None
 
     def unpacked(self) -> np.ndarray:
         if self.owner is not None:
             # A copy owns its memory, so that an `f` may do to it what it may do to the original.
-            place = (self.owner.shape, self.owner.dtype, self.bits, 0, self.owner.strides)
-            whole: np.ndarray = np.ndarray(*place).copy(order="K")
+            ((_, bits),) = self.bits
+            look = (self.owner.shape, self.owner.dtype, bits, 0, self.owner.strides)
+            whole: np.ndarray = np.ndarray(*look).copy(order="K")
             return whole
-        spacious = np.empty(len(self.bits) + _LINE, np.uint8)
+        spacious = np.empty(self.size + _LINE, np.uint8)  # pages that are not touched cost nothing
         start = (self.phase - spacious.__array_interface__["data"][0]) % _LINE
-        memory: np.ndarray = spacious[start : start + len(self.bits)]
-        memory[:] = np.frombuffer(self.bits, np.uint8)
+        memory: np.ndarray = spacious[start : start + self.size]
+        for place, bits in self.bits:
+            part = np.frombuffer(bits, place.dtype).reshape(place.shape)
+            place.array(memory)[...] = part
         return memory
 
 
@@ -148,16 +157,8 @@ def _laid_out(arrays: Sequence[np.ndarray]) -> tuple[list[_Block], list[_Place]]
     for members in _clusters(arrays):
         low = min(bounds(arrays[i])[0] for i in members)
         high = max(bounds(arrays[i])[1] for i in members)
-        used = sum(arrays[i].nbytes for i in members)
-        if high - low > _MOST_GAPS * used + _FEW_BYTES or high == low:
-            for i in members:  # each alone, without the gaps but in its order
-                compact = arrays[i].copy(order="K")
-                places[i] = _place(compact, len(blocks), compact.ctypes.data, arrays[i])
-                blocks.append(_block([compact], *bounds(compact)))
-            continue
-        for i in members:
-            places[i] = _place(arrays[i], len(blocks), low, arrays[i])
-        blocks.append(_block([arrays[i] for i in members], low, high))
+        places |= {i: _place(arrays[i], len(blocks), low) for i in members}
+        blocks.append(_block([(places[i], arrays[i]) for i in members], low, high - low))
     return blocks, [places[i] for i in range(len(arrays))]
 
 
@@ -174,13 +175,19 @@ def _clusters(arrays: Sequence[np.ndarray]) -> list[list[int]]:
     return clusters
 
 
-def _block(members: Sequence[np.ndarray], low: int, high: int) -> _Block:
-    whole = (
-        _place(array, 0, low, array)
-        for array in members
-        if array.flags.owndata and array.nbytes == high - low and _is_dense(array)
+def _block(members: Sequence[tuple[_Place, np.ndarray]], low: int, size: int) -> _Block:
+    phase = low % _LINE
+    if size > _MOST_GAPS * sum(array.nbytes for _, array in members) + _FEW_BYTES:
+        return _Block(
+            size, phase, tuple((place, array.tobytes()) for place, array in members), None
+        )
+    owners = (
+        place
+        for place, array in members
+        if array.flags.owndata and array.nbytes == size and _is_dense(array)
     )
-    return _Block(ctypes.string_at(low, high - low), low % _LINE, next(whole, None))
+    all_of_it = _Place(0, 0, (size,), (1,), np.dtype(np.uint8), True, False)
+    return _Block(size, phase, ((all_of_it, ctypes.string_at(low, size)),), next(owners, None))
 
 
 def _is_dense(array: np.ndarray) -> bool:
@@ -188,8 +195,7 @@ def _is_dense(array: np.ndarray) -> bool:
     return array.size > 0 and np.empty_like(array).strides == array.strides
 
 
-def _place(array: np.ndarray, block: int, low: int, original: np.ndarray) -> _Place:
+def _place(array: np.ndarray, block: int, low: int) -> _Place:
     offset = array.__array_interface__["data"][0] - low
-    flags = original.flags
     look = (array.shape, array.strides, array.dtype)
-    return _Place(block, offset, *look, flags.writeable, flags.owndata)
+    return _Place(block, offset, *look, array.flags.writeable, array.flags.owndata)
