@@ -178,11 +178,12 @@ def gradient(
             if stencil.uses_base:
                 guard.check_base()
             rules = [(stencil, absolute, given, base) for absolute, given in steps]
-            if makes is not None:
-                _spread(makes, guard, f, argument, list(zip(leaves, results, rules, strict=True)))
+            plan = zip(leaves, results, rules, strict=True)
+            if makes is None:
+                for part in plan:
+                    _fill(guard, f, argument, *part)
             else:
-                for leaf, result, rule in zip(leaves, results, rules, strict=True):
-                    _fill(guard, f, argument, leaf, result, rule)
+                _spread(makes, guard, f, argument, list(plan))
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.

@@ -57,6 +57,18 @@ _BROKEN = (
     "`workers` broke ({}) and takes no more work: the rest runs in {} processes of fastgrad's own, "
     "with the same results; pass a new executor next time"
 )
+_ROUNDS = (
+    "workers round otherwise than this process: {}. Results may differ from a serial run in their "
+    "last digits; use as many BLAS threads here as there (OMP_NUM_THREADS)"
+)
+_STANDS = (
+    "does not see its parameters move: `f` reads them from another place, such as a global of a "
+    "module, or a tensor of the same memory. Let it read its argument"
+)
+_DIFFERS = (
+    "does not behave as the original: `f` is random, keeps a state, or reads what pickle does not "
+    "bring along. Fix that"
+)
 
 
 @dataclass(frozen=True)
@@ -256,23 +268,9 @@ def _compare(mine: Proof, theirs: Proof) -> None:
         f"entries moved a little {mine.moved!r} here and {theirs.moved!r} there"
     )
     if _close(mine, theirs):
-        warnings.warn(
-            f"workers round otherwise than this process: {said}. Results may differ from a serial "
-            "run in their last digits; use as many BLAS threads here as there (OMP_NUM_THREADS)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warnings.warn(_ROUNDS.format(said), RuntimeWarning, stacklevel=2)
         return
-    if theirs.base == theirs.moved:
-        why = (
-            "does not see its parameters move: `f` reads them from another place, such as a module "
-            "or a tensor of the same memory. Let it read its argument"
-        )
-    else:
-        why = (
-            "does not behave as the original: `f` is random, keeps a state, or reads what pickle "
-            "does not bring along. Fix that"
-        )
+    why = _STANDS if theirs.base == theirs.moved else _DIFFERS
     raise WorkerError(f"a worker's copy of `f` {why}, or use workers=None ({said})")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent import futures
 
 import numpy as np
@@ -53,6 +54,26 @@ def test_no_more_tasks_are_out_than_keep_an_executor_busy():
             hands.submit(number, ("unknown", None, fg.backend, None))
         assert not hands.has_room()
         assert sorted([hands.next(), hands.next()]) == [(0, None), (1, None)]
+
+
+class Keeping(futures.ThreadPoolExecutor):
+    """Remembers the futures it gave out."""
+
+    def submit(self, *args):
+        self.kept = [*getattr(self, "kept", ()), super().submit(*args)]
+        return self.kept[-1]
+
+
+def test_what_is_queued_is_cancelled_and_what_runs_is_not():
+    started, ended = threading.Event(), threading.Event()
+    with Keeping(1) as pool:
+        pool.submit(lambda: started.set() or ended.wait(10))
+        started.wait(10)
+        hands = workforce(pool)()
+        hands.submit(0, ("unknown", None, fg.backend, None))
+        hands.close()
+        ended.set()
+    assert [future.cancelled() for future in pool.kept] == [False, True]
 
 
 def test_an_executor_that_was_shut_down():
