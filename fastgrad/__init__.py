@@ -11,6 +11,7 @@ from fastgrad.errors import (
     InputValueError,
     MissingPackageError,
     MutationError,
+    WorkerError,
 )
 from fastgrad.results import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
 from fastgrad.stencils import Stencil, backward, central, forward
@@ -32,6 +33,7 @@ __all__ = [
     "Report",
     "Stencil",
     "Verdict",
+    "WorkerError",
     "backend",
     "backward",
     "central",

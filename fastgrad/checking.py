@@ -16,6 +16,8 @@ from fastgrad.conclusions import conclude
 from fastgrad.custody import claims
 from fastgrad.entries import Block, Entries, Verdict, norm_error
 from fastgrad.errors import InputTypeError, InputValueError
+from fastgrad.executors import hired
+from fastgrad.hands import workforce
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import rung
 from fastgrad.memory import Guard, check_layout
@@ -102,6 +104,7 @@ def check_gradient(
     *,
     strategy: str = "auto",
     budget: int | None = None,
+    workers: Any = None,
     seed: int = 0,
 ) -> Report:
     """Judge an analytic gradient against central differences.
@@ -124,6 +127,9 @@ def check_gradient(
     budget : int, optional
         Number of evaluations not to be exceeded. When it runs out the report says what is known.
         By default 20,000 for a probe, and no bound where every entry is judged.
+    workers : int, Executor, dask Client or map-like callable, optional
+        Who evaluates `f` where entries are moved: see `gradient`. The report is the same but for
+        the time and the evaluations, of which each worker's copy takes two more.
     seed : int, default 0
         Of all random directions.
 
@@ -141,6 +147,8 @@ def check_gradient(
         `f` or `grad` wrote into the parameters; what was written is undone.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    WorkerError
+        A copy of `f` in a worker does not behave as the original, or killed three workers.
 
     Notes
     -----
@@ -171,6 +179,7 @@ def check_gradient(
     """
     started = time.perf_counter()
     check_callable(f, "f")
+    makes = workforce(workers)
     argument = adopt(params)
     leaves = flatten(argument)
     check_layout(leaves)
@@ -182,10 +191,11 @@ def check_gradient(
             if callable(grad) or grad is True:
                 guard.check_base()
             guard.culprit = "f"
-            sampler = Sampler(f, argument, leaves)
-            found = None
-            if len(claimed.column):
-                found = _look(guard, sampler, leaves, claimed, plan, seed)
+            with hired(makes, f, argument, leaves) as crew:
+                sampler = Sampler(f, argument, leaves, crew)
+                found = None
+                if len(claimed.column):
+                    found = _look(guard, sampler, leaves, claimed, plan, seed)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.

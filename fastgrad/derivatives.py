@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastgrad import _backend
 from fastgrad.custody import Memory, claims
 from fastgrad.errors import InputTypeError, InputValueError
+from fastgrad.executors import Sweep, hired
+from fastgrad.hands import Makes, workforce
 from fastgrad.memory import Guard, check_disjoint, check_layout, is_small
 from fastgrad.objectives import base_value, check_callable
 from fastgrad.stencils import Stencil, resolve
 from fastgrad.trees import Leaf, Params, adopt, check_places, flatten, match, rebuild
+from fastgrad.workshop import Rule
 
 __all__ = ["derivative", "gradient"]
+
+# Stencil, absolute step or 0, steps entry by entry, value at the unperturbed parameters.
+_Rule: TypeAlias = tuple[Stencil, float, np.ndarray | None, float]
 
 
 def derivative(
@@ -81,6 +87,7 @@ def gradient(
     method: Stencil | str = "central",
     eps: Any = None,
     out: Params | None = None,
+    workers: Any = None,
 ) -> Any:
     """Differentiate a real function with respect to every entry of its parameters.
 
@@ -103,6 +110,10 @@ def gradient(
         ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine epsilon of the leaf's type.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
+    workers : int, Executor, dask Client or map-like callable, optional
+        Who evaluates `f`: so many processes, started for this call (-1: one for each core); any
+        ``concurrent.futures.Executor``, which stays open; or a function like ``pool.map``. By
+        default, and with 1, this process. The result is the same to the bit.
 
     Returns
     -------
@@ -121,11 +132,23 @@ def gradient(
         256 KiB, where no copy is kept, only if it did so at the first entry.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    WorkerError
+        A copy of `f` in a worker does not behave as the original, or a part of the work killed
+        three workers.
 
     Notes
     -----
     Central differences of order `p` take `p` evaluations per entry, one-sided ones `p` per entry
     and one more. Memory beyond the parameters and the result stays below 1 MiB.
+
+    With workers, `f` and the parameters are pickled together, by cloudpickle where pickle cannot
+    and that is installed, and with the memory that their arrays share. They cross to each worker
+    about once; it keeps them as bytes and as copies, of which a second one while it works.
+    Before a copy counts it must give the values that `f` gives here, at the parameters and with
+    all of them moved a little: two evaluations here, and two of each copy. An `f` that reads its
+    parameters elsewhere, as in a global of a module, is refused. Errors of `f` are those of a
+    serial run. A worker that dies is replaced; if an executor breaks by that, processes started
+    here do the rest. Scripts need ``if __name__ == "__main__":`` where processes are spawned.
 
     Examples
     --------
@@ -137,10 +160,11 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    if type(params) is np.ndarray and eps is None and out is None and is_small(params):
+    if type(params) is np.ndarray and eps is out is workers is None and is_small(params):
         # The commonest case, where a microsecond counts.
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
+    makes = workforce(workers)
     argument = adopt(params)
     leaves = flatten(argument)
     check_layout(leaves)
@@ -153,8 +177,13 @@ def gradient(
             base = base_value(f, argument, leaves) if stencil.uses_base else math.nan
             if stencil.uses_base:
                 guard.check_base()
-            for leaf, result, (absolute, given) in zip(leaves, results, steps, strict=True):
-                _fill(guard, f, argument, leaf, result, (stencil, absolute, given, base))
+            rules = [(stencil, absolute, given, base) for absolute, given in steps]
+            plan = zip(leaves, results, rules, strict=True)
+            if makes is None:
+                for part in plan:
+                    _fill(guard, f, argument, *part)
+            else:
+                _spread(makes, guard, f, argument, list(plan))
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
@@ -172,7 +201,7 @@ def _fill(
     argument: Params,
     leaf: Leaf,
     result: Leaf,
-    rule: tuple[Stencil, float, np.ndarray | None, float],
+    rule: _Rule,
 ) -> None:
     """Differentiate with respect to one leaf; look for writes by `f` after its first entry."""
     leaf.check_found()
@@ -189,6 +218,30 @@ def _fill(
         guard.check_first()
         done = 1
     run(f, argument, leaf, *how, done, leaf.real.size)
+
+
+def _spread(
+    makes: Makes,
+    guard: Guard,
+    f: Callable[[Any], Any],
+    argument: Params,
+    plan: Sequence[tuple[Leaf, Leaf, _Rule]],
+) -> None:
+    """Differentiate with respect to all leaves, by workers; the derivatives are stored here."""
+    sweeps = []
+    for number, (leaf, result, (stencil, absolute, given, base)) in enumerate(plan):
+        relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
+        rule = Rule(stencil, absolute, relative, base, result.real.dtype)
+        sweeps.append(Sweep(number, rule, steps=given))
+    with hired(makes, f, argument, [leaf for leaf, _, _ in plan]) as crew:
+        assert crew is not None
+        crew.start()
+        if guard.awaits_first:
+            guard.check_first()  # no derivative is stored yet, and all copies are whole
+        for task, values in crew.sweep(sweeps):
+            result = plan[task.leaf][1]
+            result.check_found()
+            result.real.flat[task.start : task.start + len(values)] = values
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:

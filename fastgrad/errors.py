@@ -14,6 +14,7 @@ __all__ = [
     "InputValueError",
     "MissingPackageError",
     "MutationError",
+    "WorkerError",
 ]
 
 
@@ -45,6 +46,10 @@ class MutationError(FastgradError, RuntimeError):
 
 class ConcurrencyError(FastgradError, RuntimeError):
     """Two threads tried to differentiate with respect to the same memory at once."""
+
+
+class WorkerError(FastgradError, RuntimeError):
+    """A worker died again and again, or its copy of `f` does not behave as the original."""
 
 
 class MissingPackageError(FastgradError, ImportError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,15 @@ def analytic(
             raise InputTypeError(
                 f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
             )
-        return _copied(given[1], given[0], argument, leaves), lambda params: f(params)[0]
+        return _copied(given[1], given[0], argument, leaves), partial(_value, f)
     if callable(grad) and not isinstance(argument, tuple) and _is_pair(given, leaves):
         return _copied(given[1], given[0], argument, leaves), f
     return _copied(given, None, argument, leaves), f
+
+
+def _value(f: Callable[[Any], Any], params: Params) -> Any:
+    """At the top level, so that it can be sent to workers."""
+    return f(params)[0]
 
 
 def _is_pair(given: Any, leaves: Sequence[Leaf]) -> bool:

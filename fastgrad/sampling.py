@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastgrad import _backend
+from fastgrad import _backend, errors
 from fastgrad.stencils import central
 from fastgrad.trees import Leaf, Params
-from fastgrad.values import as_number, at_base
+from fastgrad.values import as_number, at_base, at_block
+
+if TYPE_CHECKING:
+    from fastgrad.executors import Crew
 
 __all__ = [
     "Box",
@@ -54,23 +57,37 @@ class Shift:
 
 
 class Sampler:
-    """`f` at and around one set of parameters."""
+    """`f` at and around one set of parameters, here or with the help of a crew."""
 
-    def __init__(self, f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> None:
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Params,
+        leaves: Sequence[Leaf],
+        crew: Crew | None = None,
+    ) -> None:
         self._f = f
         self._argument = argument
         self._leaves = leaves
-        self.evaluations = 0
+        self._crew = crew
         self.budget: float = math.inf
+        self._asked = self._here = 0
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated so far, here and by the crew."""
+        return self._here + (self._crew.evaluations if self._crew else 0)
 
     def _spend(self, evaluations: int) -> None:
-        if self.evaluations + evaluations > self.budget:
+        """Count what is asked for; what the crew's copies are compared by comes on top."""
+        if self._asked + evaluations > self.budget:
             raise OutOfBudget
-        self.evaluations += evaluations
+        self._asked += evaluations
 
     def base(self) -> float:
         """Value at the unperturbed parameters."""
         self._spend(1)
+        self._here += 1
         value = self._f(self._argument)
         return value if type(value) is float else float(as_number(value, at_base, 0))
 
@@ -81,10 +98,16 @@ class Sampler:
         value there.
         """
         self._spend(2 * len(entries))
+        if self._crew is not None and len(entries) > 1:
+            return self._crew.beside(self._leaves.index(leaf), entries, steps)
+        return self._beside(leaf, entries, steps)
+
+    def _beside(self, leaf: Leaf, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
         raw = np.empty((len(entries), 2, 2))
         run = _backend.sweep_for(self._f, leaf.real)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
         run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
+        self._here += 2 * len(entries)
         return raw
 
     def block(
@@ -96,17 +119,43 @@ class Sampler:
         """
         view = leaf.real[box]
         place = _Place(leaf, view, view.copy())
+        if self._crew is not None:
+            return self._block_elsewhere(self._crew, place, box, direction, time, claim)
+        self._spend(2)
         try:
             # No loop: on Python 3.13 an interrupt could come in outside of `try` at its end.
-            rise, norm = _shift(place, direction, time, claim)
-            above = self.base()
-            fall, _ = _shift(place, direction, -time, claim)
-            below = self.base()
+            rise, norm = _shift(place, view, direction, time, claim)
+            above = self._moved_value()
+            fall, _ = _shift(place, view, direction, -time, claim)
+            below = self._moved_value()
             leaf.check_found()
             view[...] = place.saved
-        except BaseException:
+        except BaseException as error:
             place.restore()
+            if isinstance(error, Exception):
+                errors.annotate(error, f"{leaf.path}[...]")
             raise
+        return Shift(above, below, rise, fall, norm)
+
+    def _moved_value(self) -> float:
+        self._here += 1
+        return float(as_number(self._f(self._argument), at_block, 0))
+
+    def _block_elsewhere(
+        self,
+        crew: Crew,
+        place: _Place,
+        box: Box,
+        direction: np.ndarray,
+        time: float,
+        claim: np.ndarray,
+    ) -> Shift:
+        """The same by a crew, both sides at once; nothing is moved here."""
+        self._spend(2)
+        ahead, behind = np.empty_like(place.saved), np.empty_like(place.saved)
+        rise, norm = _shift(place, ahead, direction, time, claim)
+        fall, _ = _shift(place, behind, direction, -time, claim)
+        above, below = crew.values(self._leaves.index(place.leaf), box, [ahead, behind])
         return Shift(above, below, rise, fall, norm)
 
     def along(
@@ -145,7 +194,9 @@ class Sampler:
             for each in moved:
                 each.to(time)
             for which, entries, steps in picks:
-                raw = self.beside(self._leaves[which], entries, steps)
+                # Here: the crew's copies have not moved.
+                self._spend(2 * len(entries))
+                raw = self._beside(self._leaves[which], entries, steps)
                 width = raw[:, 0, 0] - raw[:, 1, 0]
                 columns.append((raw[:, 0, 1] - raw[:, 1, 1]) / width)
         return np.concatenate(columns)
@@ -210,15 +261,15 @@ def spread(leaf: Leaf) -> np.ndarray:
 
 
 def _shift(
-    place: _Place, direction: np.ndarray, time: float, claim: np.ndarray
+    place: _Place, into: np.ndarray, direction: np.ndarray, time: float, claim: np.ndarray
 ) -> tuple[float, float]:
-    """Move a block; return the rise that is claimed for the moves really made, and its norm."""
+    """Write a moved block; return the rise claimed for the moves really made, and its norm."""
     place.leaf.check_found()
-    run = _backend.shift_for(place.view)
+    run = _backend.shift_for(into)
     scratch = np.empty(min(place.saved.size, 2 * _PIECE))
     rise = square = 0.0
     for piece in pieces(place.saved.shape):
-        target = place.view[piece]
+        target = into[piece]
         if target.size > scratch.size:
             scratch = np.empty(target.size)
         parts = scratch[: target.size]

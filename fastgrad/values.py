@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgrad.errors import InputTypeError, InputValueError
 
-__all__ = ["as_number", "at_base"]
+__all__ = ["as_number", "at_base", "at_block"]
 
 
 def as_number(value: Any, name: Callable[[int], str], entry: int, kind: Any = float) -> Any:
@@ -70,3 +70,8 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
 def at_base(entry: int) -> str:
     """Name what is evaluated before any entry is moved."""
     return "the unperturbed parameters"
+
+
+def at_block(entry: int) -> str:
+    """Name what is evaluated with many entries moved at once."""
+    return "a point near the parameters"

@@ -63,6 +63,12 @@ def test_smoke_run_of_probing(tmp_path):
         assert row in written
 
 
+def test_smoke_run_of_the_workers(tmp_path):
+    written = smoke(tmp_path, BENCH / "workers.py", result="workers.md")
+    for row in ("| sleeps", "| computes", "| processes of fastgrad", "| ThreadPoolExecutor"):
+        assert row in written
+
+
 def test_missing_packages_are_left_out_and_named(tmp_path):
     written = smoke(tmp_path, "-c", WITHOUT_OPTIONAL)
     assert "Left out, not installed: statsmodels, numdifftools, jacobi." in written

@@ -1,0 +1,140 @@
+"""Objectives in a module that workers can import, whatever started them."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import numpy as np
+
+table = np.linspace(0.5, 2.0, 12)
+
+
+def cubes(x):
+    return float((x**3).sum())
+
+
+def nested(p):
+    return float((p["a"] ** 2).sum() + np.abs(p["z"]).sum() + p["s"])
+
+
+def global_table(_):
+    """Reads a module's array, of which every process has its own."""
+    return cubes(table)
+
+
+def one_square(x):
+    return float(x[7] ** 2)
+
+
+def slow(x):
+    time.sleep(5e-3)
+    return cubes(x)
+
+
+def endless(x):
+    while True:
+        time.sleep(1)
+
+
+class Net:
+    """Parameters are views into one vector, as in many small libraries."""
+
+    def __init__(self):
+        self.flat = np.linspace(-1.0, 1.0, 10)
+        self.w = self.flat[3:7]
+
+    def loss(self, _):
+        return cubes(self.flat)
+
+
+class Killer:
+    """Ends its process at one entry, as often as `lives` says; counts in a file."""
+
+    def __init__(self, path, entry, lives):
+        self.path, self.entry, self.lives, self.home = str(path), entry, lives, os.getpid()
+
+    def __call__(self, x):
+        moved = x[self.entry] != np.float64(self.entry)
+        if moved and os.getpid() != self.home and (np.delete(x, self.entry) % 1 == 0).all():
+            with open(self.path, "a+") as file:
+                file.seek(0)
+                if len(file.read()) < self.lives:
+                    file.write("x")
+                    file.flush()
+                    os.kill(os.getpid(), 9)
+        return cubes(x)
+
+
+class Raising:
+    """Raises where an entry has moved."""
+
+    def __init__(self, error, *entries):
+        self.error, self.entries = error, entries
+
+    def __call__(self, x):
+        start = np.arange(len(x), dtype=float)
+        moved = np.flatnonzero(x != start)
+        if len(moved) == 1 and moved[0] in self.entries:
+            raise self.error
+        return cubes(x)
+
+
+class Returning:
+    """Returns something else where only one entry has moved."""
+
+    def __init__(self, value, entry):
+        self.value, self.entry = value, entry
+
+    def __call__(self, x):
+        moved = np.flatnonzero(x != np.arange(len(x), dtype=float))
+        return self.value if moved.tolist() == [self.entry] else cubes(x)
+
+
+class Unpicklable(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+        self.second = second
+
+
+class Noted(Exception):
+    """Loses its notes on the way."""
+
+    def __reduce__(self):
+        return Noted, self.args
+
+
+def writes(x):
+    value = cubes(x)
+    x[2] = 5.0
+    return value
+
+
+def resizes(x):
+    x.resize((2,), refcheck=False)
+    return 1.0
+
+
+def replaces(p):
+    p["a"] = p["a"].copy()
+    return float((p["a"] ** 2).sum())
+
+
+def random_value(x):
+    return cubes(x) * random.SystemRandom().random()
+
+
+class Rounding:
+    """As a sum in another order would: off by a few units in the last place elsewhere."""
+
+    def __init__(self, size=1e-15):
+        self.home, self.size = os.getpid(), size
+
+    def __call__(self, x):
+        return cubes(x) * (1.0 if os.getpid() == self.home else 1.0 + self.size)
+
+
+def where(_):
+    """A slope of zero, in every process another value."""
+    return float(os.getpid())

@@ -1,0 +1,119 @@
+"""What the user may pass as `workers`, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent import futures
+
+import numpy as np
+import pytest
+import sendable
+
+import fastgrad as fg
+from fastgrad.hands import workforce
+from fastgrad.processes import Lost, Processes
+
+
+@pytest.mark.parametrize("workers", [True, 2.0, "2", [2], np.True_, futures.ThreadPoolExecutor])
+def test_the_wrong_kind(workers):
+    for call in (fg.gradient, lambda f, x, **how: fg.check_gradient(f, 3 * x**2, x, **how)):
+        with pytest.raises(fg.InputTypeError, match=r"`workers` must be None.*pool\.map; got"):
+            call(sendable.cubes, np.ones(3), workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, -2, np.int64(0)])
+def test_the_wrong_number(workers):
+    with pytest.raises(fg.InputValueError, match=r"`workers` must be at least 1, or -1.*; got"):
+        fg.gradient(sendable.cubes, np.ones(3), workers=workers)
+
+
+def test_numbers():
+    assert workforce(None) is workforce(1) is None
+    assert workforce(np.int32(3))().size == 3
+    cores = os.cpu_count()
+    everything = workforce(-1)
+    assert everything is None if cores == 1 else everything().size == cores
+    assert isinstance(workforce(2)(), Processes)
+
+
+def test_executors_tell_their_size_or_are_given_one():
+    class Bare(futures.Executor):
+        pass
+
+    with futures.ThreadPoolExecutor(3) as pool:
+        assert workforce(pool)().size == 3
+    assert workforce(Bare())().size > 0
+
+
+def test_no_more_tasks_are_out_than_keep_an_executor_busy():
+    with futures.ThreadPoolExecutor(1) as pool:
+        hands = workforce(pool)()
+        assert hands.has_room()
+        for number in range(2):
+            hands.submit(number, ("unknown", None, fg.backend, None))
+        assert not hands.has_room()
+        assert sorted([hands.next(), hands.next()]) == [(0, None), (1, None)]
+
+
+class Keeping(futures.ThreadPoolExecutor):
+    """Remembers the futures it gave out."""
+
+    def submit(self, *args):
+        self.kept = [*getattr(self, "kept", ()), super().submit(*args)]
+        return self.kept[-1]
+
+
+def test_what_is_queued_is_cancelled_and_what_runs_is_not():
+    started, ended = threading.Event(), threading.Event()
+    with Keeping(1) as pool:
+        pool.submit(lambda: started.set() or ended.wait(10))
+        started.wait(10)
+        hands = workforce(pool)()
+        hands.submit(0, ("unknown", None, fg.backend, None))
+        hands.close()
+        ended.set()
+    assert [future.cancelled() for future in pool.kept] == [False, True]
+
+
+def test_an_executor_that_was_shut_down():
+    pool = futures.ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(fg.InputValueError, match="takes no work: cannot schedule"):
+        fg.gradient(sendable.cubes, np.ones(3), workers=pool)
+
+
+def test_an_executor_that_was_broken_before():
+    with futures.ThreadPoolExecutor(1, initializer=divmod, initargs=(1, 0)) as pool:
+        hands = workforce(pool)()
+        for number in range(2):  # the first may be accepted, the second is not
+            hands.submit(number, ("unknown", None, fg.backend, None))
+            assert isinstance(hands.next()[1], Lost)
+
+
+class Strange(futures.Executor):
+    def submit(self, function, /, *args, **kwargs):
+        future = futures.Future()
+        future.set_exception(OSError("no network"))
+        return future
+
+
+def test_an_executor_that_fails_by_itself():
+    with pytest.raises(fg.WorkerError, match=r"could not run a task: OSError\('no network'\)"):
+        fg.gradient(sendable.cubes, np.ones(3), workers=Strange())
+
+
+@pytest.mark.parametrize(
+    "strange", [lambda f, items: None, lambda f, items: [], lambda f, items: [1, 2, 3] * 9]
+)
+def test_functions_that_are_no_map(strange):
+    with pytest.raises(fg.InputTypeError, match=r"as map\(function, iterable\) does.*; got"):
+        fg.gradient(sendable.cubes, np.ones(3), workers=strange)
+
+
+def test_what_map_raises_passes_through():
+    def strange(f, items):
+        raise OSError("no network")
+
+    with pytest.raises(OSError, match="no network"):
+        fg.gradient(sendable.cubes, np.ones(3), workers=strange)
