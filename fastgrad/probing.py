@@ -31,6 +31,8 @@ _SAMPLED, _ENOUGH, _DOUBTFUL = 8, (5, 6), 2
 _SUSPECT, _CERTAIN = 3, 12
 # So many entries of such a block are looked for one by one, as examples.
 _EXAMPLES = 6
+# After so many entries that turn out to be right, what is wrong is spread too thin to be located.
+_FRUITLESS = 4
 # So many wrong entries with an index in common: all that share it are suspected.
 _ALIGNED = 3
 # Side of the grid of entries that tells what is wrong with a block.
@@ -176,15 +178,15 @@ class _Search:
         prober = self._prober
         blocks = [_Suspect(self._whole, reading, self._whole)]
         certain: Box | None = None
-        examples = 0
+        examples = fruitless = 0
         while blocks and max(len(prober.wrong), prober.kinks) < _MOST_WRONG:
             block = blocks.pop()
             if block.times >= _CERTAIN:
                 certain = block.top
             if size_of(block.box) == 1:
-                prober.judge(_entries(block.box, prober.leaf))
+                fruitless += not self._explains(block.box)
                 examples += certain is not None
-                if self._in_line():
+                if fruitless == _FRUITLESS or self._in_line():
                     return
             elif certain is not None and examples >= _EXAMPLES:
                 self._give_up(certain)
@@ -197,6 +199,12 @@ class _Search:
                 for box, half in halves:
                     top = block.top if both and block.times else block.box if both else box
                     blocks.append(_Suspect(box, half, top, block.times + 1 if both else 0))
+
+    def _explains(self, box: Box) -> bool:
+        """Judge a single entry: whether it is wrong, or `f` has a kink there."""
+        before = len(self._prober.wrong) + self._prober.kinks
+        self._prober.judge(_entries(box, self._prober.leaf))
+        return len(self._prober.wrong) + self._prober.kinks > before
 
     def _halves(self, block: _Suspect) -> list[tuple[Box, Reading]]:
         """The halves of a block in which something is wrong."""
