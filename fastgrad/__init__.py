@@ -2,6 +2,7 @@
 
 from fastgrad import plots, testing
 from fastgrad._backend import backend
+from fastgrad.batches import batched
 from fastgrad.checking import check_gradient, relative_error
 from fastgrad.derivatives import derivative, gradient
 from fastgrad.errors import (
@@ -34,6 +35,7 @@ __all__ = [
     "Verdict",
     "backend",
     "backward",
+    "batched",
     "central",
     "check_gradient",
     "derivative",

@@ -155,6 +155,7 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
                 guard.check_base()
             guard.culprit = "f"
             sampler = Sampler(f, argument, leaves)
+            sampler.check_rows()
             found = _look(sampler, leaves, claimed, seed) if len(claimed.column) else None
             check_places(argument, leaves)
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend
+from fastgrad.batches import Batched, check_rows
 from fastgrad.custody import Memory, claims
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.memory import Guard, check_disjoint, check_layout, is_small
@@ -69,8 +70,11 @@ def derivative(
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         raise InputTypeError(f"`x` must be one real number; got {x!r} (use fg.gradient for arrays)")
     if isinstance(x, (int, float)) and not isinstance(x, np.floating):
-        return float(gradient(lambda at: f(at.item()), place, method=method, eps=eps))
+        objective = f if isinstance(f, Batched) else lambda at: f(at.item())
+        return float(gradient(objective, place, method=method, eps=eps))
     place = place.copy()  # `x` may be the user's own 0-d array
+    if isinstance(f, Batched):
+        return gradient(f, place, method=method, eps=eps)[()]
     return gradient(lambda at: f(at[()]), place, method=method, eps=eps)[()]
 
 
@@ -137,7 +141,8 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    if type(params) is np.ndarray and eps is None and out is None and is_small(params):
+    plain = type(params) is np.ndarray and eps is None and out is None
+    if plain and not isinstance(f, Batched) and is_small(params):
         # The commonest case, where a microsecond counts.
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
@@ -150,6 +155,8 @@ def gradient(
     guard = Guard(leaves, [result.array for result in results])
     try:
         with guard:
+            if isinstance(f, Batched):
+                check_rows(f, argument, leaves)
             base = base_value(f, argument, leaves) if stencil.uses_base else math.nan
             if stencil.uses_base:
                 guard.check_base()

@@ -106,3 +106,9 @@ def annotate(error: Exception, where: str) -> None:
     """Say in the traceback of an error raised by `f` which entry was being moved."""
     if not isinstance(error, FastgradError) and hasattr(error, "add_note"):  # Python >= 3.11
         error.add_note(f"while fastgrad had moved `{where}` (its value was put back)")
+
+
+def annotate_batch(error: Exception, where: str) -> None:
+    """Say in the traceback of an error raised by a batched `f` which points it was given."""
+    if not isinstance(error, FastgradError) and hasattr(error, "add_note"):  # Python >= 3.11
+        error.add_note(f"while fastgrad evaluated a batch, {where}")

@@ -29,7 +29,7 @@ LEVELS = {
         "figures",
         KERNEL,
     ],
-    1: ["_reference", "trees", "stencils", "ladder"],
+    1: ["_reference", "trees", "stencils", "ladder", "batches"],
     2: ["_backend", "noise", "entries", "results", "memory"],
     3: [
         "objectives",
