@@ -98,6 +98,7 @@ class _Mover:
 
     def place(self, x: Any, h: Any) -> list[Any]:
         """The points really evaluated: the nearest numbers that the entry's type can hold."""
+        h = self.wide(h)
         return [self._narrow(x + k * h) for k in self._offsets]
 
     def displaced(self, x: Any, points: list[Any], values: list[Any]) -> list[tuple[Any, Any]]:
@@ -125,7 +126,7 @@ class _Mover:
                 if k:
                     array[index] = point
                     value = self._f(self._argument)
-                    if type(value) is not float:
+                    if type(value) is not self._kind:
                         value = as_number(value, name, entry, self._kind)
                     if look.moved(array):
                         raise errors.moved(self._leaf.path)
@@ -207,7 +208,7 @@ def spread(
         size = np.abs(x)
         h = absolute + relative * np.where(size > 1.0, size, 1.0)
         if steps is not None:
-            h = steps[start:stop]
+            h = steps[start:stop].astype(points.dtype)
         places = (x[:, np.newaxis] + offsets * h[:, np.newaxis]).astype(rows.dtype)
     taken = points[: len(wanted)]
     taken[...] = places

@@ -112,6 +112,7 @@ class _Rows:
 
     def __init__(self, f: Batched, argument: Params, leaves: Sequence[Leaf], count: int) -> None:
         self._f, self._argument, self._leaves, self.count = f.f, argument, leaves, count
+        self._found = [leaf.found or Memory(leaf.array) for leaf in leaves]
         self._stacks = [_stack(leaf.array, count + 1) for leaf in leaves]
         # As real numbers in C order, the row as they are at the end.
         self.real = [_flat(*pair) for pair in zip(self._stacks, leaves, strict=True)]
@@ -126,10 +127,14 @@ class _Rows:
         inputs = [stack[part] for stack in self._stacks]
         count = len(range(self.count + 1)[part])
         try:
-            return as_column(self._f(rebuild(self._argument, iter(inputs))), count, where, kind)
+            column = as_column(self._f(rebuild(self._argument, iter(inputs))), count, where, kind)
         except Exception as error:
             errors.annotate_batch(error, where())
             raise
+        for leaf, found in zip(self._leaves, self._found, strict=True):
+            if found.moved():  # an `f` that knows the originals did it; they are read again
+                raise errors.moved(leaf.path)
+        return column
 
     def take(self, row: int) -> None:
         """Copy the parameters, wherever they are now, into a row."""
@@ -236,7 +241,7 @@ def sweep(
             entry = int(_entries(lost, lost + 1, entries)[0])
             x = mine[-1].item(entry)
             h = absolute + relative * max(1.0, abs(x)) if steps is None else steps.item(lost)
-            raise errors.vanished(leaf.name(entry), x, h, mine.dtype)
+            raise errors.vanished(leaf.name(entry), x, h, leaf.real.dtype)
         column = rows.values(partial(_name, leaf, *part), kind)
         if target is not None and target.moved():
             raise errors.moved("out")
