@@ -101,8 +101,13 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     return Batched(f, int(memory))
 
 
-def capacity(f: Batched, leaves: Sequence[Leaf]) -> int:
-    """How many rows a batch may have, besides the one that holds the parameters as they are."""
+def capacity(f: Any, leaves: Sequence[Leaf]) -> int:
+    """How many rows a batch may have, besides the one that holds the parameters as they are.
+
+    1 for an `f` that is not batched.
+    """
+    if not isinstance(f, Batched):
+        return 1
     row = max(1, sum(leaf.array.nbytes for leaf in leaves))
     return max(1, f.memory // row - 1)
 

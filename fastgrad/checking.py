@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend, diagnosis, judging
+from fastgrad import _backend, diagnosis, errors, judging
+from fastgrad.batches import capacity
 from fastgrad.conclusions import conclude
 from fastgrad.custody import claims
 from fastgrad.entries import Block, Entries, Verdict, norm_error
 from fastgrad.errors import InputValueError
+from fastgrad.interruption import Part, so_far
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import rung
 from fastgrad.memory import Guard, check_layout
 from fastgrad.objectives import Analytic, analytic, check_callable
+from fastgrad.progress import Progress
 from fastgrad.results import Curve, Finding, Report
 from fastgrad.sampling import Sampler, lengths, spacing
 from fastgrad.staleness import name_stale
@@ -28,6 +31,8 @@ from fastgrad.trees import Leaf, Params, adopt, as_numbers, check_places, flatte
 
 __all__ = ["check_gradient", "relative_error"]
 
+# Evaluations of the survey and at the end, if nothing is unusual.
+_FIXED = 9
 # Steps of the curve of the worst entry, relative to its length.
 _CURVE_STEPS = np.logspace(0, -14, 29)
 
@@ -89,7 +94,14 @@ def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
     return error[()]
 
 
-def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: int = 0) -> Report:
+def check_gradient(
+    f: Callable[[Any], Any],
+    grad: Any,
+    params: Params,
+    *,
+    progress: bool = False,
+    seed: int = 0,
+) -> Report:
     """Judge an analytic gradient, entry by entry, against central differences.
 
     Parameters
@@ -103,6 +115,9 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
         ``df/dRe + 1j * df/dIm``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
         Where to check. Moved in place, and bit-identical afterwards.
+    progress : bool, default False
+        Show a bar with the evaluations made and expected, and what is being looked at, if
+        standard error is a terminal, or in a notebook. It needs tqdm.
     seed : int, default 0
         Of the random direction along which the noise of `f` is measured.
 
@@ -120,9 +135,13 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
         `f` or `grad` wrote into the parameters; what was written is undone.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    MissingPackageError
+        `progress` is true, and tqdm is not installed.
 
     Notes
     -----
+    A KeyboardInterrupt carries a note of what was known by then.
+
     First `f` is evaluated along a random direction; a difference table of the values gives their
     noise, and the noise the step. Then every entry is compared with one central difference, two
     evaluations each. Where analytic and numeric do not agree to within noise and truncation, the
@@ -148,13 +167,15 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
     leaves = flatten(argument)
     check_layout(leaves)
     guard = Guard(leaves, culprit="grad")
+    expected = 2 * sum(leaf.real.size for leaf in leaves) + _FIXED
+    watch = Progress(expected, shown=progress, batch=capacity(f, leaves))
     try:
-        with guard:
+        with guard, watch:
             claimed, f = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
                 guard.check_base()
             guard.culprit = "f"
-            sampler = Sampler(f, argument, leaves)
+            sampler = Sampler(f, argument, leaves, watch)
             sampler.check_rows()
             found = _look(sampler, leaves, claimed, seed) if len(claimed.column) else None
             check_places(argument, leaves)
@@ -184,22 +205,34 @@ class _Found:
 
 def _look(sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seed: int) -> _Found:
     """Survey `f`, judge every entry, look at `f` once more, and explain what is wrong."""
+    sampler.progress.phase("survey")
     base = sampler.base()
     seen = survey(sampler, leaves, claimed, base, seed)
     if seen.trouble:
         return _Found(leaves, _unjudged(claimed.column), seen)
-    n = len(claimed.column)
-    numbers = (np.empty(n), np.empty(n), np.empty(n))
-    columns = Columns(claimed.column, *numbers, np.empty(n, np.int8), np.zeros(n, bool))
-    jumps = _fill(columns, sampler, leaves, claimed, seen, seed)
+    sampler.progress.calibrate()
+    columns = _blank(claimed.column, math.nan, judging.UNJUDGED)
+    parts = _parts(columns, leaves, claimed, seen)
+    try:
+        return _judged(_Found(leaves, columns, seen), parts, sampler, seed)
+    except KeyboardInterrupt as error:
+        errors.note(error, so_far(parts))
+        raise
+
+
+def _judged(found: _Found, parts: Sequence[Part], sampler: Sampler, seed: int) -> _Found:
+    columns, seen = found.columns, found.seen
+    assert seen is not None
+    jumps = _fill(parts, columns, sampler, seen, seed)
     seen = _compare_last(seen, sampler.base())
     if seen.trouble:
         columns.codes[:] = Verdict.CANNOT_TELL.code
-    found = _Found(leaves, columns, seen, jumps)
+    found = replace(found, seen=seen, jumps=jumps)
     if (columns.codes == Verdict.WRONG.code).any():
         return _explained(found, sampler)
     if columns.kinks.any():
-        cases = [_case(*each, columns) for each in zip(leaves, found.entries.blocks, strict=True)]
+        blocks = found.entries.blocks
+        cases = [_case(*each, columns) for each in zip(found.leaves, blocks, strict=True)]
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(found, causes=met)
     return found
@@ -208,6 +241,7 @@ def _look(sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seed: int
 def _explained(found: _Found, sampler: Sampler) -> _Found:
     """Add the likely bugs of a wrong gradient, and the worst entry's curve."""
     blocks, seen = found.entries.blocks, found.seen
+    sampler.progress.phase("causes")
     assert seen is not None
     cases = [_case(*each, found.columns) for each in zip(found.leaves, blocks, strict=True)]
     findings = diagnosis.diagnose(cases)
@@ -215,51 +249,46 @@ def _explained(found: _Found, sampler: Sampler) -> _Found:
     return replace(found, causes=causes, curve=_curve(found, sampler, seen))
 
 
-def _unjudged(claimed: np.ndarray) -> Columns:
+def _blank(claimed: np.ndarray, uncertainty: float, code: int) -> Columns:
     """Columns that say nothing of any entry."""
     n = len(claimed)
     return Columns(
         analytic=claimed,
         numeric=np.full(n, math.nan),
-        uncertainty=np.full(n, math.inf),
+        uncertainty=np.full(n, uncertainty),
         gaps=np.zeros(n),
-        codes=np.full(n, Verdict.CANNOT_TELL.code, np.int8),
+        codes=np.full(n, code, np.int8),
         kinks=np.zeros(n, bool),
     )
 
 
+def _unjudged(claimed: np.ndarray) -> Columns:
+    return _blank(claimed, math.inf, Verdict.CANNOT_TELL.code)
+
+
 def _fill(
-    columns: Columns,
-    sampler: Sampler,
-    leaves: Sequence[Leaf],
-    claimed: Analytic,
-    seen: Survey,
-    seed: int,
+    parts: Sequence[Part], columns: Columns, sampler: Sampler, seen: Survey, seed: int
 ) -> tuple[str, ...]:
     """Judge all entries; return the paths of the leaves with which `f` moves in jumps only."""
-    steps = []
-    for k, (leaf, part) in enumerate(zip(leaves, _parts(columns, leaves), strict=True)):
-        terms = Terms(
-            base=seen.base,
-            noise=seen.noise,
-            unit=seen.unit,
-            relative=seen.relative[k],
-            eps=claimed.eps[k],
-            spacing=spacing(leaf),
-        )
-        how = (partial(sampler.beside, leaf), seen.lengths[k], terms)
-        judging.first_pass(part, *how)
-        steps.append((part, how))
+    hows = [
+        (partial(sampler.beside, p.leaf), seen.lengths[k], p.terms) for k, p in enumerate(parts)
+    ]
+    for part, how in zip(parts, hows, strict=True):
+        sampler.progress.phase(f"first pass, {part.leaf.path}")
+        judging.first_pass(part.columns, *how, sampler.pieces(len(part.columns.codes)))
+    leaves = [part.leaf for part in parts]
     jumps, faint = [], []
-    for k, (part, how) in enumerate(steps):
-        if _unmoved(part) and moves_in_jumps(sampler, leaves, k, seen.base, seed):
-            jumps.append(leaves[k].path)
-            part.codes[:] = Verdict.CANNOT_TELL.code
-        elif not judging.judge(part, *how):
-            faint.append((part, how[-1]))
+    for k, (part, how) in enumerate(zip(parts, hows, strict=True)):
+        sampler.progress.phase(f"ladder, {part.leaf.path}")
+        if _unmoved(part.columns) and moves_in_jumps(sampler, leaves, k, seen.base, seed):
+            jumps.append(part.leaf.path)
+            part.columns.codes[:] = Verdict.CANNOT_TELL.code
+        elif not judging.judge(part.columns, *how):
+            faint.append(part)
     scale = judging.scale_of(columns) if faint else 0.0
-    for part, terms in faint:
-        part.codes[judging.without_power(part, terms, scale)] = Verdict.CANNOT_TELL.code
+    for part in faint:
+        weak = judging.without_power(part.columns, part.terms, scale)
+        part.columns.codes[weak] = Verdict.CANNOT_TELL.code
     return tuple(jumps)
 
 
@@ -268,15 +297,14 @@ def _unmoved(part: Columns) -> bool:
     return bool(len(part.numeric)) and not part.numeric.any() and not part.gaps.any()
 
 
-def _parts(columns: Columns, leaves: Sequence[Leaf]) -> list[Columns]:
-    """Each leaf's stretch of the columns."""
-    if len(leaves) == 1:
-        return [columns]
+def _parts(columns: Columns, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey) -> list[Part]:
+    """Each leaf with its stretch of the columns, and what its entries are judged by."""
     parts, start = [], 0
-    for leaf in leaves:
+    for k, leaf in enumerate(leaves):
         mine = slice(start, start + leaf.real.size)
         views = {field.name: getattr(columns, field.name)[mine] for field in fields(Columns)}
-        parts.append(Columns(**views))
+        known = (seen.base, seen.noise, seen.unit, seen.relative[k], claimed.eps[k], spacing(leaf))
+        parts.append(Part(leaf, columns if len(leaves) == 1 else Columns(**views), Terms(*known)))
         start = mine.stop
     return parts
 

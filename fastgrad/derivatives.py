@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend
-from fastgrad.batches import Batched, check_rows
+from fastgrad.batches import Batched, capacity, check_rows
 from fastgrad.custody import Memory, claims
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.memory import Guard, check_disjoint, check_layout, is_small
 from fastgrad.objectives import base_value, check_callable
+from fastgrad.progress import Progress
 from fastgrad.stencils import Stencil, resolve
 from fastgrad.trees import Leaf, Params, adopt, check_places, flatten, match, rebuild
 
@@ -85,6 +86,7 @@ def gradient(
     method: Stencil | str = "central",
     eps: Any = None,
     out: Params | None = None,
+    progress: bool = False,
 ) -> Any:
     """Differentiate a real function with respect to every entry of its parameters.
 
@@ -107,6 +109,9 @@ def gradient(
         ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine epsilon of the leaf's type.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
+    progress : bool, default False
+        Show a bar with the evaluations made and expected, if standard error is a terminal, or in
+        a notebook. It needs tqdm.
 
     Returns
     -------
@@ -125,6 +130,8 @@ def gradient(
         256 KiB, where no copy is kept, only if it did so at the first entry.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    MissingPackageError
+        `progress` is true, and tqdm is not installed.
 
     Notes
     -----
@@ -142,7 +149,7 @@ def gradient(
     check_callable(f, "f")
     stencil = resolve(method)
     plain = type(params) is np.ndarray and eps is None and out is None
-    if plain and not isinstance(f, Batched) and is_small(params):
+    if plain and not progress and not isinstance(f, Batched) and is_small(params):
         # The commonest case, where a microsecond counts.
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
@@ -153,15 +160,18 @@ def gradient(
     steps = _steps(argument, leaves, eps)
     answer = rebuild(argument, iter([result.array for result in results]))
     guard = Guard(leaves, [result.array for result in results])
+    expected = stencil.evaluations * sum(leaf.real.size for leaf in leaves)
+    watch = Progress(expected, shown=progress, batch=capacity(f, leaves))
     try:
-        with guard:
+        with guard, watch:
             if isinstance(f, Batched):
                 check_rows(f, argument, leaves)
             base = base_value(f, argument, leaves) if stencil.uses_base else math.nan
             if stencil.uses_base:
                 guard.check_base()
             for leaf, result, (absolute, given) in zip(leaves, results, steps, strict=True):
-                _fill(guard, f, argument, leaf, result, (stencil, absolute, given, base))
+                rule = (stencil, absolute, given, base)
+                _fill(guard, watch, f, argument, leaf, result, rule)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
@@ -175,6 +185,7 @@ def gradient(
 
 def _fill(
     guard: Guard,
+    watch: Progress,
     f: Callable[[Any], Any],
     argument: Params,
     leaf: Leaf,
@@ -190,12 +201,15 @@ def _fill(
     relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
     how = (stencil, absolute, relative, given, base, result.real)
     run = _backend.sweep_for(f, leaf.real, result.real)
+    watch.phase(leaf.path)
     done = 0
     if guard.awaits_first:
         run(f, argument, leaf, *how, 0, 1)
         guard.check_first()
         done = 1
-    run(f, argument, leaf, *how, done, leaf.real.size)
+    for low, high in watch.pieces(done, leaf.real.size, stencil.evaluations):
+        run(f, argument, leaf, *how, low, high)
+        watch.update((high - low) * stencil.evaluations)
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend, batches
+from fastgrad.progress import Progress
 from fastgrad.stencils import central
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base
@@ -18,28 +19,45 @@ __all__ = ["Sampler", "lengths", "spacing"]
 
 
 _CENTRAL = central()
+# Entries in a piece, whose displacements and values are held.
+_MOST = 4096
 _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
 
 
 class Sampler:
     """`f` at and around one set of parameters."""
 
-    def __init__(self, f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> None:
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Params,
+        leaves: Sequence[Leaf],
+        progress: Progress | None = None,
+    ) -> None:
+        self.progress = progress or Progress(0, shown=False)
         self._f = f
         self._argument = argument
         self._leaves = leaves
         self.evaluations = 0
 
+    def _count(self, evaluations: int) -> None:
+        self.evaluations += evaluations
+        self.progress.update(evaluations)
+
     def check_rows(self) -> None:
         """Refuse a batched `f` whose rows influence each other."""
         if isinstance(self._f, batches.Batched):
-            self.evaluations += batches.check_rows(self._f, self._argument, self._leaves)
+            self._count(batches.check_rows(self._f, self._argument, self._leaves))
 
     def base(self) -> float:
         """Value at the unperturbed parameters."""
-        self.evaluations += 1
+        self._count(1)
         value = self._f(self._argument)
         return value if type(value) is float else float(as_number(value, at_base, 0))
+
+    def pieces(self, count: int) -> Iterator[tuple[int, int]]:
+        """Ranges of so many entries, for `beside`, that are done soon one by one."""
+        return self.progress.pieces(0, count, 2, _MOST)
 
     def beside(self, leaf: Leaf, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Values with single entries moved: shape (entries, 2, 2).
@@ -50,8 +68,9 @@ class Sampler:
         raw = np.empty((len(entries), 2, 2))
         run = _backend.sweep_for(self._f, leaf.real)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
-        run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
-        self.evaluations += 2 * len(entries)
+        for low, high in self.progress.pieces(0, len(entries), 2):
+            run(self._f, self._argument, leaf, *rule, low, high, entries, raw)
+            self._count(2 * (high - low))
         return raw
 
     def along(
@@ -71,7 +90,7 @@ class Sampler:
         A batched `f` gets them in one call. No more than two values if both are `dull`.
         """
         if isinstance(self._f, batches.Batched):
-            self.evaluations += count
+            self._count(count)
             values = batches.values(self._f, self._argument, self._leaves, places, count)
             return values[:2] if values[:2] == [dull, dull] else values
         values = []

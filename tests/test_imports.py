@@ -20,6 +20,7 @@ LEVELS = {
     0: [
         "errors",
         "values",
+        "progress",
         "custody",
         "plain",
         "advice",
@@ -40,13 +41,17 @@ LEVELS = {
         "diagnosis",
         "staleness",
         "conclusions",
+        "interruption",
     ],
     5: ["derivatives"],
     6: ["checking"],
     8: ["testing", "plots", "demo"],
     9: ["__init__", "__main__"],
 }
-OPTIONAL = {"figures": {"matplotlib"}}  # imported where it is needed, and not before
+OPTIONAL = {
+    "figures": {"matplotlib"},
+    "progress": {"tqdm"},
+}  # imported where it is needed, and not before
 ORDER = [module for level in sorted(LEVELS) for module in LEVELS[level]]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
