@@ -45,7 +45,9 @@ class Batched:
         argument = adopt(params)
         rows = _Rows(self, argument, flatten(argument), 1)
         kind = np.longdouble if any(map(_is_extended, rows.real)) else np.float64
-        return rows.values(_at_base, kind)[0].item()
+        value = rows.values(_at_base, kind)[0].item()
+        rows.refuse_moved()
+        return value
 
 
 def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
@@ -132,14 +134,10 @@ class _Rows:
         inputs = [stack[part] for stack in self._stacks]
         count = len(range(self.count + 1)[part])
         try:
-            column = as_column(self._f(rebuild(self._argument, iter(inputs))), count, where, kind)
+            return as_column(self._f(rebuild(self._argument, iter(inputs))), count, where, kind)
         except Exception as error:
             errors.annotate_batch(error, where())
             raise
-        for leaf, found in zip(self._leaves, self._found, strict=True):
-            if found.moved():  # an `f` that knows the originals did it; they are read again
-                raise errors.moved(leaf.path)
-        return column
 
     def take(self, row: int) -> None:
         """Copy the parameters, wherever they are now, into a row."""
@@ -160,6 +158,12 @@ class _Rows:
                     real[row] *= share
                 if not real[-1].any():
                     real[list(_NEARER)] = _OFF_ZERO
+
+    def refuse_moved(self) -> None:
+        """Refuse an `f` that knows the originals and resized one: they will be read again."""
+        for leaf, found in zip(self._leaves, self._found, strict=True):
+            if found.moved():
+                raise errors.moved(leaf.path)
 
     def refuse_writes(self) -> None:
         """Refuse an `f` that wrote into rows, none of which is moved now."""
@@ -251,6 +255,7 @@ def sweep(
         if target is not None and target.moved():
             raise errors.moved("out")
         kernel.gather(mine, stencil, points, column, base, *part, out, raw)
+    rows.refuse_moved()
 
 
 def _located(argument: Params, leaf: Leaf) -> tuple[list[Leaf], int]:
@@ -289,6 +294,7 @@ def values(
         for row, _ in enumerate(islice(steps, most)):
             rows.take(row)
         found += rows.values(_along)[: row + 1].tolist()
+        rows.refuse_moved()
     return found
 
 
@@ -303,21 +309,14 @@ def check_rows(f: Batched, argument: Params, leaves: Sequence[Leaf]) -> int:
     them, and a sum over the wrong axis, or a mean taken off, shows.
     """
     rows = _Rows(f, argument, leaves, 3)
-    middle = slice(1, 2)
-    alone = float(rows.values(_at_base, part=middle)[0])
+    alone = float(rows.values(_at_base, part=slice(1, 2))[0])
     rows.refuse_writes()
-    rows.spread_out()
-    try:
-        with np.errstate(all="ignore"):
-            together = float(rows.values(_among_others)[1])
-    except FastgradError:
-        raise
-    except Exception:  # it does not like the others: the next batches will show
-        return 4
+    together = _among_others(rows)
+    rows.refuse_moved()
     rounding = max(_ROUNDING[real.dtype.char] for real in rows.real)
-    if _agree(alone, together, rounding):
+    if together is None or _agree(alone, together, rounding):
         return 4
-    if not _agree(alone, float(rows.values(_at_base, part=middle)[0]), rounding):
+    if not _agree(alone, float(f(argument)), rounding):
         return 5  # not deterministic, which others find
     raise InputValueError(
         f"the rows of the batched `f` influence each other: its value at the parameters is "
@@ -326,8 +325,16 @@ def check_rows(f: Batched, argument: Params, leaves: Sequence[Leaf]) -> int:
     )
 
 
-def _among_others() -> str:
-    return "the unperturbed parameters and two other points"
+def _among_others(rows: _Rows) -> float | None:
+    """The value of the middle one of three rows, unless `f` does not like the others."""
+    rows.spread_out()
+    try:
+        with np.errstate(all="ignore"):
+            return float(rows.values(lambda: f"{at_base(0)} and two other points")[1])
+    except FastgradError:
+        raise
+    except Exception:  # the batches to come will show whether it likes them
+        return None
 
 
 def _agree(a: float, b: float, rounding: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -64,15 +64,20 @@ class Progress:
 
     def pieces(
         self, start: int, stop: int, each: int, most: int | None = None
-    ) -> Iterator[tuple[int, int]]:
+    ) -> Iterable[tuple[int, int]]:
         """Cut a range into pieces that take about a tenth of a second.
 
         Each position takes `each` evaluations. Pieces hold `most` positions, and fill batches.
         Without a bar and without calibration all is one piece.
         """
-        grain = max(1, self._batch // each)
         if self._bar is not None:
             self._bar.total = max(self._bar.total, self._done + (stop - start) * each)
+        elif self._pace == math.inf and (most is None or stop - start <= most):
+            return ((start, stop),) if start < stop else ()
+        return self._cut(start, stop, each, most)
+
+    def _cut(self, start: int, stop: int, each: int, most: int | None) -> Iterator[tuple[int, int]]:
+        grain = max(1, self._batch // each)
         while start < stop:
             size = stop - start
             if self._pace < size * each:

@@ -55,7 +55,7 @@ class Sampler:
         value = self._f(self._argument)
         return value if type(value) is float else float(as_number(value, at_base, 0))
 
-    def pieces(self, count: int) -> Iterator[tuple[int, int]]:
+    def pieces(self, count: int) -> Iterable[tuple[int, int]]:
         """Ranges of so many entries, for `beside`, that are done soon one by one."""
         return self.progress.pieces(0, count, 2, _MOST)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -174,10 +175,9 @@ def run_python(source: str, *args: str, **options) -> subprocess.CompletedProces
 def run_on_terminal(command, **options) -> tuple[subprocess.CompletedProcess, str]:
     """Run a command with a terminal of 110 columns for standard error; and what is seen there."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
-    if not hasattr(termios, "tcsetwinsize"):
-        pytest.skip("Python 3.10 cannot set the size of a terminal")
+    fcntl = pytest.importorskip("fcntl")
     master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (24, 110))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 110, 0, 0))
     seen: list[bytes] = []
     reader = threading.Thread(target=lambda: seen.extend(_until_closed(master)))
     reader.start()
