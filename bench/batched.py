@@ -31,8 +31,16 @@ class Scale:
     bounds: tuple[int, ...]
 
 
-FULL = Scale(Effort(100, 2.0), (10, 30, 100, 300, 1000, 3000), tuple(range(14, 25, 2)))
+FULL = Scale(Effort(50, 1.0), (10, 30, 100, 300, 1000, 3000), tuple(range(16, 24)))
 QUICK = Scale(Effort(3, 0.02), (10, 100), (16, 21))
+
+
+def settle_allocator() -> None:
+    """Free a large block, as every program that works on data has done before long.
+
+    Until then glibc may give memory back to the system after each operation on a batch.
+    """
+    np.ones(2**21)
 
 
 def rosenbrock(x: np.ndarray) -> float:
@@ -64,6 +72,7 @@ def functions() -> dict[str, tuple[Callable, Callable]]:
     if find_spec("torch"):
         import torch
 
+        torch.set_num_threads(1)  # its threads would fight over few cores
         one = _in(torch.sum)
         rows = torch.func.vmap(one)
         found["torch"] = (
@@ -122,6 +131,7 @@ def _size(count: int) -> str:
 
 
 def report(scale: Scale) -> str:
+    settle_allocator()
     sections = [gains(scale), bounds(scale)]
     rows = [target.row() for section in sections for target in section.targets]
     targets = Section(

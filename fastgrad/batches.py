@@ -25,7 +25,7 @@ __all__ = ["Batched", "batched", "capacity", "check_rows", "sweep", "values"]
 
 # Bytes of a batch unless the user says: few calls of an `f` that has a price for each, and not
 # so many rows that they leave the caches. bench/batched.py shows what others cost.
-MEMORY = 2**21
+MEMORY = 2**20
 # In the test for rows that influence each other: how far the others are off, and what values may
 # differ by, relatively, as `f` sums in another order.
 _NEARER, _OFF_ZERO = {0: 0.9375, 2: 0.875}, 2.0**-7
@@ -63,7 +63,7 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
         real numbers: an array of shape ``(B,)``, a tensor, or a list. Each must depend on its own
         row alone. The arrays are copies, in C order and native byte order, of the types of the
         parameters; other than a plain objective, `f` must use them and not the originals.
-    memory : int, default 2 MiB
+    memory : int, default 1 MiB
         Most bytes of a batch, all arrays together; however large the parameters, a batch holds
         one entry moved to all points of its difference. A larger bound may pay for an `f` with
         a high price of a call, as on a GPU.
