@@ -82,7 +82,8 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     -----
     Results are those of one evaluation after the other, up to the order in which `f` itself sums.
     That rows do not influence each other is tested once for each gradient, at one point alone
-    and among two others. Evaluations are counted in rows.
+    and among two others. Evaluations are counted in rows. However small `memory` is, up to four
+    copies of the parameters are held.
 
     Examples
     --------
@@ -284,7 +285,7 @@ def values(
     places: Iterable[object],
     count: int,
 ) -> list[float]:
-    """Values at `count` points: each step of `places` moves the parameters to the next one."""
+    """Values at up to `count` points: each step of `places` moves the parameters to the next."""
     most = min(count, capacity(f, leaves))
     rows = _Rows(f, argument, leaves, most)
     found: list[float] = []
@@ -293,6 +294,8 @@ def values(
         row = -1
         for row, _ in enumerate(islice(steps, most)):
             rows.take(row)
+        if row < 0:
+            break
         found += rows.values(_along)[: row + 1].tolist()
         rows.refuse_moved()
     return found
