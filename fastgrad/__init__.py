@@ -2,6 +2,7 @@
 
 from fastgrad import plots, testing
 from fastgrad._backend import backend
+from fastgrad.batches import batched
 from fastgrad.checking import check_gradient, relative_error
 from fastgrad.derivatives import derivative, gradient
 from fastgrad.errors import (
@@ -36,6 +37,7 @@ __all__ = [
     "WorkerError",
     "backend",
     "backward",
+    "batched",
     "central",
     "check_gradient",
     "derivative",

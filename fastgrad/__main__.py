@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tell_if_slow()
     try:
         return int(options.run(options))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _say("interrupted; the parameters are as they were")
+        for note in getattr(error, "__notes__", ()):  # what the check knew by then
+            _say(note)
         return INTERRUPTED
     except SystemExit as error:  # its status would pass for a verdict
         _say(f"the code to be checked left by sys.exit({error.code!r}) before there was a verdict")
@@ -140,7 +142,8 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
     if options.plot:
         figures.new_figure(1, 1, "--plot")  # what is missing is told before the work
     with _clean_output(options):
-        report = fg.check_gradient(problem.cost, problem.grad, problem.params)
+        progress = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+        report = fg.check_gradient(problem.cost, problem.grad, problem.params, progress=progress)
     print(json.dumps(report.to_dict(), indent=2, allow_nan=False) if options.json else report)
     if options.html:
         _write(options.html, lambda file: file.write(report.to_html().encode()))

@@ -10,9 +10,10 @@ import importlib
 import os
 import pathlib
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastgrad import _reference
+from fastgrad import _reference, batches
 from fastgrad.errors import InputValueError
 
 if TYPE_CHECKING:
@@ -33,20 +34,24 @@ __all__ = [
 ]
 
 backend: str
+_kernel: Any = _reference
 
 
 def use(name: str) -> None:
     """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
     kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
     names = ("is_native", "is_plain", "shift", "small_gradient", "sweep")
-    globals().update({each: getattr(kernel, each) for each in names}, backend=name)
+    globals().update({each: getattr(kernel, each) for each in names}, backend=name, _kernel=kernel)
 
 
 def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
     """The `sweep` for this kind of `f` that can work on this memory.
 
-    The kernel knows native float32 and float64.
+    The kernel knows native float32 and float64; rows of batches are native whatever the array is.
     """
+    if isinstance(f, batches.Batched):
+        known = array.dtype.char in "fd" and (out is None or is_native(out))
+        return partial(batches.sweep, _kernel if known else _reference)
     native = is_native(array) and (out is None or is_native(out))
     return sweep if native else _reference.sweep
 

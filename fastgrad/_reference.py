@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastgrad.stencils import Stencil
     from fastgrad.trees import Leaf
 
-__all__ = ["is_native", "is_plain", "shift", "small_gradient", "sweep"]
+__all__ = ["gather", "is_native", "is_plain", "shift", "small_gradient", "spread", "sweep"]
 
 
 def sweep(
@@ -98,6 +98,7 @@ class _Mover:
 
     def place(self, x: Any, h: Any) -> list[Any]:
         """The points really evaluated: the nearest numbers that the entry's type can hold."""
+        h = self.wide(h)
         return [self._narrow(x + k * h) for k in self._offsets]
 
     def displaced(self, x: Any, points: list[Any], values: list[Any]) -> list[tuple[Any, Any]]:
@@ -125,7 +126,7 @@ class _Mover:
                 if k:
                     array[index] = point
                     value = self._f(self._argument)
-                    if type(value) is not float:
+                    if type(value) is not self._kind:
                         value = as_number(value, name, entry, self._kind)
                     if look.moved(array):
                         raise errors.moved(self._leaf.path)
@@ -205,6 +206,83 @@ def shift(
         target[...] = move
     np.subtract(target, wide, out=move)
     np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+
+
+def spread(
+    rows: np.ndarray,
+    stencil: Stencil,
+    absolute: float,
+    relative: float,
+    steps: np.ndarray | None,
+    start: int,
+    stop: int,
+    entries: np.ndarray | None,
+    points: np.ndarray,
+) -> int:
+    """Move one entry in each row of a batch: positions `start` to `stop`, all points of each.
+
+    The last of the `rows`, of shape (rows, entries), is the parameters as they are. The points
+    really taken go to `points`, whose type is the one to compute in. Returns the first position
+    whose step was lost in rounding, or -1.
+    """
+    offsets = stencil.table[:, :2].ravel()
+    wanted = _wanted(start, stop, entries)
+    with np.errstate(all="ignore"):
+        x = rows[-1, wanted].astype(points.dtype)
+        size = np.abs(x)
+        h = absolute + relative * np.where(size > 1.0, size, 1.0)
+        if steps is not None:
+            h = steps[start:stop].astype(points.dtype)
+        places = (x[:, np.newaxis] + offsets * h[:, np.newaxis]).astype(rows.dtype)
+    taken = points[: len(wanted)]
+    taken[...] = places
+    moved = np.flatnonzero(offsets)
+    columns = np.repeat(wanted, len(moved))
+    rows[np.arange(len(columns)), columns] = places[:, moved].ravel()
+    vanished = (taken[:, ::2] == taken[:, 1::2]).any(axis=1)
+    return start + int(vanished.argmax()) if vanished.any() else -1
+
+
+def gather(
+    rows: np.ndarray,
+    stencil: Stencil,
+    points: np.ndarray,
+    values: np.ndarray,
+    base: float,
+    start: int,
+    stop: int,
+    entries: np.ndarray | None,
+    out: np.ndarray | None,
+    raw: np.ndarray | None,
+) -> None:
+    """Turn the values of the rows that `spread` moved into derivatives, or into `raw`."""
+    wanted = _wanted(start, stop, entries)
+    moved = np.flatnonzero(stencil.table[:, :2])
+    points = points[: len(wanted)]
+    all_values = np.full(points.shape, base, points.dtype)
+    all_values[:, moved] = values[: len(wanted) * len(moved)].reshape(-1, len(moved))
+    with np.errstate(all="ignore"):
+        if raw is not None:
+            raw[start:stop, :, 0] = points - rows[-1, wanted].astype(points.dtype)[:, np.newaxis]
+            raw[start:stop, :, 1] = all_values
+        elif out is not None:
+            out.flat[wanted] = _combined(stencil, points, all_values).astype(out.dtype)
+
+
+def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`_Mover.combine` for many entries."""
+    kind = points.dtype.type
+    total = np.zeros(len(points), points.dtype)
+    for j, (_, _, v) in enumerate(stencil.quotients):
+        width = points[:, 2 * j] - points[:, 2 * j + 1]
+        quotient = (values[:, 2 * j] - values[:, 2 * j + 1]) / width
+        total += kind(v.numerator) / kind(v.denominator) * quotient
+        total[~(width < inf)] = nan
+    return total
+
+
+def _wanted(start: int, stop: int, entries: np.ndarray | None) -> np.ndarray:
+    return np.arange(start, stop) if entries is None else entries[start:stop]
 
 
 def is_native(array: np.ndarray) -> bool:

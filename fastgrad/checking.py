@@ -5,35 +5,32 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend, diagnosis, judging
+from fastgrad import _backend
+from fastgrad.batches import capacity
 from fastgrad.conclusions import conclude
 from fastgrad.custody import claims
-from fastgrad.entries import Block, Entries, Verdict, norm_error
+from fastgrad.entries import Verdict, norm_error
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.executors import hired
+from fastgrad.exhaustive import Found, blocks_of, judge_all, unjudged
 from fastgrad.hands import workforce
-from fastgrad.judging import Columns, Terms
-from fastgrad.ladder import rung
 from fastgrad.memory import Guard, check_layout
 from fastgrad.objectives import Analytic, analytic, check_callable
 from fastgrad.probed import Outcome, conclude_probe, probe
 from fastgrad.probing import MISSED
-from fastgrad.results import Curve, Finding, Report
-from fastgrad.sampling import OutOfBudget, Sampler, lengths, spacing
-from fastgrad.staleness import name_stale
-from fastgrad.survey import Survey, moves_in_jumps, survey
+from fastgrad.progress import Progress
+from fastgrad.results import Report
+from fastgrad.sampling import OutOfBudget, Sampler
+from fastgrad.survey import Survey, survey
 from fastgrad.trees import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
 
 __all__ = ["check_gradient", "relative_error"]
 
-# Steps of the curve of the worst entry, relative to its length.
-_CURVE_STEPS = np.logspace(0, -14, 29)
 # Evaluations of a probe, at most, and what larger numbers of entries are probed for.
 _BUDGET = 20_000
 # Evaluations that a check takes beside two for each entry.
@@ -105,6 +102,7 @@ def check_gradient(
     strategy: str = "auto",
     budget: int | None = None,
     workers: Any = None,
+    progress: bool = False,
     seed: int = 0,
 ) -> Report:
     """Judge an analytic gradient against central differences.
@@ -130,6 +128,9 @@ def check_gradient(
     workers : int, Executor, dask Client or map-like callable, optional
         Who evaluates `f` where entries are moved: see `gradient`. The report is the same but for
         the time and the evaluations, of which each worker's copy takes two more.
+    progress : bool, default False
+        Show a bar with the evaluations made and expected, and what is being looked at, if
+        standard error is a terminal, or in a notebook. It needs tqdm.
     seed : int, default 0
         Of all random directions.
 
@@ -149,9 +150,13 @@ def check_gradient(
         Another thread is differentiating with respect to the same memory.
     WorkerError
         A copy of `f` in a worker does not behave as the original, or killed three workers.
+    MissingPackageError
+        `progress` is true, and tqdm is not installed.
 
     Notes
     -----
+    A KeyboardInterrupt carries a note of what was known by then.
+
     First `f` is evaluated along a random direction; a difference table of the values gives their
     noise, and the noise the step. Then every entry is compared with one central difference, two
     evaluations each. Where analytic and numeric do not agree to within noise and truncation, the
@@ -185,22 +190,22 @@ def check_gradient(
     check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
+    watch = Progress(plan.expected, shown=progress, batch=capacity(f, leaves))
+    found: Found | Outcome
     try:
-        with guard:
+        with guard, watch:
             claimed, f = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
                 guard.check_base()
             guard.culprit = "f"
-            with hired(makes, f, argument, leaves) as crew:
-                sampler = Sampler(f, argument, leaves, crew)
-                found = None
-                if len(claimed.column):
-                    found = _look(guard, sampler, leaves, claimed, plan, seed)
+            with hired(makes, f, argument, leaves, watch.update) as crew:
+                sampler = Sampler(f, argument, leaves, crew, watch, plan.budget)
+                sampler.check_rows()
+                found = _look(guard, sampler, leaves, claimed, plan, seed)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
         claims.pop(guard.key, None)
-    found = found or _Found(leaves, _unjudged(claimed.column))
     return _report(found, sampler, plan, seed, started)
 
 
@@ -210,6 +215,7 @@ class _Plan:
 
     strategy: str
     budget: float
+    expected: int  # evaluations of a right gradient; 0 if that is not known
 
 
 def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
@@ -224,33 +230,12 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
     if budget is not None and budget < 1:
         raise InputValueError(f"`budget` must be at least 1 evaluation, or None; got {budget}")
     most = _BUDGET if budget is None else int(budget)
+    least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
     if strategy == "auto":
-        least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
         strategy = "probe" if least > most else "exhaustive"
     unbounded = strategy == "exhaustive" and budget is None
-    return _Plan(strategy, math.inf if unbounded else most)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a check has found."""
-
-    leaves: Sequence[Leaf]
-    columns: Columns
-    seen: Survey | None = None
-    jumps: tuple[str, ...] = ()
-    causes: tuple[Finding, ...] = ()
-    curve: Curve | None = None
-    outcome: Outcome | None = None
-    stopped: str = ""
-
-    @cached_property
-    def entries(self) -> Entries:
-        if self.outcome is not None:
-            return self.outcome.entries
-        c = self.columns
-        blocks = _blocks(self.leaves)
-        return Entries(blocks, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks)
+    expected = least if strategy == "exhaustive" else 0
+    return _Plan(strategy, math.inf if unbounded else most, expected)
 
 
 def _look(
@@ -260,235 +245,76 @@ def _look(
     claimed: Analytic,
     plan: _Plan,
     seed: int,
-) -> _Found:
+) -> Found | Outcome:
     """Survey `f`, judge its gradient, and look at `f` once more."""
-    sampler.budget = plan.budget - 1  # the last look is part of it
+    if not len(claimed.column):
+        return Found(leaves, unjudged(claimed.column))
+    sampler.progress.phase("survey")
     try:
         base = sampler.base()
         if plan.strategy == "probe":
             guard.thin()
         seen = survey(sampler, leaves, claimed, base, seed)
     except OutOfBudget:
-        said = (
-            f"the budget of {plan.budget:,} evaluations ran out before the noise of `f` was known"
-        )
-        return _Found(leaves, _unjudged(claimed.column), stopped=said)
+        said = f"the budget of {plan.budget:,} evaluations ran out before any entry was judged"
+        return Found(leaves, unjudged(claimed.column), stopped=said)
     if seen.trouble:
-        return _Found(leaves, _unjudged(claimed.column), seen)
-    look = _probe if plan.strategy == "probe" else _judge_all
-    found = look(sampler, leaves, claimed, seen, seed)
-    sampler.budget = math.inf
-    return _compare_last(found, claimed.column, seen, sampler.base())
-
-
-def _probe(
-    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey, seed: int
-) -> _Found:
-    """Look for wrong entries along random directions."""
-    outcome = probe(sampler, leaves, _blocks(leaves), claimed, seen, seed)
-    empty = _unjudged(claimed.column[:0])
-    return _Found(leaves, empty, seen, causes=outcome.causes, outcome=outcome)
-
-
-def _judge_all(
-    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey, seed: int
-) -> _Found:
-    """Judge every entry, and explain what is wrong."""
-    found = _Found(leaves, _unjudged(claimed.column), seen)
-    columns = found.columns
-    try:
-        found = replace(found, jumps=_fill(columns, sampler, leaves, claimed, seen, seed))
-    except OutOfBudget:
-        known = int(np.isfinite(columns.numeric).sum())
-        said = f"the budget ran out when {known:,} of {len(columns.codes):,} entries were measured"
-        found = replace(found, stopped=said)
-    if (columns.codes == Verdict.WRONG.code).any():
-        return _explained(found, sampler)
-    if columns.kinks.any():
-        cases = [_case(*each, columns) for each in zip(leaves, found.entries.blocks, strict=True)]
-        met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
-        return replace(found, causes=met)
-    return found
-
-
-def _explained(found: _Found, sampler: Sampler) -> _Found:
-    """Add the likely bugs of a wrong gradient, and the worst entry's curve."""
-    blocks, seen = found.entries.blocks, found.seen
-    assert seen is not None
-    cases = [_case(*each, found.columns) for each in zip(found.leaves, blocks, strict=True)]
-    findings = diagnosis.diagnose(cases)
-    found = replace(found, causes=findings)
-    try:
-        causes = name_stale(sampler, found.leaves, cases, findings, seen.relative)
-        return replace(found, causes=causes, curve=_curve(found, sampler, seen))
-    except OutOfBudget:
-        return found
-
-
-def _unjudged(claimed: np.ndarray) -> Columns:
-    """Columns that say nothing of any entry."""
-    n = len(claimed)
-    return Columns(
-        analytic=claimed,
-        numeric=np.full(n, math.nan),
-        uncertainty=np.full(n, math.inf),
-        gaps=np.zeros(n),
-        codes=np.full(n, Verdict.CANNOT_TELL.code, np.int8),
-        kinks=np.zeros(n, bool),
-    )
-
-
-def _fill(
-    columns: Columns,
-    sampler: Sampler,
-    leaves: Sequence[Leaf],
-    claimed: Analytic,
-    seen: Survey,
-    seed: int,
-) -> tuple[str, ...]:
-    """Judge all entries; return the paths of the leaves with which `f` moves in jumps only."""
-    steps = []
-    for k, (leaf, part) in enumerate(zip(leaves, _parts(columns, leaves), strict=True)):
-        terms = Terms(
-            base=seen.base,
-            noise=seen.noise,
-            unit=seen.unit,
-            relative=seen.relative[k],
-            eps=claimed.eps[k],
-            spacing=spacing(leaf),
-        )
-        length = seen.lengths[k]
-        if length.size < leaf.real.size:
-            length = lengths(leaf)
-        how = (partial(sampler.beside, leaf), length, terms)
-        judging.first_pass(part, *how)
-        steps.append((part, how))
-    jumps, faint = [], []
-    for k, (part, how) in enumerate(steps):
-        if _unmoved(part) and moves_in_jumps(sampler, leaves, k, seen.base, seed):
-            jumps.append(leaves[k].path)
-            part.codes[:] = Verdict.CANNOT_TELL.code
-        elif not judging.judge(part, *how):
-            faint.append((part, how[-1]))
-    scale = judging.scale_of(columns) if faint else 0.0
-    for part, terms in faint:
-        part.codes[judging.without_power(part, terms, scale)] = Verdict.CANNOT_TELL.code
-    return tuple(jumps)
-
-
-def _unmoved(part: Columns) -> bool:
-    """Whether no entry of a leaf moves `f` at all."""
-    return bool(len(part.numeric)) and not part.numeric.any() and not part.gaps.any()
-
-
-def _parts(columns: Columns, leaves: Sequence[Leaf]) -> list[Columns]:
-    """Each leaf's stretch of the columns."""
-    if len(leaves) == 1:
-        return [columns]
-    parts, start = [], 0
-    for leaf in leaves:
-        mine = slice(start, start + leaf.real.size)
-        views = {field.name: getattr(columns, field.name)[mine] for field in fields(Columns)}
-        parts.append(Columns(**views))
-        start = mine.stop
-    return parts
-
-
-def _compare_last(found: _Found, claimed: np.ndarray, seen: Survey, last: float) -> _Found:
-    """Whether `f` still gives the value it gave at first; if not, nothing is known."""
+        return Found(leaves, unjudged(claimed.column), seen)
+    sampler.progress.calibrate()
+    found: Found | Outcome
+    if plan.strategy == "probe":
+        found = probe(sampler, leaves, blocks_of(leaves), claimed, seen, seed)
+    else:
+        found = judge_all(sampler, leaves, claimed, seen, seed)
+    last = sampler.last()
     if abs(last - seen.base) <= 16 * seen.noise:
         return found
-    columns = found.columns if found.outcome is None else _unjudged(claimed)
+    columns = found.columns if isinstance(found, Found) else unjudged(claimed.column)
     columns.codes[:] = Verdict.CANNOT_TELL.code
+    return Found(leaves, columns, _drifted(seen, last))
+
+
+def _drifted(seen: Survey, last: float) -> Survey:
+    """`f` no longer gives the value it gave at first."""
     trouble = (
         f"`f` drifted during the check: {seen.base:.9g} before and {last:.9g} after it at "
         "the same parameters; it keeps a state or a cache"
     )
-    return _Found(found.leaves, columns, replace(seen, trouble=trouble))
+    return replace(seen, trouble=trouble)
 
 
-def _report(found: _Found, sampler: Sampler, plan: _Plan, seed: int, started: float) -> Report:
-    entries, seen, outcome = found.entries, found.seen, found.outcome
-    if outcome is not None and seen is not None:
-        verdict, reason = conclude_probe(outcome, seen)
-    else:
-        still = _unmoved(found.columns) and not found.stopped
-        verdict, reason = conclude(entries, seen, found.jumps, still)
-    if found.stopped:
-        wrong = verdict is Verdict.WRONG
-        reason = f"{reason}; {found.stopped}" if wrong else f"{found.stopped}; raise `budget`"
-    limits = entries.uncertainty
+def _concluded(found: Found | Outcome) -> tuple[Verdict, str]:
+    """The verdict, and why."""
+    if isinstance(found, Outcome):
+        return conclude_probe(found)
+    verdict, reason = conclude(found.entries, found.seen, found.jumps, found.still)
+    if not found.stopped:
+        return verdict, reason
+    if verdict is Verdict.WRONG:
+        return verdict, f"{reason}; {found.stopped}"
+    return Verdict.CANNOT_TELL, f"{found.stopped}; raise `budget`"
+
+
+def _report(
+    found: Found | Outcome, sampler: Sampler, plan: _Plan, seed: int, started: float
+) -> Report:
+    verdict, reason = _concluded(found)
+    limits = found.entries.uncertainty
     largest = float(limits.max(initial=0.0, where=limits < np.inf))
+    probed = isinstance(found, Outcome)
     return Report(
         verdict=verdict,
         reason=reason,
         causes=found.causes,
-        entries=entries,
+        entries=found.entries,
         evaluations=sampler.evaluations,
-        noise=seen.noise if seen else math.nan,
-        detection_limit=outcome.limit if outcome else largest,
+        noise=found.seen.noise if found.seen else math.nan,
+        detection_limit=found.limit if isinstance(found, Outcome) else largest,
         strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
         seconds=time.perf_counter() - started,
-        curve=found.curve,
-        steps=seen.relative if seen else (),
-        miss_probability=MISSED if outcome else 0.0,
-    )
-
-
-def _blocks(leaves: Sequence[Leaf]) -> tuple[Block, ...]:
-    blocks, start = [], 0
-    for leaf in leaves:
-        stop = start + leaf.real.size
-        array = leaf.array
-        is_complex = leaf.real is not array
-        blocks.append(Block(leaf.path, array.shape, _name(array.dtype), start, stop, is_complex))
-        start = stop
-    return tuple(blocks)
-
-
-@cache
-def _name(dtype: np.dtype) -> str:
-    return str(dtype)
-
-
-def _curve(found: _Found, sampler: Sampler, seen: Survey) -> Curve:
-    """Differences of the worst of the wrong entries, from large steps to the smallest."""
-    worst = found.entries.only(Verdict.WRONG)[0]
-    k = next(i for i, block in enumerate(found.entries.blocks) if block.path == worst.leaf)
-    leaf = found.leaves[k]
-    part = int(worst.path.endswith(".imag"))
-    flat = int(np.ravel_multi_index(worst.index, leaf.array.shape)) if worst.index else 0
-    entry = np.array([2 * flat + part if leaf.real is not leaf.array else flat], dtype=np.intp)
-    steps = lengths(leaf)[entry] * _CURVE_STEPS
-    raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
-    row = rung(raw, seen.base, seen.noise, seen.unit)
-    return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])
-
-
-def _case(leaf: Leaf, block: Block, columns: Columns) -> diagnosis.Case:
-    """A leaf's columns in its own shape; complex numbers put together again."""
-    mine = slice(block.start, block.stop)
-
-    def values(column: np.ndarray) -> np.ndarray:
-        part = column[mine]
-        return (part.view(np.complex128) if block.is_complex else part).reshape(block.shape)
-
-    def flags(column: np.ndarray) -> np.ndarray:
-        part = column[mine]
-        return (part.reshape(-1, 2).any(axis=1) if block.is_complex else part).reshape(block.shape)
-
-    bound = columns.uncertainty[mine]
-    if block.is_complex:
-        bound = bound.reshape(-1, 2).max(axis=1)
-    return diagnosis.Case(
-        path=block.path,
-        a=values(columns.analytic),
-        d=values(columns.numeric),
-        bound=bound.reshape(block.shape),
-        theta=leaf.array.astype(np.complex128 if block.is_complex else np.float64),
-        wrong=flags(columns.codes == Verdict.WRONG.code),
-        kinks=flags(columns.kinks),
-        precise=spacing(leaf),
+        curve=None if isinstance(found, Outcome) else found.curve,
+        steps=found.seen.relative if found.seen else (),
+        miss_probability=MISSED if probed else 0.0,
     )

@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastgrad import _backend
+from fastgrad.batches import Batched, capacity, check_rows
 from fastgrad.custody import Memory, claims
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.executors import Sweep, hired
 from fastgrad.hands import Makes, workforce
 from fastgrad.memory import Guard, check_disjoint, check_layout, is_small
 from fastgrad.objectives import base_value, check_callable
+from fastgrad.progress import Progress
 from fastgrad.stencils import Stencil, resolve
 from fastgrad.trees import Leaf, Params, adopt, check_places, flatten, match, rebuild
 from fastgrad.workshop import Rule
@@ -75,8 +77,11 @@ def derivative(
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         raise InputTypeError(f"`x` must be one real number; got {x!r} (use fg.gradient for arrays)")
     if isinstance(x, (int, float)) and not isinstance(x, np.floating):
-        return float(gradient(lambda at: f(at.item()), place, method=method, eps=eps))
+        objective = f if isinstance(f, Batched) else lambda at: f(at.item())
+        return float(gradient(objective, place, method=method, eps=eps))
     place = place.copy()  # `x` may be the user's own 0-d array
+    if isinstance(f, Batched):
+        return gradient(f, place, method=method, eps=eps)[()]
     return gradient(lambda at: f(at[()]), place, method=method, eps=eps)[()]
 
 
@@ -88,6 +93,7 @@ def gradient(
     eps: Any = None,
     out: Params | None = None,
     workers: Any = None,
+    progress: bool = False,
 ) -> Any:
     """Differentiate a real function with respect to every entry of its parameters.
 
@@ -114,6 +120,9 @@ def gradient(
         Who evaluates `f`: so many processes, started for this call (-1: one for each core); any
         ``concurrent.futures.Executor``, which stays open; or a function like ``pool.map``. By
         default, and with 1, this process. The result is the same to the bit.
+    progress : bool, default False
+        Show a bar with the evaluations made and expected, if standard error is a terminal, or in
+        a notebook. It needs tqdm.
 
     Returns
     -------
@@ -135,6 +144,8 @@ def gradient(
     WorkerError
         A copy of `f` in a worker does not behave as the original, or a part of the work killed
         three workers.
+    MissingPackageError
+        `progress` is true, and tqdm is not installed.
 
     Notes
     -----
@@ -160,7 +171,8 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    if type(params) is np.ndarray and eps is out is workers is None and is_small(params):
+    plain = type(params) is np.ndarray and eps is out is workers is None
+    if plain and not progress and not isinstance(f, Batched) and is_small(params):
         # The commonest case, where a microsecond counts.
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
@@ -172,18 +184,22 @@ def gradient(
     steps = _steps(argument, leaves, eps)
     answer = rebuild(argument, iter([result.array for result in results]))
     guard = Guard(leaves, [result.array for result in results])
+    expected = stencil.evaluations * sum(leaf.real.size for leaf in leaves)
+    watch = Progress(expected, shown=progress, batch=capacity(f, leaves))
     try:
-        with guard:
+        with guard, watch:
+            if isinstance(f, Batched):
+                check_rows(f, argument, leaves)
             base = base_value(f, argument, leaves) if stencil.uses_base else math.nan
             if stencil.uses_base:
                 guard.check_base()
             rules = [(stencil, absolute, given, base) for absolute, given in steps]
-            plan = zip(leaves, results, rules, strict=True)
+            plan = list(zip(leaves, results, rules, strict=True))
             if makes is None:
                 for part in plan:
-                    _fill(guard, f, argument, *part)
+                    _fill(guard, watch, f, argument, *part)
             else:
-                _spread(makes, guard, f, argument, list(plan))
+                _spread(makes, guard, watch, f, argument, plan)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
@@ -197,6 +213,7 @@ def gradient(
 
 def _fill(
     guard: Guard,
+    watch: Progress,
     f: Callable[[Any], Any],
     argument: Params,
     leaf: Leaf,
@@ -212,17 +229,21 @@ def _fill(
     relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
     how = (stencil, absolute, relative, given, base, result.real)
     run = _backend.sweep_for(f, leaf.real, result.real)
+    watch.phase(leaf.path)
     done = 0
     if guard.awaits_first:
         run(f, argument, leaf, *how, 0, 1)
         guard.check_first()
         done = 1
-    run(f, argument, leaf, *how, done, leaf.real.size)
+    for low, high in watch.pieces(done, leaf.real.size, stencil.evaluations):
+        run(f, argument, leaf, *how, low, high)
+        watch.update((high - low) * stencil.evaluations)
 
 
 def _spread(
     makes: Makes,
     guard: Guard,
+    watch: Progress,
     f: Callable[[Any], Any],
     argument: Params,
     plan: Sequence[tuple[Leaf, Leaf, _Rule]],
@@ -233,7 +254,7 @@ def _spread(
         relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
         rule = Rule(stencil, absolute, relative, base, result.real.dtype)
         sweeps.append(Sweep(number, rule, steps=given))
-    with hired(makes, f, argument, [leaf for leaf, _, _ in plan]) as crew:
+    with hired(makes, f, argument, [leaf for leaf, _, _ in plan], watch.update) as crew:
         assert crew is not None
         crew.start()
         if guard.awaits_first:

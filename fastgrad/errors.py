@@ -111,3 +111,17 @@ def annotate(error: Exception, where: str) -> None:
     """Say in the traceback of an error raised by `f` which entry was being moved."""
     if not isinstance(error, FastgradError) and hasattr(error, "add_note"):  # Python >= 3.11
         error.add_note(f"while fastgrad had moved `{where}` (its value was put back)")
+
+
+def note(error: BaseException, text: str) -> None:
+    """Attach a sentence to an exception on its way; from Python 3.11 on tracebacks show it."""
+    if hasattr(error, "add_note"):
+        error.add_note(text)
+    else:
+        error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
+
+
+def annotate_batch(error: Exception, where: str) -> None:
+    """Say in the traceback of an error raised by a batched `f` which points it was given."""
+    if not isinstance(error, FastgradError) and hasattr(error, "add_note"):  # Python >= 3.11
+        error.add_note(f"while fastgrad evaluated a batch, {where}")

@@ -92,15 +92,26 @@ class Sweep:
         return Slice(self.leaf, start, entries, steps, self.rule)
 
 
+def _nobody(evaluations: int) -> None:
+    """Tell nobody how far the run is."""
+
+
 @contextmanager
 def hired(
-    makes: Makes | None, f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]
+    makes: Makes | None,
+    f: Callable[[Any], Any],
+    argument: Params,
+    leaves: Sequence[Leaf],
+    tell: Callable[[int], None] = _nobody,
 ) -> Iterator[Crew | None]:
-    """A crew for one run, dismissed after it; None for a serial run."""
+    """A crew for one run, dismissed after it; None for a serial run.
+
+    The crew calls ``tell(n)`` when `n` evaluations were made.
+    """
     if makes is None:
         yield None
         return
-    crew = Crew(makes, f, argument, leaves)
+    crew = Crew(makes, f, argument, leaves, tell)
     try:
         yield crew
     finally:
@@ -114,9 +125,15 @@ class Crew:
     """
 
     def __init__(
-        self, makes: Makes, f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]
+        self,
+        makes: Makes,
+        f: Callable[[Any], Any],
+        argument: Params,
+        leaves: Sequence[Leaf],
+        tell: Callable[[int], None] = _nobody,
     ) -> None:
         self.evaluations = 0
+        self._tell = tell
         self._f, self._argument, self._leaves = f, argument, leaves
         self._token = uuid.uuid4().hex
         self._parcel = b""
@@ -130,6 +147,7 @@ class Crew:
         deposit(self._token, self._parcel)
         self._proof = prove(self._f, self._argument, self._leaves)
         self.evaluations += PROOFS
+        self._tell(PROOFS)
 
     def dismiss(self) -> None:
         """Stop what still runs, and end what was started."""
@@ -198,6 +216,7 @@ class Crew:
 
     def _accepted(self, outcome: Outcome) -> np.ndarray:
         self.evaluations += outcome.evaluations
+        self._tell(outcome.evaluations)
         if outcome.proof is not None:
             _compare(self._proof, outcome.proof)
         assert outcome.values is not None

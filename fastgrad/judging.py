@@ -7,7 +7,7 @@ function that is handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,12 +16,23 @@ import numpy as np
 from fastgrad.ladder import RATIO, Estimate, Ladder, estimate, quotients, rung
 from fastgrad.results import Verdict
 
-__all__ = ["Columns", "Terms", "first_pass", "judge", "scale_of", "without_power"]
+__all__ = [
+    "UNJUDGED",
+    "Columns",
+    "Terms",
+    "first_pass",
+    "judge",
+    "looked_at",
+    "scale_of",
+    "unsettled",
+    "without_power",
+]
 
 # Takes entries and steps, returns displacements and values: see Sampler.beside.
 Measure: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
+UNJUDGED = -1  # in place of a verdict's code
 # Truncation granted to the first difference, in units of the squared relative step: of the
 # entry's own size, and of the largest in its leaf.
 _OWN, _LEAF = 300.0, 3.0
@@ -62,10 +73,16 @@ class Columns:
     kinks: np.ndarray
 
 
-def first_pass(columns: Columns, measure: Measure, length: np.ndarray, terms: Terms) -> None:
+def first_pass(
+    columns: Columns,
+    measure: Measure,
+    length: np.ndarray,
+    terms: Terms,
+    pieces: Iterable[tuple[int, int]],
+) -> None:
     """One central difference for every entry; the uncertainty is, for now, that of rounding."""
-    for start in range(0, len(length), _CHUNK):
-        part = slice(start, min(start + _CHUNK, len(length)))
+    for start, stop in pieces:
+        part = slice(start, stop)
         entries = np.arange(part.start, part.stop)
         raw = measure(entries, terms.relative * length[part])
         found = quotients(raw, terms.base, terms.noise, terms.unit)
@@ -80,22 +97,16 @@ def judge(columns: Columns, measure: Measure, length: np.ndarray, terms: Terms) 
     Returns whether every bound is small beside the gradient of the leaf.
     """
     leaf_scale = scale_of(columns)
-    allowed = terms.relative**2 * _LEAF * leaf_scale + _rounding_of_analytic(terms, leaf_scale)
-    share = min(max(_OWN * terms.relative**2, _MATERIAL), _MOST_OWN)
     doubtful = []
     for start in range(0, len(length), _CHUNK):
         part = slice(start, start + _CHUNK)
-        a, d, rounding = columns.analytic[part], columns.numeric[part], columns.uncertainty[part]
-        with np.errstate(invalid="ignore"):
-            bound = 2 * rounding + share * np.fmin(np.abs(a), np.abs(d)) + allowed
-            bound += _condition(columns.gaps[part], terms)
-            agrees = np.abs(a - d) <= bound
+        agrees, bound = _first_look(columns, part, terms, leaf_scale)
         columns.codes[part] = _RIGHT
         if agrees.all():
             columns.uncertainty[part] = bound
             continue
         columns.codes[part][~agrees] = _UNCLEAR
-        columns.uncertainty[part] = np.where(agrees, bound, rounding)
+        columns.uncertainty[part] = np.where(agrees, bound, columns.uncertainty[part])
         doubtful.append(start + np.flatnonzero(~agrees))
     candidates = _kink_candidates(columns, leaf_scale)
     if len(candidates) and not _stays_open(columns, candidates[:1], measure, length, terms):
@@ -104,6 +115,32 @@ def judge(columns: Columns, measure: Measure, length: np.ndarray, terms: Terms) 
         if len(entries):
             _climb(columns, entries, measure, length, terms, leaf_scale)
     return bool(columns.uncertainty.max(initial=0.0) <= _POWER_LEAF * leaf_scale)
+
+
+def _first_look(
+    columns: Columns, part: slice, terms: Terms, leaf_scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the first differences agree, and the bounds that they are held against."""
+    allowed = terms.relative**2 * _LEAF * leaf_scale + _rounding_of_analytic(terms, leaf_scale)
+    share = min(max(_OWN * terms.relative**2, _MATERIAL), _MOST_OWN)
+    a, d, rounding = columns.analytic[part], columns.numeric[part], columns.uncertainty[part]
+    with np.errstate(invalid="ignore"):
+        bound = 2 * rounding + share * np.fmin(np.abs(a), np.abs(d)) + allowed
+        bound += _condition(columns.gaps[part], terms)
+        return np.abs(a - d) <= bound, bound
+
+
+def unsettled(columns: Columns, terms: Terms) -> np.ndarray:
+    """Entries that were looked at and, so far, neither agree nor are known to be wrong."""
+    agrees, _ = _first_look(columns, slice(None), terms, scale_of(columns))
+    opened = (columns.codes == _UNCLEAR) | ((columns.codes == UNJUDGED) & ~agrees)
+    return np.flatnonzero(opened & looked_at(columns))
+
+
+def looked_at(columns: Columns) -> np.ndarray:
+    """Whether each entry was differenced at all."""
+    seen: np.ndarray = ~np.isnan(columns.uncertainty)
+    return seen
 
 
 def without_power(columns: Columns, terms: Terms, scale: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad.batches import Batched
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.trees import Leaf, Params, describe, match
 from fastgrad.values import as_number, at_base
@@ -49,6 +50,11 @@ def analytic(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
 ) -> tuple[Analytic, Callable[[Any], Any]]:
     """Copy the analytic gradient, and return with it `f` as a function that returns the value."""
+    if grad is True and isinstance(f, Batched):
+        raise InputTypeError(
+            "with grad=True `f` must return the pair (value, gradient), and a batched `f` returns "
+            "values only; pass the gradient, or a function that returns it, as `grad`"
+        )
     if grad is None or grad is False:
         raise InputTypeError(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
+from fastgrad import errors
+from fastgrad.blocks import spacing
 from fastgrad.entries import Block, Entries, Probe, Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.noise import is_single
@@ -16,7 +19,7 @@ from fastgrad.probing import Probed, probe_leaf
 from fastgrad.readings import Prober
 from fastgrad.results import Cause, Finding
 from fastgrad.samples import Sample, box_text, find_cause
-from fastgrad.sampling import Sampler, spacing
+from fastgrad.sampling import Sampler
 from fastgrad.survey import Survey, moves_in_jumps
 from fastgrad.trees import Leaf
 
@@ -36,6 +39,7 @@ class Outcome:
     probes: Sequence[Probed]
     verdicts: Sequence[Verdict]
     entries: Entries
+    seen: Survey
     causes: tuple[Finding, ...]
 
     @property
@@ -54,30 +58,41 @@ def probe(
 ) -> Outcome:
     """Probe every leaf."""
     random = np.random.default_rng(seed)
-    probes, samples, start = [], [], 0
-    for k, leaf in enumerate(leaves):
-        terms = Terms(
-            base=seen.base,
-            noise=seen.noise,
-            unit=seen.unit,
-            relative=seen.relative[k],
-            eps=claimed.eps[k],
-            spacing=spacing(leaf),
-        )
-        column = claimed.column[start : start + leaf.real.size]
-        start += leaf.real.size
-        prober = Prober(sampler, leaf, column, terms)
-
-        def in_jumps(k: int = k) -> bool:
-            return moves_in_jumps(sampler, leaves, k, seen.base, seed)
-
-        found = probe_leaf(prober, random, in_jumps)
-        probes.append(found)
-        samples.append(Sample(leaf, prober.analytic, found.entries, found.columns))
+    probers = _probers(sampler, leaves, claimed, seen)
+    probes: list[Probed] = []
+    try:
+        for k, prober in enumerate(probers):
+            sampler.progress.phase(f"probe, {prober.leaf.path}")
+            in_jumps = partial(moves_in_jumps, sampler, leaves, k, seen.base, seed)
+            probes.append(probe_leaf(prober, random, in_jumps))
+    except KeyboardInterrupt as error:
+        errors.note(error, _so_far(probers, len(probes)))
+        raise
+    samples = [Sample(p.leaf, p.analytic, p.judged, p.columns) for p in probers]
     whole = max((p.claimed for p in probes), default=0.0)
     verdicts = [_verdict(p, whole) for p in probes]
     causes = _causes(probes, samples)
-    return Outcome(leaves, probes, verdicts, _entries(blocks, leaves, probes, verdicts), causes)
+    entries = _entries(blocks, leaves, probes, verdicts)
+    return Outcome(leaves, probes, verdicts, entries, seen, causes)
+
+
+def _probers(
+    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey
+) -> list[Prober]:
+    probers, start = [], 0
+    for k, leaf in enumerate(leaves):
+        known = (seen.base, seen.noise, seen.unit, seen.relative[k], claimed.eps[k], spacing(leaf))
+        column = claimed.column[start : start + leaf.real.size]
+        probers.append(Prober(sampler, leaf, column, Terms(*known)))
+        start += leaf.real.size
+    return probers
+
+
+def _so_far(probers: Sequence[Prober], done: int) -> str:
+    """What is known when a probe is interrupted."""
+    wrong = [p.leaf.name(int(entry)) for p in probers for entry in p.wrong]
+    said = f"wrong: {_listed(wrong)}" if wrong else "nothing wrong was found"
+    return f"the probe had finished {done:,} of {len(probers):,} parameters; {said}"
 
 
 def _verdict(p: Probed, whole: float) -> Verdict:
@@ -156,7 +171,7 @@ def _diffuse(p: Probed, leaf: Leaf) -> Finding:
     return Finding(Cause.UNKNOWN, leaf.path, sentence, {})
 
 
-def conclude_probe(outcome: Outcome, seen: Survey) -> tuple[Verdict, str]:
+def conclude_probe(outcome: Outcome) -> tuple[Verdict, str]:
     """The verdict on the whole gradient, and the sentence that gives its reason."""
     verdicts = outcome.verdicts
     if Verdict.WRONG in verdicts:
@@ -168,14 +183,14 @@ def conclude_probe(outcome: Outcome, seen: Survey) -> tuple[Verdict, str]:
             "least, and a gradient that was never computed would look the same"
         )
     if Verdict.CANNOT_TELL in verdicts:
-        return Verdict.CANNOT_TELL, _unclear_reason(outcome, seen)
+        return Verdict.CANNOT_TELL, _unclear_reason(outcome)
     total = sum(leaf.real.size for leaf in outcome.leaves)
     plural = "s" * (len(probes) > 1)
     reason = (
         f"derivatives along random directions in {len(probes):,} parameter{plural} with {total:,} "
         "entries agree with the gradient"
     )
-    return Verdict.RIGHT, reason + _hidden(outcome, seen)
+    return Verdict.RIGHT, reason + _hidden(outcome)
 
 
 def _wrong_reason(outcome: Outcome) -> str:
@@ -222,7 +237,8 @@ def _listed(paths: Sequence[str]) -> str:
     return shown + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
 
 
-def _unclear_reason(outcome: Outcome, seen: Survey) -> str:
+def _unclear_reason(outcome: Outcome) -> str:
+    seen = outcome.seen
     triples = list(zip(outcome.leaves, outcome.probes, outcome.verdicts, strict=True))
     jumps = [leaf.path for leaf, p, _ in triples if p.jumps]
     if jumps:
@@ -253,7 +269,7 @@ def _unclear_reason(outcome: Outcome, seen: Survey) -> str:
     )
 
 
-def _hidden(outcome: Outcome, seen: Survey) -> str:
+def _hidden(outcome: Outcome) -> str:
     """What may be hidden where the limit is above a typical entry, and what would show it."""
     worst, size = None, 1.0
     for leaf, p in zip(outcome.leaves, outcome.probes, strict=True):
@@ -267,6 +283,6 @@ def _hidden(outcome: Outcome, seen: Survey) -> str:
         f"; but single entries of {leaf.path} could be wrong by up to {size:.2g} times their "
         "typical size unseen"
     )
-    if is_single(seen.unit):
+    if is_single(outcome.seen.unit):
         said += f"; evaluated in float64, errors above {typical:.1g} would be seen, and smaller"
     return said

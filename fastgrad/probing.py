@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastgrad.blocks import Box, size_of
 from fastgrad.judging import Columns
 from fastgrad.readings import Prober, Reading
-from fastgrad.sampling import Box, OutOfBudget, size_of
+from fastgrad.sampling import OutOfBudget
 from fastgrad.trees import Leaf
 
 __all__ = ["MISSED", "Dense", "Probed", "probe_leaf"]
@@ -263,7 +264,7 @@ class _Search:
 
     def _result(self) -> Probed:
         prober = self._prober
-        prober.unrepair()
+        prober.finish()
         floors = self._clean or [math.inf]
         rows = np.array(self._rows or [(0.0, 0.0, 0.0)])
         rows = rows[np.isfinite(rows).all(axis=1)] if np.isfinite(rows).all(axis=1).any() else rows

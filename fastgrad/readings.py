@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad import judging
+from fastgrad.blocks import Box, lengths, pieces, size_of
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import RATIO, Ladder, estimate
-from fastgrad.sampling import Box, Sampler, lengths, pieces, size_of
+from fastgrad.sampling import Sampler
 from fastgrad.trees import Leaf
 
 __all__ = ["Prober", "Reading"]
@@ -233,7 +234,7 @@ class Prober:
         def measure(which: np.ndarray, steps: np.ndarray) -> np.ndarray:
             return self._sampler.beside(self.leaf, entries[which], steps)
 
-        judging.first_pass(columns, measure, length, self._terms)
+        judging.first_pass(columns, measure, length, self._terms, ((0, len(entries)),))
         judging.judge(columns, measure, length, self._terms)
         return columns
 
@@ -260,8 +261,9 @@ class Prober:
         known = self._replaced & np.isfinite(columns.numeric)
         flat[self.judged[known]] = columns.numeric[known]
 
-    def unrepair(self) -> None:
-        """Put the analytic values back."""
+    def finish(self) -> None:
+        """Put the analytic values back, and give up the direction."""
+        self._direction = np.zeros(0, dtype=np.float32)
         self.analytic.reshape(-1)[self.judged] = self.columns.analytic
 
     def doubted(self, reading: Reading) -> Reading:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad.blocks import Box, size_of, spacing
 from fastgrad.diagnosis import Case, diagnose
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns
 from fastgrad.results import Cause, Finding
-from fastgrad.sampling import Box, size_of, spacing
 from fastgrad.trees import Leaf
 
 __all__ = ["Sample", "box_text", "find_cause"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastgrad import _backend, errors
+from fastgrad import _backend, batches, errors
+from fastgrad.blocks import Box, Moved, Place, Shift, thinned
+from fastgrad.progress import Progress
 from fastgrad.stencils import central
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base, at_block
@@ -18,42 +19,15 @@ from fastgrad.values import as_number, at_base, at_block
 if TYPE_CHECKING:
     from fastgrad.executors import Crew
 
-__all__ = [
-    "Box",
-    "OutOfBudget",
-    "Sampler",
-    "Shift",
-    "length_of",
-    "lengths",
-    "pieces",
-    "size_of",
-    "spacing",
-    "spread",
-]
-
-Box: TypeAlias = tuple[slice, ...]  # a block of a leaf: one slice for each axis
+__all__ = ["OutOfBudget", "Sampler"]
 
 _CENTRAL = central()
-_SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
-# Blocks are moved so many entries at a time, that what is computed on the way stays in the cache.
-_PIECE = 2**13
-# Along one direction for all, this many entries of a leaf are moved at most.
-_MOST_SPREAD = 2**16
+# Entries in a piece, whose displacements and values are held.
+_MOST = 4096
 
 
 class OutOfBudget(Exception):
     """No evaluations are left."""
-
-
-@dataclass(frozen=True)
-class Shift:
-    """What moving a block to both sides did to `f`, and what the gradient claims it does."""
-
-    above: float
-    below: float
-    claimed_above: float
-    claimed_below: float
-    norm: float  # of the claimed contributions of the entries, to one side
 
 
 class Sampler:
@@ -65,13 +39,16 @@ class Sampler:
         argument: Params,
         leaves: Sequence[Leaf],
         crew: Crew | None = None,
+        progress: Progress | None = None,
+        budget: float = math.inf,
     ) -> None:
+        self.progress = progress or Progress(0, shown=False)
         self._f = f
         self._argument = argument
         self._leaves = leaves
         self._crew = crew
-        self.budget: float = math.inf
-        self._asked = self._here = 0
+        self._left = budget - 1  # the last look is part of it
+        self._here = 0
 
     @property
     def evaluations(self) -> int:
@@ -79,17 +56,37 @@ class Sampler:
         return self._here + (self._crew.evaluations if self._crew else 0)
 
     def _spend(self, evaluations: int) -> None:
-        """Count what is asked for; what the crew's copies are compared by comes on top."""
-        if self._asked + evaluations > self.budget:
+        """Ask for evaluations; what the crew's copies are compared by comes on top."""
+        if evaluations > self._left:
             raise OutOfBudget
-        self._asked += evaluations
+        self._left -= evaluations
+
+    def _count(self, evaluations: int) -> None:
+        self._here += evaluations
+        self.progress.update(evaluations)
+
+    def check_rows(self) -> None:
+        """Refuse a batched `f` whose rows influence each other."""
+        if isinstance(self._f, batches.Batched):
+            self._count(batches.check_rows(self._f, self._argument, self._leaves))
 
     def base(self) -> float:
         """Value at the unperturbed parameters."""
         self._spend(1)
-        self._here += 1
+        return self._value(at_base)
+
+    def last(self) -> float:
+        """The same, once more at the end, whatever was spent."""
+        return self._value(at_base)
+
+    def _value(self, name: Callable[[int], str]) -> float:
+        self._count(1)
         value = self._f(self._argument)
-        return value if type(value) is float else float(as_number(value, at_base, 0))
+        return value if type(value) is float else float(as_number(value, name, 0))
+
+    def pieces(self, count: int) -> Iterable[tuple[int, int]]:
+        """Ranges of so many entries, for `beside`, that are done soon one by one."""
+        return self.progress.pieces(0, count, 2, _MOST)
 
     def beside(self, leaf: Leaf, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Values with single entries moved: shape (entries, 2, 2).
@@ -97,66 +94,52 @@ class Sampler:
         For each entry and both sides, ahead and behind, the displacement really made and the
         value there.
         """
-        self._spend(2 * len(entries))
         if self._crew is not None and len(entries) > 1:
+            self._spend(2 * len(entries))
             return self._crew.beside(self._leaves.index(leaf), entries, steps)
         return self._beside(leaf, entries, steps)
 
     def _beside(self, leaf: Leaf, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        self._spend(2 * len(entries))
         raw = np.empty((len(entries), 2, 2))
         run = _backend.sweep_for(self._f, leaf.real)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
-        run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
-        self._here += 2 * len(entries)
+        for low, high in self.progress.pieces(0, len(entries), 2):
+            run(self._f, self._argument, leaf, *rule, low, high, entries, raw)
+            self._count(2 * (high - low))
         return raw
 
     def block(
         self, leaf: Leaf, box: Box, direction: np.ndarray, time: float, claim: np.ndarray
     ) -> Shift:
-        """Move a block of a leaf to both sides, by `time` times its direction and its lengths.
-
-        `direction` and `claim`, the gradient, have the shape of the block.
-        """
+        """Move a block of a leaf to both sides: see `Place.shift`."""
         view = leaf.real[box]
-        place = _Place(leaf, view, view.copy())
+        place = Place(leaf, view, view.copy())
+        claimed: list[tuple[float, float]] = []
         if self._crew is not None:
-            return self._block_elsewhere(self._crew, place, box, direction, time, claim)
-        self._spend(2)
-        try:
-            # No loop: on Python 3.13 an interrupt could come in outside of `try` at its end.
-            rise, norm = _shift(place, view, direction, time, claim)
-            above = self._moved_value()
-            fall, _ = _shift(place, view, direction, -time, claim)
-            below = self._moved_value()
-            leaf.check_found()
-            view[...] = place.saved
-        except BaseException as error:
-            place.restore()
-            if isinstance(error, Exception):
-                errors.annotate(error, f"{leaf.path}[...]")
-            raise
-        return Shift(above, below, rise, fall, norm)
+            self._spend(2)
+            sides = [np.empty_like(place.saved) for _ in range(2)]
+            for side, signed in zip(sides, (time, -time), strict=True):
+                claimed.append(place.shift(side, direction, signed, claim))
+            values = self._crew.values(self._leaves.index(leaf), box, sides)
+        else:
 
-    def _moved_value(self) -> float:
-        self._here += 1
-        return float(as_number(self._f(self._argument), at_block, 0))
+            def sides_here() -> Iterator[None]:
+                for signed in (time, -time):
+                    claimed.append(place.shift(view, direction, signed, claim))
+                    yield
 
-    def _block_elsewhere(
-        self,
-        crew: Crew,
-        place: _Place,
-        box: Box,
-        direction: np.ndarray,
-        time: float,
-        claim: np.ndarray,
-    ) -> Shift:
-        """The same by a crew, both sides at once; nothing is moved here."""
-        self._spend(2)
-        ahead, behind = np.empty_like(place.saved), np.empty_like(place.saved)
-        rise, norm = _shift(place, ahead, direction, time, claim)
-        fall, _ = _shift(place, behind, direction, -time, claim)
-        above, below = crew.values(self._leaves.index(place.leaf), box, [ahead, behind])
-        return Shift(above, below, rise, fall, norm)
+            try:
+                values = self._at(sides_here(), 2)
+                leaf.check_found()
+                view[...] = place.saved
+            except BaseException as error:
+                place.restore()
+                if isinstance(error, Exception):
+                    errors.annotate(error, f"{leaf.path}[...]")
+                raise
+        (rise, norm), (fall, _) = claimed
+        return Shift(values[0], values[1], rise, fall, norm)
 
     def along(
         self,
@@ -166,17 +149,35 @@ class Sampler:
     ) -> list[float]:
         """Values with all leaves moved at once, by the moves times each of `times`.
 
-        Moves have the shapes of ``spread(leaf)``; None leaves a leaf alone. No more than two
+        Moves have the shapes of ``thinned(leaf)``; None leaves a leaf alone. No more than two
         values if both are `dull`.
         """
-        values: list[float] = []
-        with self._moving(moves, spread) as moved:
-            for time in times:
-                for each in moved:
-                    each.to(time)
-                values.append(self.base())
-                if values == [dull, dull]:
-                    break
+        with self._moving(moves, thinned) as moved:
+
+            def steps() -> Iterator[None]:
+                for time in times:
+                    for each in moved:
+                        each.to(time)
+                    yield
+
+            return self._at(steps(), len(times), dull)
+
+    def _at(self, places: Iterable[object], count: int, dull: float | None = None) -> list[float]:
+        """Values at `count` points, to each of which one step of `places` moves the parameters.
+
+        A batched `f` gets them in one call. No more than two values if both are `dull`.
+        """
+        if isinstance(self._f, batches.Batched):
+            self._spend(count)
+            self._count(count)
+            values = batches.values(self._f, self._argument, self._leaves, places, count)
+            return values[:2] if values[:2] == [dull, dull] else values
+        values = []
+        for _ in places:
+            self._spend(1)
+            values.append(self._value(at_block))
+            if values == [dull, dull]:
+                break
         return values
 
     def gradient_at(
@@ -195,7 +196,6 @@ class Sampler:
                 each.to(time)
             for which, entries, steps in picks:
                 # Here: the crew's copies have not moved.
-                self._spend(2 * len(entries))
                 raw = self._beside(self._leaves[which], entries, steps)
                 width = raw[:, 0, 0] - raw[:, 1, 0]
                 columns.append((raw[:, 0, 1] - raw[:, 1, 1]) / width)
@@ -204,9 +204,9 @@ class Sampler:
     @contextmanager
     def _moving(
         self, moves: Sequence[np.ndarray | None], view: Callable[[Leaf], np.ndarray]
-    ) -> Iterator[list[_Moved]]:
+    ) -> Iterator[list[Moved]]:
         moved = [
-            _Moved(_Place(leaf, (at := view(leaf)), at.copy()), move)
+            Moved(Place(leaf, (at := view(leaf)), at.copy()), move)
             for leaf, move in zip(self._leaves, moves, strict=True)
             if move is not None
         ]
@@ -215,105 +215,3 @@ class Sampler:
         finally:
             for each in moved:
                 each.place.restore()
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Memory of a leaf that is moved as a whole, and the values it had."""
-
-    leaf: Leaf
-    view: np.ndarray
-    saved: np.ndarray
-
-    def restore(self) -> None:
-        """Put the saved bits back, unless `f` has given the memory away."""
-        if self.leaf.found is None or self.leaf.found.stands():
-            self.view[...] = self.saved
-
-
-@dataclass(frozen=True)
-class _Moved:
-    """A place and how it moves."""
-
-    place: _Place
-    move: np.ndarray
-
-    def to(self, time: float) -> None:
-        """Move by `time` times the move."""
-        saved, view = self.place.saved, self.place.view
-        self.place.leaf.check_found()
-        if saved.dtype == np.float64:
-            np.add(saved, time * self.move, out=view)
-            return
-        with np.errstate(over="ignore"):
-            view[...] = saved + (time * self.move).astype(saved.dtype)
-
-
-def spread(leaf: Leaf) -> np.ndarray:
-    """The leaf's entries, or of a large leaf some, evenly spaced, as a view of its memory."""
-    real = leaf.real
-    if real.size <= _MOST_SPREAD:
-        return real
-    axis = int(np.argmax(real.shape))
-    every = slice(None, None, -(-real.size // _MOST_SPREAD))
-    view: np.ndarray = real[(slice(None),) * axis + (every,)]
-    return view
-
-
-def _shift(
-    place: _Place, into: np.ndarray, direction: np.ndarray, time: float, claim: np.ndarray
-) -> tuple[float, float]:
-    """Write a moved block; return the rise claimed for the moves really made, and its norm."""
-    place.leaf.check_found()
-    run = _backend.shift_for(into)
-    scratch = np.empty(min(place.saved.size, 2 * _PIECE))
-    rise = square = 0.0
-    for piece in pieces(place.saved.shape):
-        target = into[piece]
-        if target.size > scratch.size:
-            scratch = np.empty(target.size)
-        parts = scratch[: target.size]
-        run(target, place.saved[piece], direction[piece], claim[piece], time, parts)
-        rise += float(parts.sum())
-        square += float(parts @ parts)
-    return rise, math.sqrt(square)
-
-
-def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
-    """Cut an array into boxes of a bounded number of entries, if its rows allow."""
-    size = math.prod(shape)
-    axis = next((k for k, n in enumerate(shape) if n > 1), None)
-    if axis is None or size <= _PIECE:
-        yield (slice(None),) * len(shape)
-        return
-    row = size // shape[axis]
-    step = max(1, _PIECE // row)
-    for start in range(0, shape[axis], step):
-        head = (*(slice(None),) * axis, slice(start, start + step))
-        for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
-            yield head + rest
-
-
-def size_of(box: Box) -> int:
-    """How many entries a block holds."""
-    return math.prod(side.stop - side.start for side in box)
-
-
-def lengths(leaf: Leaf, entries: np.ndarray | None = None) -> np.ndarray:
-    """The length by which each entry's steps are measured: ``max(1, |x|)``, in C order."""
-    real = leaf.real if entries is None else leaf.real.flat[entries]
-    return length_of(real.ravel())
-
-
-def length_of(x: np.ndarray) -> np.ndarray:
-    """``max(1, |x|)``, and 1 where that is not finite."""
-    size = np.abs(x).astype(np.float64, copy=False)
-    length: np.ndarray = np.maximum(size, 1.0)
-    if not length.max(initial=1.0) < np.inf:
-        length[~(length < np.inf)] = 1.0
-    return length
-
-
-def spacing(leaf: Leaf) -> float:
-    """Distance from 1 to the next number of the leaf's type."""
-    return _SPACINGS[leaf.real.dtype.char]

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastgrad.blocks import lengths
 from fastgrad.diagnosis import Case
 from fastgrad.results import Cause, Finding
-from fastgrad.sampling import Sampler, lengths
+from fastgrad.sampling import Sampler
 from fastgrad.trees import Leaf
 
 __all__ = ["name_stale"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from math import factorial, prod
 from typing import TypeAlias
 
@@ -82,7 +83,7 @@ class Stencil:
                 weights[offset] = weights.get(offset, Fraction(0)) + sign * v / (upper - lower)
         return dict(sorted(weights.items()))
 
-    @property
+    @cached_property
     def evaluations(self) -> int:
         """Evaluations of `f` per entry, the shared one at the base point not counted."""
         return sum((upper != 0) + (lower != 0) for upper, lower, _ in self.quotients)

@@ -10,8 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 from fastgrad import noise
+from fastgrad.blocks import length_of, spacing, thinned
 from fastgrad.objectives import Analytic
-from fastgrad.sampling import Sampler, length_of, spacing, spread
+from fastgrad.sampling import Sampler
 from fastgrad.trees import Leaf
 
 __all__ = ["Survey", "moves_in_jumps", "survey"]
@@ -30,7 +31,7 @@ _TINY = float(np.finfo(float).tiny)
 class Survey:
     """`f` at the unperturbed parameters: two values, their noise, and the first step to take.
 
-    `lengths` are those of the entries that ``spread(leaf)`` shows.
+    `lengths` are those of the entries that ``thinned(leaf)`` shows.
     """
 
     base: float
@@ -50,7 +51,7 @@ def survey(
     trouble = _trouble(base, again)
     if trouble:
         return Survey(base, again, abs(base - again), noise.rounding_unit(()), (), (), trouble)
-    reach = tuple(length_of(spread(leaf).ravel()) for leaf in leaves)
+    reach = tuple(length_of(thinned(leaf).ravel()) for leaf in leaves)
     values, measured = _table(sampler, leaves, reach, base, seed)
     unit = noise.rounding_unit([value for value in values if math.isfinite(value)])
     if measured is None:  # near the edge of the domain, or nothing moves f
@@ -106,7 +107,7 @@ def _table(
     if _coarse(values, level) or _some_tiny(leaves):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for width in _OWN_SPACINGS:
-            own = [width * np.abs(spread(leaf)) for leaf in leaves]
+            own = [width * np.abs(thinned(leaf)) for leaf in leaves]
             finer = [base, *sampler.along(own, range(1, noise.POINTS))]
             finer_level = _level(finer) if noise.varies(finer) else None
             if finer_level is not None and (level is None or finer_level < level):
@@ -116,7 +117,7 @@ def _table(
 
 def _some_tiny(leaves: Sequence[Leaf]) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
-    sizes = (np.abs(spread(leaf)) for leaf in leaves)
+    sizes = (np.abs(thinned(leaf)) for leaf in leaves)
     return any(bool(((size > 0) & (size < 64 * _SPACINGS[0])).any()) for size in sizes)
 
 
@@ -152,7 +153,7 @@ def _exact_moves(
         _, exponents = np.frexp(max(width, 16 * spacing(leaf)) * length)
         exponents -= 2
         mine = signs[start : start + length.size]
-        moves.append(np.ldexp(mine, exponents, dtype=np.float64).reshape(spread(leaf).shape))
+        moves.append(np.ldexp(mine, exponents, dtype=np.float64).reshape(thinned(leaf).shape))
         start += length.size
     return moves
 
@@ -164,7 +165,7 @@ def _variation(leaves: Sequence[Leaf], reach: Sequence[np.ndarray], analytic: An
         stop = start + leaf.real.size
         claimed = analytic.column[start:stop]
         if length.size < claimed.size:
-            claimed = spread(Leaf(leaf.path, claimed.reshape(leaf.real.shape))).ravel()
+            claimed = thinned(Leaf(leaf.path, claimed.reshape(leaf.real.shape))).ravel()
         with np.errstate(over="ignore", invalid="ignore"):
             sizes = np.abs(claimed) * length
         most = float(sizes.max(initial=0.0))
@@ -179,7 +180,7 @@ def moves_in_jumps(
     sampler: Sampler, leaves: Sequence[Leaf], which: int, base: float, seed: int
 ) -> bool:
     """Whether a leaf that small steps do not move `f` with does so by sudden jumps."""
-    view = spread(leaves[which])
+    view = thinned(leaves[which])
     moves: list[np.ndarray | None] = [None] * len(leaves)
     signs = _signs(seed, view.size).reshape(view.shape)
     moves[which] = signs * (length_of(view) / 2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgrad.errors import InputTypeError, InputValueError
 
-__all__ = ["as_number", "at_base", "at_block"]
+__all__ = ["as_column", "as_number", "at_base", "at_block"]
 
 
 def as_number(value: Any, name: Callable[[int], str], entry: int, kind: Any = float) -> Any:
@@ -65,6 +65,41 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
         f"`f` returned {seen} at {name(entry)}; it must return one real number "
         "(sum or average the loss before returning it)"
     )
+
+
+def as_column(
+    value: Any, count: int, where: Callable[[], str], kind: Any = np.float64
+) -> np.ndarray:
+    """Return what a batched `f` returned for `count` points as that many numbers of a `kind`.
+
+    Accepted are arrays, tensors and lists of exactly this length. ``where()`` tells what the
+    points are, in case of an error.
+    """
+    expected = f"it must return real numbers of shape ({count},), one for each point of the batch"
+    if hasattr(value, "compressed"):
+        raise InputTypeError(f"`f` returned a masked array at {where()}; {expected}")
+    try:
+        column = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # a tensor with a gradient or on a device
+        column = _unpacked(value)
+    if value is None or column.dtype.kind not in "biuf":
+        seen = type(value).__name__ + (f" of dtype {column.dtype}" if column.ndim else "")
+        seen = "None" if value is None else f"a {seen}"
+        hint = " (did you forget to return the losses?)" if value is None else ""
+        raise InputTypeError(f"`f` returned {seen} at {where()}; {expected}{hint}")
+    if column.shape != (count,):
+        raise InputValueError(
+            f"`f` returned shape {column.shape} at {where()}; {expected} (did you forget to sum or "
+            "average over all axes but the first?)"
+        )
+    return np.ascontiguousarray(column, dtype=kind)
+
+
+def _unpacked(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value.tolist() if hasattr(value, "tolist") else None)
+    except ValueError:  # ragged
+        return np.asarray(None)
 
 
 def at_base(entry: int) -> str:

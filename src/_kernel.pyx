@@ -1,4 +1,4 @@
-"""The entry loop: perturb in place, evaluate, put the saved bits back.
+"""The entry loop: perturb in place, evaluate, put the saved bits back; and the filling of batches.
 
 `fastgrad/_reference.py` is the contract: same names, same signatures, same results to the last
 bit. The arithmetic (`seize`, `step_of`, `place`, `poke`, `combine`) is `noexcept nogil` and knows nothing
@@ -234,6 +234,14 @@ cdef inline double combine(const double* rows, int quotients,
     return total
 
 
+cdef inline void offsets_of(double* offsets, cnp.ndarray table) noexcept:
+    """Where the points of a stencil lie, in steps: the first two columns of its table."""
+    cdef const double* rows = <const double*> cnp.PyArray_DATA(table)
+    cdef int k
+    for k in range(2 * <int> cnp.PyArray_DIM(table, 0)):
+        offsets[k] = rows[3 * (k // 2) + k % 2]
+
+
 # ---------------------------------------------------------------- the loop over a Python `f`
 
 cdef inline object call(object f, vectorcallfunc vectorcall, object argument):
@@ -281,8 +289,7 @@ cpdef sweep(object f, object argument, object leaf, object stencil, double absol
     if leaf.found is not None:
         leaf.check_found()
     hold(&mine, array, owner)
-    for k in range(count):
-        offsets[k] = rows[3 * (k // 2) + k % 2]
+    offsets_of(offsets, table)
     if raw is None:
         hold(&target, out, out_owner)
     try:
@@ -418,3 +425,116 @@ def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.nda
             shift_double(<double*> at[0], <const double*> at[1], <const float*> at[2],
                          <const double*> at[3], time, sums + row, cols)
         row += cols
+
+
+# ---------------------------------------------------------------- batches: many points at once
+
+cdef struct Rows:
+    View own               # the parameters as they are: the last row
+    char* data
+    Py_ssize_t width       # bytes from row to row
+    const cnp.npy_intp* entries
+
+
+cdef void look_at_rows(Rows* rows, cnp.ndarray array, cnp.ndarray entries) noexcept:
+    rows.data = cnp.PyArray_BYTES(array)
+    rows.own.itemsize = <int> cnp.PyArray_ITEMSIZE(array)
+    rows.own.contiguous = True
+    rows.width = cnp.PyArray_DIM(array, 1) * rows.own.itemsize
+    rows.own.data = rows.data + (cnp.PyArray_DIM(array, 0) - 1) * rows.width
+    rows.entries = NULL if entries is None else <cnp.npy_intp*> cnp.PyArray_DATA(entries)
+
+
+cdef inline void seize_own(Cell* cell, const Rows* rows, Py_ssize_t position) noexcept nogil:
+    seize(cell, &rows.own, position if rows.entries == NULL else rows.entries[position])
+
+
+cdef Py_ssize_t fill(const Rows* rows, const double* offsets, int count, double absolute,
+                     double relative, const double* steps, Py_ssize_t start, Py_ssize_t stop,
+                     double* points) noexcept nogil:
+    """Move one entry in each row; return the first position whose step vanished, or -1."""
+    cdef Cell cell
+    cdef Py_ssize_t position, offset
+    cdef Py_ssize_t vanished = -1
+    cdef char* row = rows.data
+    cdef double h
+    cdef int k
+    for position in range(start, stop):
+        seize_own(&cell, rows, position)
+        offset = cell.address - rows.own.data
+        h = step_of(cell.x, absolute, relative) if steps == NULL else steps[position]
+        place(points, &cell, offsets, count, h)
+        if vanished < 0 and not distinct(points, count // 2):
+            vanished = position
+        for k in range(count):
+            if offsets[k] != 0.0:
+                cell.address = row + offset
+                poke(&cell, points[k])
+                row += rows.width
+        points += count
+    return vanished
+
+
+cdef void reap(const Rows* rows, const double* table, const double* offsets, int count,
+               const double* points, const double* values, double base, Py_ssize_t start,
+               Py_ssize_t stop, const View* target, double* sample) noexcept nogil:
+    """Combine the values of each position, or hand displacements and values over."""
+    cdef Cell cell
+    cdef double mine[2 * MAX_QUOTIENTS]
+    cdef Py_ssize_t position
+    cdef int k
+    for position in range(start, stop):
+        seize_own(&cell, rows, position)
+        for k in range(count):
+            mine[k] = base
+            if offsets[k] != 0.0:
+                mine[k] = values[0]
+                values += 1
+        if sample == NULL:
+            store(target, (cell.address - rows.own.data) // cell.itemsize,
+                  combine(table, count // 2, points, mine))
+        else:
+            for k in range(count):
+                sample[2 * k] = points[k] - cell.x
+                sample[2 * k + 1] = mine[k]
+            sample += 2 * count
+        points += count
+
+
+def spread(cnp.ndarray rows, object stencil, double absolute, double relative, cnp.ndarray steps,
+           Py_ssize_t start, Py_ssize_t stop, cnp.ndarray entries, cnp.ndarray points):
+    cdef Rows mine
+    cdef cnp.ndarray table = stencil.table
+    cdef const double* each = NULL
+    cdef double offsets[2 * MAX_QUOTIENTS]
+    cdef int count = 2 * <int> cnp.PyArray_DIM(table, 0)
+    cdef Py_ssize_t vanished
+    offsets_of(offsets, table)
+    look_at_rows(&mine, rows, entries)
+    if steps is not None:
+        each = <const double*> cnp.PyArray_DATA(steps)
+    with nogil:
+        vanished = fill(&mine, offsets, count, absolute, relative, each, start, stop,
+                        <double*> cnp.PyArray_DATA(points))
+    return vanished
+
+
+def gather(cnp.ndarray rows, object stencil, cnp.ndarray points, cnp.ndarray values, double base,
+           Py_ssize_t start, Py_ssize_t stop, cnp.ndarray entries, cnp.ndarray out,
+           cnp.ndarray raw):
+    cdef Rows mine
+    cdef View target
+    cdef cnp.ndarray table = stencil.table
+    cdef double offsets[2 * MAX_QUOTIENTS]
+    cdef double* sample = NULL
+    cdef int count = 2 * <int> cnp.PyArray_DIM(table, 0)
+    offsets_of(offsets, table)
+    look_at_rows(&mine, rows, entries)
+    if raw is None:
+        look(&target, out)
+    else:
+        sample = <double*> cnp.PyArray_DATA(raw) + 2 * count * start
+    with nogil:
+        reap(&mine, <const double*> cnp.PyArray_DATA(table), offsets, count,
+             <const double*> cnp.PyArray_DATA(points), <const double*> cnp.PyArray_DATA(values),
+             base, start, stop, &target, sample)

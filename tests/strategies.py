@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -166,3 +170,31 @@ def run_python(source: str, *args: str, **options) -> subprocess.CompletedProces
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False, **options
     )
+
+
+def run_on_terminal(command, **options) -> tuple[subprocess.CompletedProcess, str]:
+    """Run a command with a terminal of 110 columns for standard error; and what is seen there."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    fcntl = pytest.importorskip("fcntl")
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 110, 0, 0))
+    seen: list[bytes] = []
+    reader = threading.Thread(target=lambda: seen.extend(_until_closed(master)))
+    reader.start()
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=slave, timeout=120, check=False, **options
+        )
+    finally:
+        os.close(slave)
+        reader.join()
+        os.close(master)
+    return done, b"".join(seen).decode()
+
+
+def _until_closed(descriptor: int):
+    try:
+        while piece := os.read(descriptor, 4096):
+            yield piece
+    except OSError:  # how Linux says that nobody writes any more
+        return

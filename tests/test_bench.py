@@ -69,6 +69,13 @@ def test_smoke_run_of_the_workers(tmp_path):
         assert row in written
 
 
+def test_smoke_run_of_batches(tmp_path):
+    written = smoke(tmp_path, BENCH / "batched.py", result="batched.md")
+    for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100"):
+        assert row in written
+    assert max(map(len, written.splitlines())) <= 80
+
+
 def test_missing_packages_are_left_out_and_named(tmp_path):
     written = smoke(tmp_path, "-c", WITHOUT_OPTIONAL)
     assert "Left out, not installed: statsmodels, numdifftools, jacobi." in written

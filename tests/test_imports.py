@@ -20,6 +20,7 @@ LEVELS = {
     0: [
         "errors",
         "values",
+        "progress",
         "custody",
         "plain",
         "advice",
@@ -29,10 +30,11 @@ LEVELS = {
         "figures",
         KERNEL,
     ],
-    1: ["_reference", "trees", "stencils", "ladder", "parcels"],
+    1: ["_reference", "trees", "stencils", "ladder", "parcels", "batches"],
     2: ["_backend", "noise", "entries", "results", "memory"],
     3: [
         "objectives",
+        "blocks",
         "sampling",
         "survey",
         "judging",
@@ -40,6 +42,7 @@ LEVELS = {
         "diagnosis",
         "staleness",
         "conclusions",
+        "interruption",
     ],
     4: [
         "workshop",
@@ -51,12 +54,15 @@ LEVELS = {
         "samples",
         "probed",
     ],
-    5: ["derivatives"],
+    5: ["exhaustive", "derivatives"],
     6: ["checking"],
     8: ["testing", "plots", "demo"],
     9: ["__init__", "__main__"],
 }
-OPTIONAL = {"figures": {"matplotlib"}}  # imported where it is needed, and not before
+OPTIONAL = {
+    "figures": {"matplotlib"},
+    "progress": {"tqdm"},
+}  # imported where it is needed, and not before
 ORDER = [module for level in sorted(LEVELS) for module in LEVELS[level]]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 

@@ -186,10 +186,10 @@ class Separable:
         return raw
 
 
-def judged(f, x, analytic):
+def judged(f, x, analytic, pieces=None):
     measure, found = Separable(f, x), columns(analytic)
     how = (measure, np.fmax(1.0, np.abs(measure.x)), terms(measure.base()))
-    first_pass(found, *how)
+    first_pass(found, *how, pieces or [(0, len(analytic))])
     judge(found, *how)
     return found, measure
 
@@ -203,11 +203,14 @@ def test_only_doubtful_entries_are_measured_again():
     assert {int(i) for asked in measure.asked[1:] for i in asked} == {4}
 
 
-def test_many_entries_are_measured_in_chunks():
+def test_the_pieces_of_the_first_pass_make_no_difference():
     x = np.linspace(1, 2, 10_000)
-    found, measure = judged(lambda x: x**2, x, 2 * x)
-    assert (found.codes == RIGHT).all()
-    assert max(len(asked) for asked in measure.asked) <= 4096
+    whole, _ = judged(lambda x: x**3, x, 3 * x**2)
+    cut, measure = judged(lambda x: x**3, x, 3 * x**2, [(0, 1), (1, 4000), (4000, 10_000)])
+    assert (cut.codes == RIGHT).all()
+    assert [len(asked) for asked in measure.asked] == [1, 3999, 6000]
+    for name in ("numeric", "uncertainty", "gaps", "codes"):
+        assert getattr(cut, name).tobytes() == getattr(whole, name).tobytes()
 
 
 def test_kink_widens_the_uncertainty_by_half_its_gap():

@@ -1,12 +1,17 @@
 """The command line: verdicts as exit statuses, JSON, and errors of one line."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 import pytest
+from strategies import run_on_terminal
 
 import fastgrad as fg
 from fastgrad.__main__ import main
@@ -64,6 +69,27 @@ def interrupted():
         return cost(x)
 
     return f, grad, x
+
+
+def long():
+    # A slow one with a wrong entry, that tells where it is and how it left its parameters.
+    import atexit
+    import pathlib
+    import time
+
+    theta = np.linspace(1.0, 2.0, 200)
+    atexit.register(lambda: print("left:", (theta == np.linspace(1.0, 2.0, 200)).all()))
+
+    def f(x):
+        time.sleep(0.01)
+        if x[60] != theta0[60] and x[0] == theta0[0]:  # and not the survey
+            pathlib.Path("reached").touch()
+        return cost(x)
+
+    theta0 = theta.copy()
+    claimed = grad(theta)
+    claimed[7] *= 1.5
+    return f, claimed, theta
 
 
 def failing():
@@ -214,6 +240,46 @@ def test_interrupt_leaves_the_parameters_alone(workplace, capsys):
     assert main(["check", "model:interrupted"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert sys.modules["model"].x.tolist() == [1.0, 2.0, 3.0]
+
+
+def wait_for(path, process):
+    for _ in range(1200):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_ctrl_c_tells_what_is_known_so_far(workplace, options):
+    command = [sys.executable, "-m", "fastgrad", "check", "model.py:long", *options]
+    process = subprocess.Popen(
+        command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(workplace / "reached", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "left: True" in out
+    said = err.splitlines()
+    assert said[0] == "fastgrad: interrupted; the parameters are as they were"
+    found = re.fullmatch(
+        r"fastgrad: the check had looked at (\d+) of 200 entries; at odds with their first "
+        r"difference, and not settled: 1 \(params\[7\]\)",
+        said[1],
+    )
+    assert found
+    assert 40 <= int(found[1]) < 200
+    assert len(said) == 2
+
+
+def test_a_bar_where_standard_error_is_a_terminal(workplace):
+    pytest.importorskip("tqdm")
+    command = [sys.executable, "-m", "fastgrad", "check", "model.py:long", "--json"]
+    done, shown = run_on_terminal(command, cwd=workplace)
+    assert done.returncode == 1
+    assert strict_json(done.stdout.replace(b"left: True", b""))["verdict"] == "WRONG"
+    assert "first pass, params" in shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["demo", "--bug", "none"], ["check"], ["nothing"]])

@@ -7,9 +7,10 @@ import pytest
 from strategies import LAYOUTS, lay_out
 
 from fastgrad import _backend, _reference
+from fastgrad.blocks import pieces
 from fastgrad.judging import Terms
 from fastgrad.readings import Prober, Reading
-from fastgrad.sampling import OutOfBudget, Sampler, pieces
+from fastgrad.sampling import OutOfBudget, Sampler
 from fastgrad.trees import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -101,7 +102,7 @@ def test_repair_takes_the_wrong_entries_out():
     assert prober.wrong.tolist() == [3, 44]
     prober.repair()
     assert not prober.doubted(prober.calibrate(whole(x))).significant
-    prober.unrepair()
+    prober.finish()
     assert np.array_equal(prober.analytic, claimed)
 
 
@@ -118,7 +119,7 @@ def test_entries_are_judged_once():
 def test_budget_ends_a_reading_and_the_parameters_are_back():
     x = np.linspace(-2, 2, 60)
     prober, sampler = prober_of(x, cubes, 3 * x**2)
-    sampler.budget = sampler.evaluations + 1
+    sampler._left = 1
     with pytest.raises(OutOfBudget):
         prober.calibrate(whole(x))
     assert np.array_equal(x, np.linspace(-2, 2, 60))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from strategies import LAYOUTS, lay_out
 
-from fastgrad.sampling import Sampler, lengths
+from fastgrad.blocks import lengths
+from fastgrad.sampling import Sampler
 from fastgrad.trees import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")

@@ -1,0 +1,162 @@
+"""What batches gain: ``python bench/batched.py [--quick] [--out DIR]``.
+
+README.md, beside this file, says what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from contestants import Contestant, rosenbrock_gradient, trivial
+from gradient import Section, Target, point, refuse_unless_installed
+from measure import Effort, circumstances, figure, interleave, table
+
+import fastgrad as fg
+
+HERE = Path(__file__).resolve().parent
+ONE, MANY = "entry by entry", "batched"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large and how long: the benchmark proper, or the smoke run."""
+
+    effort: Effort
+    sizes: tuple[int, ...]
+    bounds: tuple[int, ...]
+
+
+FULL = Scale(Effort(50, 1.0), (10, 30, 100, 300, 1000, 3000), tuple(range(16, 24)))
+QUICK = Scale(Effort(3, 0.02), (10, 100), (16, 21))
+
+
+def settle_allocator() -> None:
+    """Free a large block, as every program that works on data has done before long.
+
+    Until then glibc may give memory back to the system after each operation on a batch.
+    """
+    np.ones(2**21)
+
+
+def rosenbrock(x: np.ndarray) -> float:
+    """In NumPy, as one writes it."""
+    return float(np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2))
+
+
+def rosenbrock_rows(x: np.ndarray) -> np.ndarray:
+    """The same for the points of a batch."""
+    return np.sum(100 * (x[:, 1:] - x[:, :-1] ** 2) ** 2 + (1 - x[:, :-1]) ** 2, axis=1)
+
+
+def network_rows(w: np.ndarray) -> np.ndarray:
+    """The loss of one hidden layer, whose weights are the parameters, on 50 samples."""
+    hidden = np.tanh(INPUTS @ w.reshape(len(w), 10, -1))
+    return ((hidden.sum(axis=2) - 1) ** 2).mean(axis=1)
+
+
+INPUTS = np.random.default_rng(0).normal(size=(50, 10))
+
+
+def functions() -> dict[str, tuple[Callable, Callable]]:
+    """By name: for one point, and for a batch."""
+    found = {"NumPy": (rosenbrock, rosenbrock_rows)}
+    if find_spec("scipy"):
+        from scipy.optimize import rosen
+
+        found["scipy's rosen"] = (rosen, lambda x: rosen(x.T))
+    if find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(1)  # its threads would fight over few cores
+        one = _in(torch.sum)
+        rows = torch.func.vmap(one)
+        found["torch"] = (
+            lambda x: one(torch.from_numpy(x)),
+            lambda x: rows(torch.from_numpy(x)),
+        )
+    return found
+
+
+def _in(total: Callable) -> Callable:
+    return lambda x: total(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def batched(f: Callable, memory: int | None = None, name: str = MANY) -> Contestant:
+    objective = fg.batched(f) if memory is None else fg.batched(f, memory=memory)
+    return Contestant(name, lambda _, x: fg.gradient(objective, x), 1e-6, 10**6)
+
+
+def gains(scale: Scale) -> Section:
+    rows, targets = [], []
+    for name, (one, many) in functions().items():
+        ratios = []
+        for n in scale.sizes:
+            x = point(n)
+            np.testing.assert_allclose(
+                fg.gradient(fg.batched(many), x), rosenbrock_gradient(x), rtol=1e-5, atol=1e-4
+            )
+            everyone = [Contestant(ONE, fg.gradient, 1e-6, 10**6), batched(many)]
+            times = interleave(everyone, one, x, scale.effort, bare_calls=2)
+            ratios.append(times.ratio(ONE, MANY))
+            if n == 100 and name != "torch":
+                targets.append(Target(f"{name}, n = 100", ratios[-1], 20, " x", at_least=True))
+        rows.append([name, *map(figure, ratios)])
+    head = ["Rosenbrock in", *(f"n = {n}" for n in scale.sizes)]
+    return Section("Times faster than entry by entry", table(head, rows), targets)
+
+
+def bounds(scale: Scale) -> Section:
+    """Time against the bound on memory, relative to the best of each row."""
+    rows = []
+    for name, f, n in (
+        *(("NumPy", rosenbrock_rows, n) for n in scale.sizes if n >= 100),
+        *(("network", network_rows, n) for n in scale.sizes if n >= 100 and n % 10 == 0),
+        *(("torch", each[1], n) for n in (100, 1000) if (each := functions().get("torch"))),
+    ):
+        everyone = [batched(f, 2**power, f"2^{power}") for power in scale.bounds]
+        times = interleave(everyone, trivial, point(n), scale.effort, bare_calls=1)
+        seconds = [times.seconds(each.name) for each in everyone]
+        rows.append([f"{name}, n = {n}", *(figure(s / min(seconds)) for s in seconds)])
+    head = ["", *(_size(2**power) for power in scale.bounds)]
+    return Section("Time against the bound on memory, x the best of the row", table(head, rows))
+
+
+def _size(count: int) -> str:
+    return f"{count // 2**20} MiB" if count >= 2**20 else f"{count // 2**10} KiB"
+
+
+def report(scale: Scale) -> str:
+    settle_allocator()
+    sections = [gains(scale), bounds(scale)]
+    rows = [target.row() for section in sections for target in section.targets]
+    targets = Section(
+        "Targets", table(["batched / entry by entry", "target", "measured", "met"], rows)
+    )
+    packages = ("fastgrad", "numpy", "scipy", "torch")
+    parts = ["# Batched objectives", "\\\n".join(circumstances(packages))]
+    return "\n\n".join(parts + [f"## {s.title}\n\n{s.text}" for s in (targets, *sections)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
+    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
+    options = parser.parse_args()
+    remark = refuse_unless_installed(options.quick)
+    text = report(QUICK if options.quick else FULL)
+    if options.quick:
+        text += f"\n\nSmoke run: these figures mean nothing.{remark}"
+    print(text)
+    if options.out or not options.quick:
+        folder = options.out or HERE / "results"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "batched.md").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
