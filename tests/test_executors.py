@@ -351,6 +351,7 @@ def failing():
         "text": sendable.Returning("text", 3),
         "two numbers": sendable.Returning(np.ones(2), 3),
         "writing": sendable.writes,
+        "writing later": sendable.writes_later,
         "resizing": sendable.resizes,
     }
 
@@ -372,10 +373,11 @@ def test_errors_are_those_of_a_serial_run(name, kind, opened, backend):
     assert serial is not None
 
 
-def test_replacing_a_leaf(opened):
+@pytest.mark.parametrize("f", [sendable.replaces, sendable.replaces_later])
+def test_replacing_a_leaf(f, opened):
     for how in ({}, {"workers": opened("threads")}):
         with pytest.raises(fg.MutationError, match="replaced `a`"):
-            fg.gradient(sendable.replaces, {"a": np.arange(3.0)}, **how)
+            fg.gradient(f, {"a": np.arange(3.0)}, **how)
 
 
 def test_the_traceback_of_the_worker_is_shown(opened, x):

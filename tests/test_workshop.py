@@ -95,6 +95,13 @@ def test_a_copy_that_was_spoilt_is_not_used_again(token, backend):
     assert isinstance(spoilt.failure.error(), fg.MutationError)
 
 
+def test_a_write_beside_the_slice_is_noticed(token, backend):
+    outcome = perform(token, parcel(sendable.writes_later), backend, slice_of(0))
+    error = outcome.failure.error()
+    assert isinstance(error, fg.MutationError)
+    assert "params[2]" in str(error)
+
+
 def test_the_callers_kernel_is_the_workers(token, backend):
     other = {"pure": "compiled", "compiled": "pure"}[backend]
     try:
