@@ -50,10 +50,11 @@ def rounding_unit(values: Sequence[float]) -> float:
 
 def _rounding_of_decimals(values: Sequence[float]) -> float:
     """The same for numbers that came as text, rounded to some number of digits."""
-    digits = max(map(_digits, values))
-    if digits > _FEW_DIGITS or all(_has_bits(32, value) for value in values):
+    if any(_digits(value) > _FEW_DIGITS for value in values):
         return _DOUBLE
-    return float(0.5 * 10.0 ** (1 - digits))
+    if all(_has_bits(32, value) for value in values):
+        return _DOUBLE
+    return float(0.5 * 10.0 ** (1 - max(map(_digits, values))))
 
 
 def _digits(value: float) -> int:
