@@ -11,7 +11,9 @@ from fastgrad.errors import (
     InputValueError,
     MissingPackageError,
     MutationError,
+    ObjectiveError,
 )
+from fastgrad.natives import Native, native
 from fastgrad.results import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
 from fastgrad.stencils import Stencil, backward, central, forward
 
@@ -29,6 +31,8 @@ __all__ = [
     "LeafReport",
     "MissingPackageError",
     "MutationError",
+    "Native",
+    "ObjectiveError",
     "Report",
     "Stencil",
     "Verdict",
@@ -39,6 +43,7 @@ __all__ = [
     "derivative",
     "forward",
     "gradient",
+    "native",
     "plots",
     "relative_error",
     "testing",

@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from fastgrad import _reference
 from fastgrad.errors import InputValueError
+from fastgrad.natives import Native
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fastgrad._reference import is_native, is_plain, small_gradient, sweep
+    from fastgrad._reference import is_native, is_plain, native_sweep, small_gradient, sweep
 
-__all__ = ["backend", "is_native", "is_plain", "small_gradient", "sweep", "sweep_for", "use"]
+__all__ = [
+    "backend",
+    "is_native",
+    "is_plain",
+    "native_sweep",
+    "small_gradient",
+    "sweep",
+    "sweep_for",
+    "use",
+]
 
 backend: str
 
@@ -28,7 +38,7 @@ backend: str
 def use(name: str) -> None:
     """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
     kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
-    names = ("is_native", "is_plain", "small_gradient", "sweep")
+    names = ("is_native", "is_plain", "native_sweep", "small_gradient", "sweep")
     globals().update({each: getattr(kernel, each) for each in names}, backend=name)
 
 
@@ -37,8 +47,9 @@ def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
 
     The kernel knows native float32 and float64.
     """
-    native = is_native(array) and (out is None or is_native(out))
-    return sweep if native else _reference.sweep
+    if not is_native(array) or (out is not None and not is_native(out)):
+        return _reference.sweep
+    return native_sweep if type(f) is Native else sweep
 
 
 def _choose() -> None:

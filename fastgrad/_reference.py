@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastgrad.stencils import Stencil
     from fastgrad.trees import Leaf
 
-__all__ = ["is_native", "is_plain", "small_gradient", "sweep"]
+__all__ = ["is_native", "is_plain", "native_sweep", "small_gradient", "sweep"]
 
 
 def sweep(
@@ -67,6 +67,9 @@ def sweep(
         if out is None or target is None or target.moved(out):
             raise errors.moved("out")
         out[index] = store(mover.combine(points, values))
+
+
+native_sweep = sweep  # a native objective can be called like any other
 
 
 class _Mover:

@@ -19,11 +19,13 @@ from fastgrad.errors import InputValueError
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import rung
 from fastgrad.memory import Guard, check_layout
+from fastgrad.natives import Native, check_native
 from fastgrad.objectives import Analytic, analytic, check_callable
 from fastgrad.results import Curve, Finding, Report
 from fastgrad.sampling import Sampler, lengths, spacing
 from fastgrad.staleness import name_stale
 from fastgrad.survey import Survey, moves_in_jumps, survey
+from fastgrad.threads import thread_count
 from fastgrad.trees import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
 
 __all__ = ["check_gradient", "relative_error"]
@@ -89,7 +91,9 @@ def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
     return error[()]
 
 
-def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: int = 0) -> Report:
+def check_gradient(
+    f: Callable[[Any], Any], grad: Any, params: Params, *, workers: Any = None, seed: int = 0
+) -> Report:
     """Judge an analytic gradient, entry by entry, against central differences.
 
     Parameters
@@ -103,6 +107,9 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
         ``df/dRe + 1j * df/dIm``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
         Where to check. Moved in place, and bit-identical afterwards.
+    workers : int, optional
+        For a native `f` (see `native`): the number of threads, each with its own copy of the
+        parameters. The results are the same to the last bit.
     seed : int, default 0
         Of the random direction along which the noise of `f` is measured.
 
@@ -120,6 +127,8 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
         `f` or `grad` wrote into the parameters; what was written is undone.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    ObjectiveError
+        A native `f` returned an error code.
 
     Notes
     -----
@@ -144,7 +153,10 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
     """
     started = time.perf_counter()
     check_callable(f, "f")
+    threads = thread_count(f, workers)
     argument = adopt(params)
+    if type(f) is Native:
+        check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     guard = Guard(leaves, culprit="grad")
@@ -154,7 +166,7 @@ def check_gradient(f: Callable[[Any], Any], grad: Any, params: Params, *, seed: 
             if callable(grad) or grad is True:
                 guard.check_base()
             guard.culprit = "f"
-            sampler = Sampler(f, argument, leaves)
+            sampler = Sampler(f, argument, leaves, threads)
             found = _look(sampler, leaves, claimed, seed) if len(claimed.column) else None
             check_places(argument, leaves)
     finally:

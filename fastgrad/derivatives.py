@@ -12,8 +12,10 @@ from fastgrad import _backend
 from fastgrad.custody import Memory, claims
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.memory import Guard, check_disjoint, check_layout, is_small
+from fastgrad.natives import Native, check_native
 from fastgrad.objectives import base_value, check_callable
 from fastgrad.stencils import Stencil, resolve
+from fastgrad.threads import spread, thread_count
 from fastgrad.trees import Leaf, Params, adopt, check_places, flatten, match, rebuild
 
 __all__ = ["derivative", "gradient"]
@@ -81,6 +83,7 @@ def gradient(
     method: Stencil | str = "central",
     eps: Any = None,
     out: Params | None = None,
+    workers: Any = None,
 ) -> Any:
     """Differentiate a real function with respect to every entry of its parameters.
 
@@ -103,6 +106,9 @@ def gradient(
         ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine epsilon of the leaf's type.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
+    workers : int, optional
+        For a native `f` (see `native`): the number of threads, each with its own copy of the
+        parameters. The results are the same to the last bit.
 
     Returns
     -------
@@ -121,6 +127,8 @@ def gradient(
         256 KiB, where no copy is kept, only if it did so at the first entry.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
+    ObjectiveError
+        A native `f` returned an error code.
 
     Notes
     -----
@@ -137,11 +145,17 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    if type(params) is np.ndarray and eps is None and out is None and is_small(params):
+    threads = thread_count(f, workers)
+    single = eps is None and out is None and threads == 1
+    if single and type(params) is np.ndarray and is_small(params):
         # The commonest case, where a microsecond counts.
+        if type(f) is Native:
+            check_native(f, params, "params")
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
     argument = adopt(params)
+    if type(f) is Native:
+        check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     results = _results(argument, leaves, out)
@@ -154,7 +168,8 @@ def gradient(
             if stencil.uses_base:
                 guard.check_base()
             for leaf, result, (absolute, given) in zip(leaves, results, steps, strict=True):
-                _fill(guard, f, argument, leaf, result, (stencil, absolute, given, base))
+                rule = (stencil, absolute, given, base)
+                _fill(guard, f, argument, leaf, result, rule, threads)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
@@ -173,6 +188,7 @@ def _fill(
     leaf: Leaf,
     result: Leaf,
     rule: tuple[Stencil, float, np.ndarray | None, float],
+    threads: int,
 ) -> None:
     """Differentiate with respect to one leaf; look for writes by `f` after its first entry."""
     leaf.check_found()
@@ -188,7 +204,7 @@ def _fill(
         run(f, argument, leaf, *how, 0, 1)
         guard.check_first()
         done = 1
-    run(f, argument, leaf, *how, done, leaf.real.size)
+    spread(run, threads)(f, argument, leaf, *how, done, leaf.real.size)
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad.stencils import central
+from fastgrad.threads import spread
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base
 
@@ -23,8 +24,15 @@ _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
 class Sampler:
     """`f` at and around one set of parameters."""
 
-    def __init__(self, f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> None:
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Params,
+        leaves: Sequence[Leaf],
+        threads: int = 1,
+    ) -> None:
         self._f = f
+        self._threads = threads
         self._argument = argument
         self._leaves = leaves
         self.evaluations = 0
@@ -42,7 +50,7 @@ class Sampler:
         value there.
         """
         raw = np.empty((len(entries), 2, 2))
-        run = _backend.sweep_for(self._f, leaf.real)
+        run = spread(_backend.sweep_for(self._f, leaf.real), self._threads)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
         run(self._f, self._argument, leaf, *rule, 0, len(entries), entries, raw)
         self.evaluations += 2 * len(entries)

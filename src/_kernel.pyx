@@ -2,21 +2,27 @@
 
 `fastgrad/_reference.py` is the contract: same names, same signatures, same results to the last
 bit. The arithmetic (`seize`, `step_of`, `place`, `poke`, `combine`) is `noexcept nogil` and knows nothing
-of Python, so that any kind of objective can drive it.
+of Python, so that any kind of objective can drive it. The loop over a C function is in native.pxi,
+what of it other extensions may call in fastgrad/_kernel.pxd.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.long cimport PyLong_AsVoidPtr
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport INFINITY, NAN, fabs
-from libc.stdint cimport uint64_t
+from libc.float cimport DBL_EPSILON
+from libc.math cimport INFINITY, NAN, fabs, pow
+from libc.stdint cimport intptr_t, uint64_t
 from libc.string cimport memcmp, memcpy
+
+from time import perf_counter
 
 cimport numpy as cnp
 
 from fastgrad import errors
 from fastgrad.custody import claims, next_key, overwritten, refuse_if_taken
+from fastgrad.natives import Native
 from fastgrad.values import as_number, at_base
 
 cdef extern from "Python.h":
@@ -352,7 +358,10 @@ def small_gradient(object f, object leaf, object stencil, double relative):
             base = as_number(f(array), at_base, 0)
             if disturbed(&mine, array, owner):
                 raise errors.moved(leaf.path)
-        sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
+        if type(f) is Native:
+            native_sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
+        else:
+            sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
     finally:
         (<dict> claims).pop(key, None)
         if not stands(&mine, owner):
@@ -363,3 +372,8 @@ def small_gradient(object f, object leaf, object stencil, double relative):
     if written is not None:
         raise written
     return out
+
+
+# ---------------------------------------------------------------- the loop over a native `f`
+
+include "native.pxi"

@@ -19,6 +19,8 @@ KERNEL = "_kernel"  # compiled from src/_kernel.pyx, which only the twin's level
 LEVELS = {
     0: [
         "errors",
+        "pointers",
+        "natives",
         "values",
         "custody",
         "plain",
@@ -30,7 +32,7 @@ LEVELS = {
         KERNEL,
     ],
     1: ["_reference", "trees", "stencils", "ladder"],
-    2: ["_backend", "noise", "entries", "results", "memory"],
+    2: ["_backend", "threads", "noise", "entries", "results", "memory"],
     3: [
         "objectives",
         "sampling",
