@@ -31,20 +31,19 @@ cdef enum Outcome:
     DONE
     REFUSED                # `method` has no such `order`, or `eps` is negative or not finite
     VANISHED               # `eps` is lost in the rounding of the entry
-    WRITTEN                # `f` wrote into the entry that had been moved; its bits were put back
-    FAILED                 # `f` returned an error code; an Objective never does
-
+    WRITTEN                # `f` wrote into the entry that had been moved
+    FAILED                 # never: only a function of another type returns an error code
 
 # Writes the derivatives with respect to `x[0]` to `x[n - 1]` to `g`, and returns an Outcome. Each
-# entry is moved in place and gets its saved bits back. `eps` is the absolute step; 0.0 stands for
-# the automatic one of ``fastgrad.gradient``. Where the outcome is not DONE, `*stopped_at` is the
-# entry at which it stopped, unless `stopped_at` is NULL; earlier derivatives are in `g`.
-cdef Outcome gradient(Objective f, void* user_data, intptr_t n, double* x, double* g,
-                      Method method, int order, double eps,
-                      intptr_t* stopped_at) noexcept nogil
+# entry is moved in place and gets its saved bits back, whatever the outcome. `eps` is the absolute
+# step; 0.0 stands for the automatic one of ``fastgrad.gradient``. Where the outcome is not DONE,
+# `*stopped_at` is the entry at which it stopped, unless `stopped_at` is NULL; the derivatives
+# before it are in `g`.
+cdef int gradient(Objective f, void* user_data, intptr_t n, double* x, double* g, int method,
+                  int order, double eps, intptr_t* stopped_at) noexcept nogil
 
 # The same for the entries `start` to `stop - 1` alone, for threads that share the work: each
 # needs an `x` of its own, and all can share `g`, which has `n` places here too.
-cdef Outcome gradient_part(Objective f, void* user_data, intptr_t n, double* x, double* g,
-                           Method method, int order, double eps, intptr_t start, intptr_t stop,
-                           intptr_t* stopped_at) noexcept nogil
+cdef int gradient_part(Objective f, void* user_data, intptr_t n, double* x, double* g, int method,
+                       int order, double eps, intptr_t start, intptr_t stop,
+                       intptr_t* stopped_at) noexcept nogil

@@ -145,15 +145,13 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    threads = thread_count(f, workers)
-    single = eps is None and out is None and threads == 1
-    if single and type(params) is np.ndarray and is_small(params):
+    usual = eps is None and out is None and workers is None and type(params) is np.ndarray
+    if usual and is_small(params) and (type(f) is not Native or params.dtype.char == "d"):
         # The commonest case, where a microsecond counts.
-        if type(f) is Native:
-            check_native(f, params, "params")
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
     argument = adopt(params)
+    threads = thread_count(f, workers)
     if type(f) is Native:
         check_native(f, argument, "params")
     leaves = flatten(argument)

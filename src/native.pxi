@@ -6,6 +6,7 @@ cdef enum:
     GROWTH = 16            # from slice to slice at most, for an `f` that slows down
 
 cdef double SLICE = 0.02   # seconds between looks for Ctrl-C
+cdef double LARGE = 1e300
 
 ctypedef double (*narrow_value)(int, double*, void*) noexcept nogil
 ctypedef double (*wide_value)(intptr_t, double*, void*) noexcept nogil
@@ -14,93 +15,159 @@ ctypedef int (*wide_status)(intptr_t, const double*, double*, void*) noexcept no
 
 
 cdef struct Plan:
-    void* function
-    void* user
     int kind
+    void* function
     intptr_t n
     double* x
+    void* user
+    const double* rows     # of the stencil
+    int quotients
     double absolute
     double relative
+    double base
     const double* steps    # by position, or NULL
     const intptr_t* entries  # by position, or NULL
-    double base
-    const double* rows
-    int quotients
     const View* out        # where `raw` is NULL
     double* raw
+    double* common         # `out` once more, or NULL if `run_common` will not do
     # What stopped it.
-    Outcome outcome
+    int outcome
     int code
-    double h
 
 
-cdef inline int evaluate(const Plan* plan, double* value) noexcept nogil:
+cdef inline int evaluate(int kind, void* function, intptr_t n, double* x, void* user,
+                         double* value) noexcept nogil:
     """Value of `f`; returned is the error code, 0 where there is none."""
-    if plan.kind == 0:
-        value[0] = (<narrow_value> plan.function)(<int> plan.n, plan.x, plan.user)
+    if kind == 0:
+        value[0] = (<narrow_value> function)(<int> n, x, user)
         return 0
-    if plan.kind == WIDE:
-        value[0] = (<wide_value> plan.function)(plan.n, plan.x, plan.user)
+    if kind == WIDE:
+        value[0] = (<wide_value> function)(n, x, user)
         return 0
     value[0] = NAN
-    if plan.kind == STATUS:
-        return (<narrow_status> plan.function)(<int> plan.n, plan.x, value, plan.user)
-    return (<wide_status> plan.function)(plan.n, plan.x, value, plan.user)
+    if kind == STATUS:
+        return (<narrow_status> function)(<int> n, x, value, user)
+    return (<wide_status> function)(n, x, value, user)
 
 
-cdef inline Outcome measure(Plan* plan, double* place, const double* points,
-                            double* values, const double* offsets, int count) noexcept nogil:
-    """Values at the points; afterwards the entry has its bits back."""
+cdef inline double step_at(const Plan* plan, intptr_t position, double x) noexcept nogil:
+    return step_of(x, plan.absolute, plan.relative) if plan.steps == NULL else plan.steps[position]
+
+
+cdef inline intptr_t entry_at(const Plan* plan, intptr_t position) noexcept nogil:
+    return position if plan.entries == NULL else plan.entries[position]
+
+
+cdef int measure(Plan* plan, double* place, const double* offsets, const double* points,
+                 double* values) noexcept nogil:
+    """Values at the points; afterwards the entry has its bits back. Returns an outcome."""
     cdef uint64_t saved
-    cdef Outcome outcome = DONE
+    cdef int outcome = DONE
     cdef int k
     memcpy(&saved, place, 8)
-    for k in range(count):
+    for k in range(2 * plan.quotients):
         if offsets[k] == 0.0:
             values[k] = plan.base
             continue
-        place[0] = points[k]
-        plan.code = evaluate(plan, &values[k])
-        if memcmp(place, &points[k], 8) != 0:
-            outcome = WRITTEN
-            break
-        if plan.code != 0:
-            outcome = FAILED
+        memcpy(place, &points[k], 8)
+        plan.code = evaluate(plan.kind, plan.function, plan.n, plan.x, plan.user, &values[k])
+        if plan.code != 0 or memcmp(place, &points[k], 8) != 0:
+            outcome = WRITTEN if plan.code == 0 else FAILED
             break
     memcpy(place, &saved, 8)
     return outcome
 
 
-cdef intptr_t differentiate(Plan* plan, intptr_t position, intptr_t stop) noexcept nogil:
-    """Differentiate from position to `stop`; returns where it ended."""
+cdef int differentiate_one(Plan* plan, intptr_t position) noexcept nogil:
+    """Differentiate with respect to the entry at one position; returns an outcome."""
     cdef double offsets[2 * MAX_QUOTIENTS]
     cdef double points[2 * MAX_QUOTIENTS]
     cdef double values[2 * MAX_QUOTIENTS]
     cdef int count = 2 * plan.quotients
-    cdef int k
-    cdef intptr_t entry
-    cdef double x
+    cdef intptr_t entry = entry_at(plan, position)
+    cdef double x = plan.x[entry]
+    cdef double h = step_at(plan, position, x)
+    cdef double* sample
+    cdef int outcome, k
     for k in range(count):
         offsets[k] = plan.rows[3 * (k // 2) + k % 2]
+        points[k] = x + offsets[k] * h
+    if plan.raw == NULL and not distinct(points, plan.quotients):
+        return VANISHED
+    outcome = measure(plan, &plan.x[entry], offsets, points, values)
+    if outcome != DONE:
+        return outcome
+    if plan.raw == NULL:
+        store(plan.out, entry, combine(plan.rows, plan.quotients, points, values))
+        return DONE
+    sample = plan.raw + 2 * count * position
+    for k in range(count):
+        sample[2 * k] = points[k] - x
+        sample[2 * k + 1] = values[k]
+    return DONE
+
+
+cdef inline double ordinary(double absolute, double relative) noexcept nogil:
+    """Below this size of an entry no step vanishes in rounding, and nothing overflows."""
+    if relative >= DBL_EPSILON:
+        return LARGE
+    return absolute / DBL_EPSILON if absolute < DBL_EPSILON * LARGE else 0.0
+
+
+cdef inline intptr_t run_common(int kind, void* function, intptr_t n, double* x, void* user,
+                                double* out, double absolute, double relative, intptr_t position,
+                                intptr_t stop, int* outcome, int* code) noexcept nogil:
+    """The commonest case, central differences of one array into another, as fast as a loop in C.
+
+    It ends before an entry that is anything but ordinary, and where `f` did what it must not.
+    """
+    cdef double limit = ordinary(absolute, relative)
+    cdef double before, h, above, below, ahead, behind
     while position < stop:
-        entry = position if plan.entries == NULL else plan.entries[position]
-        x = plan.x[entry]
-        plan.h = (step_of(x, plan.absolute, plan.relative) if plan.steps == NULL
-                  else plan.steps[position])
-        for k in range(count):
-            points[k] = x + offsets[k] * plan.h
-        if plan.raw == NULL and not distinct(points, plan.quotients):
-            plan.outcome = VANISHED
+        before = x[position]
+        if not fabs(before) < limit:
             return position
-        plan.outcome = measure(plan, &plan.x[entry], points, values, offsets, count)
+        h = step_of(before, absolute, relative)
+        above, below = before + h, before - h
+        x[position] = above
+        code[0] = evaluate(kind, function, n, x, user, &ahead)
+        if code[0] != 0 or memcmp(&x[position], &above, 8) != 0:
+            break
+        x[position] = below
+        code[0] = evaluate(kind, function, n, x, user, &behind)
+        if code[0] != 0 or memcmp(&x[position], &below, 8) != 0:
+            break
+        x[position] = before
+        out[position] = 0.0 + (ahead - behind) / (above - below)
+        position += 1
+    else:
+        return position
+    x[position] = before
+    outcome[0] = WRITTEN if code[0] == 0 else FAILED
+    return position
+
+
+cdef inline intptr_t run_kind(int kind, Plan* plan, intptr_t position, intptr_t stop) noexcept nogil:
+    return run_common(kind, plan.function, plan.n, plan.x, plan.user, plan.common, plan.absolute,
+                      plan.relative, position, stop, &plan.outcome, &plan.code)
+
+
+cdef intptr_t run(Plan* plan, intptr_t position, intptr_t stop) noexcept nogil:
+    """Differentiate from a position to `stop`; returns where it ended, and leaves an outcome."""
+    plan.outcome = DONE
+    while position < stop:
+        if plan.common != NULL:
+            if plan.kind == 0:  # constants, for which the compiler writes a loop each
+                position = run_kind(0, plan, position, stop)
+            elif plan.kind == WIDE:
+                position = run_kind(WIDE, plan, position, stop)
+            else:
+                position = run_kind(plan.kind, plan, position, stop)
+            if position == stop or plan.outcome != DONE:
+                return position
+        plan.outcome = differentiate_one(plan, position)
         if plan.outcome != DONE:
             return position
-        if plan.raw == NULL:
-            store(plan.out, entry, combine(plan.rows, plan.quotients, points, values))
-        else:
-            for k in range(count):
-                plan.raw[2 * count * position + 2 * k] = points[k] - x
-                plan.raw[2 * count * position + 2 * k + 1] = values[k]
         position += 1
     return position
 
@@ -133,22 +200,29 @@ cpdef native_sweep(object f, object argument, object leaf, object stencil, doubl
     plan.rows = <const double*> cnp.PyArray_DATA(table)
     plan.quotients = <int> cnp.PyArray_DIM(table, 0)
     plan.raw = NULL if raw is None else <double*> cnp.PyArray_DATA(raw)
+    plan.common = NULL
     if raw is None:
         hold(&target, out, out_owner)
         plan.out = &target.array
-    while position < stop:
+        if (plan.quotients == 1 and plan.rows[0] == 1.0 and plan.rows[1] == -1.0
+                and steps is None and entries is None and target.array.contiguous
+                and target.array.itemsize == 8):
+            plan.common = <double*> target.array.data
+    while True:
         end = min(position + size, <intptr_t> stop)
-        began = perf_counter()
+        began = perf_counter() if end < stop else 0.0
         with nogil:
-            position = differentiate(&plan, position, end)
+            position = run(&plan, position, end)
         if disturbed(&mine, array, owner):
             raise errors.moved(leaf.path)
         if raw is None and resized(&target.owner, out_owner):
             raise errors.moved("out")
         if position < end:
             refuse_native(&plan, leaf, position)
-        size = next_size(size, perf_counter() - began)
         PyErr_CheckSignals()
+        if end == stop:
+            break
+        size = next_size(size, perf_counter() - began)
 
 
 cdef intptr_t next_size(intptr_t size, double seconds) noexcept:
@@ -159,9 +233,10 @@ cdef intptr_t next_size(intptr_t size, double seconds) noexcept:
 
 
 cdef int refuse_native(const Plan* plan, object leaf, intptr_t position) except -1:
-    cdef intptr_t entry = position if plan.entries == NULL else plan.entries[position]
+    cdef intptr_t entry = entry_at(plan, position)
+    cdef double x = plan.x[entry]
     if plan.outcome == VANISHED:
-        raise errors.vanished(leaf.name(entry), plan.x[entry], plan.h, leaf.real.dtype)
+        raise errors.vanished(leaf.name(entry), x, step_at(plan, position, x), leaf.real.dtype)
     if plan.outcome == FAILED:
         raise errors.ObjectiveError(plan.code, leaf.name(entry))
     raise errors.written(leaf.name(entry), undone=True)
@@ -169,56 +244,93 @@ cdef int refuse_native(const Plan* plan, object leaf, intptr_t position) except 
 
 # ---------------------------------------------------------------- called from other extensions
 
-cdef int lay_out(double* rows, Method method, int order) noexcept nogil:
-    """Write the table of a stencil, as fastgrad/stencils.py defines it; returns its length."""
-    cdef int step = 2 if method == CENTRAL else 1
-    cdef int count = order // step
+cdef enum:
+    METHODS = 3
+    ORDERS = 9             # and the order 0, which there is not
+
+# As in fastgrad/stencils.py, by method and order: quotients (0 where there is no such method), and
+# for each the offsets of its points and its weight.
+cdef int LENGTHS[METHODS][ORDERS]
+cdef double TABLES[METHODS][ORDERS][3 * MAX_QUOTIENTS]
+cdef double RELATIVE_STEPS[ORDERS]
+
+
+cdef int lay_out(double* rows, Method method, int order) noexcept:
+    """Write the table of a stencil; returns the number of its quotients."""
+    cdef int spread = 2 if method == CENTRAL else 1
+    cdef int count = order // spread
+    cdef double above, below
     cdef int a, b
-    cdef double above, below, node, other
-    if method != FORWARD and method != BACKWARD and method != CENTRAL:
-        return 0
-    if order < step or order % step != 0 or count > MAX_QUOTIENTS:
+    if order < 1 or order % spread != 0 or count > MAX_QUOTIENTS:
         return 0
     for a in range(1, count + 1):
         above, below = 1.0, 1.0
-        node = a * a if method == CENTRAL else a
         for b in range(1, count + 1):
-            other = b * b if method == CENTRAL else b
             if b != a:
-                above *= other
-                below *= other - node
+                above *= b ** spread
+                below *= b ** spread - a ** spread
         rows[3 * a - 3] = 0.0 if method == BACKWARD else a
         rows[3 * a - 2] = 0.0 if method == FORWARD else -a
         rows[3 * a - 1] = above / below
     return count
 
 
-cdef Outcome gradient(Objective f, void* user_data, intptr_t n, double* x, double* g,
-                      Method method, int order, double eps, intptr_t* stopped_at) noexcept nogil:
+def _lay_out_all():
+    cdef int method, order
+    for order in range(ORDERS):
+        RELATIVE_STEPS[order] = DBL_EPSILON ** (1.0 / (order + 1))
+        for method in range(METHODS):
+            LENGTHS[method][order] = lay_out(TABLES[method][order], <Method> method, order)
+
+
+_lay_out_all()
+
+
+cdef int gradient(Objective f, void* user_data, intptr_t n, double* x, double* g, int method,
+                  int order, double eps, intptr_t* stopped_at) noexcept nogil:
     return gradient_part(f, user_data, n, x, g, method, order, eps, 0, n, stopped_at)
 
 
-cdef Outcome gradient_part(Objective f, void* user_data, intptr_t n, double* x, double* g,
-                           Method method, int order, double eps, intptr_t start, intptr_t stop,
-                           intptr_t* stopped_at) noexcept nogil:
-    cdef double rows[3 * MAX_QUOTIENTS]
+cdef int gradient_part(Objective f, void* user_data, intptr_t n, double* x, double* g, int method,
+                       int order, double eps, intptr_t start, intptr_t stop,
+                       intptr_t* stopped_at) noexcept nogil:
+    cdef double relative
+    cdef intptr_t reached = start
+    cdef int outcome = DONE, code
+    if not (0 <= method < METHODS and 0 <= order < ORDERS and 0.0 <= eps < INFINITY):
+        return REFUSED
+    relative = 0.0 if eps > 0.0 else RELATIVE_STEPS[order]
+    if method == CENTRAL and order == 2:
+        reached = run_common(WIDE, <void*> f, n, x, user_data, g, eps, relative, start, stop,
+                             &outcome, &code)
+        if reached == stop:
+            return DONE
+    if outcome == DONE:
+        reached = run_any(f, user_data, n, x, g, method, order, eps, relative, reached, stop,
+                          &outcome)
+    if reached < stop and stopped_at != NULL:
+        stopped_at[0] = reached
+    return outcome
+
+
+cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, double* g, int method,
+                      int order, double eps, double relative, intptr_t start, intptr_t stop,
+                      int* outcome) noexcept nogil:
+    """`run` for any method; a plan to carry out costs as much as a few evaluations."""
     cdef View out
     cdef Plan plan
     cdef intptr_t reached
-    plan.quotients = lay_out(rows, method, order)
-    if plan.quotients == 0 or not 0.0 <= eps < INFINITY:
-        return REFUSED
-    plan.function, plan.user, plan.kind = <void*> f, user_data, WIDE
+    plan.rows, plan.quotients = TABLES[method][order], LENGTHS[method][order]
+    if plan.quotients == 0:
+        outcome[0] = REFUSED
+        return start
+    plan.kind, plan.function, plan.user = WIDE, <void*> f, user_data
     plan.n, plan.x = n, x
-    plan.rows = rows
-    plan.absolute = eps
-    plan.relative = 0.0 if eps > 0.0 else pow(DBL_EPSILON, 1.0 / (order + 1))
-    plan.steps, plan.entries, plan.raw = NULL, NULL, NULL
+    plan.absolute, plan.relative = eps, relative
     plan.base = 0.0 if method == CENTRAL else f(n, x, user_data)
+    plan.steps, plan.entries, plan.raw, plan.common = NULL, NULL, NULL, NULL
     out.data, out.itemsize, out.contiguous = <char*> g, 8, True
     plan.out = &out
-    plan.outcome = DONE
-    reached = differentiate(&plan, start, stop)
-    if reached < stop and stopped_at != NULL:
-        stopped_at[0] = reached
-    return plan.outcome
+    reached = run(&plan, start, stop)
+    outcome[0] = plan.outcome
+    return reached
