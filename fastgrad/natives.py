@@ -57,6 +57,7 @@ class Native:
     _function: Any
 
     def __call__(self, x: np.ndarray) -> float:
+        """Value at one contiguous float64 array."""
         check_native(self, x, "x")
         if not self.kind & STATUS:
             return float(self._function(x.size, x.ctypes.data, self.user))
@@ -133,8 +134,9 @@ def check_native(f: Native, params: Any, name: str) -> None:
     """Refuse what a native objective cannot take; `name` is what the caller calls it."""
     if not isinstance(params, np.ndarray):
         raise InputTypeError(
-            f"`{name}` must be one float64 array, because `f` is native; got {type(params).__name__}"
-            " (put nested parameters into one vector, and let `f` find them there)"
+            f"`{name}` must be one float64 array, because `f` is native; got a "
+            f"{type(params).__name__} (put nested parameters into one vector and let `f` take it "
+            "apart)"
         )
     if params.dtype != np.float64:
         raise InputTypeError(

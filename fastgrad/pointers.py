@@ -30,6 +30,7 @@ _WAYS_OUT = (
     "capsule such as module.__pyx_capi__['name']; of a cffi library in API mode, "
     "ffi.addressof(lib, 'name')"
 )
+_FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # of every ctypes function, whatever its type
 _FROM_PYTHON_API = 0x4  # ctypes: the function wants the GIL, and may raise
 
 _SIZES = {
@@ -50,7 +51,7 @@ _CTYPES = {"d": "double", "f": "float", "i": "int", "l": "long", "q": "long long
 
 def find(obj: Any) -> Found:
     """Address and signature of the C function in an object, and the user data that it brings."""
-    if isinstance(obj, ctypes._CFuncPtr):
+    if isinstance(obj, _FUNCTION):
         return address_of_data(obj), _of_ctypes(obj), 0
     name = f"{type(obj).__module__.partition('.')[0]}.{type(obj).__name__}"
     if name == "builtins.PyCapsule":
@@ -159,7 +160,7 @@ def address_of_data(data: Any) -> int:
         if not 0 <= data <= sys.maxsize * 2 + 1:
             raise InputValueError(f"`user_data` must be the address of something; got {data!r}")
         return int(data)
-    if isinstance(data, (ctypes.c_void_p, ctypes._Pointer, ctypes._CFuncPtr)):
+    if isinstance(data, (ctypes.c_void_p, ctypes._Pointer, _FUNCTION)):
         return ctypes.cast(data, ctypes.c_void_p).value or 0
     if isinstance(data, (ctypes.Structure, ctypes.Union, ctypes.Array, ctypes._SimpleCData)):
         return ctypes.addressof(data)

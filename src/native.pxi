@@ -299,6 +299,8 @@ cdef int gradient_part(Objective f, void* user_data, intptr_t n, double* x, doub
     cdef int outcome = DONE, code
     if not (0 <= method < METHODS and 0 <= order < ORDERS and 0.0 <= eps < INFINITY):
         return REFUSED
+    if LENGTHS[method][order] == 0:
+        return REFUSED
     relative = 0.0 if eps > 0.0 else RELATIVE_STEPS[order]
     if method == CENTRAL and order == 2:
         reached = run_common(WIDE, <void*> f, n, x, user_data, g, eps, relative, start, stop,
@@ -321,9 +323,6 @@ cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, doubl
     cdef Plan plan
     cdef intptr_t reached
     plan.rows, plan.quotients = TABLES[method][order], LENGTHS[method][order]
-    if plan.quotients == 0:
-        outcome[0] = REFUSED
-        return start
     plan.kind, plan.function, plan.user = WIDE, <void*> f, user_data
     plan.n, plan.x = n, x
     plan.absolute, plan.relative = eps, relative

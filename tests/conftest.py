@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from clibrary import Library, build
 from which_copy import wrong_copy
 
 import fastgrad
@@ -40,3 +41,9 @@ def backend(request, monkeypatch):
     _backend.use(request.param)
     yield request.param
     _backend.use(before)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """C functions, compiled; see clibrary."""
+    return Library(build(tmp_path_factory.mktemp("native")))
