@@ -237,7 +237,7 @@ def test_an_error_code_at_the_unperturbed_parameters(library, backend):
         lambda: fg.gradient(f, np.ones(2), method="forward"),
         lambda: fg.check_gradient(f, np.ones(2), np.ones(2)),
     ):
-        with pytest.raises(fg.ObjectiveError, match="^`f` returned the error code 7$"):
+        with pytest.raises(fg.ObjectiveError, match=r"^`f` returned the error code 7$"):
             run()
 
 
