@@ -7,7 +7,7 @@
 typedef double (*objective)(intptr_t n, double *x, void *user_data);
 
 /* The cheapest function that reads its input. */
-double first(intptr_t n, double *x, void *user_data)
+double nothing(intptr_t n, double *x, void *user_data)
 {
     return x[0];
 }
@@ -27,11 +27,6 @@ double rosenbrock(intptr_t n, double *x, void *user_data)
         sum += 100.0 * a * a + b * b;
     }
     return sum;
-}
-
-double rosenbrock_int(int n, double *x, void *user_data)
-{
-    return rosenbrock(n, x, user_data);
 }
 
 /* Central differences as one writes them by hand: move, evaluate, put the saved value back. With
