@@ -1,4 +1,4 @@
-"""The C functions of native/loop.c, compiled here and now, and fastgrad's entry point for C."""
+"""The C functions of loop.c, compiled here and now, and fastgrad's entry point for C."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ADDRESS = ctypes.c_void_p
 @cache
 def load() -> ctypes.CDLL:
     """Compile and load, or say what is missing."""
-    source = Path(__file__).resolve().parent / "native" / "loop.c"
+    source = Path(__file__).resolve().parent / "loop.c"
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "loop.so"

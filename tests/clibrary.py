@@ -40,12 +40,13 @@ def skip_or_fail(reason):
     pytest.skip(reason)
 
 
-def build(folder):
-    """The objectives of native/objectives.c as a shared library."""
-    target = folder / "objectives.so"
+def build(folder, source=NATIVE / "objectives.c"):
+    """A C file as a shared library in this folder."""
+    source = folder / source
+    target = folder / f"{source.stem}.so"
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     flags = ["-O2", "-ffp-contract=off", "-fPIC", "-shared"]
-    command = [*compiler, *flags, "-o", target, NATIVE / "objectives.c", "-lm"]
+    command = [*compiler, *flags, "-o", target, source, "-lm"]
     try:
         subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-from clibrary import Library, build
 from which_copy import wrong_copy
 
 import fastgrad
@@ -46,4 +45,6 @@ def backend(request, monkeypatch):
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
     """C functions, compiled; see clibrary."""
+    from clibrary import Library, build
+
     return Library(build(tmp_path_factory.mktemp("native")))

@@ -8,13 +8,14 @@ import gc
 import importlib.util
 import math
 import pickle
+import re
 import subprocess
 import threading
 import weakref
 
 import numpy as np
 import pytest
-from clibrary import HERE, callback
+from clibrary import HERE, build, callback
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
@@ -444,3 +445,31 @@ def test_ctrl_c_ends_a_long_run_and_the_parameters_are_intact(workers, library, 
 def test_the_backend_is_said_as_ever(library, backend):
     report = fg.check_gradient(fg.native(library.cubes), exact, np.ones(2))
     assert report.backend == backend == _backend.backend
+
+
+# ------------------------------------------------------------------------------- README's examples
+
+
+def readme(language, start):
+    text = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return next(block for block in found if block.startswith(start))
+
+
+def run_example(code):
+    x = np.array([1.0, -0.5, 2.0])
+    names = {"fg": fg, "x": x}
+    exec(code, names)
+    np.testing.assert_allclose(names["g"], 4 * x**3, rtol=1e-8)
+
+
+def test_readmes_example_with_numba(backend):
+    pytest.importorskip("numba")
+    run_example(readme("python", "import numba"))
+
+
+def test_readmes_example_in_c(tmp_path, monkeypatch, backend):
+    (tmp_path / "energy.c").write_text(readme("c", "double energy"))
+    build(tmp_path, "energy.c")
+    monkeypatch.chdir(tmp_path)
+    run_example(readme("python", "from ctypes import"))
