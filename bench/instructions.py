@@ -1,4 +1,4 @@
-"""Machine instructions per evaluation, counted by valgrind: ``python bench/instructions.py``.
+"""Machine instructions per evaluation, by valgrind: ``python bench/instructions.py [--out DIR]``.
 
 Unlike seconds these do not depend on what else the machine does. Each loop runs with few and with
 many calls, and the difference is taken, so that starting Python and importing cancel.
@@ -6,6 +6,7 @@ many calls, and the difference is taken, so that starting Python and importing c
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -14,20 +15,38 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from measure import circumstances, table
+
 SMALL, LARGE = 2_000, 30_000  # entries: both below the size from which fastgrad checks otherwise
 PASSES = 20
-LOOPS = ("fastgrad compiled", "bare loop", "in-place NumPy loop")
+LOOPS = ("fastgrad compiled", "bare loop", "in-place NumPy loop")  # of a Python f
+C_LOOPS = ("fastgrad, native", "C loop by hand")
+C_PASSES = 400  # where an evaluation is so short, the start of Python has to weigh less
+HERE = Path(__file__).resolve().parent
 
 
 def run_loop(name: str, n: int) -> None:
-    """What valgrind watches."""
-    import numpy as np
+    """What valgrind watches: an `f` that does nothing, many times."""
     from contestants import bare_loop, fastgrad_and_by_hand, trivial
 
-    everyone = {each.name: each for each in [bare_loop(2 * n), *fastgrad_and_by_hand()]}
     x = np.ones(n)
+    if name in C_LOOPS:
+        _run_c_loop(name, x)
+        return
+    everyone = {each.name: each for each in [bare_loop(2 * n), *fastgrad_and_by_hand()]}
     for _ in range(PASSES):
         everyone[name].differentiate(trivial, x)
+
+
+def _run_c_loop(name: str, x: np.ndarray) -> None:
+    from native_library import by_hand, objective, repeated
+
+    import fastgrad as fg
+
+    f = objective("nothing")
+    for _ in range(C_PASSES):
+        fg.gradient(f, x) if name == C_LOOPS[0] else repeated(by_hand(), f, x, 1)
 
 
 def count(name: str, n: int) -> int:
@@ -44,16 +63,26 @@ def count(name: str, n: int) -> int:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
+    folder = parser.parse_args().out or HERE / "results"
     if not shutil.which("valgrind"):
         sys.exit("Counting instructions needs valgrind, which was not found.")
-    evaluations = 2 * (LARGE - SMALL) * PASSES
-    for name in LOOPS:
+    rows = []
+    for name in (*LOOPS, *C_LOOPS):
         extra = count(name, LARGE) - count(name, SMALL)
-        print(f"{name:19} {extra / evaluations:7.1f} instructions per evaluation", flush=True)
+        evaluations = 2 * (LARGE - SMALL) * (C_PASSES if name in C_LOOPS else PASSES)
+        rows.append([name, f"{extra / evaluations:.1f}"])
+        print(*rows[-1], sep=": ", flush=True)
+    parts = ["# Machine instructions for each evaluation of an f that does nothing"]
+    parts.append("\\\n".join(circumstances(("fastgrad", "numpy"))))
+    parts.append(table(["", "instructions"], rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "instructions.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 3 and sys.argv[2].isdigit():
         run_loop(sys.argv[1], int(sys.argv[2]))
     else:
         main()

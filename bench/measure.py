@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -38,8 +38,8 @@ class Timings:
     def __init__(self, blocks: dict[str, dict[int, float]]) -> None:
         self.blocks = blocks
 
-    def seconds(self, name: str) -> float:
-        return median(self.blocks[name].values())
+    def seconds(self, name: str, which: Callable[[Iterable[float]], float] = median) -> float:
+        return which(self.blocks[name].values())
 
     def combined(self, how: Callable[[float, float], float], name: str, other: str) -> float:
         """Median over the rounds of a figure made from two blocks of the same round."""
@@ -61,7 +61,13 @@ def interleave(
 
     The bare loop makes the 2n calls of a central difference, or `bare_calls`.
     """
-    everyone = [bare_loop(bare_calls or 2 * x.size), *contestants]
+    return take_turns([bare_loop(bare_calls or 2 * x.size), *contestants], f, x, effort)
+
+
+def take_turns(
+    everyone: Sequence[Contestant], f: Objective, x: np.ndarray, effort: Effort
+) -> Timings:
+    """Time everyone in turn, round by round."""
     plans = [_plan(each, f, x, effort) for each in everyone]
     blocks: dict[str, dict[int, float]] = {each.name: {} for each in everyone}
     for number in range(effort.rounds):

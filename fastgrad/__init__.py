@@ -12,8 +12,10 @@ from fastgrad.errors import (
     InputValueError,
     MissingPackageError,
     MutationError,
+    ObjectiveError,
     WorkerError,
 )
+from fastgrad.natives import Native, native
 from fastgrad.results import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
 from fastgrad.stencils import Stencil, backward, central, forward
 
@@ -31,6 +33,8 @@ __all__ = [
     "LeafReport",
     "MissingPackageError",
     "MutationError",
+    "Native",
+    "ObjectiveError",
     "Report",
     "Stencil",
     "Verdict",
@@ -43,6 +47,7 @@ __all__ = [
     "derivative",
     "forward",
     "gradient",
+    "native",
     "plots",
     "relative_error",
     "testing",

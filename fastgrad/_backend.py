@@ -15,16 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 from fastgrad import _reference, batches
 from fastgrad.errors import InputValueError
+from fastgrad.natives import Native
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fastgrad._reference import is_native, is_plain, shift, small_gradient, sweep
+    from fastgrad._reference import (
+        is_native,
+        is_plain,
+        native_sweep,
+        shift,
+        small_gradient,
+        sweep,
+    )
 
 __all__ = [
     "backend",
     "is_native",
     "is_plain",
+    "native_sweep",
     "shift",
     "shift_for",
     "small_gradient",
@@ -40,7 +49,7 @@ _kernel: Any = _reference
 def use(name: str) -> None:
     """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
     kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
-    names = ("is_native", "is_plain", "shift", "small_gradient", "sweep")
+    names = ("is_native", "is_plain", "native_sweep", "shift", "small_gradient", "sweep")
     globals().update({each: getattr(kernel, each) for each in names}, backend=name, _kernel=kernel)
 
 
@@ -52,8 +61,9 @@ def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
     if isinstance(f, batches.Batched):
         known = array.dtype.char in "fd" and (out is None or is_native(out))
         return partial(batches.sweep, _kernel if known else _reference)
-    native = is_native(array) and (out is None or is_native(out))
-    return sweep if native else _reference.sweep
+    if not is_native(array) or (out is not None and not is_native(out)):
+        return _reference.sweep
+    return native_sweep if type(f) is Native else sweep
 
 
 def shift_for(array: np.ndarray) -> Any:

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from fastgrad.stencils import Stencil
     from fastgrad.trees import Leaf
 
-__all__ = ["gather", "is_native", "is_plain", "shift", "small_gradient", "spread", "sweep"]
+__all__ = [
+    "gather",
+    "is_native",
+    "is_plain",
+    "native_sweep",
+    "shift",
+    "small_gradient",
+    "spread",
+    "sweep",
+]
 
 
 def sweep(
@@ -67,6 +76,9 @@ def sweep(
         if out is None or target is None or target.moved(out):
             raise errors.moved("out")
         out[index] = store(mover.combine(points, values))
+
+
+native_sweep = sweep  # a native objective can be called like any other
 
 
 class _Mover:

@@ -18,8 +18,9 @@ from fastgrad.entries import Verdict, norm_error
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.executors import hired
 from fastgrad.exhaustive import Found, blocks_of, judge_all, unjudged
-from fastgrad.hands import workforce
+from fastgrad.hands import crew_of
 from fastgrad.memory import Guard, check_layout
+from fastgrad.natives import Native, check_native
 from fastgrad.objectives import Analytic, analytic, check_callable
 from fastgrad.probed import Outcome, conclude_probe, probe
 from fastgrad.probing import MISSED
@@ -127,7 +128,8 @@ def check_gradient(
         By default 20,000 for a probe, and no bound where every entry is judged.
     workers : int, Executor, dask Client or map-like callable, optional
         Who evaluates `f` where entries are moved: see `gradient`. The report is the same but for
-        the time and the evaluations, of which each worker's copy takes two more.
+        the time and the evaluations, of which each worker's copy takes two more. For a native `f`
+        (see `native`) the number of threads.
     progress : bool, default False
         Show a bar with the evaluations made and expected, and what is being looked at, if
         standard error is a terminal, or in a notebook. It needs tqdm.
@@ -152,6 +154,8 @@ def check_gradient(
         A copy of `f` in a worker does not behave as the original, or killed three workers.
     MissingPackageError
         `progress` is true, and tqdm is not installed.
+    ObjectiveError
+        A native `f` returned an error code.
 
     Notes
     -----
@@ -184,8 +188,10 @@ def check_gradient(
     """
     started = time.perf_counter()
     check_callable(f, "f")
-    makes = workforce(workers)
+    makes, threads = crew_of(f, workers)
     argument = adopt(params)
+    if type(f) is Native:
+        check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
@@ -199,7 +205,7 @@ def check_gradient(
                 guard.check_base()
             guard.culprit = "f"
             with hired(makes, f, argument, leaves, watch.update) as crew:
-                sampler = Sampler(f, argument, leaves, crew, watch, plan.budget)
+                sampler = Sampler(f, argument, leaves, crew, threads, watch, plan.budget)
                 sampler.check_rows()
                 found = _look(guard, sampler, leaves, claimed, plan, seed)
             check_places(argument, leaves)

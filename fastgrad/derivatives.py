@@ -13,11 +13,13 @@ from fastgrad.batches import Batched, capacity, check_rows
 from fastgrad.custody import Memory, claims
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.executors import Sweep, hired
-from fastgrad.hands import Makes, workforce
+from fastgrad.hands import Makes, crew_of
 from fastgrad.memory import Guard, check_disjoint, check_layout, is_small
+from fastgrad.natives import Native, check_native
 from fastgrad.objectives import base_value, check_callable
 from fastgrad.progress import Progress
 from fastgrad.stencils import Stencil, resolve
+from fastgrad.threads import spread
 from fastgrad.trees import Leaf, Params, adopt, check_places, flatten, match, rebuild
 from fastgrad.workshop import Rule
 
@@ -119,7 +121,8 @@ def gradient(
     workers : int, Executor, dask Client or map-like callable, optional
         Who evaluates `f`: so many processes, started for this call (-1: one for each core); any
         ``concurrent.futures.Executor``, which stays open; or a function like ``pool.map``. By
-        default, and with 1, this process. The result is the same to the bit.
+        default, and with 1, this process. For a native `f` (see `native`) the number of threads,
+        each with its own copy of the parameters. The result is the same to the bit.
     progress : bool, default False
         Show a bar with the evaluations made and expected, if standard error is a terminal, or in
         a notebook. It needs tqdm.
@@ -146,6 +149,8 @@ def gradient(
         three workers.
     MissingPackageError
         `progress` is true, and tqdm is not installed.
+    ObjectiveError
+        A native `f` returned an error code.
 
     Notes
     -----
@@ -172,12 +177,14 @@ def gradient(
     check_callable(f, "f")
     stencil = resolve(method)
     plain = type(params) is np.ndarray and eps is out is workers is None
-    if plain and not progress and not isinstance(f, Batched) and is_small(params):
+    if plain and not progress and is_small(params) and _takes_one(f, params):
         # The commonest case, where a microsecond counts.
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
-    makes = workforce(workers)
+    makes, threads = crew_of(f, workers)
     argument = adopt(params)
+    if type(f) is Native:
+        check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     results = _results(argument, leaves, out)
@@ -197,7 +204,7 @@ def gradient(
             plan = list(zip(leaves, results, rules, strict=True))
             if makes is None:
                 for part in plan:
-                    _fill(guard, watch, f, argument, *part)
+                    _fill(guard, watch, f, argument, *part, threads)
             else:
                 _spread(makes, guard, watch, f, argument, plan)
             check_places(argument, leaves)
@@ -211,6 +218,13 @@ def gradient(
     return answer
 
 
+def _takes_one(f: Any, params: np.ndarray) -> bool:
+    """Whether `f` is called with this very array, one point at a time."""
+    if type(f) is Native:
+        return params.dtype.char == "d"
+    return type(f) is not Batched
+
+
 def _fill(
     guard: Guard,
     watch: Progress,
@@ -219,6 +233,7 @@ def _fill(
     leaf: Leaf,
     result: Leaf,
     rule: _Rule,
+    threads: int,
 ) -> None:
     """Differentiate with respect to one leaf; look for writes by `f` after its first entry."""
     leaf.check_found()
@@ -236,7 +251,7 @@ def _fill(
         guard.check_first()
         done = 1
     for low, high in watch.pieces(done, leaf.real.size, stencil.evaluations):
-        run(f, argument, leaf, *how, low, high)
+        spread(run, threads)(f, argument, leaf, *how, low, high)
         watch.update((high - low) * stencil.evaluations)
 
 

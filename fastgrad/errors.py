@@ -14,6 +14,7 @@ __all__ = [
     "InputValueError",
     "MissingPackageError",
     "MutationError",
+    "ObjectiveError",
     "WorkerError",
 ]
 
@@ -50,6 +51,27 @@ class ConcurrencyError(FastgradError, RuntimeError):
 
 class WorkerError(FastgradError, RuntimeError):
     """A worker died again and again, or its copy of `f` does not behave as the original."""
+
+
+class ObjectiveError(FastgradError, RuntimeError):
+    """A native objective returned an error code.
+
+    Attributes
+    ----------
+    code : int
+        What it returned.
+    where : str
+        The path of the entry that had been moved; empty at the unperturbed parameters.
+    """
+
+    def __init__(self, code: int, where: str = "") -> None:
+        super().__init__(code, where)
+        self.code = code
+        self.where = where
+
+    def __str__(self) -> str:
+        place = f"while `{self.where}` was moved (its value was put back)" if self.where else ""
+        return f"`f` returned the error code {self.code} {place}".rstrip()
 
 
 class MissingPackageError(FastgradError, ImportError):
@@ -109,6 +131,8 @@ def replaced(path: str) -> MutationError:
 
 def annotate(error: Exception, where: str) -> None:
     """Say in the traceback of an error raised by `f` which entry was being moved."""
+    if isinstance(error, ObjectiveError) and not error.where:
+        error.where = where
     if not isinstance(error, FastgradError) and hasattr(error, "add_note"):  # Python >= 3.11
         error.add_note(f"while fastgrad had moved `{where}` (its value was put back)")
 

@@ -13,10 +13,12 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from fastgrad.errors import InputTypeError, InputValueError, WorkerError
+from fastgrad.natives import Native
 from fastgrad.processes import Lost, Processes
+from fastgrad.threads import thread_count
 from fastgrad.workshop import Outcome, perform
 
-__all__ = ["Hands", "Makes", "workforce"]
+__all__ = ["Hands", "Makes", "crew_of", "workforce"]
 
 _MANY = 32  # workers that an executor may have which does not tell
 _NO_MAP = "`workers` must return results as map(function, iterable) does, one for each; got {}"
@@ -122,6 +124,13 @@ class _Mapped:
 
 def _perform(message: tuple[Any, ...]) -> Outcome | None:
     return perform(*message)
+
+
+def crew_of(f: Any, workers: Any) -> tuple[Makes | None, int]:
+    """Who evaluates `f`: a function that engages them, or, of a native `f`, so many threads."""
+    if type(f) is Native:
+        return None, thread_count(workers)
+    return workforce(workers), 1
 
 
 def workforce(workers: Any) -> Makes | None:

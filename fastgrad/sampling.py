@@ -13,6 +13,7 @@ from fastgrad import _backend, batches, errors
 from fastgrad.blocks import Box, Moved, Place, Shift, thinned
 from fastgrad.progress import Progress
 from fastgrad.stencils import central
+from fastgrad.threads import spread
 from fastgrad.trees import Leaf, Params
 from fastgrad.values import as_number, at_base, at_block
 
@@ -39,11 +40,13 @@ class Sampler:
         argument: Params,
         leaves: Sequence[Leaf],
         crew: Crew | None = None,
+        threads: int = 1,
         progress: Progress | None = None,
         budget: float = math.inf,
     ) -> None:
         self.progress = progress or Progress(0, shown=False)
         self._f = f
+        self._threads = threads
         self._argument = argument
         self._leaves = leaves
         self._crew = crew
@@ -102,7 +105,7 @@ class Sampler:
     def _beside(self, leaf: Leaf, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
         self._spend(2 * len(entries))
         raw = np.empty((len(entries), 2, 2))
-        run = _backend.sweep_for(self._f, leaf.real)
+        run = spread(_backend.sweep_for(self._f, leaf.real), self._threads)
         rule = (_CENTRAL, 0.0, 0.0, steps, 0.0, None)
         for low, high in self.progress.pieces(0, len(entries), 2):
             run(self._f, self._argument, leaf, *rule, low, high, entries, raw)

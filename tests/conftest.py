@@ -40,3 +40,11 @@ def backend(request, monkeypatch):
     _backend.use(request.param)
     yield request.param
     _backend.use(before)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """C functions, compiled; see clibrary."""
+    from clibrary import Library, build
+
+    return Library(build(tmp_path_factory.mktemp("native")))

@@ -1,6 +1,8 @@
 """The benchmarks run, with and without the packages that they compare."""
 
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +76,22 @@ def test_smoke_run_of_batches(tmp_path):
     for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100"):
         assert row in written
     assert max(map(len, written.splitlines())) <= 80
+
+
+def test_smoke_run_of_native_objectives(tmp_path, library):
+    written = smoke(tmp_path, BENCH / "native.py", result="native.md")
+    for row in ("| C loop, f constant", "| rosenbrock", "| fastgrad, native", "| two processes"):
+        assert row in written
+
+
+def test_the_runner_takes_readmes_tables_from_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    update = runpy.run_path(str(BENCH / "run.py"))["update"]
+    readme = (BENCH.parent / "README.md").read_text(encoding="utf-8")
+    assert update(readme, BENCH / "results") == readme
+    other = re.sub(r"^\| statsmodels .*$", "| statsmodels | 0 | 0 |", readme, flags=re.MULTILINE)
+    assert other != readme
+    assert update(other, BENCH / "results").count("| statsmodels ") == 2
 
 
 def test_missing_packages_are_left_out_and_named(tmp_path):

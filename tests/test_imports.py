@@ -19,6 +19,8 @@ KERNEL = "_kernel"  # compiled from src/_kernel.pyx, which only the twin's level
 LEVELS = {
     0: [
         "errors",
+        "pointers",
+        "natives",
         "values",
         "progress",
         "custody",
@@ -31,7 +33,7 @@ LEVELS = {
         KERNEL,
     ],
     1: ["_reference", "trees", "stencils", "ladder", "parcels", "batches"],
-    2: ["_backend", "noise", "entries", "results", "memory"],
+    2: ["_backend", "threads", "noise", "entries", "results", "memory"],
     3: [
         "objectives",
         "blocks",

@@ -41,7 +41,7 @@ def test_version_is_stated_once_too_often_but_equally():
 
 def test_package_has_what_it_needs_and_nothing_else():
     files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
-    assert {"py.typed", "data/iris.csv"} <= files
+    assert {"py.typed", "data/iris.csv", "_kernel.pxd"} <= files
     suffixes = {Path(name).suffix for name in files if "__pycache__" not in name}
     assert suffixes <= {".py", ".pxd", ".csv", ".typed", ".so", ".pyd"}
 
