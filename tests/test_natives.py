@@ -281,6 +281,19 @@ def test_a_large_array_that_f_writes_into(library):
     assert bits(x) == before
 
 
+@pytest.mark.parametrize("n", [3, 40_000])
+def test_an_array_that_is_frozen_meanwhile_is_noticed(n, backend):
+    x = np.ones(n)
+
+    def freeze(n, at, user):
+        x.flags.writeable = False
+        return 1.0
+
+    with pytest.raises(fg.MutationError, match="resized, retyped, froze or moved"):
+        fg.gradient(fg.native(callback(freeze)), x)
+    assert (x == 1.0).all()
+
+
 def test_a_step_that_vanishes(library, backend):
     f = fg.native(library.cubes)
     x = np.array([1.0, 1e9, 1.0])
