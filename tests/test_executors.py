@@ -93,7 +93,7 @@ def make(kind):
 
 def dask():
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     cluster = distributed.LocalCluster(processes=True, **options)
     client = distributed.Client(cluster)
     return client, lambda: (client.close(), cluster.close())
