@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def assert_gradient(request: pytest.FixtureRequest) -> Callable[[Any, Any, Any], None]:
+def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Fail, showing the report, unless a gradient is right: ``assert_gradient(f, grad, params)``.
 
     As `fastgrad.testing.assert_gradient`. With ``--fastgrad-html DIR`` each failure of the test
@@ -43,10 +43,18 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[[Any, Any, Any],
     """
     from fastgrad import testing
 
-    def check(f: Any, grad: Any, params: Any) -> None:
+    def check(
+        f: Any,
+        grad: Any,
+        params: Any,
+        *,
+        strategy: str = "auto",
+        budget: int | None = None,
+        seed: int = 0,
+    ) -> None:
         __tracebackhide__ = True
         try:
-            testing.assert_gradient(f, grad, params)
+            testing.assert_gradient(f, grad, params, strategy=strategy, budget=budget, seed=seed)
         except AssertionError as error:
             _write(request.node, error)
             raise

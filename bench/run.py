@@ -16,7 +16,15 @@ from measure import table
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-SCRIPTS = ("gradient.py", "native.py", "check_cost.py", "checkers.py")
+SCRIPTS = (
+    "gradient.py",
+    "native.py",
+    "batched.py",
+    "workers.py",
+    "probe.py",
+    "check_cost.py",
+    "checkers.py",
+)
 # README's section, and the file and section of the results that its table is taken from. README
 # shows some of the columns and rows.
 SHOWN = {

@@ -164,8 +164,7 @@ def gradient(
     all of them moved a little: two evaluations here, and two of each copy. An `f` that reads its
     parameters elsewhere, as in a global of a module, is refused. Errors of `f` are those of a
     serial run. A worker that dies is replaced; if an executor breaks by that, processes started
-    here do the rest. Processes started here are spawned, unless
-    ``multiprocessing.set_start_method`` said otherwise: a script needs its
+    here do the rest. Processes started here are spawned: a script needs its
     ``if __name__ == "__main__":``.
 
     Examples

@@ -267,7 +267,8 @@ class _Search:
         prober.finish()
         floors = self._clean or [math.inf]
         rows = np.array(self._rows or [(0.0, 0.0, 0.0)])
-        rows = rows[np.isfinite(rows).all(axis=1)] if np.isfinite(rows).all(axis=1).any() else rows
+        finite = np.isfinite(rows).all(axis=1)
+        rows = rows[finite] if finite.any() else rows
         error, claimed, numeric = np.sqrt((rows**2).mean(axis=0)).tolist()
         floor, claimed = max(floors), max(claimed, self._norm)
         # An error e is missed along a direction with probability floor / e, whatever else is wrong.

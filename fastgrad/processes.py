@@ -34,8 +34,7 @@ class _Process:
     def __init__(self) -> None:
         # Not the platform's default: a fork of a process in which a library has started threads,
         # as torch does, may wait for one of them for ever.
-        chosen = multiprocessing.get_start_method(allow_none=True)
-        context: Any = multiprocessing.get_context(chosen or "spawn")
+        context: Any = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
         self._process = context.Process(target=_serve, args=(there, self.pipe))
         self._process.start()

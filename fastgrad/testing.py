@@ -11,12 +11,20 @@ from fastgrad.trees import Params
 __all__ = ["assert_gradient"]
 
 
-def assert_gradient(f: Callable[[Any], Any], grad: Any, params: Params) -> None:
+def assert_gradient(
+    f: Callable[[Any], Any],
+    grad: Any,
+    params: Params,
+    *,
+    strategy: str = "auto",
+    budget: int | None = None,
+    seed: int = 0,
+) -> None:
     """Raise an AssertionError that shows the report, unless the gradient is right.
 
     Parameters
     ----------
-    f, grad, params
+    f, grad, params, strategy, budget, seed
         As for `check_gradient`.
 
     Raises
@@ -36,7 +44,7 @@ def assert_gradient(f: Callable[[Any], Any], grad: Any, params: Params) -> None:
     >>> fg.testing.assert_gradient(lambda x: (x**2).sum(), lambda x: 2 * x, np.ones(3))
     """
     __tracebackhide__ = True
-    report = check_gradient(f, grad, params)
+    report = check_gradient(f, grad, params, strategy=strategy, budget=budget, seed=seed)
     if not report:
         error = AssertionError(str(report))  # its first line is in pytest's summary
         vars(error)["report"] = report

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from network import Network
 
 import fastgrad as fg
+from fastgrad import _backend
 
 pytestmark = pytest.mark.usefixtures("backend")
 SIZES = (40, 50, 20, 10)
@@ -498,6 +499,19 @@ def test_auto_probes_what_would_exceed_the_budget(net):
     assert exhaustive.strategy == "exhaustive"
     assert fg.check_gradient(net.cost, net.gradient, net.params, budget=2 * n).strategy == "probe"
     assert fg.check_gradient(net.cost, net.gradient, net.params).strategy == "exhaustive"
+
+
+def test_both_backends_say_the_same_to_the_last_bit(net):
+    pytest.importorskip("fastgrad._kernel")
+    before, found = _backend.backend, []
+    try:
+        for name in ("compiled", "pure"):
+            _backend.use(name)
+            report = check(net, planted(net, "W1", at([77, 1500], 1.2)))
+            found.append({**report.to_dict(), "seconds": 0, "backend": ""})
+    finally:
+        _backend.use(before)
+    assert found[0] == found[1]
 
 
 def test_seed_reproduces(net):
