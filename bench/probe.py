@@ -232,6 +232,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run that means nothing")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
     options = parser.parse_args()
+    memory = memory_used(options.quick)
     counted, broken = counts(options.quick)
     points = curve(options.quick)
     rows = [[f"{n:,}", f"{2 * n + 9:,}", str(right), str(wrong)] for n, right, wrong in points]
@@ -243,7 +244,7 @@ def main() -> int:
         "*Evaluations* is the median, *detects* the stated detection limit for a single entry of "
         "W1 in the median, *outside f* the share of the time not spent in the cost.",
         table(head, rows),
-        memory_used(options.quick),
+        memory,
     ]
     if draw(points, options.out / "probe.png"):
         parts.append("![Evaluations against parameters](probe.png)")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from fastgrad import judging
-from fastgrad.blocks import Box, lengths, pieces, size_of
+from fastgrad import judging, noise
+from fastgrad.blocks import Box, Shift, lengths, pieces, size_of
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import RATIO, Ladder, estimate
@@ -38,6 +38,9 @@ _MATERIAL, _ROUNDING = 1e-7, 64.0
 _SAME = 0.02
 _STEADY, _CLOSING = 0.2, 0.7
 _MOST_ROWS = 8
+# Spacing of the table that tells a leaf's own noise, in parts of a single entry's step; more than
+# this many times the noise that was known counts.
+_FINER, _NOISIER = 64.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Prober:
         # Smaller moves would be lost in the rounding of the parameters.
         self._least = 64 * terms.spacing
         self._truncation = 0.0
+        self._own_noise: float | None = None  # on top, where the whole leaf moves
         self._direction = np.zeros(0, dtype=np.float32)
 
     def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
@@ -141,7 +145,7 @@ class Prober:
         root = math.sqrt(size_of(box))
         time = max(self._step / root, self._least)
         if whole:  # as small a step as still shows it
-            telling = 20 * _SIGMAS * self._terms.noise / abs(whole)
+            telling = 20 * _SIGMAS * self._noise(box) / abs(whole)
             time = min(time, max(self._terms.relative / root, telling, self._least))
         return self._judged(box, self._row(box, time), whole)
 
@@ -164,6 +168,8 @@ class Prober:
         means = max(_STEADY * abs(rows[0].numeric), 2 * (rows[0].noise + first.noise))
         if change <= min(_STEADY * abs(value), means) and smooth:
             return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
+        if self._own_noise is None and self._hear(box) > 0.0:
+            return self.calibrate(box)
         root = math.sqrt(size_of(box))
         while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / 4:
             rows.append(self._row(box, rows[-1].time / RATIO))
@@ -172,6 +178,32 @@ class Prober:
             if steady and rows[-1].gap < max(abs(rows[-1].central), 4 * rows[-1].noise):
                 break
         return self._limit(rows, root)
+
+    def _hear(self, box: Box) -> float:
+        """Measure the noise that moving a block brings, beyond what is known.
+
+        A sum over many entries is rounded anew for each that moves; the survey moves but a few.
+        """
+        time = max(self._terms.relative / math.sqrt(size_of(box)) / _FINER, self._least)
+        values = [self._terms.base]
+        for k in range(1, noise.POINTS // 2 + 1):
+            found = self._shift(box, k * time)
+            values.append(found.above - found.claimed_above)
+            values.insert(0, found.below - found.claimed_below)
+        heard = noise.noise_of(values) if all(map(math.isfinite, values)) else 0.0
+        self._own_noise = 0.0
+        if heard > _NOISIER * self._terms.noise:
+            self._own_noise = heard * math.sqrt(self.leaf.real.size / size_of(box))
+            self._step = self._terms.relative
+        return self._own_noise
+
+    def _noise(self, box: Box) -> float:
+        share = size_of(box) / self.leaf.real.size
+        return math.hypot(self._terms.noise, (self._own_noise or 0.0) * math.sqrt(share))
+
+    def _shift(self, box: Box, time: float) -> Shift:
+        direction, claim = self._direction[box], self.analytic[box]
+        return self._sampler.block(self.leaf, box, direction, time, claim)
 
     def _limit(self, rows: list[_Row], root: float) -> Reading:
         """The residual for small steps; the step that shows it is for the next blocks too."""
@@ -193,11 +225,11 @@ class Prober:
 
     def _row(self, box: Box, time: float) -> _Row:
         terms, base = self._terms, self._terms.base
-        found = self._sampler.block(self.leaf, box, self._direction[box], time, self.analytic[box])
+        found = self._shift(box, time)
         above, below = found.above, found.below
         small = time * math.sqrt(size_of(box)) <= 1.01 * terms.relative or time <= self._least
         self.moves = self.moves or (small and not above == below == base)
-        noise = max(terms.noise, terms.unit * max(abs(above), abs(below)))
+        level = max(self._noise(box), terms.unit * max(abs(above), abs(below)))
         claimed = (found.claimed_above - found.claimed_below) / (2 * time)
         numeric = (above - below) / (2 * time)
         norm, second = found.norm / time, (above - 2 * base + below) / time
@@ -206,11 +238,11 @@ class Prober:
             claimed - numeric,
             (found.claimed_above - (above - base)) / time,
             ((below - base) - found.claimed_below) / time,
-            _SIGMAS * noise / time,
+            _SIGMAS * level / time,
             norm,
             numeric,
             (_MATERIAL + _ROUNDING * terms.eps) * norm,
-            abs(second) / time if 8 * _SIGMAS * noise < abs(second) * time < math.inf else 0.0,
+            abs(second) / time if 8 * _SIGMAS * level < abs(second) * time < math.inf else 0.0,
         )
 
     def judge(self, entries: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 
 import numpy as np
@@ -97,6 +98,12 @@ class Unpicklable(Exception):
     def __init__(self, first, second):
         super().__init__(first)
         self.second = second
+
+
+def raise_unpicklable(entry, x):
+    if np.flatnonzero(x != np.arange(len(x))).tolist() == [entry]:
+        raise Unpicklable("too many arguments", threading.Lock())
+    return cubes(x)
 
 
 class Noted(Exception):

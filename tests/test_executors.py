@@ -389,15 +389,9 @@ def test_the_traceback_of_the_worker_is_shown(opened, x):
 
 
 def test_an_exception_that_cannot_come_back_comes_as_text(opened, x):
-    f = functools.partial(raise_unpicklable, 5)
+    f = functools.partial(sendable.raise_unpicklable, 5)
     with pytest.raises(fg.WorkerError, match=r"Unpicklable: too many.*cannot be sent back"):
         fg.gradient(f, x, workers=opened("processes"))
-
-
-def raise_unpicklable(entry, x):
-    if np.flatnonzero(x != np.arange(len(x))).tolist() == [entry]:
-        raise sendable.Unpicklable("too many arguments", threading.Lock())
-    return sendable.cubes(x)
 
 
 def test_what_cannot_be_sent_is_refused(x):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from strategies import LAYOUTS, lay_out
 
+import fastgrad as fg
 from fastgrad import _backend, _reference
 from fastgrad.blocks import pieces
 from fastgrad.judging import Terms
@@ -79,6 +80,22 @@ def test_truncation_is_not_taken_for_an_error():
     wave = lambda x: float(np.sin(3000 * x).sum())  # noqa: E731
     prober, _ = prober_of(x, wave, 3000 * np.cos(3000 * x), relative=1e-3)
     assert not prober.calibrate(whole(x)).significant
+
+
+def test_noise_that_grows_with_the_moved_entries_is_heard():
+    x = np.linspace(-1.0, 1.0, 2**20)
+
+    def running_sum(x):  # rounded at every one of the entries
+        return 0.5 * float(np.add.accumulate(x * x)[-1])
+
+    wrong = x.copy()
+    wrong[123_456] += 3.0
+    for seed in range(3):
+        report = fg.check_gradient(running_sum, x.copy(), x, strategy="probe", seed=seed)
+        assert report.verdict is fg.Verdict.RIGHT, report
+        assert report.detection_limit < 1.0
+        report = fg.check_gradient(running_sum, wrong, x, strategy="probe", seed=seed)
+        assert [entry.index for entry in report.wrong] == [(123_456,)], report
 
 
 def test_kink_accepts_what_lies_between_the_sides_and_refuses_what_does_not():

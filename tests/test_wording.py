@@ -75,7 +75,8 @@ def test_steps_are_one_number_or_a_range():
 
 
 def test_a_limit_of_zero_is_none():
-    assert limit({"n_unclear": 0, "n_entries": 3, "detection_limit": 0.0}).startswith("no entry")
+    report = {"n_unclear": 0, "n_judged": 3, "detection_limit": 0.0, "miss_probability": 0.0}
+    assert limit({**report, "leaves": [{"blocks": []}]}) == "no entry could be judged"
 
 
 @pytest.mark.parametrize("cause", Cause)
