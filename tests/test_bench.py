@@ -39,6 +39,7 @@ def smoke(folder, *script, result="gradient.md"):
     return written
 
 
+@pytest.mark.slow
 def test_smoke_run(tmp_path):
     written = smoke(tmp_path, BENCH / "gradient.py")
     for row in ("compiled / bare loop", "pure twin / compiled", "tracemalloc", "| scipy 3-point"):
@@ -46,6 +47,7 @@ def test_smoke_run(tmp_path):
     assert max(map(len, written.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_smoke_run_of_the_checkers(tmp_path):
     written = smoke(tmp_path, BENCH / "checkers.py", result="checkers.md")
     for row in ("| fastgrad ", "| CS231n recipe", "| course recipe", "False alarms by family"):
@@ -53,24 +55,28 @@ def test_smoke_run_of_the_checkers(tmp_path):
     assert max(len(line) for line in written.splitlines() if line[:1] == "|") <= 110
 
 
+@pytest.mark.slow
 def test_smoke_run_of_the_cost_of_a_check(tmp_path):
     written = smoke(tmp_path, BENCH / "check_cost.py", result="check_cost.md")
     for row in ("beyond the evaluations", "outside f", "tracemalloc peak", "objects per entry"):
         assert row in written
 
 
+@pytest.mark.slow
 def test_smoke_run_of_probing(tmp_path):
     written = smoke(tmp_path, BENCH / "probe.py", result="probe.md")
     for row in ("| nothing wrong ", "| one entry off by 1 %", "entry by entry", "Peak resident"):
         assert row in written
 
 
+@pytest.mark.slow
 def test_smoke_run_of_the_workers(tmp_path):
     written = smoke(tmp_path, BENCH / "workers.py", result="workers.md")
     for row in ("| sleeps", "| computes", "| processes of fastgrad", "| ThreadPoolExecutor"):
         assert row in written
 
 
+@pytest.mark.slow
 def test_smoke_run_of_batches(tmp_path):
     written = smoke(tmp_path, BENCH / "batched.py", result="batched.md")
     for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100"):
@@ -78,6 +84,7 @@ def test_smoke_run_of_batches(tmp_path):
     assert max(map(len, written.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_smoke_run_of_native_objectives(tmp_path, library):
     written = smoke(tmp_path, BENCH / "native.py", result="native.md")
     for row in ("| C loop, f constant", "| rosenbrock", "| fastgrad, native", "| two processes"):
@@ -94,6 +101,7 @@ def test_the_runner_takes_readmes_tables_from_the_results(monkeypatch):
     assert update(other, BENCH / "results").count("| statsmodels ") == 2
 
 
+@pytest.mark.slow
 def test_missing_packages_are_left_out_and_named(tmp_path):
     written = smoke(tmp_path, "-c", WITHOUT_OPTIONAL)
     assert "Left out, not installed: statsmodels, numdifftools, jacobi." in written

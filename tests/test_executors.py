@@ -153,7 +153,7 @@ def values_of(dtype):
 
 
 @pytest.mark.parametrize("dtype", ALL)
-@pytest.mark.parametrize("kind", ["processes", "threads"])
+@pytest.mark.parametrize("kind", ["pool, spawn", "threads"])
 def test_every_type_and_layout(kind, dtype, opened, backend):
     for layout in LAYOUTS:
         params = lay_out(values_of(dtype), layout)
@@ -222,7 +222,7 @@ def test_problems_of_the_corpus(made, opened):
         pytest.importorskip(package)
     case = made.make()
     serial = fg.check_gradient(case.f, case.grad, case.params)
-    spread = fg.check_gradient(case.f, case.grad, case.params, workers=opened("processes"))
+    spread = fg.check_gradient(case.f, case.grad, case.params, workers=opened("pool, spawn"))
     assert described(spread) == described(serial)
 
 
