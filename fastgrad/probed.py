@@ -257,6 +257,12 @@ def _unclear_reason(outcome: Outcome) -> str:
             "the step shrinks: it is not finite, jumps or has kinks there; try "
             'strategy="exhaustive"'
         )
+    if p.kink:
+        return (
+            f"`f` has a kink at the parameters: along a direction in {leaf.path} all derivatives "
+            f"within {p.floor:.1e} are right, too wide to judge its gradient by; try "
+            'strategy="exhaustive", or parameters beside the kink'
+        )
     if seen.base != seen.again:
         return (
             f"`f` is not deterministic: two calls differ by {abs(seen.base - seen.again):.1e}, "

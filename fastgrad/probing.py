@@ -71,6 +71,7 @@ class Probed:
     numeric: float = 0.0
     growth: float = 0.0  # how fast the derivative grows beside the point
     factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
+    kink: bool = False  # along a direction that agrees
     moves: bool = True
     jumps: bool = False
     unexplained: bool = False  # the directions disagree, but no entry could be named
@@ -107,7 +108,7 @@ class _Search:
         self._prober = prober
         self._random = random
         self._in_jumps = in_jumps
-        self._jumps = False
+        self._jumps = self._kink = False
         self._whole: Box = tuple(slice(0, n) for n in prober.leaf.real.shape)
         self._dense: list[Dense] = []
         self._clean: list[float] = []
@@ -166,6 +167,7 @@ class _Search:
         left = prober.doubted(reading)
         if not left.significant:
             self._clean.append(2 * left.bound)
+            self._kink = self._kink or left.kink
             return
         self._clean.clear()
         known = len(prober.wrong), prober.kinks, len(self._dense)
@@ -289,6 +291,7 @@ class _Search:
             numeric=numeric,
             growth=self._growth,
             factor=_factor(self._rows, self._strange),
+            kink=self._kink,
             moves=prober.moves or not self._rows,
             jumps=self._jumps,
             unexplained=len(self._strange) == _UNEXPLAINED,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad import judging, noise
-from fastgrad.blocks import Box, Shift, lengths, pieces, size_of
+from fastgrad.blocks import Box, Shift, lengths, pieces, size_of, thinned
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import RATIO, Ladder, estimate
@@ -168,7 +168,8 @@ class Prober:
         means = max(_STEADY * abs(rows[0].numeric), 2 * (rows[0].noise + first.noise))
         if change <= min(_STEADY * abs(value), means) and smooth:
             return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
-        if self._own_noise is None and self._hear(box) > 0.0:
+        some = thinned(self.leaf).size < self.leaf.real.size
+        if some and self._own_noise is None and self._hear(box) > 0.0:
             return self.calibrate(box)
         root = math.sqrt(size_of(box))
         while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / 4:
@@ -182,15 +183,18 @@ class Prober:
     def _hear(self, box: Box) -> float:
         """Measure the noise that moving a block brings, beyond what is known.
 
-        A sum over many entries is rounded anew for each that moves; the survey moves but a few.
+        A sum over many entries is rounded anew for each that moves; of a large leaf the survey
+        moves but a few.
         """
         time = max(self._terms.relative / math.sqrt(size_of(box)) / _FINER, self._least)
-        values = [self._terms.base]
-        for k in range(1, noise.POINTS // 2 + 1):
+        # Both sides for themselves: a kink at the parameters is no noise.
+        ahead, behind = [self._terms.base], [self._terms.base]
+        for k in range(1, noise.POINTS):
             found = self._shift(box, k * time)
-            values.append(found.above - found.claimed_above)
-            values.insert(0, found.below - found.claimed_below)
-        heard = noise.noise_of(values) if all(map(math.isfinite, values)) else 0.0
+            ahead.append(found.above - found.claimed_above)
+            behind.append(found.below - found.claimed_below)
+        finite = [side for side in (ahead, behind) if all(map(math.isfinite, side))]
+        heard = max(map(noise.noise_of, finite), default=0.0)
         self._own_noise = 0.0
         if heard > _NOISIER * self._terms.noise:
             self._own_noise = heard * math.sqrt(self.leaf.real.size / size_of(box))

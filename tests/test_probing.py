@@ -372,6 +372,18 @@ def test_edge_of_the_domain_cannot_be_judged():
     assert "does not converge" in report.reason
 
 
+def test_kinks_at_all_parameters_are_named():
+    inputs = np.random.default_rng(0).normal(size=(32, 40))
+    report = fg.check_gradient(
+        lambda w: float(np.maximum(inputs @ w, 0).sum()),
+        np.zeros((40, 30)),  # one of many that are right, as zero is everywhere on the other side
+        np.zeros((40, 30)),
+        strategy="probe",
+    )
+    assert report.verdict is fg.Verdict.CANNOT_TELL
+    assert "has a kink at the parameters" in report.reason
+
+
 def test_optimum_is_judged_by_how_the_gradient_grows():
     target = np.linspace(-1, 1, 300)
     report = fg.check_gradient(
