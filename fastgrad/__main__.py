@@ -95,6 +95,15 @@ def _common() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print the report as JSON")
     common.add_argument("--html", metavar="FILE", help="write the report as a web page")
     common.add_argument("--plot", metavar="FILE", help="draw the report (.png, .svg, .pdf)")
+    common.add_argument(
+        "--strategy",
+        choices=["auto", "exhaustive", "probe"],
+        default="auto",
+        help="look at every entry, or along random directions; auto: what fits the budget",
+    )
+    common.add_argument("--budget", type=int, metavar="N", help="evaluate cost at most N times")
+    common.add_argument("--workers", type=int, metavar="N", help="evaluate in N processes")
+    common.add_argument("--seed", type=int, default=0, metavar="N", help="of what is random")
     common.add_argument("--traceback", action="store_true", help="show errors in full")
     return common
 
@@ -143,7 +152,16 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
         figures.new_figure(1, 1, "--plot")  # what is missing is told before the work
     with _clean_output(options):
         progress = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
-        report = fg.check_gradient(problem.cost, problem.grad, problem.params, progress=progress)
+        report = fg.check_gradient(
+            problem.cost,
+            problem.grad,
+            problem.params,
+            strategy=options.strategy,
+            budget=options.budget,
+            workers=options.workers,
+            progress=progress,
+            seed=options.seed,
+        )
     print(json.dumps(report.to_dict(), indent=2, allow_nan=False) if options.json else report)
     if options.html:
         _write(options.html, lambda file: file.write(report.to_html().encode()))

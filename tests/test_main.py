@@ -188,6 +188,21 @@ def test_wrong_and_undefined_have_their_statuses(workplace, capsys):
     assert "CANNOT TELL" in capsys.readouterr().out
 
 
+def test_options_reach_the_check(workplace, capsys):
+    def report(*options):
+        assert main(["check", "model.py:wrong", "--json", *options]) == 1
+        return json.loads(capsys.readouterr().out)
+
+    usual, probed = report("--seed", "7"), report("--strategy", "probe")
+    assert (usual["strategy"], usual["seed"]) == ("exhaustive", 7)
+    assert (probed["strategy"], probed["seed"]) == ("probe", 0)
+    assert report("--workers", "2")["evaluations"] > usual["evaluations"]  # of the copies' proof
+    assert main(["check", "model.py:wrong", "--budget", "12"]) == 2
+    assert "the budget ran out" in capsys.readouterr().out
+    assert main(["check", "model.py:wrong", "--budget", "0"]) == 2
+    assert "budget" in capsys.readouterr().err
+
+
 def test_json_without_finite_numbers_is_strict(workplace, capsys):
     assert main(["check", "model:undefined", "--json"]) == 2
     assert strict_json(capsys.readouterr().out)["verdict"] == "CANNOT_TELL"
