@@ -357,7 +357,7 @@ def failing():
 
 
 @pytest.mark.parametrize("name", failing())
-@pytest.mark.parametrize("kind", ["processes", "threads", "loky", "map"])
+@pytest.mark.parametrize("kind", ["pool, spawn", "threads", "loky", "map"])
 def test_errors_are_those_of_a_serial_run(name, kind, opened, backend):
     def outcome(**how):
         x = np.arange(12.0)  # owns its memory, and may be lost by resizing
