@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pathlib
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -87,8 +86,8 @@ def _choose() -> None:
 
 def _warn_of_checkout() -> None:
     """A Python started in a source checkout finds this folder, not the installed package."""
-    here = pathlib.Path(__file__).resolve().parent
-    if (here.parent / "src" / "_kernel.pyx").exists():
+    here = os.path.dirname(os.path.realpath(__file__))
+    if os.path.exists(os.path.join(here, os.pardir, "src", "_kernel.pyx")):
         warnings.warn(
             f"fastgrad was imported from the source folder {here}, which has no compiled kernel, "
             "so the slower pure backend runs. Start Python elsewhere to use the installed "

@@ -145,6 +145,8 @@ class Crew:
             return
         self._parcel = pack(self._f, self._argument)
         deposit(self._token, self._parcel)
+        if isinstance(self._hands, Processes):
+            self._hands.open()  # they start while `f` is evaluated here
         self._proof = prove(self._f, self._argument, self._leaves)
         self.evaluations += PROOFS
         self._tell(PROOFS)

@@ -40,8 +40,10 @@ class _Process:
         self._process.start()
         there.close()
         self.sentinel = self._process.sentinel
+        self.used = False
 
     def send(self, message: Any) -> None:
+        self.used = True
         # If it has died, `next` will say so.
         with contextlib.suppress(OSError):
             self.pipe.send(message)
@@ -67,12 +69,17 @@ def _serve(pipe: Any, ours: Any) -> None:
 
 
 class Processes:
-    """Up to `size` processes, started when there is work for them."""
+    """Up to `size` processes, started when there is work for them, or before by `open`."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._idle: list[_Process] = []
         self._busy: dict[_Process, int] = {}
+
+    def open(self) -> None:
+        """Start them all, without waiting until they can work."""
+        while len(self._idle) + len(self._busy) < self.size:
+            self._idle.append(_Process())
 
     def has_room(self) -> bool:
         """Whether one more task would not have to wait."""
@@ -100,12 +107,13 @@ class Processes:
         return number, answer
 
     def close(self) -> None:
-        """End them all; those at work, by force."""
-        for process in self._idle:
+        """End them all; by force those at work, and those that never were."""
+        rested = [process for process in self._idle if process.used]
+        for process in rested:
             process.send(None)
-        for process in self._busy:
+        for process in {*self._busy, *self._idle}.difference(rested):
             process.end(0.0)
-        for process in self._idle:
+        for process in rested:
             process.end(_PATIENCE)
         self._busy.clear()
         self._idle.clear()
