@@ -70,7 +70,7 @@ def quadratic(x: np.ndarray) -> float:
 
 
 def check(f: Objective, x: np.ndarray, grad: Callable | np.ndarray) -> fg.Report:
-    report = fg.check_gradient(f, grad, x)
+    report = fg.check_gradient(f, grad, x, strategy="exhaustive")
     assert report, report
     return report
 
@@ -132,6 +132,7 @@ def large_checks(scale: Scale) -> Section:
         x = point(n)
         rounds = [split(f, x, grad(x)) for _ in range(scale.rounds)]
         calls = rounds[0][2]
+        assert calls >= 2 * n
         rows.append([f"{name}, n = {n}", f"{calls - 2 * n:+d}", *_shares(rounds, n)])
         targets.append(Target(f"{name}, n = {n}: calls beyond 2n", calls - 2 * n, 20, ""))
     head = ["f", "beyond 2n", "µs/call", "s", "outside f", "(rounds)", "µs/entry beyond"]
