@@ -168,11 +168,14 @@ def scale_of(columns: Columns) -> float:
 
 def _largest(values: np.ndarray) -> float:
     """Largest finite absolute value."""
-    sizes = np.abs(values)
-    largest = float(sizes.max(initial=0.0))
-    if largest < np.inf:
-        return largest
-    return float(sizes.max(initial=0.0, where=sizes < np.inf))
+    largest = 0.0
+    for start in range(0, len(values), _CHUNK):
+        sizes = np.abs(values[start : start + _CHUNK])
+        most = float(sizes.max())
+        if not most < np.inf:
+            most = float(sizes.max(initial=0.0, where=sizes < np.inf))
+        largest = max(largest, most)
+    return largest
 
 
 def _rounding_of_analytic(terms: Terms, leaf_scale: float) -> float:
