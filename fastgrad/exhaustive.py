@@ -62,7 +62,8 @@ def judge_all(
     found = Found(leaves, columns, seen)
     try:
         try:
-            found = replace(found, jumps=_fill(parts, columns, sampler, seen, seed))
+            if jumps := _fill(parts, columns, sampler, seen, seed):
+                found = replace(found, jumps=jumps)
         except OutOfBudget:
             found = replace(found, stopped=_out_of_budget(columns))
         return _explained(found, sampler)

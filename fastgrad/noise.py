@@ -28,16 +28,17 @@ def varies(values: Sequence[float]) -> bool:
     return len(set(values)) > max(len(values) // 2, 1)
 
 
-def noise_of(values: Sequence[float]) -> float:
+def noise_of(values: Sequence[float], unit: float | None = None) -> float:
     """Noise in equally spaced values of a function, as a standard deviation.
 
-    Not less than the rounding of the values themselves, in float32 if that is what they are.
+    Not less than the rounding of the values themselves, in float32 if that is what they are:
+    `unit`, where their `rounding_unit` is known.
     """
     largest = max(map(abs, values))
     if largest == 0.0:
         return 0.0
     table = _from_table([value / largest for value in values])
-    return max(table, rounding_unit(values)) * largest
+    return max(table, rounding_unit(values) if unit is None else unit) * largest
 
 
 def rounding_unit(values: Sequence[float]) -> float:

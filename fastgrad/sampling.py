@@ -85,7 +85,7 @@ class Sampler:
     def _value(self, name: Callable[[int], str]) -> float:
         self._count(1)
         value = self._f(self._argument)
-        return value if type(value) is float else float(as_number(value, name, 0))
+        return float(value if isinstance(value, float) else as_number(value, name, 0))
 
     def pieces(self, count: int) -> Iterable[tuple[int, int]]:
         """Ranges of so many entries, for `beside`, that are done soon one by one."""
@@ -170,16 +170,16 @@ class Sampler:
 
         A batched `f` gets them in one call. No more than two values if both are `dull`.
         """
+        self._spend(count)
         if isinstance(self._f, batches.Batched):
-            self._spend(count)
             self._count(count)
             values = batches.values(self._f, self._argument, self._leaves, places, count)
             return values[:2] if values[:2] == [dull, dull] else values
         values = []
         for _ in places:
-            self._spend(1)
             values.append(self._value(at_block))
             if values == [dull, dull]:
+                self._left += count - 2
                 break
         return values
 

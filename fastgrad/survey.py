@@ -52,8 +52,7 @@ def survey(
     if trouble:
         return Survey(base, again, abs(base - again), noise.rounding_unit(()), (), (), trouble)
     reach = tuple(length_of(thinned(leaf).ravel()) for leaf in leaves)
-    values, measured = _table(sampler, leaves, reach, base, seed)
-    unit = noise.rounding_unit([value for value in values if math.isfinite(value)])
+    values, measured, unit = _table(sampler, leaves, reach, base, seed)
     if measured is None:  # near the edge of the domain, or nothing moves f
         measured = unit * max(abs(value) for value in values if math.isfinite(value))
     level = max(measured, abs(base - again), _TINY)
@@ -86,8 +85,11 @@ def _off_value(analytic: Analytic, base: float, level: float) -> str | None:
 
 def _table(
     sampler: Sampler, leaves: Sequence[Leaf], reach: Sequence[np.ndarray], base: float, seed: int
-) -> tuple[list[float], float | None]:
-    """Values at equally spaced points along a random direction, `base` first, and their noise."""
+) -> tuple[list[float], float | None, float]:
+    """Values at equally spaced points along a random direction, `base` first.
+
+    With them their noise, unless the table is incomplete, and the rounding of the values.
+    """
     signs = _signs(seed, sum(length.size for length in reach))
     values = [base]
     for width in _SPACINGS:
@@ -102,17 +104,17 @@ def _table(
         for direction in (signs, np.abs(signs)):
             far = _exact_moves(leaves, reach, direction, 0.25)
             values += sampler.along(far, (1.0, -64.0))
-        return values, None
-    level = _level(values)
+        return values, None, _noise(values)[1]  # not equally spaced
+    level, unit = _noise(values)
     if _coarse(values, level) or _some_tiny(leaves):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for width in _OWN_SPACINGS:
             own = [width * np.abs(thinned(leaf)) for leaf in leaves]
             finer = [base, *sampler.along(own, range(1, noise.POINTS))]
-            finer_level = _level(finer) if noise.varies(finer) else None
+            finer_level, finer_unit = _noise(finer) if noise.varies(finer) else (None, unit)
             if finer_level is not None and (level is None or finer_level < level):
-                return finer, finer_level
-    return values, level
+                return finer, finer_level, finer_unit
+    return values, level, unit
 
 
 def _some_tiny(leaves: Sequence[Leaf]) -> bool:
@@ -121,10 +123,12 @@ def _some_tiny(leaves: Sequence[Leaf]) -> bool:
     return any(bool(((size > 0) & (size < 64 * _SPACINGS[0])).any()) for size in sizes)
 
 
-def _level(values: list[float]) -> float | None:
-    """Noise of a table, if it is complete."""
-    complete = len(values) == noise.POINTS and all(map(math.isfinite, values))
-    return noise.noise_of(values) if complete else None
+def _noise(values: list[float]) -> tuple[float | None, float]:
+    """Noise of a table, if it is complete, and the rounding of its values."""
+    finite = [value for value in values if math.isfinite(value)]
+    unit = noise.rounding_unit(finite)
+    complete = len(values) == len(finite) == noise.POINTS
+    return (noise.noise_of(values, unit) if complete else None), unit
 
 
 def _coarse(values: list[float], level: float | None) -> bool:
