@@ -32,6 +32,7 @@ _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
 _PIECE = 2**13
 # Along one direction for all, this many entries of a leaf are moved at most.
 _MOST_MOVED = 2**16
+_MANY_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,10 @@ def thinned(leaf: Leaf) -> np.ndarray:
     real = leaf.real
     if real.size <= _MOST_MOVED:
         return real
-    axis = int(np.argmax(real.shape))
-    every = slice(None, None, -(-real.size // _MOST_MOVED))
-    view: np.ndarray = real[(slice(None),) * axis + (every,)]
+    step = -(-real.size // _MOST_MOVED)
+    # Whole rows, where there are many: they lie together in the memory.
+    axis = 0 if real.shape[0] >= _MANY_ROWS * step else int(np.argmax(real.shape))
+    view: np.ndarray = real[(slice(None),) * axis + (slice(None, None, step),)]
     return view
 
 

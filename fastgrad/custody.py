@@ -126,11 +126,15 @@ def undo(path: str, memory: Memory, saved: bytes, culprit: str = "f") -> Mutatio
     """Put saved bits back where they are not in place, and return what to say of it."""
     if not memory.stands():
         return errors.moved(path, culprit)
-    now = memory.view.tobytes()
-    if now == saved:
-        return None
     view = memory.view
-    view[...] = np.frombuffer(saved, dtype=view.dtype).reshape(view.shape)
+    before = np.frombuffer(saved, dtype=view.dtype).reshape(view.shape)
+    if len(saved) <= _CHUNK:
+        if view.tobytes() == saved:
+            return None
+    elif first_difference(view, before) is None:  # without another copy
+        return None
+    now = view.tobytes()
+    view[...] = before
     return overwritten(path, now, saved, view, culprit)
 
 
