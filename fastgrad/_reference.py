@@ -179,7 +179,7 @@ def small_gradient(
     """Gradient of ``f(array)`` for one small plain array, guarded, with automatic steps."""
     array = leaf.array
     out = np.empty_like(array)
-    saved = array.tobytes()
+    saved = array.copy()
     written = None
     key = next_key()
     try:
@@ -207,7 +207,7 @@ def shift(
     """Move a block from `before` by `time` times its direction, in units of ``max(1, |x|)``.
 
     `rise`, of shape (entries,), gets what the gradient `claim` says that each of the moves really
-    made adds to `f`. The other arrays are of one shape; `direction` is float32.
+    made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16 bits.
     """
     wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
     move = np.maximum(np.abs(wide), 1.0)

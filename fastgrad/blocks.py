@@ -13,6 +13,7 @@ from fastgrad import _backend
 from fastgrad.trees import Leaf
 
 __all__ = [
+    "UNIT",
     "Box",
     "Moved",
     "Place",
@@ -27,9 +28,11 @@ __all__ = [
 
 Box: TypeAlias = tuple[slice, ...]  # a block of a leaf: one slice for each axis
 
+# Directions hold integers of 16 bits, in this unit: quickly drawn, and little to read.
+UNIT = 2.0**-14
 _SPACINGS = {char: float(np.finfo(char).eps) for char in "efdg"}
 # Blocks are moved so many entries at a time, that what is computed on the way stays in the cache.
-_PIECE = 2**13
+_PIECE = 2**15
 # Along one direction for all, this many entries of a leaf are moved at most.
 _MOST_MOVED = 2**16
 _MANY_ROWS = 16
@@ -64,8 +67,8 @@ class Place:
     ) -> tuple[float, float]:
         """Write a moved block; return the rise claimed for the moves really made, and its norm.
 
-        The block is moved by `time` times its direction and its lengths. `direction` and `claim`,
-        the gradient, have its shape.
+        The block is moved by `time` times its direction and its lengths. `direction`, in units of
+        `UNIT`, and `claim`, the gradient, have its shape.
         """
         self.leaf.check_found()
         run = _backend.shift_for(into)
@@ -76,9 +79,10 @@ class Place:
             if target.size > scratch.size:
                 scratch = np.empty(target.size)
             parts = scratch[: target.size]
-            run(target, self.saved[piece], direction[piece], claim[piece], time, parts)
+            run(target, self.saved[piece], direction[piece], claim[piece], time * UNIT, parts)
             rise += float(parts.sum())
-            square += float(parts @ parts)
+            parts *= parts
+            square += float(parts.sum())
         return rise, math.sqrt(square)
 
 

@@ -122,20 +122,19 @@ def bounds(array: np.ndarray) -> tuple[int, int]:
     return low, high + array.itemsize
 
 
-def undo(path: str, memory: Memory, saved: bytes, culprit: str = "f") -> MutationError | None:
-    """Put saved bits back where they are not in place, and return what to say of it."""
+def undo(path: str, memory: Memory, saved: np.ndarray, culprit: str = "f") -> MutationError | None:
+    """Put a copy's bits back where they are not in place, and return what to say of it."""
     if not memory.stands():
         return errors.moved(path, culprit)
     view = memory.view
-    before = np.frombuffer(saved, dtype=view.dtype).reshape(view.shape)
-    if len(saved) <= _CHUNK:
-        if view.tobytes() == saved:
+    if saved.nbytes <= _CHUNK:
+        if view.tobytes() == saved.tobytes():
             return None
-    elif first_difference(view, before) is None:  # without another copy
+    elif first_difference(view, saved) is None:  # without another copy
         return None
     now = view.tobytes()
-    view[...] = before
-    return overwritten(path, now, saved, view, culprit)
+    view[...] = saved
+    return overwritten(path, now, saved.tobytes(), view, culprit)
 
 
 def overwritten(

@@ -128,7 +128,7 @@ class Guard:
 
     def _remember(self) -> None:
         if self._copied:
-            self._saved = [found.view.tobytes() for found in self._found]
+            self._saved = [found.view.copy() for found in self._found]
             return
         self._sums = [custody.checksum(found.view) for found in self._found]
         pairs = zip(self._leaves, self._found, map(custody.Memory, self._spare), strict=True)
@@ -153,7 +153,7 @@ class Guard:
 
     def thin(self) -> None:
         """Give up the copy of large parameters for a checksum, now that `f` was called once."""
-        if not self._copied or sum(map(len, self._saved)) <= COPIED_BYTES:
+        if not self._copied or sum(saved.nbytes for saved in self._saved) <= COPIED_BYTES:
             return
         self.check_base()
         self._sums = [custody.checksum(found.view) for found in self._found]

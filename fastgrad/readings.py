@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad import judging, noise
-from fastgrad.blocks import Box, Shift, lengths, pieces, size_of, thinned
+from fastgrad.blocks import UNIT, Box, Shift, lengths, pieces, size_of, thinned
 from fastgrad.entries import Verdict
 from fastgrad.judging import Columns, Terms
 from fastgrad.ladder import RATIO, Ladder, estimate
@@ -24,7 +24,8 @@ __all__ = ["Prober", "Reading"]
 
 # Magnitudes of the entries of a direction lie between these: none is too small to be seen, and no
 # two errors, equal ones least of all, cancel but by chance.
-_SMALLEST, _LARGEST = 0.5, 1.5
+_SMALLEST, _LARGEST = round(0.5 / UNIT), round(1.5 / UNIT)
+_BITS = _LARGEST - _SMALLEST - 1  # of a random number, for the magnitude
 # A direction is calibrated to show an error of this share of a typical entry, if noise allows, by
 # moves of up to this length, where that of a single entry's is one.
 _VISIBLE, _FARTHEST = 0.05, 2.0
@@ -97,21 +98,24 @@ class Prober:
         self._least = 64 * terms.spacing
         self._truncation = 0.0
         self._own_noise: float | None = None  # on top, where the whole leaf moves
-        self._direction = np.zeros(0, dtype=np.float32)
+        self._direction = np.zeros(0, dtype=np.int16)
 
     def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
         """Draw a new direction, in units of the entries' lengths; leave some blocks alone."""
         if not self._direction.size:
-            self._direction = np.empty(self.leaf.real.shape, dtype=np.float32)
+            self._direction = np.empty(self.leaf.real.shape, dtype=np.int16)
         flat = self._direction.reshape(-1)
         for (piece,) in pieces(flat.shape):
-            part = random.random(out=flat[piece], dtype=np.float32)
-            part -= np.float32(0.5)
-            # One number gives magnitude and sign: it is uniform on both sides of zero.
-            part *= np.float32(2 * (_LARGEST - _SMALLEST))
-            part += np.copysign(np.float32(_SMALLEST), part)
+            part = flat[piece]
+            words = random.bit_generator.random_raw(-(-part.size // 4))
+            drawn = words.view(np.int16)[: part.size]
+            np.bitwise_and(drawn, _BITS, out=part)
+            part += _SMALLEST
+            drawn >>= 15  # the sign bit: 0, or -1 to negate by
+            part ^= drawn
+            part -= drawn
         for box in without:
-            self._direction[box] = 0.0
+            self._direction[box] = 0
 
     def calibrate(self, box: Box) -> Reading:
         """Read a block at a step at which errors in typical entries would show.
@@ -299,7 +303,7 @@ class Prober:
 
     def finish(self) -> None:
         """Put the analytic values back, and give up the direction."""
-        self._direction = np.zeros(0, dtype=np.float32)
+        self._direction = np.zeros(0, dtype=np.int16)
         self.analytic.reshape(-1)[self.judged] = self.columns.analytic
 
     def doubted(self, reading: Reading) -> Reading:
@@ -307,7 +311,8 @@ class Prober:
         known = self._replaced
         if not known.any():
             return reading
-        parts = np.abs(self._direction.reshape(-1)[self.judged[known]].astype(np.float64))
+        drawn = self._direction.reshape(-1)[self.judged[known]].astype(np.float64)
+        parts = UNIT * np.abs(drawn)
         parts *= lengths(self.leaf, self.judged[known])
         doubt = float(parts @ self.columns.uncertainty[known])
         return replace(reading, bound=reading.bound + doubt)

@@ -2,7 +2,7 @@
 
 # ---------------------------------------------------------------- blocks along a direction
 
-cdef void shift_double(double* target, const double* before, const float* direction,
+cdef void shift_double(double* target, const double* before, const int16_t* direction,
                        const double* claim, double time, double* rise,
                        Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
@@ -13,7 +13,7 @@ cdef void shift_double(double* target, const double* before, const float* direct
         rise[i] = (target[i] - x) * claim[i]
 
 
-cdef void shift_single(float* target, const float* before, const float* direction,
+cdef void shift_single(float* target, const float* before, const int16_t* direction,
                        const double* claim, double time, double* rise,
                        Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
@@ -47,10 +47,10 @@ def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.nda
         for k in range(4):
             at[k] = locate(&views[k], row)
         if views[0].itemsize == 4:
-            shift_single(<float*> at[0], <const float*> at[1], <const float*> at[2],
+            shift_single(<float*> at[0], <const float*> at[1], <const int16_t*> at[2],
                          <const double*> at[3], time, sums + row, cols)
         else:
-            shift_double(<double*> at[0], <const double*> at[1], <const float*> at[2],
+            shift_double(<double*> at[0], <const double*> at[1], <const int16_t*> at[2],
                          <const double*> at[3], time, sums + row, cols)
         row += cols
 

@@ -8,7 +8,7 @@ from strategies import LAYOUTS, lay_out
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
-from fastgrad.blocks import pieces
+from fastgrad.blocks import UNIT, pieces
 from fastgrad.judging import Terms
 from fastgrad.readings import Prober, Reading
 from fastgrad.sampling import OutOfBudget, Sampler
@@ -54,7 +54,7 @@ def test_residual_is_the_error_times_its_part_of_the_direction():
     prober, _ = prober_of(x, cubes, claimed)
     reading = prober.calibrate(whole(x))
     assert reading.significant
-    part = prober._direction[4, 7] * max(1, abs(x[4, 7]))
+    part = UNIT * prober._direction[4, 7] * max(1, abs(x[4, 7]))
     assert reading.value == pytest.approx(0.5 * part, abs=2 * reading.bound)
     left = prober.read((slice(0, 3), slice(0, 10)), reading.value)
     right = prober.read((slice(3, 6), slice(0, 10)), reading.value)
@@ -65,10 +65,12 @@ def test_residual_is_the_error_times_its_part_of_the_direction():
 def test_magnitudes_lie_between_a_half_and_one_and_a_half():
     x = np.zeros((300, 500))
     prober, _ = prober_of(x, cubes, x)
-    drawn = prober._direction
+    drawn = UNIT * prober._direction
     sizes = np.abs(drawn)
     assert 0.5 <= sizes.min() < 0.501
-    assert 1.499 < sizes.max() <= 1.5
+    assert 1.499 < sizes.max() < 1.5
+    assert abs(sizes.mean() - 1.0) < 0.01
+    assert len(np.unique(drawn)) > 30_000
     assert abs((drawn > 0).mean() - 0.5) < 0.01
     prober.draw(np.random.default_rng(1), ((slice(0, 3), slice(7, 9)),))
     assert not prober._direction[0:3, 7:9].any()
@@ -156,7 +158,7 @@ def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
     random = np.random.default_rng(0)
     values = (random.normal(size=(7, 9)) * 10.0 ** random.integers(-5, 6, (7, 9))).astype(dtype)
     values = values[:, 3] if flat else values
-    direction = random.normal(size=(9, 12)).astype("f4")[1:8, 2:11]
+    direction = random.integers(-(2**15), 2**15, (9, 12), np.int16)[1:8, 2:11]
     claim = random.normal(size=(9, 12))[1:8, 2:11]
     direction, claim = (each[:, 1] if flat else each for each in (direction, claim))
     found = []
@@ -165,7 +167,7 @@ def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
         if not _backend.is_native(target):
             assert _backend.shift_for(target) is _reference.shift
             run = _reference.shift
-        run(target, values, direction, claim, 3e-4, rise)
+        run(target, values, direction, claim, 3e-4 * UNIT, rise)
         found.append((target.tobytes(), rise.tobytes()))
     assert found[0] == found[1]
     assert (target != values).any()
