@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastgrad._reference import (
+        Memory,
         is_native,
         is_plain,
         native_sweep,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Memory",
     "backend",
     "is_native",
     "is_plain",
@@ -41,6 +43,16 @@ __all__ = [
     "use",
 ]
 
+_FUNCTIONS = (
+    "Memory",
+    "is_native",
+    "is_plain",
+    "native_sweep",
+    "shift",
+    "small_gradient",
+    "sweep",
+)
+
 backend: str
 _kernel: Any = _reference
 
@@ -48,8 +60,8 @@ _kernel: Any = _reference
 def use(name: str) -> None:
     """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
     kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
-    names = ("is_native", "is_plain", "native_sweep", "shift", "small_gradient", "sweep")
-    globals().update({each: getattr(kernel, each) for each in names}, backend=name, _kernel=kernel)
+    mine = {each: getattr(kernel, each) for each in _FUNCTIONS}
+    globals().update(mine, backend=name, _kernel=kernel)
 
 
 def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:

@@ -39,8 +39,8 @@ def conclude(
 
 def _right_reason(entries: Entries) -> str:
     reason = f"all {len(entries):,} entries agree with central differences"
-    if entries.kinks.any():
-        count = int(entries.kinks.sum())
+    count = int(np.count_nonzero(entries.kinks))
+    if count:
         first = entries.at(int(np.argmax(entries.kinks)))
         reason += (
             f"; at {count:,} of them `f` has a kink, and the analytic value lies between the "

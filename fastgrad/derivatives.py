@@ -10,7 +10,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad.batches import Batched, capacity, check_rows
-from fastgrad.custody import Memory, claims
+from fastgrad.custody import claims
 from fastgrad.errors import InputTypeError, InputValueError
 from fastgrad.executors import Sweep, hired
 from fastgrad.hands import Makes, crew_of
@@ -299,7 +299,7 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
     check_layout(results)
     check_disjoint([*leaves, *results])
     for result in results:
-        result.found = Memory(result.array)
+        result.found = _backend.Memory(result.array)
     return results
 
 

@@ -83,8 +83,8 @@ def _explained(found: Found, sampler: Sampler) -> Found:
     """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
     columns, seen = found.columns, found.seen
     assert seen is not None
-    is_wrong = (columns.codes == Verdict.WRONG.code).any()
-    if not is_wrong and not columns.kinks.any():
+    is_wrong = np.count_nonzero(columns.codes == Verdict.WRONG.code)
+    if not is_wrong and not np.count_nonzero(columns.kinks):
         return found
     blocks = found.entries.blocks
     cases = [_case(*each, columns) for each in zip(found.leaves, blocks, strict=True)]
@@ -152,19 +152,25 @@ def _lengths(leaf: Leaf, known: np.ndarray) -> np.ndarray:
 
 def _unmoved(part: Columns) -> bool:
     """Whether no entry of a leaf moves `f` at all."""
-    return bool(len(part.numeric)) and not part.numeric.any() and not part.gaps.any()
+    moved = np.count_nonzero(part.numeric) or np.count_nonzero(part.gaps)
+    return bool(len(part.numeric)) and not moved
 
 
 def _parts(columns: Columns, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey) -> list[Part]:
     """Each leaf with its stretch of the columns, and what its entries are judged by."""
     parts, start = [], 0
     for k, leaf in enumerate(leaves):
-        mine = slice(start, start + leaf.real.size)
-        views = {field.name: getattr(columns, field.name)[mine] for field in fields(Columns)}
+        stop = start + leaf.real.size
+        part = columns if len(leaves) == 1 else _stretch(columns, slice(start, stop))
         known = (seen.base, seen.noise, seen.unit, seen.relative[k], claimed.eps[k], spacing(leaf))
-        parts.append(Part(leaf, columns if len(leaves) == 1 else Columns(**views), Terms(*known)))
-        start = mine.stop
+        parts.append(Part(leaf, part, Terms(*known)))
+        start = stop
     return parts
+
+
+def _stretch(columns: Columns, mine: slice) -> Columns:
+    """Views of a part of the columns."""
+    return Columns(**{each.name: getattr(columns, each.name)[mine] for each in fields(Columns)})
 
 
 def blocks_of(leaves: Sequence[Leaf]) -> tuple[Block, ...]:

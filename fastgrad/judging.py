@@ -102,7 +102,7 @@ def judge(columns: Columns, measure: Measure, length: np.ndarray, terms: Terms) 
         part = slice(start, start + _CHUNK)
         agrees, bound = _first_look(columns, part, terms, leaf_scale)
         columns.codes[part] = _RIGHT
-        if agrees.all():
+        if np.count_nonzero(agrees) == len(agrees):
             columns.uncertainty[part] = bound
             continue
         columns.codes[part][~agrees] = _UNCLEAR

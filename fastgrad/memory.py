@@ -117,7 +117,7 @@ class Guard:
     def __enter__(self) -> Guard:
         try:
             custody.claim(self.key, [leaf.array for leaf in self._leaves])
-            self._found = [custody.Memory(leaf.array) for leaf in self._leaves]
+            self._found = [_backend.Memory(leaf.array) for leaf in self._leaves]
             for leaf, found in zip(self._leaves, self._found, strict=True):
                 leaf.found = found
             self._remember()
@@ -131,7 +131,7 @@ class Guard:
             self._saved = [found.view.copy() for found in self._found]
             return
         self._sums = [custody.checksum(found.view) for found in self._found]
-        pairs = zip(self._leaves, self._found, map(custody.Memory, self._spare), strict=True)
+        pairs = zip(self._leaves, self._found, map(_backend.Memory, self._spare), strict=True)
         self._copies = [each for each in pairs if each[1].view.dtype == each[2].view.dtype]
         for _, found, copy in self._copies:
             copy.view[...] = found.view

@@ -120,7 +120,7 @@ def _table(
 def _some_tiny(leaves: Sequence[Leaf]) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
     sizes = (np.abs(thinned(leaf)) for leaf in leaves)
-    return any(bool(((size > 0) & (size < 64 * _SPACINGS[0])).any()) for size in sizes)
+    return any(np.count_nonzero((size > 0) & (size < 64 * _SPACINGS[0])) for size in sizes)
 
 
 def _noise(values: list[float]) -> tuple[float | None, float]:

@@ -19,6 +19,7 @@ from libc.string cimport memcmp, memcpy
 from time import perf_counter
 
 cimport numpy as cnp
+from numpy import ndarray
 
 from fastgrad import errors
 from fastgrad.custody import claims, next_key, overwritten, refuse_if_taken
@@ -131,6 +132,28 @@ cdef inline bint stands(const Hold* held, cnp.ndarray owner) noexcept:
     """Whether the memory is still there, so that saved bits can be put back into it."""
     return (cnp.PyArray_BYTES(owner) == held.owner.data
             and cnp.PyArray_NBYTES(owner) == held.owner.nbytes)
+
+
+cdef class Memory:
+    cdef readonly cnp.ndarray array
+    cdef readonly cnp.ndarray owner
+    cdef readonly cnp.ndarray view
+    cdef Hold held
+    cdef bint native
+
+    def __init__(self, cnp.ndarray array):
+        self.array = array
+        self.owner = owner_of(array)
+        self.view = array.view(ndarray)
+        hold(&self.held, array, self.owner)
+        self.native = cnp.PyArray_ISNOTSWAPPED(array)
+
+    def stands(self):
+        return stands(&self.held, self.owner)
+
+    def moved(self):
+        return (moved(&self.held.array, self.array) or not stands(&self.held, self.owner)
+                or cnp.PyArray_ISNOTSWAPPED(self.array) != self.native)
 
 
 cdef inline char* locate(const View* view, Py_ssize_t entry) noexcept nogil:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import arrays, lay_out, quick, run_python
 
 import fastgrad as fg
-from fastgrad import custody
+from fastgrad import _backend, custody
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -215,6 +215,43 @@ def test_first_difference_and_checksum(pair, data):
         y[where] = 12.5 if x[where] != 12.5 else 13.5
         assert custody.first_difference(x, y) == tuple(map(int, where))
         assert custody.checksum(x) != custody.checksum(y)
+
+
+def _reshape(x):
+    x.shape = (x.size,)
+
+
+def _restride(x):
+    x.strides = (8, 16)
+
+
+def _retype(x):
+    x.dtype = x.dtype.newbyteorder()
+
+
+def _freeze(x):
+    x.flags.writeable = False
+
+
+def _grow(x):
+    (x if x.base is None else x.base).resize(1000, refcheck=False)
+
+
+@pytest.mark.parametrize("change", [_reshape, _restride, _retype, _freeze, _grow])
+@pytest.mark.parametrize("of_a_view", [False, True])
+def test_memory_sees_what_became_of_an_array(change, of_a_view):
+    x = np.ones(20)[2:18].reshape(4, 4) if of_a_view else np.ones((4, 4))
+    found = _backend.Memory(x)
+    x[2] = np.inf
+    assert not found.moved()
+    assert found.stands()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape
+        change(x)
+    assert found.moved()
+    assert found.stands() == (change is not _grow)
+    assert found.view.shape == (4, 4)
+    assert found.array is x
 
 
 # NumPy 1 keeps it in its main name space.
