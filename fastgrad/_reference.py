@@ -28,6 +28,7 @@ __all__ = [
     "is_native",
     "is_plain",
     "native_sweep",
+    "quotients",
     "shift",
     "small_gradient",
     "spread",
@@ -219,6 +220,24 @@ def shift(
         target[...] = move
     np.subtract(target, wide, out=move)
     np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+
+
+def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:
+    """Width, central, forward and backward quotient, and a bound, of shape (5, entries).
+
+    `raw`, of shape (entries, 2, 2) and C-contiguous, holds displacement and value, ahead and
+    behind. What the values are uncertain by, `noise` or their size times `unit`, gives the bound.
+    """
+    (ahead, above), (behind, below) = raw.transpose(1, 2, 0)
+    found = np.empty((5, len(raw)))
+    with np.errstate(all="ignore"):
+        width = np.subtract(ahead, behind, out=found[0])
+        np.divide(above - below, width, out=found[1])
+        np.divide(above - base, ahead, out=found[2])
+        np.divide(below - base, behind, out=found[3])
+        size = np.fmax(np.abs(above), np.abs(below))
+        np.divide(np.fmax(noise, unit * size), width, out=found[4])
+    return found
 
 
 def spread(

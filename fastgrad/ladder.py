@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["RATIO", "Estimate", "Ladder", "estimate"]
+from fastgrad import _backend
+
+__all__ = ["RATIO", "Estimate", "Ladder", "estimate", "quotients", "rung"]
 
 RATIO = 8.0
 # A bound on the noise of a difference is this many standard deviations of the noise of f over h.
@@ -72,23 +73,14 @@ class Estimate:
     step: np.ndarray
 
 
-Quotients: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> Quotients:
+def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:
     """Width, central, forward and backward quotient, and the bound on the noise of the central.
 
-    `raw`, of shape (entries, 2, 2), holds displacement and value, ahead and behind.
+    `raw`, of shape (entries, 2, 2), holds displacement and value, ahead and behind; `noise` of
+    the values is as small as `unit`, relatively, allows.
     """
-    (ahead, above), (behind, below) = raw.transpose(1, 2, 0)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        width = ahead - behind
-        size = np.fmax(np.abs(above), np.abs(below))
-        bound = np.fmax(noise, unit * size)
-        bound *= 2 * _SIGMAS
-        bound /= width
-        central = (above - below) / width
-        return width, central, (above - base) / ahead, (below - base) / behind, bound
+    found: np.ndarray = _backend.quotients(raw, base, 2 * _SIGMAS * noise, 2 * _SIGMAS * unit)
+    return found
 
 
 def rung(raw: np.ndarray, base: float, noise: float, unit: float) -> Ladder:

@@ -16,7 +16,9 @@ __all__ = ["POINTS", "is_single", "noise_of", "relative_step", "rounding_unit", 
 
 # Values in the table; their differences up to order 6 are looked at.
 POINTS = 7
-_GAMMAS = [factorial(k) ** 2 / factorial(2 * k) for k in range(1, POINTS)]
+_WEIGHTS = [
+    math.sqrt(factorial(k) ** 2 / factorial(2 * k) / (POINTS - k)) for k in range(1, POINTS)
+]
 _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
 # Most doubles take 16 or 17 digits to write.
 _FEW_DIGITS = 13
@@ -84,9 +86,9 @@ def _from_table(values: list[float]) -> float:
     """Noise by the first order of differences at which the estimates settle."""
     # Seven numbers: Python's own arithmetic is several times faster here than NumPy's.
     levels, changes_sign = [], []
-    for gamma in _GAMMAS:
+    for weight in _WEIGHTS:
         values = [after - before for before, after in pairwise(values)]
-        levels.append(math.sqrt(gamma * sum([v * v for v in values]) / len(values)))
+        levels.append(weight * math.hypot(*values))
         changes_sign.append(min(values) < 0 < max(values))
         window = levels[-3:]
         if len(levels) > 2 and changes_sign[-3] and max(window) <= 4 * min(window):

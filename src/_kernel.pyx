@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memcpy
 
 from time import perf_counter
 
+cimport cython
 cimport numpy as cnp
 from numpy import ndarray
 

@@ -55,6 +55,35 @@ def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.nda
         row += cols
 
 
+# ---------------------------------------------------------------- quotients of many entries
+
+cdef inline double larger(double a, double b) noexcept nogil:
+    """The larger one; NaN counts for nothing."""
+    return a if a >= b or b != b else b
+
+
+@cython.cdivision(True)
+def quotients(cnp.ndarray raw, double base, double noise, double unit):
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = cnp.PyArray_DIM(raw, 0)
+    cdef cnp.npy_intp shape[2]
+    cdef const double* row = <const double*> cnp.PyArray_DATA(raw)
+    shape[0], shape[1] = 5, n
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
+    cdef double* out = <double*> cnp.PyArray_DATA(found)
+    cdef double ahead, above, behind, below
+    with nogil:
+        for i in range(n):
+            ahead, above, behind, below = row[0], row[1], row[2], row[3]
+            row += 4
+            out[i] = ahead - behind
+            out[n + i] = (above - below) / out[i]
+            out[2 * n + i] = (above - base) / ahead
+            out[3 * n + i] = (below - base) / behind
+            out[4 * n + i] = larger(noise, unit * larger(fabs(above), fabs(below))) / out[i]
+    return found
+
+
 # ---------------------------------------------------------------- batches: many points at once
 
 cdef struct Rows:

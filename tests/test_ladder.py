@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from strategies import quick
 
+from fastgrad import _backend, _reference
 from fastgrad.ladder import RATIO, estimate, rung
 
 DOUBLE = 2.0**-53
@@ -26,6 +28,28 @@ def climbed(f, x, steps, noise=None, unit=DOUBLE):
     for row in rows[1:]:
         whole = whole.stacked(row)
     return whole
+
+
+NUMBERS = st.floats() | st.sampled_from([0.0, -0.0, 1.0, 1e-300, np.inf, np.nan])
+
+
+@pytest.mark.usefixtures("backend")
+@given(
+    npst.arrays(np.float64, st.tuples(st.integers(0, 9), st.just(2), st.just(2)), elements=NUMBERS),
+    NUMBERS,
+    st.floats(0, 1e300),
+    st.floats(0, 1),
+)
+@quick(200)
+def test_quotients_and_their_twin_agree(raw, base, noise, unit):
+    ours = _backend.quotients(raw, base, noise, unit)
+    np.testing.assert_array_equal(ours, _reference.quotients(raw, base, noise, unit))
+    assert ours.shape == (5, len(raw))
+    for (ahead, above), (behind, below), column in zip(raw[:, 0], raw[:, 1], ours.T, strict=True):
+        if np.isfinite(raw).all() and ahead > 0 > behind:
+            assert column[0] == ahead - behind
+            assert column[1] == (above - below) / (ahead - behind)
+            assert column[4] == max(noise, unit * max(abs(above), abs(below))) / column[0]
 
 
 def down_from(h, count=7):
