@@ -131,7 +131,7 @@ def first_difference(a: np.ndarray, b: np.ndarray) -> tuple[int, ...] | None:
     """Index of the first entry, in C order, whose bits differ."""
     done = 0
     for x, y in _chunks(a, b):
-        if x.tobytes() != y.tobytes():
+        if not _same(x, y):
             left, right = (
                 np.frombuffer(z.tobytes(), dtype=np.uint8).reshape(len(z), -1) for z in (x, y)
             )
@@ -139,6 +139,14 @@ def first_difference(a: np.ndarray, b: np.ndarray) -> tuple[int, ...] | None:
             return tuple(int(i) for i in np.unravel_index(entry, a.shape))
         done += len(x)
     return None
+
+
+def _same(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether two chunks hold the same bits."""
+    if x.itemsize > 8:
+        return x.tobytes() == y.tobytes()
+    kind = f"u{x.itemsize}"  # not as numbers: NaN differs from itself, and -0.0 does not from 0.0
+    return np.array_equal(x.view(kind), y.view(kind))
 
 
 def _chunks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:

@@ -136,8 +136,9 @@ class _Search:
     def _judge_not_finite(self) -> None:
         """NaN and infinities in the gradient are wrong at once, and would spoil every sum."""
         analytic = self._prober.analytic
-        bad = np.flatnonzero(~np.isfinite(analytic).ravel())
-        if len(bad):
+        finite = np.isfinite(analytic)
+        if not finite.all():
+            bad = np.flatnonzero(~finite)
             self._prober.judge(bad[:_MOST_WRONG])
             analytic.reshape(-1)[bad] = 0.0
             self._prober.repair()

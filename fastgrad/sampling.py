@@ -52,6 +52,7 @@ class Sampler:
         self._crew = crew
         self._left = budget - 1  # the last look is part of it
         self._here = 0
+        self._spare = np.empty(0, np.uint8)
 
     @property
     def evaluations(self) -> int:
@@ -117,7 +118,7 @@ class Sampler:
     ) -> Shift:
         """Move a block of a leaf to both sides: see `Place.shift`."""
         view = leaf.real[box]
-        place = Place(leaf, view, view.copy())
+        place = Place(leaf, view, self._saved(view))
         claimed: list[tuple[float, float]] = []
         if self._crew is not None:
             self._spend(2)
@@ -143,6 +144,14 @@ class Sampler:
                 raise
         (rise, norm), (fall, _) = claimed
         return Shift(values[0], values[1], rise, fall, norm)
+
+    def _saved(self, view: np.ndarray) -> np.ndarray:
+        """A copy of a block, in memory that serves for one block after the other."""
+        if self._spare.size < view.nbytes:
+            self._spare = np.empty(view.nbytes, np.uint8)
+        saved = self._spare[: view.nbytes].view(view.dtype).reshape(view.shape)
+        saved[...] = view
+        return saved
 
     def along(
         self,
