@@ -72,7 +72,7 @@ class Progress:
         """
         if self._bar is not None:
             self._bar.total = max(self._bar.total, self._done + (stop - start) * each)
-        elif self._pace == math.inf and (most is None or stop - start <= most):
+        if (most is None or stop - start <= most) and (stop - start) * each <= self._pace:
             return ((start, stop),) if start < stop else ()
         return self._cut(start, stop, each, most)
 

@@ -187,7 +187,7 @@ class Sampler:
         values = []
         for _ in places:
             values.append(self._value(at_block))
-            if values == [dull, dull]:
+            if len(values) == 2 and values[0] == values[1] == dull:
                 self._left += count - 2
                 break
         return values
