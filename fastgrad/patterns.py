@@ -6,6 +6,7 @@ small share of the errors and the uncertainty of the numeric values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,6 +20,9 @@ __all__ = ["LOCAL", "PATTERNS", "Case", "Found", "moved_gain", "share"]
 # A pattern may leave this share of the largest error of the leaf unexplained, this share of each,
 # and this share of the sum of their squares in units of the uncertainty.
 _LEFT_OVER, _LEFT_OVER_EACH, _UNEXPLAINED = 3e-3, 0.1, 0.1
+# In a sample, a threshold that tells the wrong entries from the right ones means something if
+# these could be chosen in so many ways.
+_UNLIKELY = 20
 Found: TypeAlias = tuple[Cause, str, dict[str, Any]]
 
 
@@ -341,7 +345,9 @@ def _slice(case: Case) -> Iterator[Found]:
 def _masked(case: Case) -> Iterator[Found]:
     """Wrong where the parameter lies on one side of a threshold."""
     theta, wrong = case.theta.real[case.telling], case.wrong[case.telling]
-    if wrong.all() or wrong.sum() < 2 or np.iscomplexobj(case.theta):
+    n, count = len(wrong), int(wrong.sum())
+    by_chance = case.sampled and n < _UNLIKELY and math.comb(n, count) < _UNLIKELY
+    if count in (0, 1, n) or by_chance or np.iscomplexobj(case.theta):
         return
     for values, name in ((theta, "the parameter"), (np.abs(theta), "its absolute value")):
         inside, outside = values[wrong], values[~wrong]

@@ -93,6 +93,17 @@ def test_factor_in_a_part_of_the_leaf():
     assert found.sentence.startswith("`W` is wrong in the slice [:, 0:15]: there it is 4 x")
 
 
+@pytest.mark.parametrize(("right", "kind"), [(1, Cause.UNKNOWN), (3, Cause.MASKED)])
+def test_threshold_that_chance_may_explain_is_not_named(right, kind):
+    """One right entry among five has the largest parameter with a probability of 1 / 5."""
+    rows, columns = np.arange(5 if right == 1 else 7), np.array([4])
+    x = np.linspace(-1, 1, 12 * 30).reshape(12, 30)
+    claimed = np.where(np.isin(np.arange(12), rows[-right:])[:, None], exact(), exact() ** 3)
+    sample = sample_of(exact(), claimed, (rows, columns), x)
+    box = (slice(0, 12), slice(4, 5))
+    assert find_cause(sample, box, (rows, columns), []).evidence["inside"] == kind.name
+
+
 def test_isolated_entries():
     claimed = exact()
     claimed[3, 2] *= 2
