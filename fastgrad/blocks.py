@@ -62,28 +62,24 @@ class Place:
         if self.leaf.found is None or self.leaf.found.stands():
             self.view[...] = self.saved
 
-    def shift(
+    def shifted(
         self, into: np.ndarray, direction: np.ndarray, time: float, claim: np.ndarray
-    ) -> tuple[float, float]:
-        """Write a moved block; return the rise claimed for the moves really made, and its norm.
+    ) -> Iterator[np.ndarray]:
+        """Write a moved block, piece by piece; yield the rise claimed for each move really made.
 
         The block is moved by `time` times its direction and its lengths. `direction`, in units of
         `UNIT`, and `claim`, the gradient, have its shape.
         """
         self.leaf.check_found()
         run = _backend.shift_for(into)
-        scratch = np.empty(min(self.saved.size, 2 * _PIECE))
-        rise = square = 0.0
+        scratch = np.empty(min(self.saved.size, _PIECE))
         for piece in pieces(self.saved.shape):
             target = into[piece]
             if target.size > scratch.size:
                 scratch = np.empty(target.size)
             parts = scratch[: target.size]
             run(target, self.saved[piece], direction[piece], claim[piece], time * UNIT, parts)
-            rise += float(parts.sum())
-            parts *= parts
-            square += float(parts.sum())
-        return rise, math.sqrt(square)
+            yield parts
 
 
 @dataclass(frozen=True)

@@ -116,21 +116,33 @@ class Sampler:
     def block(
         self, leaf: Leaf, box: Box, direction: np.ndarray, time: float, claim: np.ndarray
     ) -> Shift:
-        """Move a block of a leaf to both sides: see `Place.shift`."""
+        """Move a block of a leaf to both sides: see `Place.shifted`."""
         view = leaf.real[box]
         place = Place(leaf, view, self._saved(view))
-        claimed: list[tuple[float, float]] = []
+        rises: list[float] = []
+        square = 0.0
+
+        def move(into: np.ndarray, signed: float) -> None:
+            nonlocal square
+            rise = 0.0
+            for parts in place.shifted(into, direction, signed, claim):
+                rise += float(parts.sum())
+                if signed == time:  # the other side's norm is the same
+                    parts *= parts
+                    square += float(parts.sum())
+            rises.append(rise)
+
         if self._crew is not None:
             self._spend(2)
             sides = [np.empty_like(place.saved) for _ in range(2)]
             for side, signed in zip(sides, (time, -time), strict=True):
-                claimed.append(place.shift(side, direction, signed, claim))
+                move(side, signed)
             values = self._crew.values(self._leaves.index(leaf), box, sides)
         else:
 
             def sides_here() -> Iterator[None]:
                 for signed in (time, -time):
-                    claimed.append(place.shift(view, direction, signed, claim))
+                    move(view, signed)
                     yield
 
             try:
@@ -142,8 +154,8 @@ class Sampler:
                 if isinstance(error, Exception):
                     errors.annotate(error, f"{leaf.path}[...]")
                 raise
-        (rise, norm), (fall, _) = claimed
-        return Shift(values[0], values[1], rise, fall, norm)
+        (above, below), (rise, fall) = values, rises
+        return Shift(above, below, rise, fall, math.sqrt(square))
 
     def _saved(self, view: np.ndarray) -> np.ndarray:
         """A copy of a block, in memory that serves for one block after the other."""
