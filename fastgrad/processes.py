@@ -8,10 +8,8 @@ killed, ends by itself.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 from dataclasses import dataclass
-from multiprocessing import connection
 from typing import Any
 
 from fastgrad.workshop import Outcome, perform
@@ -32,6 +30,9 @@ class _Process:
     """One process, and our end of the pipe to it."""
 
     def __init__(self) -> None:
+        # Here and below: it is slow to import, and most who import fastgrad need no processes.
+        import multiprocessing
+
         # Not the platform's default: a fork of a process in which a library has started threads,
         # as torch does, may wait for one of them for ever.
         context: Any = multiprocessing.get_context("spawn")
@@ -93,9 +94,11 @@ class Processes:
 
     def next(self) -> tuple[int, Outcome | Lost | None]:
         """Wait for a task; return its number and what `perform` returned."""
+        from multiprocessing.connection import wait
+
         watched = {process.pipe: process for process in self._busy}
         watched |= {process.sentinel: process for process in self._busy}
-        process = watched[connection.wait(list(watched))[0]]
+        process = watched[wait(list(watched))[0]]
         try:
             answer = process.pipe.recv() if process.pipe.poll() else Lost("")
         except (EOFError, OSError):

@@ -32,8 +32,8 @@ LEVELS = {
         "figures",
         KERNEL,
     ],
-    1: ["_reference", "trees", "stencils", "ladder", "parcels", "batches"],
-    2: ["_backend", "threads", "noise", "entries", "results", "memory"],
+    1: ["_reference", "trees", "stencils", "parcels", "batches"],
+    2: ["_backend", "ladder", "threads", "noise", "entries", "results", "memory"],
     3: [
         "objectives",
         "blocks",
