@@ -7,8 +7,11 @@ killed, ends by itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import signal
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +70,16 @@ def _serve(pipe: Any, ours: Any) -> None:
     with contextlib.suppress(EOFError, OSError):
         while (message := pipe.recv()) is not None:
             pipe.send(perform(*message))
+    _leave()
+
+
+def _leave() -> None:
+    """Exit at once: the caller waits, and need not see every module taken down."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, None, or of the user's own making
+            stream.flush()
+    os._exit(0)
 
 
 class Processes:

@@ -115,3 +115,30 @@ fg.gradient(np.sum, np.arange(5.0), workers=2)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+
+
+def test_what_a_worker_printed_and_left_for_its_end_is_done(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import atexit, os, numpy as np, fastgrad as fg
+
+def f(x):
+    if os.getpid() != PARENT:
+        print("evaluated")  # which a pipe holds back
+        atexit.register(lambda: open({str(tmp_path)!r} + f"/{{os.getpid()}}", "w").close())
+    return float((x**3).sum())
+
+PARENT = int(os.environ.setdefault("PARENT", str(os.getpid())))
+if __name__ == "__main__":
+    fg.gradient(f, np.arange(5.0), workers=2)
+    print("end")
+""")
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines.count("evaluated") >= 10 + 2
+    assert lines[-1] == "end"
+    assert len(list(tmp_path.iterdir())) >= 1 + 1  # the script, and a file of a worker
