@@ -181,18 +181,20 @@ def small_gradient(
     """Gradient of ``f(array)`` for one small plain array, guarded, with automatic steps."""
     array = leaf.array
     out = np.empty_like(array)
-    saved = array.copy()
     written = None
     key = next_key()
     try:
         claim(key, (array,))
+        saved = array.copy()  # not before: another thread's moves would be taken for the values
         leaf.found = Memory(array)
         base = as_number(f(array), at_base, 0) if stencil.uses_base else 0.0
         sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
     finally:
-        claims.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
-        if leaf.found is not None:
-            written = undo(leaf.path, leaf.found, saved)
+        try:
+            if leaf.found is not None:
+                written = undo(leaf.path, leaf.found, saved)
+        finally:
+            claims.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
     if written is not None:
         raise written
     return out

@@ -379,12 +379,16 @@ def small_gradient(object f, object leaf, object stencil, double relative):
     cdef double base = 0.0
     cdef object written = None
     cdef object key = next_key()
-    hold(&mine, array, owner)
-    cdef bytes saved = mine.array.data[:mine.array.nbytes]
+    cdef bytes saved = None
+    cdef bytes now = None
+    cdef bint gone
     try:
         (<dict> claims)[key] = (PyThread_get_thread_ident(), (array,))
         if len(<dict> claims) > 1:
             refuse_if_taken(key, (array,))
+        # Not before: another thread's moves would be taken for the values.
+        hold(&mine, array, owner)
+        saved = mine.array.data[:mine.array.nbytes]
         if stencil.uses_base:
             base = as_number(f(array), at_base, 0)
             if disturbed(&mine, array, owner):
@@ -394,12 +398,16 @@ def small_gradient(object f, object leaf, object stencil, double relative):
         else:
             sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
     finally:
-        (<dict> claims).pop(key, None)
-        if not stands(&mine, owner):
-            written = errors.moved(leaf.path)
-        elif memcmp(mine.array.data, <const char*> saved, mine.array.nbytes) != 0:
-            written = overwritten(leaf.path, mine.array.data[:mine.array.nbytes], saved, out)
+        gone = saved is not None and not stands(&mine, owner)
+        if (saved is not None and not gone
+                and memcmp(mine.array.data, <const char*> saved, mine.array.nbytes) != 0):
+            now = mine.array.data[:mine.array.nbytes]
             memcpy(mine.array.data, <const char*> saved, mine.array.nbytes)
+        (<dict> claims).pop(key, None)
+        if gone:
+            written = errors.moved(leaf.path)
+        elif now is not None:
+            written = overwritten(leaf.path, now, saved, out)
     if written is not None:
         raise written
     return out
