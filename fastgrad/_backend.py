@@ -45,17 +45,6 @@ __all__ = [
     "use",
 ]
 
-_FUNCTIONS = (
-    "Memory",
-    "is_native",
-    "is_plain",
-    "native_sweep",
-    "quotients",
-    "shift",
-    "small_gradient",
-    "sweep",
-)
-
 backend: str
 _kernel: Any = _reference
 
@@ -63,7 +52,7 @@ _kernel: Any = _reference
 def use(name: str) -> None:
     """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
     kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
-    mine = {each: getattr(kernel, each) for each in _FUNCTIONS}
+    mine = {each: getattr(kernel, each) for each in _reference.__all__}
     globals().update(mine, backend=name, _kernel=kernel)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import errors
-from fastgrad.custody import claim, claims, next_key, owner, undo
+from fastgrad.custody import Memory, claim, claims, next_key, owner, undo
 from fastgrad.values import as_number, at_base
 
 if TYPE_CHECKING:
@@ -329,38 +329,6 @@ def is_plain(array: np.ndarray) -> bool:
     """Whether it is native, writable and C-contiguous: no two entries overlap."""
     flags = array.flags
     return is_native(array) and flags.c_contiguous and flags.writeable
-
-
-class Memory:
-    """An array's memory as it was found, whatever `f` does to the array object.
-
-    `view` has its own shape, strides, type and flags. It may be touched while `stands` says so.
-    """
-
-    __slots__ = ("_at", "array", "owner", "view")
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        self.view = array.view(np.ndarray)
-        self.owner = owner(array)
-        self._at = _place(self.owner)
-
-    def stands(self) -> bool:
-        """Whether the memory is still there; a view's owner may have been resized."""
-        return _place(self.owner) == self._at
-
-    def moved(self) -> bool:
-        """Whether the array is no longer what was found."""
-        now, then = self.array, self.view
-        return (
-            (now.shape, now.strides, now.dtype) != (then.shape, then.strides, then.dtype)
-            or now.flags.writeable != then.flags.writeable
-            or not self.stands()
-        )
-
-
-def _place(array: np.ndarray) -> tuple[int, int]:
-    return array.__array_interface__["data"][0], array.nbytes
 
 
 class _Look:

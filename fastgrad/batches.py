@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad import errors
-from fastgrad._reference import Memory
+from fastgrad.custody import Memory
 from fastgrad.errors import FastgradError, InputTypeError, InputValueError
 from fastgrad.stencils import Stencil
 from fastgrad.trees import Leaf, Params, adopt, flatten, rebuild

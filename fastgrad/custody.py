@@ -7,17 +7,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import count
 from threading import get_ident
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastgrad import errors
 from fastgrad.errors import ConcurrencyError, MutationError
 
-if TYPE_CHECKING:
-    from fastgrad._reference import Memory
-
 __all__ = [
+    "Memory",
     "bounds",
     "checksum",
     "claim",
@@ -39,6 +36,38 @@ _CHUNK = 8192
 if hasattr(os, "register_at_fork"):
     # In a forked child the other threads, and so their runs, do not exist.
     os.register_at_fork(after_in_child=claims.clear)
+
+
+class Memory:
+    """An array's memory as it was found, whatever `f` does to the array object.
+
+    `view` has its own shape, strides, type and flags. It may be touched while `stands` says so.
+    """
+
+    __slots__ = ("_at", "array", "owner", "view")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.view = array.view(np.ndarray)
+        self.owner = owner(array)
+        self._at = _place(self.owner)
+
+    def stands(self) -> bool:
+        """Whether the memory is still there; a view's owner may have been resized."""
+        return _place(self.owner) == self._at
+
+    def moved(self) -> bool:
+        """Whether the array is no longer what was found."""
+        now, then = self.array, self.view
+        return (
+            (now.shape, now.strides, now.dtype) != (then.shape, then.strides, then.dtype)
+            or now.flags.writeable != then.flags.writeable
+            or not self.stands()
+        )
+
+
+def _place(array: np.ndarray) -> tuple[int, int]:
+    return array.__array_interface__["data"][0], array.nbytes
 
 
 def owner(array: np.ndarray) -> np.ndarray:

@@ -122,40 +122,41 @@ class Sampler:
         rises: list[float] = []
         square = 0.0
 
-        def move(into: np.ndarray, signed: float) -> None:
+        def sides(*into: np.ndarray) -> Iterator[None]:
             nonlocal square
-            rise = 0.0
-            for parts in place.shifted(into, direction, signed, claim):
-                rise += float(parts.sum())
-                if signed == time:  # the other side's norm is the same
-                    parts *= parts
-                    square += float(parts.sum())
-            rises.append(rise)
+            for target, signed in zip(into, (time, -time), strict=True):
+                rise = 0.0
+                for parts in place.shifted(target, direction, signed, claim):
+                    rise += float(parts.sum())
+                    if not rises:  # the other side's norm is the same
+                        parts *= parts
+                        square += float(parts.sum())
+                rises.append(rise)
+                yield
 
-        if self._crew is not None:
-            self._spend(2)
-            sides = [np.empty_like(place.saved) for _ in range(2)]
-            for side, signed in zip(sides, (time, -time), strict=True):
-                move(side, signed)
-            values = self._crew.values(self._leaves.index(leaf), box, sides)
+        if self._crew is None:
+            above, below = self._in_place(place, sides(view, view))
         else:
-
-            def sides_here() -> Iterator[None]:
-                for signed in (time, -time):
-                    move(view, signed)
-                    yield
-
-            try:
-                values = self._at(sides_here(), 2)
-                leaf.check_found()
-                view[...] = place.saved
-            except BaseException as error:
-                place.restore()
-                if isinstance(error, Exception):
-                    errors.annotate(error, f"{leaf.path}[...]")
-                raise
-        (above, below), (rise, fall) = values, rises
+            self._spend(2)
+            blocks = [np.empty_like(place.saved) for _ in range(2)]
+            for _ in sides(*blocks):
+                pass
+            above, below = self._crew.values(self._leaves.index(leaf), box, blocks)
+        rise, fall = rises
         return Shift(above, below, rise, fall, math.sqrt(square))
+
+    def _in_place(self, place: Place, sides: Iterable[object]) -> list[float]:
+        """Values with a place moved to both sides, and put back."""
+        try:
+            values = self._at(sides, 2)
+            place.leaf.check_found()
+            place.view[...] = place.saved
+            return values
+        except BaseException as error:
+            place.restore()
+            if isinstance(error, Exception):
+                errors.annotate(error, f"{place.leaf.path}[...]")
+            raise
 
     def _saved(self, view: np.ndarray) -> np.ndarray:
         """A copy of a block, in memory that serves for one block after the other."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastgrad import errors
+from fastgrad.custody import Memory
 from fastgrad.errors import InputTypeError, InputValueError, entry_path, moved
-
-if TYPE_CHECKING:
-    from fastgrad._reference import Memory
 
 __all__ = [
     "Leaf",
