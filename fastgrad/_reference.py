@@ -228,7 +228,8 @@ def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.nda
     """Width, central, forward and backward quotient, and a bound, of shape (5, entries).
 
     `raw`, of shape (entries, 2, 2) and C-contiguous, holds displacement and value, ahead and
-    behind. What the values are uncertain by, `noise` or their size times `unit`, gives the bound.
+    behind. The bound is `noise`, or `unit` times the larger value where that is more, over the
+    width.
     """
     (ahead, above), (behind, below) = raw.transpose(1, 2, 0)
     found = np.empty((5, len(raw)))

@@ -76,8 +76,8 @@ class Estimate:
 def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:
     """Width, central, forward and backward quotient, and the bound on the noise of the central.
 
-    `raw`, of shape (entries, 2, 2), holds displacement and value, ahead and behind; `noise` of
-    the values is as small as `unit`, relatively, allows.
+    `raw`, of shape (entries, 2, 2), holds displacement and value, ahead and behind. Values
+    are uncertain by `noise`, or by `unit` times their size where that is more.
     """
     found: np.ndarray = _backend.quotients(raw, base, 2 * _SIGMAS * noise, 2 * _SIGMAS * unit)
     return found
