@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fastgrad._reference import (
         Memory,
+        displace,
         is_native,
         is_plain,
         native_sweep,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Memory",
     "backend",
+    "displace",
+    "displace_for",
     "is_native",
     "is_plain",
     "native_sweep",
@@ -67,6 +70,11 @@ def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
     if not is_native(array) or (out is not None and not is_native(out)):
         return _reference.sweep
     return native_sweep if type(f) is Native else sweep
+
+
+def displace_for(array: np.ndarray) -> Any:
+    """The `displace` that can work on this memory."""
+    return displace if is_native(array) else _reference.displace
 
 
 def shift_for(array: np.ndarray) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Memory",
+    "displace",
     "gather",
     "is_native",
     "is_plain",
@@ -198,6 +199,15 @@ def small_gradient(
     if written is not None:
         raise written
     return out
+
+
+def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:
+    """Move entries from `before` by `time` times `move` (float64). All are of one shape."""
+    if before.dtype == np.float64:
+        np.add(before, time * move, out=target)
+        return
+    with np.errstate(over="ignore"):
+        target[...] = before + (time * move).astype(before.dtype)
 
 
 def shift(

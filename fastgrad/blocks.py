@@ -91,13 +91,9 @@ class Moved:
 
     def to(self, time: float) -> None:
         """Move by `time` times the move."""
-        saved, view = self.place.saved, self.place.view
         self.place.leaf.check_found()
-        if saved.dtype == np.float64:
-            np.add(saved, time * self.move, out=view)
-            return
-        with np.errstate(over="ignore"):
-            view[...] = saved + (time * self.move).astype(saved.dtype)
+        view = self.place.view
+        _backend.displace_for(view)(view, self.place.saved, self.move, time)
 
 
 def thinned(leaf: Leaf) -> np.ndarray:

@@ -109,12 +109,17 @@ def _table(
     if _coarse(values, level) or _some_tiny(leaves):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for width in _OWN_SPACINGS:
-            own = [width * np.abs(thinned(leaf)) for leaf in leaves]
+            own = [width * np.abs(_wide(thinned(leaf))) for leaf in leaves]
             finer = [base, *sampler.along(own, range(1, noise.POINTS))]
             finer_level, finer_unit = _noise(finer) if noise.varies(finer) else (None, unit)
             if finer_level is not None and (level is None or finer_level < level):
                 return finer, finer_level, finer_unit
     return values, level, unit
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """As numbers of at least double precision."""
+    return x.astype(np.result_type(x.dtype, np.float64), copy=False)
 
 
 def _some_tiny(leaves: Sequence[Leaf]) -> bool:

@@ -2,6 +2,53 @@
 
 # ---------------------------------------------------------------- blocks along a direction
 
+cdef Py_ssize_t side_by_side(const View* views, int count, Py_ssize_t size) noexcept:
+    """How many entries, in C order, lie side by side in all of these arrays."""
+    cdef int k, last
+    for k in range(count):
+        if not views[k].contiguous:
+            last = views[k].ndim - 1
+            size = min(size, views[k].shape[last])
+            if views[k].strides[last] != views[k].itemsize:
+                size = 1
+    return size
+
+
+cdef void displace_double(double* target, const double* before, const double* move, double time,
+                          Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        target[i] = before[i] + time * move[i]
+
+
+cdef void displace_single(float* target, const float* before, const double* move, double time,
+                          Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        target[i] = before[i] + <float> (time * move[i])
+
+
+def displace(cnp.ndarray target, cnp.ndarray before, cnp.ndarray move, double time):
+    cdef View views[3]
+    cdef Py_ssize_t row = 0
+    cdef Py_ssize_t size = target.size
+    cdef char* at[3]
+    cdef int k
+    look(&views[0], target)
+    look(&views[1], before)
+    look(&views[2], move)
+    cdef Py_ssize_t cols = side_by_side(views, 3, size)
+    while row < size:
+        for k in range(3):
+            at[k] = locate(&views[k], row)
+        if views[0].itemsize == 4:
+            displace_single(<float*> at[0], <const float*> at[1], <const double*> at[2], time, cols)
+        else:
+            displace_double(<double*> at[0], <const double*> at[1], <const double*> at[2], time,
+                            cols)
+        row += cols
+
+
 cdef void shift_double(double* target, const double* before, const int16_t* direction,
                        const double* claim, double time, double* rise,
                        Py_ssize_t n) noexcept nogil:
@@ -27,22 +74,16 @@ cdef void shift_single(float* target, const float* before, const int16_t* direct
 def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.ndarray claim,
           double time, cnp.ndarray rise):
     cdef View views[4]
-    cdef Py_ssize_t row, cols
+    cdef Py_ssize_t row = 0
     cdef Py_ssize_t size = target.size
     cdef double* sums = <double*> cnp.PyArray_DATA(rise)
     cdef char* at[4]
-    cdef int k, last = target.ndim - 1
+    cdef int k
     look(&views[0], target)
     look(&views[1], before)
     look(&views[2], direction)
     look(&views[3], claim)
-    cols = size
-    for k in range(4):
-        if not views[k].contiguous:
-            cols = min(cols, views[k].shape[last])
-            if views[k].strides[last] != views[k].itemsize:
-                cols = 1  # rows that are not contiguous are taken entry by entry
-    row = 0
+    cdef Py_ssize_t cols = side_by_side(views, 4, size)
     while row < size:
         for k in range(4):
             at[k] = locate(&views[k], row)

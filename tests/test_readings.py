@@ -173,6 +173,23 @@ def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
     assert (target != values).any()
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", ">f8"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("part", [np.s_[...], np.s_[::3], np.s_[:, 2], np.s_[2, 3]])
+def test_displace_and_its_twin_agree_to_the_last_bit(dtype, layout, part):
+    random = np.random.default_rng(0)
+    values = (random.normal(size=(7, 9)) * 10.0 ** random.integers(-5, 4, (7, 9))).astype(dtype)
+    move = np.asarray(random.normal(size=(9, 12))[1:8, 2:11][part])
+    found = []
+    for run in (_reference.displace, None):
+        whole = lay_out(values, layout)
+        target = whole[part] if np.ndim(whole[part]) else whole[2:3, 3].reshape(())
+        (run or _backend.displace_for(target))(target, target.copy(), move, -3030.3)
+        found.append(whole.tobytes())
+    assert found[0] == found[1]
+    assert found[0] != lay_out(values, layout).tobytes()
+
+
 @pytest.mark.parametrize(
     "shape", [(), (1,), (5,), (100_000,), (3, 50_000), (2, 3, 40_000), (300, 200)]
 )

@@ -170,3 +170,22 @@ def test_leaf_that_moves_in_jumps_is_named():
     report = fg.check_gradient(f, lambda p: {"threshold": np.zeros(1), "w": np.cos(p["w"])}, p)
     assert report.verdict is fg.Verdict.CANNOT_TELL
     assert "in jumps only with threshold" in report.reason
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "g", ">f8"])
+def test_moves_of_tiny_parameters_are_relative_in_every_type(dtype):
+    x = (point() * 1e-15).astype(dtype)
+    before = x.tobytes()
+    seen = []
+
+    def log_likelihood(x):
+        seen.append(x.astype("f8") / (point() * 1e-15))
+        with np.errstate(invalid="ignore"):  # the first moves leave the domain
+            return float(np.log(x.astype("f8")).sum())
+
+    found, _ = surveyed(log_likelihood, x)
+    assert found.trouble is None
+    assert x.tobytes() == before
+    own = [np.abs(ratio - 1).max() for ratio in seen[-6:]]
+    np.testing.assert_allclose(own, own[0] * np.arange(1, 7), rtol=1e-3)
+    assert 1e-13 < own[0] < own[-1] < 0.1
