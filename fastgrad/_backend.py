@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
     from fastgrad._reference import (
         Memory,
-        displace,
         is_native,
         is_plain,
         native_sweep,
         quotients,
-        shift,
         small_gradient,
         sweep,
     )
@@ -34,14 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Memory",
     "backend",
-    "displace",
-    "displace_for",
     "is_native",
     "is_plain",
+    "kernel_for",
     "native_sweep",
     "quotients",
-    "shift",
-    "shift_for",
     "small_gradient",
     "sweep",
     "sweep_for",
@@ -72,14 +67,9 @@ def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
     return native_sweep if type(f) is Native else sweep
 
 
-def displace_for(array: np.ndarray) -> Any:
-    """The `displace` that can work on this memory."""
-    return displace if is_native(array) else _reference.displace
-
-
-def shift_for(array: np.ndarray) -> Any:
-    """The `shift` that can work on this memory."""
-    return shift if is_native(array) else _reference.shift
+def kernel_for(array: np.ndarray) -> Any:
+    """The kernel, or its twin, that can work on this memory."""
+    return _kernel if is_native(array) else _reference
 
 
 def _choose() -> None:

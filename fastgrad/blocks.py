@@ -71,7 +71,7 @@ class Place:
         `UNIT`, and `claim`, the gradient, have its shape.
         """
         self.leaf.check_found()
-        run = _backend.shift_for(into)
+        run = _backend.kernel_for(into).shift
         scratch = np.empty(min(self.saved.size, _PIECE))
         for piece in pieces(self.saved.shape):
             target = into[piece]
@@ -93,7 +93,7 @@ class Moved:
         """Move by `time` times the move."""
         self.place.leaf.check_found()
         view = self.place.view
-        _backend.displace_for(view)(view, self.place.saved, self.move, time)
+        _backend.kernel_for(view).displace(view, self.place.saved, self.move, time)
 
 
 def thinned(leaf: Leaf) -> np.ndarray:

@@ -68,7 +68,7 @@ class Progress:
         """Cut a range into pieces that take about a tenth of a second.
 
         Each position takes `each` evaluations. Pieces hold `most` positions, and fill batches.
-        Without a bar and without calibration all is one piece.
+        Without a bar and without calibration any range takes no time.
         """
         if self._bar is not None:
             self._bar.total = max(self._bar.total, self._done + (stop - start) * each)
