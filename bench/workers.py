@@ -23,10 +23,10 @@ import numpy as np
 from measure import circumstances, figure, table
 
 import fastgrad as fg
-from fastgrad.executors import hired
-from fastgrad.hands import workforce
-from fastgrad.processes import Processes
-from fastgrad.trees import flatten
+from fastgrad._tree import flatten
+from fastgrad._workers.pools import workforce
+from fastgrad._workers.processes import Processes
+from fastgrad._workers.scheduler import hired
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("fastgrad", "numpy", "loky", "distributed")

@@ -2,10 +2,9 @@
 
 from fastgrad import plots, testing
 from fastgrad._backend import backend
-from fastgrad.batches import batched
-from fastgrad.checking import check_gradient, relative_error
-from fastgrad.derivatives import derivative, gradient
-from fastgrad.errors import (
+from fastgrad._checks.check import check_gradient, relative_error
+from fastgrad._derivatives.gradient import derivative, gradient
+from fastgrad._errors import (
     ConcurrencyError,
     FastgradError,
     InputTypeError,
@@ -15,9 +14,10 @@ from fastgrad.errors import (
     ObjectiveError,
     WorkerError,
 )
-from fastgrad.natives import Native, native
-from fastgrad.results import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
-from fastgrad.stencils import Stencil, backward, central, forward
+from fastgrad._evaluation.batched import batched
+from fastgrad._evaluation.native import Native, native
+from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
+from fastgrad._stencils import Stencil, backward, central, forward
 
 __version__ = "0.1.0"
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 import fastgrad as fg
-from fastgrad import figures
+from fastgrad._report import figure
 from fastgrad.demo import BUGS, Problem, iris_network
 
 __all__ = ["main"]
@@ -149,7 +149,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _judge(problem: Problem, options: argparse.Namespace) -> int:
     if options.plot:
-        figures.new_figure(1, 1, "--plot")  # what is missing is told before the work
+        figure.new_figure(1, 1, "--plot")  # what is missing is told before the work
     with _clean_output(options):
         progress = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
         report = fg.check_gradient(

@@ -12,9 +12,10 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastgrad import _reference, batches
-from fastgrad.errors import InputValueError
-from fastgrad.natives import Native
+from fastgrad import _reference
+from fastgrad._errors import InputValueError
+from fastgrad._evaluation import batched
+from fastgrad._evaluation.native import Native
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,9 +60,9 @@ def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
 
     The kernel knows native float32 and float64; rows of batches are native whatever the array is.
     """
-    if isinstance(f, batches.Batched):
+    if isinstance(f, batched.Batched):
         known = array.dtype.char in "fd" and (out is None or is_native(out))
-        return partial(batches.sweep, _kernel if known else _reference)
+        return partial(batched.sweep, _kernel if known else _reference)
     if not is_native(array) or (out is not None and not is_native(out)):
         return _reference.sweep
     return native_sweep if type(f) is Native else sweep

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastgrad import errors
-from fastgrad.custody import Memory, claim, claims, next_key, owner, undo
-from fastgrad.values import as_number, at_base
+from fastgrad import _errors
+from fastgrad._memory import Memory, claim, claims, next_key, owner, undo
+from fastgrad._returns import as_number, at_base
 
 if TYPE_CHECKING:
-    from fastgrad.stencils import Stencil
-    from fastgrad.trees import Leaf
+    from fastgrad._stencils import Stencil
+    from fastgrad._tree import Leaf
 
 __all__ = [
     "Memory",
@@ -74,10 +74,10 @@ def sweep(
             raw[position] = mover.displaced(x, points, values)
             continue
         if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
-            raise errors.vanished(leaf.name(entry), x, h, array.dtype)
+            raise _errors.vanished(leaf.name(entry), x, h, array.dtype)
         values = mover.measure(entry, index, points)
         if out is None or target is None or target.moved(out):
-            raise errors.moved("out")
+            raise _errors.moved("out")
         out[index] = store(mover.combine(points, values))
 
 
@@ -144,10 +144,10 @@ class _Mover:
                     if type(value) is not self._kind:
                         value = as_number(value, name, entry, self._kind)
                     if look.moved(array):
-                        raise errors.moved(self._leaf.path)
+                        raise _errors.moved(self._leaf.path)
                     now = array[index]
                     if now != point and (now == now or point == point):
-                        raise errors.written(name(entry), undone=True)
+                        raise _errors.written(name(entry), undone=True)
                 # Last, and no branch: the jump back from one is outside of `try` in Python 3.13
                 # (python/cpython#130279), and a Ctrl-C comes at jumps.
                 values.append(value)
@@ -159,7 +159,7 @@ class _Mover:
             if stands and owner.__array_interface__["data"][0] == look.address:
                 self._home[index] = saved
             if isinstance(error, Exception):
-                errors.annotate(error, name(entry))
+                _errors.annotate(error, name(entry))
             raise
         return values
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastgrad.derivatives import derivative as difference
-from fastgrad.figures import BLACK, BLUE, GREEN, GREY, VERMILION, new_figure, tidy
-from fastgrad.stencils import Stencil, resolve
+from fastgrad._derivatives.gradient import derivative as difference
+from fastgrad._report.figure import BLACK, BLUE, GREEN, GREY, VERMILION, new_figure, tidy
+from fastgrad._stencils import Stencil, resolve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

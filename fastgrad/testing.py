@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastgrad.checking import check_gradient
-from fastgrad.trees import Params
+from fastgrad._checks.check import check_gradient
+from fastgrad._tree import Params
 
 __all__ = ["assert_gradient"]
 

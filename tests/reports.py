@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastgrad.entries import Block, Entries, Verdict
-from fastgrad.results import Cause, Curve, Finding, Report
+from fastgrad._report.entries import Block, Entries, Verdict
+from fastgrad._report.report import Cause, Curve, Finding, Report
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 HOSTILE = {

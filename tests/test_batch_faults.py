@@ -11,7 +11,7 @@ from hypothesis import example, given
 from strategies import ALL, arrays, bits, lay_out, quick, run_python, specials
 
 import fastgrad as fg
-from fastgrad.trees import flatten
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 

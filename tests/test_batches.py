@@ -30,9 +30,9 @@ from strategies import (
 
 import fastgrad as fg
 from fastgrad import _backend
-from fastgrad.batches import Batched, capacity, values
-from fastgrad.sampling import Sampler
-from fastgrad.trees import flatten
+from fastgrad._evaluation.batched import Batched, capacity, values
+from fastgrad._evaluation.sampling import Sampler
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import arrays, lay_out, quick, run_python
 
 import fastgrad as fg
-from fastgrad import _backend, custody
+from fastgrad import _backend, _memory
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -27,7 +27,7 @@ def square(x):
 @pytest.fixture(autouse=True)
 def no_claim_outlives_its_run():
     yield
-    assert not custody.claims
+    assert not _memory.claims
 
 
 # ---------------------------------------------------------------- runs inside runs
@@ -56,12 +56,13 @@ def test_endless_recursion_is_a_recursion_error_not_a_crash(backend):
     done = run_python(
         """
         import sys, numpy as np, fastgrad as fg
-        from fastgrad import _backend, custody
+        from fastgrad import _backend
+        from fastgrad import _memory
         _backend.use(sys.argv[1])
         for x in (np.ones(3), np.ones(4)[::2]):
             def f(a): return fg.gradient(f, a).sum()
             try: fg.gradient(f, x)
-            except RecursionError: print((x == 1).all(), custody.claims)
+            except RecursionError: print((x == 1).all(), _memory.claims)
         """,
         backend,
     )
@@ -163,20 +164,20 @@ def test_of_many_threads_on_one_array_none_sees_the_moves_of_another(run):
 
 def test_the_later_claim_gives_way_whichever_key_was_drawn_first():
     x = np.ones(3)
-    early, late = custody.next_key(), custody.next_key()
+    early, late = _memory.next_key(), _memory.next_key()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(custody.claim, late, (x,)).result()
+        pool.submit(_memory.claim, late, (x,)).result()
     with pytest.raises(fg.ConcurrencyError):
-        custody.claim(early, (x,))
-    assert list(custody.claims) == [late]
-    custody.release(late)
+        _memory.claim(early, (x,))
+    assert list(_memory.claims) == [late]
+    _memory.release(late)
 
 
 @pytest.mark.parametrize("nest", [lambda x: x, lambda x: {"x": x}], ids=["small", "nested"])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, fg.FastgradError])
 def test_claims_are_released_after_any_outcome(nest, error):
     def f(_):
-        assert len(custody.claims) == 1
+        assert len(_memory.claims) == 1
         raise error
 
     x = np.ones(2)
@@ -194,7 +195,8 @@ def test_a_fork_inside_f(backend):
     done = run_python(
         """
         import os, sys, threading, numpy as np, fastgrad as fg
-        from fastgrad import _backend, custody
+        from fastgrad import _backend
+        from fastgrad import _memory
         _backend.use(sys.argv[1])
         x, children = np.arange(3.0), []
 
@@ -211,7 +213,7 @@ def test_a_fork_inside_f(backend):
 
         g = fg.gradient(f, x)
         assert abs(g - 2 * np.arange(3.0)).max() < 1e-6 and (x == np.arange(3.0)).all()
-        assert not custody.claims
+        assert not _memory.claims
         if not children[0]:
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7
@@ -231,13 +233,13 @@ def test_first_difference_and_checksum(pair, data):
     x, y = lay_out(*pair), lay_out(*pair)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert custody.first_difference(x, y) is None
-        assert custody.checksum(x) == custody.checksum(y)
+        assert _memory.first_difference(x, y) is None
+        assert _memory.checksum(x) == _memory.checksum(y)
         entry = data.draw(st.integers(0, x.size - 1))
         where = np.unravel_index(entry, x.shape)
         y[where] = 12.5 if x[where] != 12.5 else 13.5
-        assert custody.first_difference(x, y) == tuple(map(int, where))
-        assert custody.checksum(x) != custody.checksum(y)
+        assert _memory.first_difference(x, y) == tuple(map(int, where))
+        assert _memory.checksum(x) != _memory.checksum(y)
 
 
 def _reshape(x):
@@ -285,5 +287,5 @@ BYTE_BOUNDS = np.byte_bounds if hasattr(np, "byte_bounds") else np.lib.array_uti
 @quick(80)
 def test_bounds_are_those_of_numpy(pair):
     x = lay_out(*pair)
-    low, high = custody.bounds(x)
+    low, high = _memory.bounds(x)
     assert (low, high) == BYTE_BOUNDS(x) if x.size else low == high

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad.entries import norm_error
+from fastgrad._report.entries import norm_error
 
 
 def test_norm_error_neither_overflows_nor_divides_by_zero():

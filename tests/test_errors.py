@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad.errors import entry_path
+from fastgrad._errors import entry_path
 
 pytestmark = pytest.mark.usefixtures("backend")
 KINDS = {

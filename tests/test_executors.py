@@ -35,10 +35,10 @@ from strategies import (
 )
 
 import fastgrad as fg
-from fastgrad import custody
-from fastgrad.executors import hired
-from fastgrad.hands import workforce
-from fastgrad.trees import flatten
+from fastgrad import _memory
+from fastgrad._tree import flatten
+from fastgrad._workers.pools import workforce
+from fastgrad._workers.scheduler import hired
 
 # From Python 3.12 on a fork says that it may not be safe, and threads of dask may still be there.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -108,7 +108,7 @@ def workers(request, opened):
 def nothing_stays():
     before = set(multiprocessing.active_children())
     yield
-    wait_for(lambda: not custody.claims)  # threads of an executor may still finish their slices
+    wait_for(lambda: not _memory.claims)  # threads of an executor may still finish their slices
     ours = set(multiprocessing.active_children()) - before
     assert not [each for each in ours if "_serve" in repr(getattr(each, "_target", None))]
 
@@ -404,7 +404,7 @@ def test_another_thread_is_refused_while_workers_run(opened, x):
     seen = []
 
     def intrude():
-        while not custody.claims:
+        while not _memory.claims:
             time.sleep(1e-4)
         try:
             fg.gradient(sendable.cubes, x)

@@ -11,8 +11,8 @@ import pytest
 import sendable
 
 import fastgrad as fg
-from fastgrad.hands import workforce
-from fastgrad.processes import Lost, Processes
+from fastgrad._workers.pools import workforce
+from fastgrad._workers.processes import Lost, Processes
 
 
 @pytest.mark.parametrize("workers", [True, 2.0, "2", [2], np.True_, futures.ThreadPoolExecutor])

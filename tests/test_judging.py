@@ -13,7 +13,7 @@ from strategies import quick
 
 import fastgrad as fg
 from fastgrad import Verdict
-from fastgrad.judging import Columns, Terms, first_pass, judge, scale_of, without_power
+from fastgrad._checks.judge import Columns, Terms, first_pass, judge, scale_of, without_power
 
 pytestmark = pytest.mark.usefixtures("backend")
 RIGHT, WRONG, UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))

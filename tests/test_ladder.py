@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from strategies import quick
 
 from fastgrad import _backend, _reference
-from fastgrad.ladder import RATIO, estimate, rung
+from fastgrad._derivatives.extrapolation import RATIO, estimate, rung
 
 DOUBLE = 2.0**-53
 

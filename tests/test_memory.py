@@ -15,8 +15,8 @@ from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from strategies import quick
 
 import fastgrad as fg
-from fastgrad.memory import COPIED_BYTES, check_disjoint, check_layout
-from fastgrad.trees import Leaf, flatten
+from fastgrad._evaluation.guard import COPIED_BYTES, check_disjoint, check_layout
+from fastgrad._tree import Leaf, flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strategies import arrays, bits, lay_out, quick, run_python
 
 import fastgrad as fg
-from fastgrad import custody
-from fastgrad.memory import COPIED_BYTES
+from fastgrad import _memory
+from fastgrad._evaluation.guard import COPIED_BYTES
 
 pytestmark = pytest.mark.usefixtures("backend")
 BIG = COPIED_BYTES // 8 + 1
@@ -21,7 +21,7 @@ BIG = COPIED_BYTES // 8 + 1
 @pytest.fixture(autouse=True)
 def no_claim_outlives_its_run():
     yield
-    assert not custody.claims
+    assert not _memory.claims
 
 
 # ---------------------------------------------------------------- writes

@@ -39,7 +39,8 @@ def test_another_thread_makes_progress_meanwhile(n, workers, library, backend):
 INTERRUPTED = """
 import ctypes, os, signal, sys, threading, time
 import numpy as np, fastgrad as fg
-from fastgrad import _backend, custody
+from fastgrad import _backend
+from fastgrad import _memory
 
 _backend.use(sys.argv[1])
 workers = int(sys.argv[2]) or None
@@ -64,7 +65,7 @@ try:
 except KeyboardInterrupt:
     late = time.perf_counter() - sent[0]
 assert x.tobytes() == before
-assert not custody.claims
+assert not _memory.claims
 assert threading.active_count() == 1, threading.enumerate()
 print(f"{late * 1e3:.0f} ms")
 """

@@ -31,8 +31,8 @@ from strategies import (
 )
 
 import fastgrad as fg
-from fastgrad import custody
-from fastgrad.natives import check_native
+from fastgrad import _memory
+from fastgrad._evaluation.native import check_native
 
 every = pytest.mark.parametrize("stencil", STENCILS, ids=STENCIL_IDS)
 BACKENDS = ["pure", *["compiled"] * (importlib.util.find_spec("fastgrad._kernel") is not None)]
@@ -382,4 +382,4 @@ def test_the_same_memory_in_two_threads_is_refused(library, backend):
     flags[1] = 1
     run.join()
     assert refused
-    assert not custody.claims
+    assert not _memory.claims

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import quick
 
-from fastgrad.noise import POINTS, noise_of, relative_step, rounding_unit, varies
+from fastgrad._derivatives.noise import POINTS, noise_of, relative_step, rounding_unit, varies
 
 DOUBLE, SINGLE = 2.0**-53, 2.0**-24
 GRID = np.arange(POINTS)

@@ -11,7 +11,7 @@ from sendable import Net, cubes, global_table
 from strategies import ALL, LAYOUTS, arrays, bits, lay_out, quick
 
 import fastgrad as fg
-from fastgrad.parcels import dump, pack, unpack
+from fastgrad._workers.payload import dump, pack, unpack
 
 
 def there(f, argument):

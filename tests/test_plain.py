@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from fastgrad.plain import plain
+from fastgrad._report.plain import plain
 
 Pair = namedtuple("Pair", "a b")
 

@@ -11,8 +11,8 @@ import pytest
 import reports
 
 import fastgrad as fg
-from fastgrad import figures
 from fastgrad.__main__ import main
+from fastgrad._report import figure
 
 ROOT = Path(__file__).resolve().parent.parent
 SENTENCE = r'matplotlib, which cannot be imported; pip install "fastgrad\[plot\]"'
@@ -89,16 +89,16 @@ def test_one_wrong_entry_in_a_million_stays_visible():
     analytic = numeric.copy()
     analytic[123_456] = 1.5
     codes = (analytic != numeric).astype(np.int8)
-    image = figures.error_map((1000, 1000), (analytic, numeric, codes), 1)
-    assert image.shape == (figures.MOST_PIXELS,) * 2
-    assert (image > figures.FLOOR).sum() == 1
+    image = figure.error_map((1000, 1000), (analytic, numeric, codes), 1)
+    assert image.shape == (figure.MOST_PIXELS,) * 2
+    assert (image > figure.FLOOR).sum() == 1
 
 
 def test_a_map_marks_what_is_not_finite_and_what_was_not_measured():
     analytic = np.array([np.inf, 1.0, 2.0])
     numeric = np.array([1.0, np.nan, 2.0])
-    image = figures.error_map((3,), (analytic, numeric, np.array([1, 2, 0])), 1)
-    assert image.tolist()[0] == [1.0, pytest.approx(np.nan, nan_ok=True), figures.FLOOR]
+    image = figure.error_map((3,), (analytic, numeric, np.array([1, 2, 0])), 1)
+    assert image.tolist()[0] == [1.0, pytest.approx(np.nan, nan_ok=True), figure.FLOOR]
 
 
 def test_drawing_leaves_pyplot_and_settings_alone(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from clibrary import DOUBLES, NAMES, SIGNATURES, address, callback, capsule
 
 import fastgrad as fg
-from fastgrad.pointers import STATUS, WIDE, address_of_data, find, kind_of
+from fastgrad._evaluation.pointers import STATUS, WIDE, address_of_data, find, kind_of
 
 NARROW = "double (int, double *, void *)"
 VOID = ctypes.c_void_p

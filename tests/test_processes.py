@@ -13,10 +13,10 @@ import sendable
 from strategies import run_python
 
 from fastgrad import _backend
-from fastgrad.parcels import pack
-from fastgrad.processes import Lost, Processes
-from fastgrad.stencils import central
-from fastgrad.workshop import Rule, Slice
+from fastgrad._stencils import central
+from fastgrad._workers.payload import pack
+from fastgrad._workers.processes import Lost, Processes
+from fastgrad._workers.worker import Rule, Slice
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from strategies import quick, run_on_terminal, run_python
 
 import fastgrad as fg
-from fastgrad import custody, progress
-from fastgrad.progress import Progress
+from fastgrad import _memory
+from fastgrad._evaluation import meter
+from fastgrad._evaluation.meter import Progress
 
 tqdm = pytest.importorskip("tqdm")
 
@@ -31,7 +32,7 @@ class Terminal(io.StringIO):
 def terminal(monkeypatch):
     """A terminal of 100 columns to redirect standard error to, and bars that appear at once."""
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr(progress, "_DELAY", 0.0)
+    monkeypatch.setattr(meter, "_DELAY", 0.0)
     return Terminal()
 
 
@@ -162,7 +163,7 @@ def test_it_is_closed_whatever_happens(terminal, kind, when, backend):
             run(f, theta, progress=True)
         assert terminal.getvalue().endswith("\n")
         assert not tqdm.tqdm._instances
-    assert not custody.claims
+    assert not _memory.claims
     assert all(theta[key].tobytes() == params()[key].tobytes() for key in theta)
 
 
@@ -204,7 +205,7 @@ def test_large_parameters_are_still_looked_at_after_the_first_entry(terminal, ba
 
 
 def test_what_is_over_soon_shows_nothing(terminal, monkeypatch):
-    monkeypatch.setattr(progress, "_DELAY", 60.0)
+    monkeypatch.setattr(meter, "_DELAY", 60.0)
     with redirect_stderr(terminal):
         assert fg.check_gradient(slow(cube), cube_gradient, params(), progress=True)
     assert not terminal.getvalue()
@@ -242,7 +243,7 @@ def test_a_missing_tqdm_is_told_before_the_work(monkeypatch, run, backend):
     with pytest.raises(fg.MissingPackageError, match=said):
         getattr(fg, run)(calls.append, *more, np.ones(3), progress=True)
     assert not calls
-    assert not custody.claims
+    assert not _memory.claims
 
 
 PROGRAM = """

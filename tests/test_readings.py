@@ -8,11 +8,11 @@ from strategies import LAYOUTS, lay_out
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
-from fastgrad.blocks import UNIT, pieces
-from fastgrad.judging import Terms
-from fastgrad.readings import Prober, Reading
-from fastgrad.sampling import OutOfBudget, Sampler
-from fastgrad.trees import flatten
+from fastgrad._checks.directional import Prober, Reading
+from fastgrad._checks.judge import Terms
+from fastgrad._evaluation.blocks import UNIT, pieces
+from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 EPS = float(np.finfo(float).eps)

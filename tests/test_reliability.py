@@ -21,9 +21,9 @@ from strategies import (
 )
 
 import fastgrad as fg
-from fastgrad import custody
-from fastgrad.memory import COPIED_BYTES
-from fastgrad.trees import flatten
+from fastgrad import _memory
+from fastgrad._evaluation.guard import COPIED_BYTES
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -109,7 +109,7 @@ def test_bit_identical_after_a_stop_at_every_evaluation(make, method):
             with pytest.raises(error):
                 fg.gradient(StopAt(when, act), params, method=method)
             assert everything(params) == before
-    assert not custody.claims
+    assert not _memory.claims
 
 
 @pytest.mark.parametrize("when", [0, 1, 2, 3, 7, 12])
@@ -148,7 +148,8 @@ def test_arithmetic_would_not_have_brought_them_back():
 SIGNALS = """
 import math, os, random, signal, sys, time
 import numpy as np, fastgrad as fg
-from fastgrad import _backend, custody
+from fastgrad import _backend
+from fastgrad import _memory
 
 _backend.use(sys.argv[1])
 rounds = int(sys.argv[2])
@@ -193,7 +194,7 @@ for turn in range(rounds):
     except KeyboardInterrupt:
         inside += running
     assert [a.tobytes() for a in arrays(params)] == before, (turn, f)
-    assert not custody.claims, turn
+    assert not _memory.claims, turn
 os.close(write)
 os.waitpid(killer, 0)
 print(inside)
@@ -210,7 +211,8 @@ def test_ctrl_c_at_random_moments_five_hundred_times(backend):
 MANY_CALLS = """
 import gc, sys
 import numpy as np, fastgrad as fg
-from fastgrad import _backend, custody
+from fastgrad import _backend
+from fastgrad import _memory
 
 _backend.use(sys.argv[1])
 calls = int(sys.argv[2])
@@ -264,7 +266,7 @@ after, blocks_after = counts()
 assert all(abs(a - b) <= 20 for a, b in zip(references, after)), (references, after)
 assert blocks_after - blocks < 200, blocks_after - blocks
 assert not linux or resident() - memory < 2**22, resident() - memory
-assert not custody.claims
+assert not _memory.claims
 assert x[0] == half[0] == nest["x"][0] == 1.0
 print("done")
 """

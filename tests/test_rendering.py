@@ -4,8 +4,8 @@ import pytest
 import reports
 
 import fastgrad as fg
+from fastgrad._report.format import width
 from fastgrad.demo import BUGS, iris_network
-from fastgrad.wording import width
 
 CAUSES = {
     "missing-mean": "FACTOR",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastgrad.entries import Verdict
-from fastgrad.judging import Columns
-from fastgrad.results import Cause
-from fastgrad.samples import Sample, box_text, find_cause
-from fastgrad.trees import flatten
+from fastgrad._checks.judge import Columns
+from fastgrad._checks.samples import Sample, box_text, find_cause
+from fastgrad._report.entries import Verdict
+from fastgrad._report.report import Cause
+from fastgrad._tree import flatten
 
 SHAPE = (12, 30)
 BOX = (slice(0, 12), slice(0, 30))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from strategies import LAYOUTS, lay_out
 
-from fastgrad.blocks import lengths
-from fastgrad.sampling import Sampler
-from fastgrad.trees import flatten
+from fastgrad._evaluation.blocks import lengths
+from fastgrad._evaluation.sampling import Sampler
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 

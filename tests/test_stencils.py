@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import STENCIL_IDS, STENCILS, quick
 
 import fastgrad as fg
-from fastgrad.stencils import resolve
+from fastgrad._stencils import resolve
 
 every = pytest.mark.parametrize("stencil", STENCILS, ids=STENCIL_IDS)
 rationals = st.fractions(-10, 10, max_denominator=1000)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad.objectives import Analytic
-from fastgrad.sampling import Sampler
-from fastgrad.survey import moves_in_jumps, survey
-from fastgrad.trees import flatten
+from fastgrad._checks.baseline import moves_in_jumps, survey
+from fastgrad._checks.claim import Analytic
+from fastgrad._evaluation.sampling import Sampler
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 DOUBLE = 2.0**-53

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import STENCILS, bits, quick, same, stencils
 
 import fastgrad as fg
-from fastgrad.threads import _Shares
+from fastgrad._workers.threads import _Shares
 
 
 @given(st.integers(0, 300), st.integers(1, 9), stencils)

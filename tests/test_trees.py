@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import quick
 
 import fastgrad as fg
-from fastgrad.trees import check_places, flatten, match, rebuild
+from fastgrad._tree import check_places, flatten, match, rebuild
 
 pytestmark = pytest.mark.usefixtures("backend")
 Layer = namedtuple("Layer", "W b")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgrad.advice import advice
-from fastgrad.results import Cause
-from fastgrad.wording import compact, limit, number, printable, shorten, steps, width, wrap
+from fastgrad._report.advice import advice
+from fastgrad._report.format import compact, limit, number, printable, shorten, steps, width, wrap
+from fastgrad._report.report import Cause
 
 TEXT = st.text(max_size=300)
 

@@ -11,12 +11,12 @@ from strategies import bits, complex_specials, specials
 
 import fastgrad as fg
 from fastgrad import _backend
-from fastgrad.errors import WorkerError
-from fastgrad.memory import Guard
-from fastgrad.parcels import pack
-from fastgrad.stencils import central
-from fastgrad.trees import flatten
-from fastgrad.workshop import Blocks, Failure, Rule, Slice, deposit, perform, prove, withdraw
+from fastgrad._errors import WorkerError
+from fastgrad._evaluation.guard import Guard
+from fastgrad._stencils import central
+from fastgrad._tree import flatten
+from fastgrad._workers.payload import pack
+from fastgrad._workers.worker import Blocks, Failure, Rule, Slice, deposit, perform, prove, withdraw
 
 
 @pytest.fixture

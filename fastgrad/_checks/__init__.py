@@ -1,0 +1,1 @@
+"""Is this derivative right? Choose how to look, run, conclude."""

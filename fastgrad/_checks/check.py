@@ -1,0 +1,326 @@
+"""Is this gradient right? `relative_error` and `check_gradient`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastgrad import _backend
+from fastgrad._checks.baseline import Survey, survey
+from fastgrad._checks.bisection import MISSED
+from fastgrad._checks.claim import Analytic, analytic, check_callable
+from fastgrad._checks.exhaustive import Found, blocks_of, judge_all, unjudged
+from fastgrad._checks.probe import Outcome, conclude_probe, probe
+from fastgrad._checks.verdict import conclude
+from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.batched import capacity
+from fastgrad._evaluation.guard import Guard, check_layout
+from fastgrad._evaluation.meter import Progress
+from fastgrad._evaluation.native import Native, check_native
+from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._memory import claims
+from fastgrad._report.entries import Verdict, norm_error
+from fastgrad._report.report import Report
+from fastgrad._tree import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
+from fastgrad._workers.pools import crew_of
+from fastgrad._workers.scheduler import hired
+
+__all__ = ["check_gradient", "relative_error"]
+
+# Evaluations of a probe, at most, and what larger numbers of entries are probed for.
+_BUDGET = 20_000
+# Evaluations that a check takes beside two for each entry.
+_OVERHEAD = 9
+
+
+def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
+    """How far two gradients are apart, relative to their size.
+
+    Parameters
+    ----------
+    a, b : array, number, or nested containers of arrays
+        Of the same structure and shapes; nothing is broadcast.
+    elementwise : bool, default False
+        Compare entry by entry instead of as a whole.
+
+    Returns
+    -------
+    float, or the structure of `a` with elementwise=True
+        ``|a - b| / (|a| + |b|)`` in the Euclidean norm, between 0 and 1, and 0 where both are 0.
+        NaN where an entry is not finite.
+
+    Raises
+    ------
+    InputTypeError, InputValueError
+        The structures or shapes differ.
+
+    Notes
+    -----
+    As a whole this is the number of the lectures: in float64 below 1e-7 is fine, above 1e-3 is
+    not. It hides errors in entries much smaller than the largest; `check_gradient` does not.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.relative_error(np.array([3.0, 4.0]), np.array([3.0, 4.0]))
+    0.0
+    >>> fg.relative_error(np.array([1.0, 2.0]), np.array([1.0, 6.0]), elementwise=True)
+    array([0. , 0.5])
+    """
+    first, second = as_numbers(a, "a"), as_numbers(b, "b")
+    pairs = [(leaf.array, other) for leaf, other in match(first, second, "b")]
+    for x, y in pairs:
+        if x.shape != y.shape:
+            raise InputValueError(
+                f"`a` and `b` must have equal shapes, nothing is broadcast; got {x.shape} and "
+                f"{y.shape}"
+            )
+    if elementwise:
+        return rebuild(first, iter([_entry_errors(x, y) for x, y in pairs]))
+    columns = ([np.zeros(0)] + [pair[i].ravel() for pair in pairs] for i in (0, 1))
+    return norm_error(*map(np.concatenate, columns))
+
+
+def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
+    """Entry by entry; halved first, so that no sum overflows."""
+    a, b = a / 2, b / 2
+    size = np.abs(a) + np.abs(b)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(a - b) / np.where(size == 0, 1.0, size)
+    return error[()]
+
+
+def check_gradient(
+    f: Callable[[Any], Any],
+    grad: Any,
+    params: Params,
+    *,
+    strategy: str = "auto",
+    budget: int | None = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> Report:
+    """Judge an analytic gradient against central differences.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(params)`` returns one real number. With ``grad=True`` it returns the pair
+        ``(value, gradient)``.
+    grad : callable, gradient, or True
+        ``grad(params)``, or the gradient itself: arrays in the structure of `params` with the
+        shapes of its leaves. It is copied before `f` is called again. For a complex leaf it is
+        ``df/dRe + 1j * df/dIm``.
+    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
+        Where to check. Moved in place, and bit-identical afterwards.
+    strategy : {"auto", "exhaustive", "probe"}, default "auto"
+        Whether to judge every entry, with two evaluations each or more, or to look for wrong ones
+        along random directions, with some thirty evaluations and about fifty for each wrong entry.
+        ``"auto"`` probes where the former would cost more than the budget.
+    budget : int, optional
+        Number of evaluations not to be exceeded. When it runs out the report says what is known.
+        By default 20,000 for a probe, and no bound where every entry is judged.
+    workers : int, Executor, dask Client or map-like callable, optional
+        Who evaluates `f` where entries are moved: see `gradient`. The report is the same but for
+        the time and the evaluations, of which each worker's copy takes two more. For a native `f`
+        (see `native`) the number of threads.
+    progress : bool, default False
+        Show a bar with the evaluations made and expected, and what is being looked at, if
+        standard error is a terminal, or in a notebook. It needs tqdm.
+    seed : int, default 0
+        Of all random directions.
+
+    Returns
+    -------
+    Report
+        Its truth value is True only for the verdict RIGHT; printed, it fills one screen.
+
+    Raises
+    ------
+    InputTypeError, InputValueError
+        The parameters cannot be moved in place, or the gradient does not have their structure
+        and shapes.
+    MutationError
+        `f` or `grad` wrote into the parameters; what was written is undone.
+    ConcurrencyError
+        Another thread is differentiating with respect to the same memory.
+    WorkerError
+        A copy of `f` in a worker does not behave as the original, or killed three workers.
+    MissingPackageError
+        `progress` is true, and tqdm is not installed.
+    ObjectiveError
+        A native `f` returned an error code.
+
+    Notes
+    -----
+    A KeyboardInterrupt carries a note of what was known by then.
+
+    First `f` is evaluated along a random direction; a difference table of the values gives their
+    noise, and the noise the step. Then every entry is compared with one central difference, two
+    evaluations each. Where analytic and numeric do not agree to within noise and truncation, the
+    difference is repeated at many steps, and the verdict goes by the one with the smallest bound.
+    Forward and backward quotients that keep their distance as the step shrinks show a kink, at
+    which every value between them is right. Where the bound is as large as the gradient itself
+    the verdict is CANNOT_TELL. A smooth, correct problem takes about ``2 n + 9`` evaluations.
+
+    A probe takes the derivative along random directions, in one parameter array after the other:
+    two of them show any error of a certain size, in whatever entry. Wrong entries are located by
+    halving the block that is moved, and judged one by one like all entries of smaller problems.
+    ``report.detection_limit`` is the size of an error that is missed with a probability of 1 %,
+    whatever else is wrong (``report.miss_probability``).
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> x = np.array([1.0, 2.0, 3.0])
+    >>> report = fg.check_gradient(lambda x: (x**3).sum(), lambda x: 3 * x**2, x)
+    >>> bool(report), report.evaluations
+    (True, 15)
+    >>> report = fg.check_gradient(lambda x: (x**3).sum(), lambda x: 3 * x, x)
+    >>> [entry.path for entry in report.wrong]
+    ['params[2]', 'params[1]']
+    """
+    started = time.perf_counter()
+    check_callable(f, "f")
+    makes, threads = crew_of(f, workers)
+    argument = adopt(params)
+    if type(f) is Native:
+        check_native(f, argument, "params")
+    leaves = flatten(argument)
+    check_layout(leaves)
+    plan = _plan(strategy, budget, leaves)
+    guard = Guard(leaves, culprit="grad")
+    watch = Progress(plan.expected, shown=progress, batch=capacity(f, leaves))
+    found: Found | Outcome
+    try:
+        with guard, watch:
+            claimed, f = analytic(f, grad, argument, leaves)
+            if callable(grad) or grad is True:
+                guard.check_base()
+            guard.culprit = "f"
+            with hired(makes, f, argument, leaves, watch.update) as crew:
+                sampler = Sampler(f, argument, leaves, crew, threads, watch, plan.budget)
+                sampler.check_rows()
+                found = _look(guard, sampler, leaves, claimed, plan, seed)
+            check_places(argument, leaves)
+    finally:
+        # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
+        claims.pop(guard.key, None)
+    return _report(found, sampler, plan, seed, started)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How entries are visited, and after how many evaluations to stop."""
+
+    strategy: str
+    budget: float
+    expected: int  # evaluations of a right gradient; 0 if that is not known
+
+
+def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
+    """What the user asks for, checked, with the strategy chosen."""
+    if strategy not in ("auto", "exhaustive", "probe"):
+        raise InputValueError(
+            f'`strategy` must be "auto", "exhaustive" or "probe"; got {strategy!r}'
+        )
+    whole = isinstance(budget, (int, np.integer)) and not isinstance(budget, bool)
+    if budget is not None and not whole:
+        raise InputTypeError(f"`budget` must be a number of evaluations, or None; got {budget!r}")
+    if budget is not None and budget < 1:
+        raise InputValueError(f"`budget` must be at least 1 evaluation, or None; got {budget}")
+    most = _BUDGET if budget is None else int(budget)
+    least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
+    if strategy == "auto":
+        strategy = "probe" if least > most else "exhaustive"
+    unbounded = strategy == "exhaustive" and budget is None
+    expected = least if strategy == "exhaustive" else 0
+    return _Plan(strategy, math.inf if unbounded else most, expected)
+
+
+def _look(
+    guard: Guard,
+    sampler: Sampler,
+    leaves: Sequence[Leaf],
+    claimed: Analytic,
+    plan: _Plan,
+    seed: int,
+) -> Found | Outcome:
+    """Survey `f`, judge its gradient, and look at `f` once more."""
+    if not len(claimed.column):
+        return Found(leaves, unjudged(claimed.column))
+    sampler.progress.phase("survey")
+    try:
+        base = sampler.base()
+        if plan.strategy == "probe":
+            guard.thin()
+        seen = survey(sampler, leaves, claimed, base, seed)
+    except OutOfBudget:
+        said = f"the budget of {plan.budget:,} evaluations ran out before any entry was judged"
+        return Found(leaves, unjudged(claimed.column), stopped=said)
+    if seen.trouble:
+        return Found(leaves, unjudged(claimed.column), seen)
+    sampler.progress.calibrate()
+    found: Found | Outcome
+    if plan.strategy == "probe":
+        found = probe(sampler, leaves, blocks_of(leaves), claimed, seen, seed)
+    else:
+        found = judge_all(sampler, leaves, claimed, seen, seed)
+    last = sampler.last()
+    if abs(last - seen.base) <= 16 * seen.noise:
+        return found
+    columns = found.columns if isinstance(found, Found) else unjudged(claimed.column)
+    columns.codes[:] = Verdict.CANNOT_TELL.code
+    return Found(leaves, columns, _drifted(seen, last))
+
+
+def _drifted(seen: Survey, last: float) -> Survey:
+    """`f` no longer gives the value it gave at first."""
+    trouble = (
+        f"`f` drifted during the check: {seen.base:.9g} before and {last:.9g} after it at "
+        "the same parameters; it keeps a state or a cache"
+    )
+    return replace(seen, trouble=trouble)
+
+
+def _concluded(found: Found | Outcome) -> tuple[Verdict, str]:
+    """The verdict, and why."""
+    if isinstance(found, Outcome):
+        return conclude_probe(found)
+    verdict, reason = conclude(found.entries, found.seen, found.jumps, found.still)
+    if not found.stopped:
+        return verdict, reason
+    if verdict is Verdict.WRONG:
+        return verdict, f"{reason}; {found.stopped}"
+    return Verdict.CANNOT_TELL, f"{found.stopped}; raise `budget`"
+
+
+def _report(
+    found: Found | Outcome, sampler: Sampler, plan: _Plan, seed: int, started: float
+) -> Report:
+    verdict, reason = _concluded(found)
+    limits = found.entries.uncertainty
+    largest = float(limits.max(initial=0.0, where=limits < np.inf))
+    probed = isinstance(found, Outcome)
+    return Report(
+        verdict=verdict,
+        reason=reason,
+        causes=found.causes,
+        entries=found.entries,
+        evaluations=sampler.evaluations,
+        noise=found.seen.noise if found.seen else math.nan,
+        detection_limit=found.limit if isinstance(found, Outcome) else largest,
+        strategy=plan.strategy,
+        backend=_backend.backend,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        curve=None if isinstance(found, Outcome) else found.curve,
+        steps=found.seen.relative if found.seen else (),
+        miss_probability=MISSED if probed else 0.0,
+    )

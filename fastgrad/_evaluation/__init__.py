@@ -1,0 +1,1 @@
+"""Move parameters, call `f`, put every bit back."""

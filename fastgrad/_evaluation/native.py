@@ -1,0 +1,155 @@
+"""Objectives in C: `native` checks and wraps the address of a compiled function."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastgrad._errors import InputTypeError, InputValueError, ObjectiveError
+from fastgrad._evaluation.pointers import STATUS, WIDE, address_of_data, find, kind_of
+
+__all__ = ["Native", "check_native", "native"]
+
+_PLACE = ctypes.c_void_p
+_PROTOTYPES = {
+    wide + status: ctypes.CFUNCTYPE(result, size, *[_PLACE] * count)
+    for wide, size in ((0, ctypes.c_int), (WIDE, ctypes.c_ssize_t))
+    for status, result, count in ((0, ctypes.c_double, 2), (STATUS, ctypes.c_int, 3))
+}
+_LARGEST = {0: 2 ** (8 * ctypes.sizeof(ctypes.c_int) - 1) - 1, WIDE: 2**63 - 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """A C function as an objective; build one with `native`.
+
+    It can be called with one contiguous float64 array, and returns its value there as a float.
+
+    Attributes
+    ----------
+    signature : str
+        What C calls its type.
+    address, user : int
+        Where the function is, and what it gets as `user_data`.
+    kind : int
+        Which of the signatures that there are it has.
+
+    Examples
+    --------
+    >>> import ctypes, numpy as np, fastgrad as fg
+    >>> pointer = ctypes.POINTER(ctypes.c_double)
+    >>> prototype = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int, pointer, ctypes.c_void_p)
+    >>> f = fg.native(prototype(lambda n, x, user_data: x[0] ** 2))
+    >>> f(np.array([3.0]))
+    9.0
+    """
+
+    signature: str
+    address: int
+    user: int
+    kind: int
+    # Whose memory the addresses are in: alive as long as this object.
+    _owners: tuple[Any, ...]
+    _function: Any
+
+    def __call__(self, x: np.ndarray) -> float:
+        """Value at one contiguous float64 array."""
+        check_native(self, x, "x")
+        if not self.kind & STATUS:
+            return float(self._function(x.size, x.ctypes.data, self.user))
+        value = ctypes.c_double(math.nan)
+        code = self._function(x.size, x.ctypes.data, ctypes.byref(value), self.user)
+        if code:
+            raise ObjectiveError(code)
+        return value.value
+
+    def __repr__(self) -> str:
+        return f"<fastgrad.native {self.signature} at {self.address:#x}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise InputTypeError(
+            "a native objective cannot be pickled or copied: its address means nothing in another "
+            "process; build it there"
+        )
+
+
+def native(obj: Any, *, user_data: Any = None) -> Native:
+    """Turn a compiled function into an objective that is called without Python.
+
+    Parameters
+    ----------
+    obj : scipy.LowLevelCallable, numba cfunc, ctypes or cffi function pointer, or capsule
+        Holds the address of a C function ``double f(int n, double *x, void *user_data)``, or
+        ``int f(int n, const double *x, double *value, void *user_data)``, which returns 0, or an
+        error code. In both `n` may be an ``intptr_t``. A ctypes function needs its `restype` and
+        `argtypes`; the name of a capsule must be the signature, as in ``module.__pyx_capi__``,
+        where Cython puts its ``cdef api`` functions.
+    user_data : address (int), ctypes data, array, capsule or cffi pointer, optional
+        Passed through as a pointer. By default what `obj` brings, and else NULL.
+
+    Returns
+    -------
+    Native
+        For `gradient` and `check_gradient`, in place of `f`. It keeps `obj` and `user_data`
+        alive.
+
+    Raises
+    ------
+    InputTypeError
+        `obj` holds no C function, or one with another signature; it is not called.
+
+    Notes
+    -----
+    The function runs without the GIL, and with ``workers=k`` in several threads at once: it must
+    be thread-safe then, its user data included. It must not write to `x`, and must not raise:
+    what a Python function behind a ctypes or numba pointer raises is lost. ``cdef`` functions are
+    to be declared ``noexcept nogil``. Nothing must resize the array meanwhile from another thread.
+
+    Examples
+    --------
+    >>> import ctypes, numpy as np, fastgrad as fg
+    >>> pointer = ctypes.POINTER(ctypes.c_double)
+    >>> prototype = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int, pointer, ctypes.c_void_p)
+    >>> def compiled(n, x, user_data):  # stands for a function in a shared library
+    ...     return x[0] * x[1]
+    >>> f = fg.native(prototype(compiled))
+    >>> print(fg.gradient(f, np.array([2.0, 5.0])).round(6))
+    [5. 2.]
+    """
+    address, signature, user = find(obj)
+    kind = kind_of(signature)
+    if not address:
+        raise InputTypeError("`obj` is a null pointer; it must point to a C function")
+    if user_data is not None:
+        user = address_of_data(user_data)
+    owners = (obj, user_data)
+    return Native(signature, address, user, kind, owners, _PROTOTYPES[kind](address))
+
+
+def check_native(f: Native, params: Any, name: str) -> None:
+    """Refuse what a native objective cannot take; `name` is what the caller calls it."""
+    if not isinstance(params, np.ndarray):
+        raise InputTypeError(
+            f"`{name}` must be one float64 array, because `f` is native; got a "
+            f"{type(params).__name__} (put nested parameters into one vector and let `f` take it "
+            "apart)"
+        )
+    if params.dtype != np.float64:
+        raise InputTypeError(
+            f"`{name}` must be float64, because `f` is native; got {params.dtype} "
+            f"(`{name}`.astype(float))"
+        )
+    if not params.flags.c_contiguous or not params.flags.aligned:
+        raise InputValueError(
+            f"`{name}` must be contiguous, because `f` is native; got shape {params.shape}, "
+            f"strides {params.strides} (np.ascontiguousarray(`{name}`))"
+        )
+    if params.size > _LARGEST[f.kind & WIDE]:
+        raise InputValueError(
+            f"`{name}` has {params.size} entries, more than an int `n` can count; let `f` take "
+            "an intptr_t"
+        )

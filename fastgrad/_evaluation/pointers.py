@@ -1,0 +1,176 @@
+"""C functions and user data, taken out of what other packages wrap them in.
+
+Of those packages nothing is imported: an object that comes from one shows that it is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastgrad._errors import InputTypeError, InputValueError
+
+__all__ = ["STATUS", "WIDE", "Found", "address_of_data", "find", "kind_of"]
+
+# A kind is the sum of these: `n` is an intptr_t, not an int; an error code is returned.
+WIDE, STATUS = 1, 2
+
+Found = tuple[int, str, int]  # address of a function, its signature, address of its user data
+
+_EXPECTED = (
+    "double (int n, double *x, void *user_data), or int (int n, const double *x, double *value, "
+    "void *user_data), which returns 0 or an error code; in both `n` may be an intptr_t"
+)
+_WAYS_OUT = (
+    "pass a scipy.LowLevelCallable, a @numba.cfunc, a ctypes or cffi function pointer, or a "
+    "capsule such as module.__pyx_capi__['name']; of a cffi library in API mode, "
+    "ffi.addressof(lib, 'name')"
+)
+_FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # of every ctypes function, whatever its type
+_FROM_PYTHON_API = 0x4  # ctypes: the function wants the GIL, and may raise
+
+_SIZES = {
+    "int": ctypes.sizeof(ctypes.c_int),
+    "int32_t": 4,
+    "npy_int32": 4,
+    "int64_t": 8,
+    "npy_int64": 8,
+    "long": ctypes.sizeof(ctypes.c_long),
+    "long long": ctypes.sizeof(ctypes.c_longlong),
+    **dict.fromkeys(
+        ("intptr_t", "npy_intp", "ptrdiff_t", "ssize_t", "Py_ssize_t"),
+        ctypes.sizeof(ctypes.c_ssize_t),
+    ),
+}
+_CTYPES = {"d": "double", "f": "float", "i": "int", "l": "long", "q": "long long", "P": "void *"}
+
+
+def find(obj: Any) -> Found:
+    """Address and signature of the C function in an object, and the user data that it brings."""
+    if isinstance(obj, _FUNCTION):
+        return address_of_data(obj), _of_ctypes(obj), 0
+    name = f"{type(obj).__module__.partition('.')[0]}.{type(obj).__name__}"
+    if name == "builtins.PyCapsule":
+        return _in_capsule(obj)
+    if name == "scipy.LowLevelCallable":
+        return _in_scipy(obj)
+    if name == "numba.CFunc":
+        return find(obj.ctypes)
+    if _is_cffi(obj):
+        return _address_of_cffi(obj), sys.modules["_cffi_backend"].typeof(obj).cname, 0
+    raise InputTypeError(f"`obj` must hold the address of a C function; got {obj!r}: {_WAYS_OUT}")
+
+
+def kind_of(signature: str) -> int:
+    """The kind of a signature; one that is not known is refused, and so never called."""
+    match = re.fullmatch(r"(.*?)(?:\(\*\))?\((.*)\)", re.sub(r"\b(const|signed)\b", "", signature))
+    if match:
+        result, *types = (_plain(each) for each in (match[1], *match[2].split(",")))
+        values = {"double": ["double*"], "int": ["double*", "double*"]}.get(result)
+        size = _SIZES.get(types[0])
+        if values and types[1:-1] == values and types[-1].endswith("*") and size in _WIDTHS:
+            return _WIDTHS[size] + (STATUS if result == "int" else 0)
+    raise InputTypeError(
+        f"`obj` has the signature {signature!r}; it must be {_EXPECTED} (not called)"
+    )
+
+
+_WIDTHS = {ctypes.sizeof(ctypes.c_ssize_t): WIDE, ctypes.sizeof(ctypes.c_int): 0}
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s*\*\s*", "*", " ".join(text.split())).removesuffix(" int")
+
+
+# ---------------------------------------------------------------- ctypes
+
+
+def _of_ctypes(function: Any) -> str:
+    if type(function)._flags_ & _FROM_PYTHON_API:
+        raise InputTypeError(
+            "`obj` is a ctypes.PYFUNCTYPE, which runs with the GIL; use ctypes.CFUNCTYPE"
+        )
+    if function.argtypes is None:
+        raise InputTypeError(
+            f"`obj` is {function!r}, of which only you know the signature; say it, for example "
+            "obj.restype = c_double; obj.argtypes = [c_int, POINTER(c_double), c_void_p]"
+        )
+    types = ", ".join(map(_name, function.argtypes))
+    return f"{_name(function.restype)} ({types})"
+
+
+def _name(ctype: Any) -> str:
+    """What C calls a ctypes type."""
+    if isinstance(ctype, type) and issubclass(ctype, ctypes._Pointer):
+        return f"{_name(ctype._type_)} *"
+    own = "void" if ctype is None else getattr(ctype, "__name__", repr(ctype))
+    code = getattr(ctype, "_type_", None)
+    return _CTYPES.get(code, own) if isinstance(code, str) else own
+
+
+# ---------------------------------------------------------------- capsules, SciPy, cffi
+
+
+def _capsule_function(name: str, result: Any, *types: Any) -> Any:
+    prototype = ctypes.PYFUNCTYPE(result, ctypes.py_object, *types)
+    return prototype((name, ctypes.pythonapi))
+
+
+_capsule_name = _capsule_function("PyCapsule_GetName", ctypes.c_char_p)
+_capsule_context = _capsule_function("PyCapsule_GetContext", ctypes.c_void_p)
+_capsule_pointer = _capsule_function("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_char_p)
+
+
+def _in_capsule(capsule: Any) -> Found:
+    name = _capsule_name(capsule)
+    if name is None:
+        raise InputTypeError(
+            f"`obj` is a capsule without a name; its name must be its signature: {_EXPECTED}"
+        )
+    user = _capsule_context(capsule) or 0
+    return _capsule_pointer(capsule, name), name.decode("utf-8", "replace"), user
+
+
+def _in_scipy(callable_: Any) -> Found:
+    """SciPy has its own notion of the signature: users can state one."""
+    address, _, context = find(callable_.function)
+    data = callable_.user_data
+    return address, callable_.signature, context if data is None else address_of_data(data)
+
+
+def _is_cffi(obj: Any) -> bool:
+    cffi = sys.modules.get("_cffi_backend")
+    return cffi is not None and isinstance(obj, cffi.FFI.CData)
+
+
+def _address_of_cffi(pointer: Any) -> int:
+    cffi = sys.modules["_cffi_backend"]
+    return int(cffi.cast(cffi.new_primitive_type("uintptr_t"), pointer))
+
+
+def address_of_data(data: Any) -> int:
+    """Address that a user pointer holds, or that ctypes or NumPy data have."""
+    if data is None:
+        return 0
+    if isinstance(data, (int, np.integer)) and not isinstance(data, bool):
+        if not 0 <= data <= sys.maxsize * 2 + 1:
+            raise InputValueError(f"`user_data` must be the address of something; got {data!r}")
+        return int(data)
+    if isinstance(data, (ctypes.c_void_p, ctypes._Pointer, _FUNCTION)):
+        return ctypes.cast(data, ctypes.c_void_p).value or 0
+    if isinstance(data, (ctypes.Structure, ctypes.Union, ctypes.Array, ctypes._SimpleCData)):
+        return ctypes.addressof(data)
+    if isinstance(data, np.ndarray) and data.flags.c_contiguous:
+        return int(data.ctypes.data)
+    if type(data).__name__ == "PyCapsule":
+        return _capsule_pointer(data, _capsule_name(data)) or 0
+    if _is_cffi(data):
+        return _address_of_cffi(data)
+    raise InputTypeError(
+        "`user_data` must be an address, ctypes data, a contiguous array, a capsule or a cffi "
+        f"pointer; got {data!r}"
+    )

@@ -1,0 +1,186 @@
+"""Which runs are at work on which memory, and whether every bit is back in its place."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import count
+from threading import get_ident
+
+import numpy as np
+
+from fastgrad import _errors
+from fastgrad._errors import ConcurrencyError, MutationError
+
+__all__ = [
+    "Memory",
+    "bounds",
+    "checksum",
+    "claim",
+    "claims",
+    "first_difference",
+    "next_key",
+    "overwritten",
+    "owner",
+    "refuse_if_taken",
+    "release",
+    "undo",
+]
+
+# Runs in progress, oldest first: thread and arrays of each. Operations on a dict are atomic.
+claims: dict[int, tuple[int, Sequence[np.ndarray]]] = {}
+next_key = count().__next__
+_CHUNK = 8192
+
+if hasattr(os, "register_at_fork"):
+    # In a forked child the other threads, and so their runs, do not exist.
+    os.register_at_fork(after_in_child=claims.clear)
+
+
+class Memory:
+    """An array's memory as it was found, whatever `f` does to the array object.
+
+    `view` has its own shape, strides, type and flags. It may be touched while `stands` says so.
+    """
+
+    __slots__ = ("_at", "array", "owner", "view")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.view = array.view(np.ndarray)
+        self.owner = owner(array)
+        self._at = _place(self.owner)
+
+    def stands(self) -> bool:
+        """Whether the memory is still there; a view's owner may have been resized."""
+        return _place(self.owner) == self._at
+
+    def moved(self) -> bool:
+        """Whether the array is no longer what was found."""
+        now, then = self.array, self.view
+        return (
+            (now.shape, now.strides, now.dtype) != (then.shape, then.strides, then.dtype)
+            or now.flags.writeable != then.flags.writeable
+            or not self.stands()
+        )
+
+
+def _place(array: np.ndarray) -> tuple[int, int]:
+    return array.__array_interface__["data"][0], array.nbytes
+
+
+def owner(array: np.ndarray) -> np.ndarray:
+    """The array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def claim(key: int, arrays: Sequence[np.ndarray]) -> None:
+    """Register a run on this memory, and refuse it if another thread is at work there.
+
+    The caller takes `key` from `next_key` and calls `release` whatever happens, also if an
+    interrupt arrives in here.
+    """
+    claims[key] = (get_ident(), arrays)
+    if len(claims) > 1:
+        refuse_if_taken(key, arrays)
+
+
+def refuse_if_taken(key: int, arrays: Sequence[np.ndarray]) -> None:
+    """Withdraw a claim, with an error, if an older one of another thread overlaps it."""
+    mine = [bounds(array) for array in arrays]
+    me = get_ident()
+    for other, (thread, taken) in claims.copy().items():
+        if other == key:
+            break  # later ones find this one, and give way
+        if thread == me:
+            continue
+        spans = [bounds(array) for array in taken]
+        if any(a < d and c < b for a, b in mine for c, d in spans):
+            release(key)
+            raise ConcurrencyError(
+                "these parameters are being perturbed by another thread right now; "
+                "give each thread its own copy, or let one wait for the other"
+            )
+
+
+def release(key: int) -> None:
+    """End the run that `claim` registered."""
+    claims.pop(key, None)
+
+
+def bounds(array: np.ndarray) -> tuple[int, int]:
+    """First byte of the array's memory, and the one after its last."""
+    low = high = array.__array_interface__["data"][0]
+    if array.size == 0:
+        return low, low
+    for length, stride in zip(array.shape, array.strides, strict=True):
+        reach = (length - 1) * stride
+        low, high = low + min(reach, 0), high + max(reach, 0)
+    return low, high + array.itemsize
+
+
+def undo(path: str, memory: Memory, saved: np.ndarray, culprit: str = "f") -> MutationError | None:
+    """Put a copy's bits back where they are not in place, and return what to say of it."""
+    if not memory.stands():
+        return _errors.moved(path, culprit)
+    view = memory.view
+    if saved.nbytes <= _CHUNK:
+        if view.tobytes() == saved.tobytes():
+            return None
+    elif first_difference(view, saved) is None:  # without another copy
+        return None
+    now = view.tobytes()
+    view[...] = saved
+    return overwritten(path, now, saved.tobytes(), view, culprit)
+
+
+def overwritten(
+    path: str, now: bytes, before: bytes, like: np.ndarray, culprit: str = "f"
+) -> MutationError:
+    """Name the first entry, in an array like this one, whose bits are not what they were."""
+    a, b = (np.frombuffer(bits, dtype=like.dtype).reshape(like.shape) for bits in (now, before))
+    where = _errors.entry_path(path, first_difference(a, b) or ())
+    return _errors.written(where, culprit, undone=True)
+
+
+def checksum(array: np.ndarray) -> int:
+    """Checksum of the array's bits, in constant memory."""
+    if array.flags.c_contiguous and array.size:
+        return zlib.crc32(array.reshape(-1).view(np.uint8).data)
+    total = 0
+    for (piece,) in _chunks(array):
+        total = zlib.crc32(piece.tobytes(), total)
+    return total
+
+
+def first_difference(a: np.ndarray, b: np.ndarray) -> tuple[int, ...] | None:
+    """Index of the first entry, in C order, whose bits differ."""
+    done = 0
+    for x, y in _chunks(a, b):
+        if not _same(x, y):
+            left, right = (
+                np.frombuffer(z.tobytes(), dtype=np.uint8).reshape(len(z), -1) for z in (x, y)
+            )
+            entry = done + int(np.argmax((left != right).any(axis=1)))
+            return tuple(int(i) for i in np.unravel_index(entry, a.shape))
+        done += len(x)
+    return None
+
+
+def _same(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether two chunks hold the same bits."""
+    if x.itemsize > 8:
+        return x.tobytes() == y.tobytes()
+    kind = f"u{x.itemsize}"  # not as numbers: NaN differs from itself, and -0.0 does not from 0.0
+    return np.array_equal(x.view(kind), y.view(kind))
+
+
+def _chunks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Corresponding pieces of the arrays in C order, a bounded number of entries at a time."""
+    if arrays[0].size:
+        flags = ["external_loop", "buffered"]
+        for pieces in np.nditer(arrays, flags=flags, order="C", buffersize=_CHUNK):  # type: ignore[call-overload]
+            yield pieces if len(arrays) > 1 else (pieces,)

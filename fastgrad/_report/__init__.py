@@ -1,0 +1,1 @@
+"""What is said of a check, and how it is drawn."""

@@ -1,0 +1,232 @@
+"""Draws a report's plain values with matplotlib, which is imported only here and when asked for.
+
+Nothing but `Figure` is used: no pyplot, no backend, no setting of the user's is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastgrad._errors import missing_package
+from fastgrad._report.format import HEADLINES, count, number, printable, shorten, worst_first
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "VERMILION", "new_figure", "report_figure", "tidy"]
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+GREEN, BLACK, GREY = "#009E73", "#222222", "#888888"
+MOST_MAPS = 4
+MOST_PIXELS = 128
+MOST_POINTS = 2000
+FLOOR = 1e-12  # relative errors below are as good as none
+_STYLES = {
+    "RIGHT": (BLUE, "o", "right"),  # the last lie on top
+    "CANNOT_TELL": (PURPLE, "s", "cannot tell"),
+    "WRONG": (VERMILION, "X", "wrong"),
+}
+
+Values = Mapping[str, Any]
+Columns = Sequence[np.ndarray]  # analytic, numeric, codes of the entries of a leaf
+
+
+def new_figure(width: float, height: float, purpose: str) -> Figure:
+    """An empty figure, or a sentence about what to install."""
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise missing_package("matplotlib", purpose, "plot") from error
+    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+
+
+def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[str]) -> Figure:
+    """Error by parameter, analytic against numeric, and the curve of the worst entry if any."""
+    curve = report["curve"]
+    figure = new_figure(13.5 if curve else 9.0, 4.2, "report.plot()")
+    colour = _STYLES[report["verdict"]][0]
+    title = f"{HEADLINES[report['verdict']]}: {_headline(report)}"
+    figure.suptitle(title, color=colour, fontweight="bold", parse_math=False)
+    panels = list(figure.subfigures(1, 3 if curve else 2, wspace=0.04, squeeze=False).flat)
+    _maps(panels[0], report["leaves"], parts, verdicts)
+    _scatter(panels[1].subplots(), parts, verdicts)
+    if curve:
+        _curve(panels[2].subplots(), report)
+    return figure
+
+
+def _headline(report: Values) -> str:
+    n = report["n_entries"]
+    if report["verdict"] == "WRONG":
+        return f"{report['n_wrong']:,} of {n:,} entries"
+    return f"{n:,} entries, relative error {number(report['relative_error'], 2)}"
+
+
+def tidy(axes: Axes, title: str, across: str, up: str) -> None:
+    """Titles, labels, and no more lines than needed."""
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
+    axes.set_xlabel(across, parse_math=False)
+    axes.set_ylabel(up, parse_math=False)
+    axes.grid(which="major", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def drawable(text: str, most: int = 26) -> str:
+    """Only what the font that comes with matplotlib has."""
+    return shorten(
+        "".join(c if ord(c) < 0x530 else f"\\u{ord(c):x}" for c in printable(text)), most
+    )
+
+
+# ------------------------------------------------------------------------------------- heat maps
+
+
+def _maps(
+    panel: SubFigure, leaves: Sequence[Values], parts: Sequence[Columns], verdicts: Sequence[str]
+) -> None:
+    """The errors of the worst leaves, each relative to the largest entry of its leaf."""
+    from matplotlib import colormaps
+
+    shown = [leaf for leaf in worst_first(list(leaves)) if leaf["entries"]][:MOST_MAPS]
+    where = {leaf["path"]: part for leaf, part in zip(leaves, parts, strict=True)}
+    title = _maps_title(len(shown), len(leaves))
+    panel.suptitle(title, fontsize=10, x=0.01, horizontalalignment="left")
+    if not shown:
+        return
+    colours = colormaps["Oranges"].with_extremes(bad="#BBBBBB")
+    grid = panel.subplots(-(-len(shown) // 2), min(len(shown), 2), squeeze=False)
+    scale: dict[str, Any] = {"cmap": colours, "norm": "log", "vmin": FLOOR, "vmax": 1.0}
+    for axes, leaf in zip(grid.flat, shown, strict=False):
+        image = error_map(leaf["shape"], where[leaf["path"]], verdicts.index("WRONG"))
+        drawn = axes.imshow(image, aspect="auto", interpolation="none", **scale)
+        said = count(leaf) + " wrong" * (leaf["wrong"] > 0 or not leaf["unclear"])
+        title = f"{drawable(leaf['path'], 18)}: {said}"
+        axes.set_title(title, loc="left", fontsize=8, parse_math=False)
+        axes.set(xticks=[], yticks=[])
+    for axes in grid.flat[len(shown) :]:
+        axes.set_visible(False)
+    bar = panel.colorbar(drawn, ax=grid, location="bottom", shrink=0.9, aspect=30)
+    bar.set_label("error / largest entry of the parameter", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def _maps_title(shown: int, total: int) -> str:
+    if not total:
+        return "No parameters"
+    return "Error by parameter" + (f", the worst {shown} of {total:,}" if shown < total else "")
+
+
+def error_map(shape: Sequence[int], columns: Columns, wrong: int) -> np.ndarray:
+    """Relative errors of a leaf as a picture: rows of its first axis, the largest of each block.
+
+    NaN where nothing was measured; entries that are not finite but wrong count as 1.
+    """
+    analytic, numeric, codes = columns
+    with np.errstate(invalid="ignore", over="ignore"):
+        errors = np.abs(analytic - numeric)
+    sizes = np.fmax(np.abs(analytic), np.abs(numeric))
+    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
+    errors = errors / (largest or 1.0)
+    errors[~np.isfinite(errors)] = np.nan
+    errors[np.isnan(errors) & (codes == wrong)] = 1.0
+    rows = shape[0] if len(shape) > 1 else 1
+    fits = rows and len(errors) % rows == 0 and len(errors) >= np.prod(shape, dtype=int)
+    image: np.ndarray = np.clip(_largest(errors.reshape(rows if fits else 1, -1)), FLOOR, 1.0)
+    return image
+
+
+def _largest(image: np.ndarray) -> np.ndarray:
+    """Fewer pixels: the largest of each block, so that one wrong entry stays visible."""
+    reduced = image
+    for axis in (0, 1):
+        length = image.shape[axis]
+        if length > MOST_PIXELS:
+            starts = np.linspace(0, length, MOST_PIXELS, endpoint=False).astype(int)
+            reduced = np.fmax.reduceat(reduced, starts, axis=axis)
+    return reduced
+
+
+# --------------------------------------------------------------------- analytic against numeric
+
+
+def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> None:
+    tidy(axes, "Analytic against numeric", "numeric", "analytic")
+    if not parts:
+        return
+    analytic, numeric, codes = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    finite = np.isfinite(analytic) & np.isfinite(numeric)
+    seen = np.concatenate([analytic[finite], numeric[finite], [0.0]])
+    low, high = float(seen.min()), float(seen.max())
+    axes.plot([low, high], [low, high], "-", color=GREY, linewidth=1, zorder=1)
+    for name, (colour, marker, label) in _STYLES.items():
+        positions = np.flatnonzero(finite & (codes == verdicts.index(name)))
+        if len(positions):
+            some = positions[:: -(-len(positions) // MOST_POINTS)]
+            style: dict[str, Any] = {
+                "c": colour,
+                "marker": marker,
+                "s": 26,
+                "alpha": 0.8,
+                "linewidths": 0,
+            }
+            label = f"{label} ({len(positions):,})"
+            axes.scatter(numeric[some], analytic[some], label=label, **style)
+    left_out = int((~finite).sum())
+    if left_out:
+        axes.plot([], [], " ", label=f"not shown ({left_out:,})")
+    _widen(axes, seen)
+    if len(codes):
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _widen(axes: Axes, values: np.ndarray) -> None:
+    """Both scales logarithmic around zero where the sizes differ too much for one picture."""
+    sizes = np.abs(values[values != 0])
+    if len(sizes) and sizes.max() > 1000 * np.median(sizes):
+        threshold = float(max(np.median(sizes), 1e-12 * sizes.max()))
+        axes.set_xscale("symlog", linthresh=threshold)
+        axes.set_yscale("symlog", linthresh=threshold)
+    axes.tick_params(labelsize=8)
+
+
+# ------------------------------------------------------------------------------ error against step
+
+
+def _curve(axes: Axes, report: Values) -> None:
+    """How far the differences stay from the analytic value as the step shrinks."""
+    curve, worst = report["curve"], report["wrong"][0]
+    tidy(axes, f"Worst entry, {drawable(curve['path'])}", "step", "|difference - analytic|")
+    steps, central, forward = (_floats(curve[key]) for key in ("steps", "central", "forward"))
+    analytic = float(curve["analytic"])
+    with np.errstate(invalid="ignore"):
+        for values, style, name in ((forward, "--", "forward"), (central, "-", "central")):
+            errors = np.abs(values - analytic)
+            shown = np.isfinite(errors) & (errors > 0) & (steps > 0)
+            axes.plot(steps[shown], errors[shown], style, label=name, color=_LINE[name])
+    axes.set(xscale="log", yscale="log")
+    _floors(axes, steps, float(worst["uncertainty"]), float(report["noise"]))
+    axes.legend(fontsize=8, frameon=False)
+    axes.tick_params(labelsize=8)
+
+
+def _floors(axes: Axes, steps: np.ndarray, uncertainty: float, noise: float) -> None:
+    """What a right value would come down to: the uncertainty, and the noise that sets it."""
+    if 0 < noise < np.inf:
+        axes.plot(steps, noise / steps, ":", color=GREY, label="noise of f / step")
+    if 0 < uncertainty < np.inf:
+        lowest = uncertainty / 30
+        axes.axhspan(lowest, uncertainty, color=BLUE, alpha=0.2, linewidth=0, label="error bar")
+        axes.set_ylim(bottom=lowest)
+
+
+_LINE = {"forward": BLACK, "central": VERMILION}
+
+
+def _floats(column: Sequence[Any]) -> np.ndarray:
+    return np.array([float(value) for value in column])

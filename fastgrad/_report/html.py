@@ -1,0 +1,218 @@
+"""Turns a report's plain values into HTML: a page of its own, or a fragment for a notebook.
+
+No script, no font, no picture from elsewhere; all text that comes from outside is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from fastgrad._report.advice import advice
+from fastgrad._report.format import (
+    HEADLINES,
+    count,
+    limit,
+    number,
+    printable,
+    shape,
+    steps,
+    where,
+    worst_first,
+)
+
+__all__ = ["fragment", "page"]
+
+MOST_LEAVES = 100
+MOST_CAUSES = 20
+
+Values = Mapping[str, Any]
+
+# Blue, vermilion and purple of Okabe and Ito, darkened or lightened until they read well.
+_STYLE = """
+.fastgrad { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --ground: #fff; --tint: #f6f8fa;
+  --right: #00639c; --wrong: #b34700; --unclear: #8b3f75; color: var(--ink);
+  background: var(--ground); font: 15px/1.5 system-ui, sans-serif; max-width: 56rem;
+  padding: 1rem 1.25rem; box-sizing: border-box; color-scheme: light; }
+@media (prefers-color-scheme: dark) { .fastgrad { --ink: #e6edf3; --soft: #9da7b1;
+  --line: #3d444d; --ground: #0d1117; --tint: #161b22; --right: #6cb6ec; --wrong: #ff9a56;
+  --unclear: #e08fc4; color-scheme: dark; } }
+.fastgrad .verdict { font-size: 1.5rem; font-weight: 700; margin: 0; }
+.fastgrad .RIGHT { color: var(--right); } .fastgrad .WRONG { color: var(--wrong); }
+.fastgrad .CANNOT_TELL { color: var(--unclear); }
+.fastgrad p { margin: .25rem 0 .75rem; overflow-wrap: anywhere; }
+.fastgrad .causes { background: var(--tint); border-left: 4px solid var(--wrong);
+  padding: .6rem 1rem; margin: 1rem 0; }
+.fastgrad .causes ul { margin: .25rem 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
+.fastgrad .causes p { margin: .4rem 0 0; }
+.fastgrad .scroll { overflow-x: auto; margin: 1.25rem 0; }
+.fastgrad table { border-collapse: collapse; font-size: .9rem; color: inherit; margin: 0; }
+.fastgrad caption { text-align: left; font-weight: 600; padding-bottom: .3rem; color: var(--ink); }
+.fastgrad th, .fastgrad td { padding: .25rem .8rem .25rem 0; text-align: right;
+  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums;
+  background: var(--ground); white-space: nowrap; }
+.fastgrad thead th { color: var(--soft); font-weight: 500; }
+.fastgrad tbody th { font-family: ui-monospace, monospace; font-weight: 500;
+  min-width: 7rem; max-width: 24rem; white-space: normal; overflow-wrap: anywhere; }
+.fastgrad tr > :first-child { text-align: left; }
+.fastgrad code { font-family: ui-monospace, monospace; font-size: .92em; }
+.fastgrad .run { color: var(--soft); font-size: .85rem; margin: 1rem 0 0; }
+"""
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ margin: 0; background: #fff; }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #0d1117; }} }}
+body > main {{ margin: 0 auto; max-width: 56rem; }}
+</style>
+</head>
+<body>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+_MARKS = {"RIGHT": "✓", "WRONG": "✗", "CANNOT_TELL": "?"}
+
+
+def page(report: Values) -> str:
+    """A page that stands alone."""
+    title = f"fastgrad: {HEADLINES[report['verdict']].lower()}"
+    return _PAGE.format(title=title, body=_block(report, "<h1", "h1>"))
+
+
+def fragment(report: Values) -> str:
+    """What goes into a page of others: its styles reach nothing outside it."""
+    return _block(report, '<p role="heading" aria-level="3"', "p>")
+
+
+def _block(report: Values, opening: str, closing: str) -> str:
+    parts = [
+        _verdict(report, opening, closing),
+        _causes(report["causes"], report["verdict"]),
+        _leaves(report["leaves"]),
+        _entries("wrong", report),
+        _entries("unclear", report),
+        _run(report),
+    ]
+    return f'<div class="fastgrad">\n<style>{_STYLE}</style>\n{"".join(parts)}</div>\n'
+
+
+def _text(value: Any) -> str:
+    return escape(printable(str(value)))
+
+
+def _prose(sentence: str) -> str:
+    """Escaped, and what stands in backticks as code."""
+    pieces = _text(sentence).split("`")
+    if len(pieces) % 2 == 0:  # a backtick in somebody's path
+        return "`".join(pieces)
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
+
+
+def _verdict(report: Values, opening: str, closing: str) -> str:
+    name = report["verdict"]
+    mark = f'<span aria-hidden="true">{_MARKS[name]}</span>'
+    return (
+        f'{opening} class="verdict {name}">{mark} {HEADLINES[name]}</{closing}\n'
+        f"<p>{_prose(report['reason'])}</p>\n"
+    )
+
+
+def _causes(causes: Sequence[Values], verdict: str) -> str:
+    if not causes:
+        return ""
+    items = "".join(f"<li>{_prose(each['sentence'])}</li>\n" for each in causes[:MOST_CAUSES])
+    if len(causes) > MOST_CAUSES:
+        items += f"<li>and {len(causes) - MOST_CAUSES:,} more</li>\n"
+    title, what = "Kinks that were met", ""
+    if verdict == "WRONG":
+        title = "Likely cause"
+        what = f"<p>Next: {_prose(advice(causes[0]['kind']))}.</p>\n"
+    return f'<div class="causes">\n<strong>{title}</strong>\n<ul>\n{items}</ul>\n{what}</div>\n'
+
+
+def _leaves(leaves: Sequence[Values]) -> str:
+    if not leaves:
+        return ""
+    many = len(leaves) > MOST_LEAVES
+    shown = worst_first(list(leaves))[:MOST_LEAVES] if many else leaves
+    rows = [
+        (
+            leaf["path"],
+            shape(leaf),
+            leaf["dtype"],
+            count(leaf),
+            number(leaf["relative_error"], 2),
+            where(leaf),
+            _Verdict(leaf["verdict"]),
+        )
+        for leaf in shown
+    ]
+    title = f"Parameters, the worst {len(shown)} of {len(leaves):,}" if many else "Parameters"
+    header = ("path", "shape", "type", "wrong", "relative error", "worst entry", "verdict")
+    return _table(title, header, rows)
+
+
+def _entries(kind: str, report: Values) -> str:
+    shown, total = report[kind], report[f"n_{kind}"]
+    if not shown or report["verdict"] == "RIGHT":
+        return ""
+    rows = [
+        (
+            entry["path"],
+            number(entry["analytic"], 9),
+            number(entry["numeric"], 9),
+            number(entry["uncertainty"], 1),
+        )
+        for entry in shown
+    ]
+    title = f"{kind.capitalize()} entries, worst first"
+    if total > len(shown):
+        title += f" ({len(shown)} of {total:,})"
+    return _table(title, ("entry", "analytic", "numeric", "± uncertainty"), rows)
+
+
+class _Verdict(str):
+    """A cell that is coloured."""
+
+    __slots__ = ()
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
+    body = "".join(f"<tr>{_row(row)}</tr>\n" for row in rows)
+    return (
+        f'<div class="scroll" role="region" aria-label="{_text(title)}" tabindex="0">\n<table>\n'
+        f"<caption>{_text(title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}</tbody>\n</table>\n</div>\n"
+    )
+
+
+def _row(row: Sequence[str]) -> str:
+    first, *rest = row
+    return f'<th scope="row">{_text(first)}</th>' + "".join(map(_cell, rest))
+
+
+def _cell(value: str) -> str:
+    if isinstance(value, _Verdict):
+        return f'<td class="{value}">{_MARKS[value]} {HEADLINES[value].lower()}</td>'
+    return f"<td>{_text(value)}</td>"
+
+
+def _run(report: Values) -> str:
+    sentences = (
+        f"{report['n_entries']:,} entries, {report['evaluations']:,} evaluations of f in "
+        f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
+        f"Seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}, "
+        f"relative error {number(report['relative_error'], 2)}",
+        limit(report).capitalize(),
+    )
+    return f'<p class="run">{".<br>".join(map(_text, sentences))}.</p>\n'

@@ -1,0 +1,155 @@
+"""Turns a report's plain values into text; knows nothing of how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastgrad._report.advice import advice
+from fastgrad._report.format import (
+    HEADLINES,
+    compact,
+    count,
+    limit,
+    number,
+    shape,
+    shorten,
+    steps,
+    where,
+    width,
+    worst_first,
+    wrap,
+)
+
+__all__ = ["as_text"]
+
+WIDTH = 80
+MOST_CAUSES = 3
+MOST_LEAVES = 9
+MOST_ENTRIES = 6
+LONGEST = 48  # columns of a word, which is a path
+NARROWEST = 9  # columns a path is left with
+
+Row = Sequence[str]
+Values = Mapping[str, Any]
+
+
+def as_text(report: Values) -> str:
+    """One screen of 80 columns: verdict, why, causes, parameters, worst entries, the run."""
+    reason = " ".join(shorten(word, LONGEST) for word in report["reason"].split())
+    parts = [wrap(f"{HEADLINES[report['verdict']]}: {reason}", WIDTH, lines=5)]
+    if report["verdict"] == "RIGHT":
+        parts.append(_passed(report["leaves"]) + _facts(report))
+    else:
+        parts += [_causes(report), _leaves(report["leaves"])]
+        shown = _entries("wrong", report, MOST_ENTRIES)
+        parts += [shown, _entries("unclear", report, 2 if shown else MOST_ENTRIES)]
+        parts.append(_facts(report))
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def table(header: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
+    """Columns as wide as their widest cell; the first `left` to the left, numbers to the right."""
+    cells = [header, *rows]
+    widths = [max(width(row[i]) for row in cells) for i in range(len(header))]
+    lines = []
+    for row in cells:
+        pairs = enumerate(zip(row, widths, strict=True))
+        padded = (_pad(cell, wide, left=i < left) for i, (cell, wide) in pairs)
+        lines.append("  " + "  ".join(padded).rstrip())
+    return lines
+
+
+def _pad(cell: str, wide: int, *, left: bool) -> str:
+    space = " " * (wide - width(cell))
+    return cell + space if left else space + cell
+
+
+def _passed(leaves: Sequence[Values]) -> list[str]:
+    """What a right gradient needs to be told: which arrays were looked at."""
+    if not leaves:
+        return []
+    names = [f"{shorten(leaf['path'], 24)} {shape(leaf)}" for leaf in leaves]
+    said = f"{len(leaves):,} parameter{'s' * (len(leaves) > 1)}: {', '.join(names)}"
+    return wrap(said, WIDTH, "  ", "  ", lines=2)
+
+
+def _causes(report: Values) -> list[str]:
+    if report["verdict"] != "WRONG" or not report["causes"]:
+        return []
+    lines = []
+    for cause in report["causes"][:MOST_CAUSES]:
+        leaf = cause["leaf"]
+        sentence = cause["sentence"].replace(f"`{leaf}`", f"`{shorten(leaf, 40)}`")
+        lines += wrap(sentence, WIDTH, "  * ", "    ", lines=2)
+    left_out = len(report["causes"]) - MOST_CAUSES
+    if left_out > 0:
+        lines.append(f"    and {left_out:,} more in report.causes")
+    return ["likely cause", *lines, *wrap(_next(report), WIDTH, "  next: ", "    ", lines=2)]
+
+
+def _next(report: Values) -> str:
+    return advice(report["causes"][0]["kind"])
+
+
+def _leaves(leaves: Sequence[Values]) -> list[str]:
+    if not leaves:
+        return []
+    shown = list(leaves) if len(leaves) <= MOST_LEAVES else worst_first(list(leaves))[:MOST_LEAVES]
+    rows = [
+        (
+            shorten(shape(leaf), 12),
+            count(leaf),
+            number(leaf["relative_error"], 2),
+            shorten(where(leaf), 12),
+            HEADLINES[leaf["verdict"]].lower(),
+        )
+        for leaf in shown
+    ]
+    header = ("shape", "wrong", "rel. error", "worst", "verdict")
+    taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
+    room = max(NARROWEST, WIDTH - 2 - taken)
+    named = [(shorten(leaf["path"], room), *row) for leaf, row in zip(shown, rows, strict=True)]
+    return table(("parameter", *header), named) + _left_out(leaves, shown)
+
+
+def _left_out(leaves: Sequence[Values], shown: Sequence[Values]) -> list[str]:
+    counts = dict.fromkeys(HEADLINES, 0)
+    for leaf in leaves:
+        counts[leaf["verdict"]] += 1
+    for leaf in shown:
+        counts[leaf["verdict"]] -= 1
+    rest = ", ".join(f"{n:,} {HEADLINES[verdict].lower()}" for verdict, n in counts.items() if n)
+    return [f"  and more: {rest}"] if rest else []
+
+
+def _entries(kind: str, report: Values, most: int) -> list[str]:
+    shown = report[kind][:most]
+    if not shown:
+        return []
+    rows = [
+        (
+            shorten(entry["path"], 31),
+            number(entry["analytic"], 9),
+            number(entry["numeric"], 9),
+            number(entry["uncertainty"], 1),
+        )
+        for entry in shown
+    ]
+    total = report[f"n_{kind}"]
+    title = f"{kind} entries, worst first"
+    if total > len(shown):
+        title = f"worst of {compact(total)} {kind} entries"
+    return table((title, "analytic", "numeric", "+/-"), rows)
+
+
+def _facts(report: Values) -> list[str]:
+    """What the check cost and could see, and what is needed to repeat it."""
+    sentences = (
+        f"{report['n_entries']:,} entries, {report['evaluations']:,} evaluations of f in "
+        f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
+        f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}, "
+        f"relative error {number(report['relative_error'], 2)}",
+        limit(report),
+    )
+    return [line for each in sentences for line in wrap(each, WIDTH, "  ", "  ")]

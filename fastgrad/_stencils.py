@@ -1,0 +1,228 @@
+"""Finite-difference stencils as values: offsets, exact weights and their error model.
+
+A first derivative is written as an affine combination of *difference quotients*::
+
+    D = sum_j v_j * (f(x + a_j h) - f(x + b_j h)) / ((a_j - b_j) h),    sum_j v_j = 1
+
+Each quotient is divided by the step actually taken in floating point, so every stencil is exact
+for linear functions whatever the step. The `v_j` extrapolate the quotients to `h = 0` (Lagrange's
+formula at 0, in `h` for one-sided and in `h**2` for central quotients), in exact rationals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from math import factorial, prod
+from typing import TypeAlias
+
+import numpy as np
+
+from fastgrad._errors import InputTypeError, InputValueError
+
+__all__ = ["Stencil", "backward", "central", "forward", "resolve"]
+
+MAX_QUOTIENTS = 4  # what the compiled kernel has room for
+Quotient: TypeAlias = tuple[int, int, Fraction]
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """A finite-difference method for a first derivative.
+
+    Build one with `forward`, `backward` or `central`; the fields are there to be read.
+
+    Attributes
+    ----------
+    name : str
+        ``"forward"``, ``"backward"`` or ``"central"``.
+    order : int
+        Order of accuracy: the truncation error is ``truncation * h**order * f^(order+1)``.
+    quotients : tuple of (int, int, Fraction)
+        Offset of the upper point, offset of the lower point (both in steps), weight.
+    uses_base : bool
+        Whether the value at the unperturbed point enters.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> print(fg.central(order=4))
+    central(order=4): f(x-2h) * 1/12, f(x-h) * -2/3, f(x+h) * 2/3, f(x+2h) * -1/12; error O(h^4)
+    """
+
+    name: str
+    order: int
+    quotients: tuple[Quotient, ...]
+    # Columns upper offset, lower offset, weight: what the kernel's loop reads.
+    table: np.ndarray = field(init=False, repr=False, compare=False)
+    uses_base: bool = field(init=False, repr=False, compare=False)
+    _relative_steps: dict[str, float] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.quotients) <= MAX_QUOTIENTS:
+            raise InputValueError(
+                f"`quotients` must be 1 to {MAX_QUOTIENTS} triples; got {len(self.quotients)}"
+            )
+        rows = [(float(a), float(b), float(v)) for a, b, v in self.quotients]
+        table = np.array(rows, dtype=np.float64)
+        table.flags.writeable = False
+        object.__setattr__(self, "table", table)
+        power = 1.0 / (self.order + 1)
+        steps = {char: float(np.finfo(char).eps) ** power for char in "efdg"}
+        object.__setattr__(self, "_relative_steps", steps)
+        object.__setattr__(self, "uses_base", bool((table[:, :2] == 0).any()))
+
+    @property
+    def weights(self) -> dict[int, Fraction]:
+        """Weight of ``f(x + k h)`` for each offset `k`; the sum is divided by `h`."""
+        weights: dict[int, Fraction] = {}
+        for upper, lower, v in self.quotients:
+            for offset, sign in ((upper, 1), (lower, -1)):
+                weights[offset] = weights.get(offset, Fraction(0)) + sign * v / (upper - lower)
+        return dict(sorted(weights.items()))
+
+    @cached_property
+    def evaluations(self) -> int:
+        """Evaluations of `f` per entry, the shared one at the base point not counted."""
+        return sum((upper != 0) + (lower != 0) for upper, lower, _ in self.quotients)
+
+    @property
+    def truncation(self) -> float:
+        """Factor of ``h**order * f^(order+1)`` in the truncation error."""
+        power = self.order + 1
+        moment = sum(w * Fraction(k) ** power for k, w in self.weights.items())
+        return abs(float(moment / factorial(power)))
+
+    @property
+    def amplification(self) -> float:
+        """Sum of the absolute weights: rounding in `f` is multiplied by this over `h`."""
+        return float(sum(abs(w) for w in self.weights.values()))
+
+    def relative_step(self, dtype: np.dtype) -> float:
+        """Step, relative to ``max(1, |x|)``, that balances truncation and rounding.
+
+        ``eps**(1 / (order + 1))``: the minimiser, up to a factor near 1, of
+        ``h**order + eps / h`` (Nocedal & Wright, Numerical Optimization, 2nd ed., section 8.1).
+        """
+        return self._relative_steps[dtype.char]
+
+    def __repr__(self) -> str:
+        return f"{self.name}(order={self.order})"
+
+    def __str__(self) -> str:
+        points = ", ".join(f"f({_point(k)}) * {w}" for k, w in self.weights.items())
+        return f"{self!r}: {points}; error O(h^{self.order})"
+
+
+def _point(k: int) -> str:
+    return "x" if k == 0 else f"x{k:+d}h".replace("1h", "h")
+
+
+def forward(order: int = 1) -> Stencil:
+    """One-sided difference to the right: ``order`` evaluations per entry, error O(h^order).
+
+    Parameters
+    ----------
+    order : {1, 2, 3, 4}, default 1
+        Order of accuracy.
+
+    Returns
+    -------
+    Stencil
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.derivative(lambda t: t**3, 1.0, eps=0.01, method=fg.forward()).__round__(4)
+    3.0301
+    """
+    return Stencil("forward", order, _one_sided("forward", order, +1))
+
+
+def backward(order: int = 1) -> Stencil:
+    """One-sided difference to the left: ``order`` evaluations per entry, error O(h^order).
+
+    Parameters
+    ----------
+    order : {1, 2, 3, 4}, default 1
+        Order of accuracy.
+
+    Returns
+    -------
+    Stencil
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.derivative(lambda t: t**3, 1.0, eps=0.01, method=fg.backward()).__round__(4)
+    2.9701
+    """
+    return Stencil("backward", order, _one_sided("backward", order, -1))
+
+
+def central(order: int = 2) -> Stencil:
+    """Two-sided difference: ``order`` evaluations per entry, error O(h^order).
+
+    Parameters
+    ----------
+    order : {2, 4, 6, 8}, default 2
+        Order of accuracy. Higher orders pay where `f` is smooth, exact and cheap: they allow a
+        larger step and so lose fewer digits to rounding.
+
+    Returns
+    -------
+    Stencil
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.derivative(lambda t: t**3, 1.0, eps=0.01, method=fg.central()).__round__(4)
+    3.0001
+    """
+    _check_order("central", order, (2, 4, 6, 8))
+    nodes = range(1, order // 2 + 1)
+    weights = _at_zero([Fraction(k * k) for k in nodes])
+    return Stencil("central", order, tuple((k, -k, v) for k, v in zip(nodes, weights, strict=True)))
+
+
+def _one_sided(name: str, order: int, sign: int) -> tuple[Quotient, ...]:
+    _check_order(name, order, (1, 2, 3, 4))
+    nodes = range(1, order + 1)
+    weights = _at_zero([Fraction(k) for k in nodes])
+    pairs = zip(nodes, weights, strict=True)
+    return tuple((k, 0, v) if sign > 0 else (0, -k, v) for k, v in pairs)
+
+
+def _at_zero(nodes: list[Fraction]) -> list[Fraction]:
+    """Weights of Lagrange's interpolation through `nodes`, evaluated at 0."""
+    return [prod((b / (b - a) for b in nodes if b != a), start=Fraction(1)) for a in nodes]
+
+
+def _check_order(name: str, order: int, allowed: tuple[int, ...]) -> None:
+    if isinstance(order, (bool, float)) or order not in allowed:
+        choices = ", ".join(map(str, allowed))
+        raise InputValueError(f"`order` of {name} must be one of {choices}; got {order!r}")
+
+
+_SHORTHANDS: dict[str, Callable[[], Stencil]] = {
+    "backward": backward,
+    "central": central,
+    "forward": forward,
+}
+_RESOLVED = {name: make() for name, make in _SHORTHANDS.items()}
+
+
+def resolve(method: Stencil | str) -> Stencil:
+    """Return the stencil that `method` names, or `method` itself if it is one."""
+    if isinstance(method, str) and method in _RESOLVED:
+        return _RESOLVED[method]
+    if isinstance(method, Stencil):
+        return method
+    names = ", ".join(map(repr, _RESOLVED))
+    if isinstance(method, str):
+        raise InputValueError(f"`method` must be one of {names}; got {method!r}")
+    raise InputTypeError(
+        f"`method` must be a stencil such as fg.central(order=4), or one of {names}; got {method!r}"
+    )

@@ -1,0 +1,263 @@
+"""Nested parameters: containers of arrays, seen as a list of named leaves in place.
+
+Containers are dicts, lists, tuples, namedtuples and dataclass instances, nested at will; None
+stands for "no parameter here". Leaves are NumPy arrays of a floating or complex type. Nothing is
+ever copied: `f` receives the very object the user passed.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fastgrad import _errors
+from fastgrad._errors import InputTypeError, InputValueError, entry_path, moved
+from fastgrad._memory import Memory
+
+__all__ = [
+    "Leaf",
+    "Params",
+    "adopt",
+    "as_numbers",
+    "check_places",
+    "describe",
+    "flatten",
+    "match",
+    "rebuild",
+]
+
+Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
+
+_WAY_OUT = "pass arrays such as np.asarray(value, dtype=float)"
+
+
+class Leaf:
+    """One parameter array: its path, the array, and the same memory seen as real numbers."""
+
+    __slots__ = ("array", "found", "path", "real")
+
+    def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
+        self.path = path
+        self.array = array
+        self.found: Memory | None = None  # set by the guard: the memory before `f` was called
+        self.real = _as_real(array) if real is None else real
+
+    def check_found(self) -> None:
+        """Refuse to go on with an array that `f` has resized, retyped or frozen."""
+        if self.found is not None and self.found.moved():
+            raise moved(self.path)
+
+    def name(self, entry: int) -> str:
+        """Path of the entry with this C-order index in `real`."""
+        real = self.real is self.array
+        try:
+            index = np.unravel_index(entry if real else entry // 2, self.array.shape)
+        except ValueError:  # `f` resized the array
+            return self.path
+        part = "" if real else (".imag" if entry % 2 else ".real")
+        return entry_path(self.path, index) + part
+
+
+def _as_real(array: np.ndarray) -> np.ndarray:
+    """The memory of a complex array as reals, with a last axis (real part, imaginary part)."""
+    if array.dtype.kind != "c":
+        return array
+    return array[..., np.newaxis].view(array.real.dtype)
+
+
+def adopt(params: Params) -> Params:
+    """Return what `f` will receive: `params` itself, or numbers turned into an array once."""
+    if isinstance(params, (bool, int, np.integer)):
+        return np.array(params, dtype=np.float64)
+    if isinstance(params, (float, complex, np.floating, np.complexfloating)):
+        return np.array(params)
+    if isinstance(params, (list, tuple)) and _only_numbers(params, ()):
+        return _array_of_numbers(params)
+    return params
+
+
+def _only_numbers(node: Any, above: tuple[int, ...]) -> bool:
+    if isinstance(node, (list, tuple)):
+        if hasattr(node, "_fields") or id(node) in above:
+            return False  # `f` wants its fields by name; a nest without end is refused later
+        return bool(node) and all(_only_numbers(child, (*above, id(node))) for child in node)
+    return isinstance(node, (int, float, complex, np.number))
+
+
+def _array_of_numbers(numbers: Any) -> np.ndarray:
+    try:
+        array = np.array(numbers)
+    except ValueError:
+        raise InputValueError(
+            f"`params` is a ragged list of numbers; {_WAY_OUT} for each row"
+        ) from None
+    return array if array.dtype.kind in "fc" else array.astype(np.float64)
+
+
+def flatten(params: Params) -> list[Leaf]:
+    """Return the leaves of `params` in order; every leaf is an array of an accepted type."""
+    if type(params) is np.ndarray:
+        return [_leaf("params", params)]
+    return [_leaf(path or "params", node) for path, node in _walk(params, "", ())]
+
+
+def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
+    """Refuse what was measured if `f` took a leaf out of the containers it was found in."""
+    if type(params) is np.ndarray:
+        return
+    nodes = [node for _, node in _walk(params, "", ()) if isinstance(node, np.ndarray)]
+    places = {node.__array_interface__["data"][0] for node in nodes}
+    for leaf in leaves:
+        if leaf.array.size and leaf.array.__array_interface__["data"][0] not in places:
+            raise _errors.replaced(leaf.path)
+
+
+def _walk(node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    if node is None:
+        return
+    parts = _children(node, path)
+    if parts is None:
+        yield path, node
+        return
+    if id(node) in above:
+        raise InputValueError(f"`{path}` contains itself; parameters must be a finite nest")
+    for label, child in parts:
+        yield from _walk(child, label, (*above, id(node)))
+
+
+def _children(node: Any, path: str) -> list[tuple[str, Any]] | None:
+    """Labelled children of a container, or None for anything else."""
+    if isinstance(node, dict):
+        return [(_label(path, key), node[key]) for key in node]
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return [(_label(path, key), getattr(node, key)) for key in node._fields]
+    if isinstance(node, (list, tuple)):
+        return [(_label(path, i), child) for i, child in enumerate(node)]
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        names = [field.name for field in dataclasses.fields(node)]
+        return [(_label(path, name), getattr(node, name)) for name in names]
+    return None
+
+
+def _label(path: str, key: Any) -> str:
+    if isinstance(key, str) and key.isidentifier():
+        return f"{path}.{key}" if path else key
+    return f"{path or 'params'}[{key!r}]"
+
+
+def _leaf(path: str, node: Any) -> Leaf:
+    if not isinstance(node, np.ndarray):
+        raise InputTypeError(f"`{path}` is a {type(node).__name__}, not an array; {_WAY_OUT}")
+    # By name: np.ma is a module of its own, imported at its first use, and not for this.
+    if hasattr(node, "compressed"):
+        raise InputTypeError(
+            f"`{path}` is a masked array; pass its .data, or .compressed() to leave entries out"
+        )
+    if isinstance(node, np.matrix):
+        raise InputTypeError(f"`{path}` is an np.matrix; pass np.asarray(`{path}`)")
+    if node.dtype.kind not in "fc":
+        raise InputTypeError(
+            f"`{path}` has dtype {node.dtype}, which cannot hold a small step; "
+            f"use `{path}`.astype(float)"
+        )
+    return Leaf(path, node)
+
+
+def rebuild(params: Params, arrays: Iterator[Any]) -> Params:
+    """Return a nest like `params` whose leaves are taken from `arrays`, in order."""
+    if params is None:
+        return None
+    parts = _children(params, "")
+    if parts is None:
+        return next(arrays)
+    return _with_children(params, [rebuild(child, arrays) for _, child in parts])
+
+
+def _with_children(node: Any, children: list[Any]) -> Any:
+    """A container like `node` that holds `children`."""
+    if isinstance(node, tuple):
+        make: Any = getattr(node, "_make", tuple)
+        return make(children)
+    clone = copy.copy(node)
+    if isinstance(node, dict):
+        clone.update(zip(node, children, strict=True))
+    elif isinstance(node, list):
+        clone[:] = children
+    else:  # a dataclass, frozen or not; __post_init__ is for the user's values, not for ours
+        for field, child in zip(dataclasses.fields(node), children, strict=True):
+            object.__setattr__(clone, field.name, child)
+    return clone
+
+
+def as_numbers(node: Any, name: str) -> Any:
+    """Copy a nest with all its leaves as arrays of floating or complex numbers."""
+    node = adopt(node)
+    parts = None if node is None else _children(node, "")
+    if parts is not None:
+        return _with_children(node, [as_numbers(child, name) for _, child in parts])
+    if node is None:
+        return None
+    array = np.asarray(node)
+    if array.dtype.kind not in "biufc":
+        raise InputTypeError(f"`{name}` must hold numbers; got {describe(node)}")
+    wide = np.complex128 if array.dtype.kind == "c" else np.float64
+    return array if array.dtype == np.longdouble else array.astype(wide)
+
+
+def match(params: Params, other: Any, name: str, path: str = "") -> Iterator[tuple[Leaf, Any]]:
+    """Pair each leaf of `params` with what stands in its place in `other`.
+
+    Kinds of containers must agree (list and tuple count as one kind), keys and lengths exactly.
+    `name` is what the caller calls `other`.
+    """
+    if type(params) is np.ndarray:
+        yield _leaf(path or "params", params), other
+        return
+    parts = _children(params, path)
+    if params is None or parts is None:
+        if params is None and other is not None:
+            raise InputTypeError(f"`{name}` holds a value for `{path}`, which is None in `params`")
+        if params is not None:
+            yield _leaf(path or "params", params), other
+        return
+    others = _children(other, path) if _same_kind(params, other) else None
+    if others is None:
+        raise InputTypeError(
+            f"`{name}` must be a {type(params).__name__} at `{path or 'params'}`, "
+            f"like the parameters; got {describe(other)}"
+        )
+    theirs = dict(others)
+    labels = [label for label, _ in parts]
+    if set(labels) != set(theirs):
+        _refuse_labels(name, path, labels, list(theirs))
+    for label, child in parts:
+        yield from match(child, theirs[label], name, label)
+
+
+def _same_kind(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping):
+        return isinstance(b, Mapping)
+    if isinstance(a, (list, tuple)) and not hasattr(a, "_fields"):
+        return isinstance(b, (list, tuple)) and not hasattr(b, "_fields")
+    return type(a) is type(b)
+
+
+def describe(value: Any) -> str:
+    """A value in a few words, for an error message."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _refuse_labels(name: str, path: str, wanted: list[str], seen: list[str]) -> None:
+    missing = ", ".join(f"`{label}`" for label in wanted if label not in seen)
+    extra = ", ".join(f"`{label}`" for label in seen if label not in wanted)
+    said = [f"lacks {missing}" * bool(missing), f"has {extra}, unknown to `params`" * bool(extra)]
+    raise InputValueError(
+        f"`{name}` must have the structure of the parameters at `{path or 'params'}`: "
+        f"it {' and '.join(filter(None, said))}"
+    )

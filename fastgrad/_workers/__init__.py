@@ -1,0 +1,1 @@
+"""Evaluations in other processes and threads."""

@@ -1,0 +1,185 @@
+"""Who performs the tasks of a run: processes of our own, the user's executor, or the user's map."""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from fastgrad._errors import InputTypeError, InputValueError, WorkerError
+from fastgrad._evaluation.native import Native
+from fastgrad._workers.processes import Lost, Processes
+from fastgrad._workers.threads import thread_count
+from fastgrad._workers.worker import Outcome, perform
+
+__all__ = ["Hands", "Makes", "crew_of", "workforce"]
+
+_MANY = 32  # workers that an executor may have which does not tell
+_NO_MAP = "`workers` must return results as map(function, iterable) does, one for each; got {}"
+
+Makes: TypeAlias = "Callable[[], Hands]"
+
+
+class Hands(Protocol):
+    """What performs tasks, some at a time, in any order."""
+
+    size: int
+
+    def has_room(self) -> bool:
+        """Whether one more task would not have to wait for long."""
+
+    def submit(self, number: int, message: tuple[Any, ...]) -> None:
+        """Have `perform` called with the message."""
+
+    def next(self) -> tuple[int, Outcome | Lost | None]:
+        """Wait for a task; return its number and what `perform` returned."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class _Futures:
+    """The user's executor, which stays open."""
+
+    def __init__(self, executor: futures.Executor, size: int) -> None:
+        self.size = size
+        self._executor = executor
+        self._pending: dict[futures.Future[Outcome | None], int] = {}
+
+    def has_room(self) -> bool:
+        return len(self._pending) < 2 * self.size
+
+    def submit(self, number: int, message: tuple[Any, ...]) -> None:
+        try:
+            future = self._executor.submit(perform, *message)
+        except futures.BrokenExecutor as error:
+            future = futures.Future()
+            future.set_exception(error)
+        except RuntimeError as error:
+            raise InputValueError(
+                f"`workers` is an executor that takes no work: {error}"
+            ) from error
+        self._pending[future] = number
+
+    def next(self) -> tuple[int, Outcome | Lost | None]:
+        done, _ = futures.wait(self._pending, return_when=futures.FIRST_COMPLETED)
+        future = min(done, key=self._pending.__getitem__)
+        number = self._pending.pop(future)
+        try:
+            return number, future.result()
+        except futures.BrokenExecutor as error:
+            return number, Lost(str(error))
+        except Exception as error:  # not of `f`: those are part of an outcome
+            raise WorkerError(f"`workers` could not run a task: {error!r}") from error
+
+    def close(self) -> None:
+        for future in self._pending:
+            future.cancel()
+        self._pending = {}
+
+
+class _Mapped:
+    """A function like `map`: what is submitted waits until an answer is asked for."""
+
+    def __init__(self, function: Callable[..., Iterable[Any]]) -> None:
+        self.size = os.cpu_count() or 1
+        self._map = function
+        self._numbers: deque[int] = deque()
+        self._messages: list[tuple[Any, ...]] = []
+        self._answers: Iterator[Any] = iter(())
+
+    def has_room(self) -> bool:
+        return len(self._numbers) == len(self._messages)
+
+    def submit(self, number: int, message: tuple[Any, ...]) -> None:
+        self._numbers.append(number)
+        self._messages.append(message)
+
+    def next(self) -> tuple[int, Outcome | Lost | None]:
+        if self._messages:
+            messages, self._messages = self._messages, []
+            self._answers = self._iterated(self._map(_perform, messages))
+        answer = next(self._answers, "too few of them")
+        if not isinstance(answer, (Outcome, type(None))):
+            raise InputTypeError(_NO_MAP.format(repr(answer)))
+        return self._numbers.popleft(), answer
+
+    @staticmethod
+    def _iterated(answers: Any) -> Iterator[Any]:
+        try:
+            return iter(answers)
+        except TypeError:
+            raise InputTypeError(_NO_MAP.format(repr(answers))) from None
+
+    def close(self) -> None:
+        self._numbers.clear()
+        self._messages.clear()
+
+
+def _perform(message: tuple[Any, ...]) -> Outcome | None:
+    return perform(*message)
+
+
+def crew_of(f: Any, workers: Any) -> tuple[Makes | None, int]:
+    """Who evaluates `f`: a function that engages them, or, of a native `f`, so many threads."""
+    if type(f) is Native:
+        return None, thread_count(workers)
+    return workforce(workers), 1
+
+
+def workforce(workers: Any) -> Makes | None:
+    """What the user passed as `workers`, as a function that engages them; None for serial runs."""
+    if workers is None:
+        return None
+    if isinstance(workers, futures.Executor):
+        return lambda: _Futures(workers, _size(workers))
+    if _is_dask(workers):
+        return lambda: _Futures(workers.get_executor(pure=False), _size(workers))
+    if callable(workers) and not _is_executor_type(workers):
+        return lambda: _Mapped(workers)
+    count = _count(workers)
+    return None if count == 1 else lambda: Processes(count)
+
+
+def _size(workers: Any) -> int:
+    """How many tasks run at once. No executor makes that public; most keep it in one place."""
+    client = getattr(workers, "_client", workers)
+    if _is_dask(client):
+        threads: dict[str, int] = client.nthreads()
+        return max(1, sum(threads.values()))
+    size = getattr(workers, "_max_workers", None)
+    return size if isinstance(size, int) and size > 0 else _MANY
+
+
+def _is_dask(workers: Any) -> bool:
+    distributed = sys.modules.get("distributed")  # a client cannot exist where it is not imported
+    return distributed is not None and isinstance(workers, distributed.Client)
+
+
+def _is_executor_type(workers: Any) -> bool:
+    return isinstance(workers, type) and issubclass(workers, futures.Executor)
+
+
+def _count(workers: Any) -> int:
+    try:
+        if isinstance(workers, (bool, np.bool_)):
+            raise TypeError
+        count = operator.index(workers)
+    except TypeError:
+        raise InputTypeError(
+            "`workers` must be None, a number of processes, a concurrent.futures.Executor, a dask "
+            f"Client, or a function such as pool.map; got {workers!r}"
+        ) from None
+    if count == -1:
+        return os.cpu_count() or 1
+    if count < 1:
+        raise InputValueError(
+            f"`workers` must be at least 1, or -1 for as many as there are cores; got {count}"
+        )
+    return count
