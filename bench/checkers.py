@@ -35,7 +35,7 @@ from tallies import (
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from problems import Bug, Problem, bugs, problems, public_bugs, split  # noqa: E402
+from corpus import Bug, Problem, bugs, problems, public_bugs, split  # noqa: E402
 
 PACKAGES = ("fastgrad", "numpy", "scipy", "statsmodels", "torch", "autograd", "jax")
 EVERY = 12  # of the items, for the smoke run

@@ -10,7 +10,7 @@ import pytest
 
 import fastgrad
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(fastgrad.__file__).resolve().parent
 KERNEL = "_kernel"  # compiled from src/_kernel.pyx, which only the twin's level may rely on
 

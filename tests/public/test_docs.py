@@ -15,7 +15,7 @@ import fastgrad as fg
 from fastgrad.__main__ import main
 from fastgrad.demo import BUGS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLAGS = doctest.ELLIPSIS
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/fastgrad demo"

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from corpus import bugs, problems
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import bugs, problems
 from strategies import (
     ALL,
     LAYOUTS,

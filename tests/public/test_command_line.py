@@ -17,7 +17,7 @@ import fastgrad as fg
 from fastgrad.__main__ import main
 from fastgrad.demo import BUGS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(sysconfig.get_path("scripts")) / "fastgrad"
 
 MODEL = """

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sendable
-from problems import bugs, problems
+from corpus import bugs, problems
 from strategies import (
     ALL,
     LAYOUTS,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 OPTIONAL = ["statsmodels", "numdifftools", "jacobi", "matplotlib"]
 WITHOUT_OPTIONAL = f"""
 import runpy, sys

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import bugs, problems, public_bugs, split
-from problems.base import leaf_scale, leaves
-from problems.explain import explanations
-from problems.verify import (
+
+from corpus import bugs, problems, public_bugs, split
+from corpus.base import leaf_scale, leaves
+from corpus.explain import explanations
+from corpus.verify import (
     COARSE,
     SINGLE_COST,
     complaints,
@@ -247,12 +248,12 @@ def test_split_is_a_stable_partition():
 
 def test_import_needs_numpy_only():
     code = (
-        "import sys, problems; problems.bugs(); problems.public_bugs();"
+        "import sys, corpus; corpus.bugs(); corpus.public_bugs();"
         "print({'scipy', 'sklearn', 'statsmodels', 'torch', 'fastgrad'} & set(sys.modules))"
     )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         check=True,

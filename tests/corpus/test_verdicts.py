@@ -9,10 +9,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from problems import bugs, problems, public_bugs
-from problems.base import leaves
 
 import fastgrad as fg
+from corpus import bugs, problems, public_bugs
+from corpus.base import leaves
 from fastgrad import Cause, Verdict
 
 # Gradients that are zero everywhere where f does not move: nothing can be told, and that is said.

@@ -14,7 +14,7 @@ import fastgrad as fg
 from fastgrad.__main__ import main
 from fastgrad._report import figure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SENTENCE = r'matplotlib, which cannot be imported; pip install "fastgrad\[plot\]"'
 
 

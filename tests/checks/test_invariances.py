@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
+from corpus import problems
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import problems
 from strategies import quick
 
 import fastgrad as fg
