@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._memory import Memory, claim, claims, next_key, owner, undo
+from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
 from fastgrad._returns import as_number, at_base
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastgrad._tree import Leaf
 
 __all__ = [
-    "Memory",
+    "Fingerprint",
     "displace",
     "gather",
     "is_native",
@@ -185,9 +185,9 @@ def small_gradient(
     written = None
     key = next_key()
     try:
-        claim(key, (array,))
+        lock(key, (array,))
         saved = array.copy()  # not before: another thread's moves would be taken for the values
-        leaf.found = Memory(array)
+        leaf.found = Fingerprint(array)
         base = as_number(f(array), at_base, 0) if stencil.uses_base else 0.0
         sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
     finally:
@@ -195,7 +195,7 @@ def small_gradient(
             if leaf.found is not None:
                 written = undo(leaf.path, leaf.found, saved)
         finally:
-            claims.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
+            locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
     if written is not None:
         raise written
     return out
@@ -231,7 +231,7 @@ def shift(
     with np.errstate(over="ignore"):
         target[...] = move
     np.subtract(target, wide, out=move)
-    np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+    np.multiply(move, lock, out=rise.reshape(move.shape), casting="unsafe")
 
 
 def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError, entry_path, moved
-from fastgrad._memory import Memory
+from fastgrad._memory import Fingerprint
 
 __all__ = [
     "Leaf",
@@ -43,7 +43,7 @@ class Leaf:
     def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
         self.path = path
         self.array = array
-        self.found: Memory | None = None  # set by the guard: the memory before `f` was called
+        self.found: Fingerprint | None = None  # set by the guard: the memory before `f` was called
         self.real = _as_real(array) if real is None else real
 
     def check_found(self) -> None:

@@ -23,7 +23,7 @@ from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.meter import Progress
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
-from fastgrad._memory import claims
+from fastgrad._memory import locks
 from fastgrad._report.entries import Verdict, norm_error
 from fastgrad._report.report import Report
 from fastgrad._tree import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
@@ -211,7 +211,7 @@ def check_gradient(
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
+        locks.pop(guard.key, None)
     return _report(found, sampler, plan, seed, started)
 
 

@@ -15,7 +15,7 @@ from fastgrad._evaluation.batched import Batched, capacity, check_rows
 from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout, is_small
 from fastgrad._evaluation.meter import Progress
 from fastgrad._evaluation.native import Native, check_native
-from fastgrad._memory import claims
+from fastgrad._memory import locks
 from fastgrad._stencils import Stencil, resolve
 from fastgrad._tree import Leaf, Params, adopt, check_places, flatten, match, rebuild
 from fastgrad._workers.pools import Makes, crew_of
@@ -211,7 +211,7 @@ def gradient(
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
+        locks.pop(guard.key, None)
     if out is not None:
         return out
     if argument is not params and not leaves[0].array.ndim:

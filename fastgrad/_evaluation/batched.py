@@ -16,7 +16,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
-from fastgrad._memory import Memory
+from fastgrad._memory import Fingerprint
 from fastgrad._returns import as_column, at_base
 from fastgrad._stencils import Stencil
 from fastgrad._tree import Leaf, Params, adopt, flatten, rebuild
@@ -120,7 +120,7 @@ class _Rows:
 
     def __init__(self, f: Batched, argument: Params, leaves: Sequence[Leaf], count: int) -> None:
         self._f, self._argument, self._leaves, self.count = f.f, argument, leaves, count
-        self._found = [leaf.found or Memory(leaf.array) for leaf in leaves]
+        self._found = [leaf.found or Fingerprint(leaf.array) for leaf in leaves]
         self._stacks = [_stack(leaf.array, count + 1) for leaf in leaves]
         # As real numbers in C order, the row as they are at the end.
         self.real = [_flat(*pair) for pair in zip(self._stacks, leaves, strict=True)]
@@ -240,7 +240,7 @@ def sweep(
     mine = rows.real[which]
     kind = np.longdouble if _is_extended(mine) else np.float64
     points = np.empty((size, 2 * len(stencil.quotients)), kind)
-    target = None if out is None else Memory(out)
+    target = None if out is None else Fingerprint(out)
     for low in range(start, stop, size):
         part = (low, min(low + size, stop), entries)
         if low > start:

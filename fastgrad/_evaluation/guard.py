@@ -116,13 +116,13 @@ class Guard:
 
     def __enter__(self) -> Guard:
         try:
-            _memory.claim(self.key, [leaf.array for leaf in self._leaves])
+            _memory.lock(self.key, [leaf.array for leaf in self._leaves])
             self._found = [_backend.Memory(leaf.array) for leaf in self._leaves]
             for leaf, found in zip(self._leaves, self._found, strict=True):
                 leaf.found = found
             self._remember()
         except BaseException:
-            _memory.release(self.key)
+            _memory.unlock(self.key)
             raise
         return self
 
@@ -193,7 +193,7 @@ class Guard:
                 self._put_back()
             written = self._undo() if self._copied else self._compare()
         finally:
-            _memory.release(self.key)
+            _memory.unlock(self.key)
         if written is not None and error is None:
             raise written
 
