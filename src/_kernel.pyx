@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from fastgrad import _errors
 from fastgrad._memory import locks, next_key, overwritten, refuse_if_locked
-from fastgrad._returns import as_number, as_vector, at_base
+from fastgrad._returns import as_scalar, as_vector, at_base
 
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object callable, object argument)
@@ -348,7 +348,7 @@ cdef inline object call(object f, vectorcallfunc vectorcall, object argument):
 # Out of the loop's way: what it rarely needs, in functions of their own, keeps it small and fast.
 
 cdef double reduced(object value, object leaf, intptr_t entry) except? -1.0:
-    return as_number(value, leaf.name, entry)
+    return as_scalar(value, leaf.name, entry)
 
 
 cdef int keep_vector(const Plan* plan, intptr_t position, int k, object value, object leaf,
@@ -359,7 +359,7 @@ cdef int keep_vector(const Plan* plan, intptr_t position, int k, object value, o
 
 
 cdef int refuse(bint gone, object leaf, intptr_t entry) except -1:
-    raise _errors.moved(leaf.path) if gone else _errors.written(leaf.name(entry), undone=True)
+    raise _errors.moved_error(leaf.path) if gone else _errors.written_error(leaf.name(entry), undone=True)
 
 
 cdef int run_python(object f, object argument, object leaf, const Plan* plan, cnp.ndarray out,
@@ -388,7 +388,7 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
             h = step_at(plan, position, cell.x)
             place(points, &cell, plan.offsets, plan.count, h)
             if out is not None and not distinct(points, plan.count // 2):
-                raise _errors.vanished(leaf.name(entry), cell.x, h, array.dtype)
+                raise _errors.step_vanished_error(leaf.name(entry), cell.x, h, array.dtype)
             for k in range(plan.count):
                 if plan.offsets[k] == 0.0:
                     values[k] = plan.base
@@ -409,7 +409,7 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
             if out is None:
                 keep_samples(plan, position, cell.x, points, values)
             elif resized(&target.owner, out_owner):
-                raise _errors.moved("out")
+                raise _errors.moved_error("out")
             else:
                 store(&target.array, entry - plan.first,
                       combine(plan.rows, plan.count // 2, points, values))
@@ -459,9 +459,9 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
         track(&mine, array, owner)
         saved = mine.array.data[:mine.array.nbytes]
         if stencil.uses_base:
-            base = as_number(f(array), at_base, 0)
+            base = as_scalar(f(array), at_base, 0)
             if changed(&mine, array, owner):
-                raise _errors.moved(leaf.path)
+                raise _errors.moved_error(leaf.path)
         if native:
             native_differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
         else:
@@ -474,7 +474,7 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
             memcpy(mine.array.data, <const char*> saved, mine.array.nbytes)
         (<dict> locks).pop(key, None)
         if gone:
-            written = _errors.moved(leaf.path)
+            written = _errors.moved_error(leaf.path)
         elif now is not None:
             written = overwritten(leaf.path, now, saved, out)
     if written is not None:

@@ -181,9 +181,9 @@ cdef int run_native(object f, object leaf, NativePlan* native, cnp.ndarray out, 
         with nogil:
             position = run(native, position, end)
         if changed(&mine, array, owner):
-            raise _errors.moved(leaf.path)
+            raise _errors.moved_error(leaf.path)
         if out is not None and resized(&target.owner, out_owner):
-            raise _errors.moved("out")
+            raise _errors.moved_error("out")
         if position < end:
             refuse_native(native, leaf, position)
         PyErr_CheckSignals()
@@ -224,10 +224,10 @@ cdef int refuse_native(const NativePlan* native, object leaf, intptr_t position)
     cdef double x = native.x[entry]
     cdef double h = step_at(&native.plan, position, x)
     if native.outcome == VANISHED:
-        raise _errors.vanished(leaf.name(entry), x, h, leaf.real.dtype)
+        raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
     if native.outcome == FAILED:
         raise _errors.ObjectiveError(native.code, leaf.name(entry))
-    raise _errors.written(leaf.name(entry), undone=True)
+    raise _errors.written_error(leaf.name(entry), undone=True)
 
 
 # ---------------------------------------------------------------- called from other extensions
