@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from fastgrad._evaluation.blocks import length_of, spacing, thinned
 from fastgrad._evaluation.sampling import Sampler
 from fastgrad._tree import Leaf
 
-__all__ = ["Survey", "moves_in_jumps", "survey"]
+__all__ = ["Survey", "Trouble", "moves_in_jumps", "survey"]
 
 # Spacings of the table, relative to the entries' lengths, tried until the values differ.
 _SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
@@ -25,6 +26,15 @@ _OWN_SPACINGS = (2.0**-40, 2.0**-6)
 _REPEATS = 1e-5
 _FEW = 4096
 _TINY = float(np.finfo(float).tiny)
+
+
+class Trouble(Enum):
+    """Why no difference of `f` says anything about the gradient."""
+
+    NOT_FINITE = auto()
+    NOT_REPEATABLE = auto()
+    OTHER_VALUE = auto()  # than the one that came with the gradient
+    DRIFTED = auto()
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,9 @@ class Survey:
     unit: float
     relative: tuple[float, ...]
     lengths: tuple[np.ndarray, ...]
-    trouble: str | None
+    trouble: Trouble | None
+    value: float | None = None  # what came with the gradient
+    last: float = math.nan  # once more, after all other evaluations
 
 
 def survey(
@@ -58,29 +70,18 @@ def survey(
     level = max(measured, abs(base - again), _TINY)
     variation = max(_variation(leaves, reach, analytic), 1e-4 * abs(base))
     relative = tuple(noise.relative_step(level, variation, spacing(leaf)) for leaf in leaves)
-    trouble = _off_value(analytic, base, level)
-    return Survey(base, again, level, unit, relative, reach, trouble)
-
-
-def _trouble(base: float, again: float) -> str | None:
-    if not math.isfinite(base):
-        return f"`f` is {base} at the unperturbed parameters; check where it is finite"
-    if not abs(base - again) <= _REPEATS * max(abs(base), abs(again)):
-        return (
-            f"`f` is not deterministic: two calls with the same parameters gave {base:.9g} and "
-            f"{again:.9g}, {abs(base - again):.2g} apart; fix the seed, switch off dropout"
-        )
-    return None
-
-
-def _off_value(analytic: Analytic, base: float, level: float) -> str | None:
     value = analytic.value
-    if value is None or abs(value - base) <= max(64 * level, 1e-12 * abs(base)):
-        return None
-    return (
-        f"the value that came with the gradient, {value:.9g}, is not that of `f`, {base:.9g}: "
-        "they are two different functions"
-    )
+    other = value is not None and not abs(value - base) <= max(64 * level, 1e-12 * abs(base))
+    trouble = Trouble.OTHER_VALUE if other else None
+    return Survey(base, again, level, unit, relative, reach, trouble, value)
+
+
+def _trouble(base: float, again: float) -> Trouble | None:
+    if not math.isfinite(base):
+        return Trouble.NOT_FINITE
+    if not abs(base - again) <= _REPEATS * max(abs(base), abs(again)):
+        return Trouble.NOT_REPEATABLE
+    return None
 
 
 def _table(

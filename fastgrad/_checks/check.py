@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend
-from fastgrad._checks.baseline import Survey, survey
-from fastgrad._checks.bisection import MISSED
+from fastgrad._checks.baseline import Trouble, survey
 from fastgrad._checks.claim import Analytic, analytic, check_callable
-from fastgrad._checks.exhaustive import Found, blocks_of, judge_all, unjudged
-from fastgrad._checks.probe import Outcome, conclude_probe, probe
+from fastgrad._checks.exhaustive import judge_all
+from fastgrad._checks.probe import probe
+from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.batched import capacity
@@ -24,7 +24,7 @@ from fastgrad._evaluation.meter import Progress
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
 from fastgrad._memory import claims
-from fastgrad._report.entries import Verdict, norm_error
+from fastgrad._report.entries import norm_error
 from fastgrad._report.report import Report
 from fastgrad._tree import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
 from fastgrad._workers.pools import crew_of
@@ -197,7 +197,6 @@ def check_gradient(
     plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
     watch = Progress(plan.expected, shown=progress, batch=capacity(f, leaves))
-    found: Found | Outcome
     try:
         with guard, watch:
             claimed, f = analytic(f, grad, argument, leaves)
@@ -207,12 +206,12 @@ def check_gradient(
             with hired(makes, f, argument, leaves, watch.update) as crew:
                 sampler = Sampler(f, argument, leaves, crew, threads, watch, plan.budget)
                 sampler.check_rows()
-                found = _look(guard, sampler, leaves, claimed, plan, seed)
+                result = _look(guard, sampler, leaves, claimed, plan, seed)
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
         claims.pop(guard.key, None)
-    return _report(found, sampler, plan, seed, started)
+    return _report(result, sampler, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -251,10 +250,10 @@ def _look(
     claimed: Analytic,
     plan: _Plan,
     seed: int,
-) -> Found | Outcome:
+) -> Result:
     """Survey `f`, judge its gradient, and look at `f` once more."""
     if not len(claimed.column):
-        return Found(leaves, unjudged(claimed.column))
+        return Result(unjudged(claimed))
     sampler.progress.phase("survey")
     try:
         base = sampler.base()
@@ -262,65 +261,34 @@ def _look(
             guard.thin()
         seen = survey(sampler, leaves, claimed, base, seed)
     except OutOfBudget:
-        said = f"the budget of {plan.budget:,} evaluations ran out before any entry was judged"
-        return Found(leaves, unjudged(claimed.column), stopped=said)
+        return Result(unjudged(claimed), measured=0)
     if seen.trouble:
-        return Found(leaves, unjudged(claimed.column), seen)
+        return Result(unjudged(claimed), baseline=seen)
     sampler.progress.calibrate()
-    found: Found | Outcome
-    if plan.strategy == "probe":
-        found = probe(sampler, leaves, blocks_of(leaves), claimed, seen, seed)
-    else:
-        found = judge_all(sampler, leaves, claimed, seen, seed)
+    run = probe if plan.strategy == "probe" else judge_all
+    result = run(sampler, leaves, claimed, seen, seed)
     last = sampler.last()
     if abs(last - seen.base) <= 16 * seen.noise:
-        return found
-    columns = found.columns if isinstance(found, Found) else unjudged(claimed.column)
-    columns.codes[:] = Verdict.CANNOT_TELL.code
-    return Found(leaves, columns, _drifted(seen, last))
+        return result
+    return result.distrusted(replace(seen, trouble=Trouble.DRIFTED, last=last))
 
 
-def _drifted(seen: Survey, last: float) -> Survey:
-    """`f` no longer gives the value it gave at first."""
-    trouble = (
-        f"`f` drifted during the check: {seen.base:.9g} before and {last:.9g} after it at "
-        "the same parameters; it keeps a state or a cache"
-    )
-    return replace(seen, trouble=trouble)
-
-
-def _concluded(found: Found | Outcome) -> tuple[Verdict, str]:
-    """The verdict, and why."""
-    if isinstance(found, Outcome):
-        return conclude_probe(found)
-    verdict, reason = conclude(found.entries, found.seen, found.jumps, found.still)
-    if not found.stopped:
-        return verdict, reason
-    if verdict is Verdict.WRONG:
-        return verdict, f"{reason}; {found.stopped}"
-    return Verdict.CANNOT_TELL, f"{found.stopped}; raise `budget`"
-
-
-def _report(
-    found: Found | Outcome, sampler: Sampler, plan: _Plan, seed: int, started: float
-) -> Report:
-    verdict, reason = _concluded(found)
-    limits = found.entries.uncertainty
-    largest = float(limits.max(initial=0.0, where=limits < np.inf))
-    probed = isinstance(found, Outcome)
+def _report(result: Result, sampler: Sampler, plan: _Plan, seed: int, started: float) -> Report:
+    verdict, reason = conclude(result)
+    seen = result.baseline
     return Report(
         verdict=verdict,
         reason=reason,
-        causes=found.causes,
-        entries=found.entries,
+        causes=result.causes,
+        entries=result.entries,
         evaluations=sampler.evaluations,
-        noise=found.seen.noise if found.seen else math.nan,
-        detection_limit=found.limit if isinstance(found, Outcome) else largest,
+        noise=seen.noise if seen else math.nan,
+        detection_limit=result.detection_limit,
         strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
         seconds=time.perf_counter() - started,
-        curve=None if isinstance(found, Outcome) else found.curve,
-        steps=found.seen.relative if found.seen else (),
-        miss_probability=MISSED if probed else 0.0,
+        curve=result.curve,
+        steps=seen.relative if seen else (),
+        miss_probability=result.miss_probability,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.batched import Batched
+from fastgrad._report.entries import Block
 from fastgrad._returns import as_number, at_base
 from fastgrad._tree import Leaf, Params, describe, match
 
@@ -38,12 +39,13 @@ class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 
     `eps` is the spacing of each leaf's gradient type; `value` is the value of `f` that came with
-    the gradient, if one did.
+    the gradient, if one did; `blocks` say which stretch of the column belongs to which leaf.
     """
 
     column: np.ndarray
     eps: tuple[float, ...]
     value: float | None
+    blocks: tuple[Block, ...]
 
 
 def analytic(
@@ -82,19 +84,26 @@ def _is_pair(given: Any, leaves: Sequence[Leaf]) -> bool:
 
 def _copied(given: Any, value: Any, argument: Params, leaves: Sequence[Leaf]) -> Analytic:
     column = np.empty(sum(leaf.real.size for leaf in leaves))
-    eps = []
+    blocks, eps = [], []
     start = 0
     for leaf, part in match(argument, given, "grad"):
         array = _gradient_array(leaf, part)
         if any(np.may_share_memory(array, each.array) for each in leaves if each.array.size):
             _refuse_alias(leaf, array, leaves)
-        kind = np.complex128 if leaf.real is not leaf.array else np.float64
-        wide = array.astype(kind, copy=False)
-        column[start : start + leaf.real.size] = wide.ravel().view(np.float64)
-        start += leaf.real.size
+        is_complex, stop = leaf.real is not leaf.array, start + leaf.real.size
+        wide = array.astype(np.complex128 if is_complex else np.float64, copy=False)
+        column[start:stop] = wide.ravel().view(np.float64)
+        dtype = _name(leaf.array.dtype)
+        blocks.append(Block(leaf.path, leaf.array.shape, dtype, start, stop, is_complex))
+        start = stop
         eps.append(_EPS.get(array.dtype.char, _EPS["d"]))
     number = None if value is None else float(as_number(value, at_base, 0))
-    return Analytic(column, tuple(eps), number)
+    return Analytic(column, tuple(eps), number, tuple(blocks))
+
+
+@cache
+def _name(dtype: np.dtype) -> str:
+    return str(dtype)  # slow, and a model has many leaves of one type
 
 
 def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.diagnosis import Case
+from fastgrad._checks.result import Part
 from fastgrad._evaluation.blocks import lengths
 from fastgrad._evaluation.sampling import Sampler
 from fastgrad._report.report import Cause, Finding
@@ -20,7 +21,14 @@ from fastgrad._tree import Leaf
 
 __all__ = ["name_stale"]
 
-_ENTRIES, _LEAST, _ITERATIONS, _MOST_PARTS = 8, 3, 6, 8
+# Entries of each leaf that must be explained, the clearest ones, and how many there must be of all
+# leaves: the rate is one free number, and two more that fit by chance are rare.
+_ENTRIES, _LEAST = 8, 3
+# Each iteration takes a gradient at the picked entries; from a small rate, Gauss-Newton converges
+# in a few or not at all.
+_ITERATIONS = 6
+# Single parameters of which it is tried whether they alone were updated.
+_MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -35,16 +43,16 @@ class _Picked:
 
 def name_stale(
     sampler: Sampler,
-    leaves: Sequence[Leaf],
+    parts: Sequence[Part],
     cases: Sequence[Case],
     findings: tuple[Finding, ...],
-    relative: Sequence[float],
 ) -> tuple[Finding, ...]:
     """Replace what is unexplained among the findings by STALE, if that explains it."""
     unexplained = {f.leaf for f in findings if f.kind is Cause.UNKNOWN}
-    picked = _pick(leaves, cases, unexplained, relative)
+    picked = _pick(parts, cases, unexplained)
     if picked is None:
         return findings
+    leaves = [part.leaf for part in parts]
     for what, moves in _directions(leaves, cases):
         rate = _rate(sampler, moves, leaves, picked)
         if rate is not None:
@@ -53,12 +61,10 @@ def name_stale(
     return findings
 
 
-def _pick(
-    leaves: Sequence[Leaf], cases: Sequence[Case], unexplained: set[str], relative: Sequence[float]
-) -> _Picked | None:
+def _pick(parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]) -> _Picked | None:
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
-    for k, (leaf, case) in enumerate(zip(leaves, cases, strict=True)):
+    for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
         if case.path not in unexplained or np.iscomplexobj(case.a):
             continue
         a, d, bound = case.a.ravel(), case.d.ravel(), case.bound.ravel()
@@ -66,7 +72,7 @@ def _pick(
             clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
         entries = np.sort(entries[case.wrong.ravel()[entries]])
-        picks.append((k, entries, relative[k] * lengths(leaf)[entries]))
+        picks.append((k, entries, part.terms.relative * lengths(part.leaf, entries)))
         columns.append((a[entries], d[entries], bound[entries]))
     if sum(len(entries) for _, entries, _ in picks) < _LEAST:
         return None
@@ -84,14 +90,15 @@ def _directions(
         part = [a if i == k else np.zeros_like(a) for i, a in enumerate(whole)]
         directions.append((f"`{cases[k].path}`", part))
     as_real = [
-        (what, [_real(move, leaf) for move, leaf in zip(moves, leaves, strict=True)])
+        (what, [_as_real(move, leaf) for move, leaf in zip(moves, leaves, strict=True)])
         for what, moves in directions
     ]
     return [(what, moves) for what, moves in as_real if any(move.any() for move in moves)]
 
 
-def _real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
-    return Leaf("", move).real.reshape(leaf.real.shape)
+def _as_real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
+    """A move of complex numbers as one of their parts."""
+    return np.ascontiguousarray(move).view(np.float64).reshape(leaf.real.shape)
 
 
 def _rate(

@@ -19,7 +19,7 @@ def surveyed(f, x, claimed=None, value=None, seed=0):
     leaves = flatten(x)
     sampler = Sampler(f, x, leaves)
     column = np.ones(sum(leaf.array.size for leaf in leaves)) if claimed is None else claimed
-    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value)
+    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value, ())
     return survey(sampler, leaves, analytic, sampler.base(), seed), sampler
 
 
