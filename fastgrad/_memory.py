@@ -12,6 +12,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._errors import ConcurrencyError, MutationError
+from fastgrad._leaf import entry_path
 
 __all__ = [
     "Memory",
@@ -125,7 +126,7 @@ def bounds(array: np.ndarray) -> tuple[int, int]:
 def undo(path: str, memory: Memory, saved: np.ndarray, culprit: str = "f") -> MutationError | None:
     """Put a copy's bits back where they are not in place, and return what to say of it."""
     if not memory.stands():
-        return _errors.moved(path, culprit)
+        return _errors.moved_error(path, culprit)
     view = memory.view
     if saved.nbytes <= _CHUNK:
         if view.tobytes() == saved.tobytes():
@@ -142,8 +143,8 @@ def overwritten(
 ) -> MutationError:
     """Name the first entry, in an array like this one, whose bits are not what they were."""
     a, b = (np.frombuffer(bits, dtype=like.dtype).reshape(like.shape) for bits in (now, before))
-    where = _errors.entry_path(path, first_difference(a, b) or ())
-    return _errors.written(where, culprit, undone=True)
+    where = entry_path(path, first_difference(a, b) or ())
+    return _errors.written_error(where, culprit, undone=True)
 
 
 def checksum(array: np.ndarray) -> int:

@@ -25,7 +25,7 @@ from numpy import ndarray
 from fastgrad import _errors
 from fastgrad._memory import claims, next_key, overwritten, refuse_if_taken
 from fastgrad._evaluation.native import Native
-from fastgrad._returns import as_number, at_base
+from fastgrad._returns import as_scalar, at_base
 
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object callable, object argument)
@@ -286,11 +286,11 @@ cdef inline object call(object f, vectorcallfunc vectorcall, object argument):
 # Out of the loop's way: what it rarely needs, in functions of their own, keeps it small and fast.
 
 cdef double reduced(object value, object leaf, Py_ssize_t entry) except? -1.0:
-    return as_number(value, leaf.name, entry)
+    return as_scalar(value, leaf.name, entry)
 
 
 cdef int refuse(bint gone, object leaf, Py_ssize_t entry) except -1:
-    raise _errors.moved(leaf.path) if gone else _errors.written(leaf.name(entry), undone=True)
+    raise _errors.moved_error(leaf.path) if gone else _errors.written_error(leaf.name(entry), undone=True)
 
 
 cpdef sweep(object f, object argument, object leaf, object stencil, double absolute,
@@ -334,7 +334,7 @@ cpdef sweep(object f, object argument, object leaf, object stencil, double absol
                 h = (<double*> cnp.PyArray_DATA(steps))[position]
             place(points, &cell, offsets, count, h)
             if raw is None and not distinct(points, quotients):
-                raise _errors.vanished(leaf.name(entry), cell.x, h, array.dtype)
+                raise _errors.step_vanished_error(leaf.name(entry), cell.x, h, array.dtype)
             for k in range(count):
                 if offsets[k] == 0.0:
                     values[k] = base
@@ -357,7 +357,7 @@ cpdef sweep(object f, object argument, object leaf, object stencil, double absol
                     sample[2 * k] = points[k] - cell.x
                     sample[2 * k + 1] = values[k]
             elif resized(&target.owner, out_owner):
-                raise _errors.moved("out")
+                raise _errors.moved_error("out")
             else:
                 store(&target.array, entry, combine(rows, quotients, points, values))
             if position % SIGNALS_EVERY == 0:
@@ -390,9 +390,9 @@ def small_gradient(object f, object leaf, object stencil, double relative):
         hold(&mine, array, owner)
         saved = mine.array.data[:mine.array.nbytes]
         if stencil.uses_base:
-            base = as_number(f(array), at_base, 0)
+            base = as_scalar(f(array), at_base, 0)
             if disturbed(&mine, array, owner):
-                raise _errors.moved(leaf.path)
+                raise _errors.moved_error(leaf.path)
         if type(f) is Native:
             native_sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
         else:
@@ -405,7 +405,7 @@ def small_gradient(object f, object leaf, object stencil, double relative):
             memcpy(mine.array.data, <const char*> saved, mine.array.nbytes)
         (<dict> claims).pop(key, None)
         if gone:
-            written = _errors.moved(leaf.path)
+            written = _errors.moved_error(leaf.path)
         elif now is not None:
             written = overwritten(leaf.path, now, saved, out)
     if written is not None:

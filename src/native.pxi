@@ -214,9 +214,9 @@ cpdef native_sweep(object f, object argument, object leaf, object stencil, doubl
         with nogil:
             position = run(&plan, position, end)
         if disturbed(&mine, array, owner):
-            raise _errors.moved(leaf.path)
+            raise _errors.moved_error(leaf.path)
         if raw is None and resized(&target.owner, out_owner):
-            raise _errors.moved("out")
+            raise _errors.moved_error("out")
         if position < end:
             refuse_native(&plan, leaf, position)
         PyErr_CheckSignals()
@@ -236,10 +236,10 @@ cdef int refuse_native(const Plan* plan, object leaf, intptr_t position) except 
     cdef intptr_t entry = entry_at(plan, position)
     cdef double x = plan.x[entry]
     if plan.outcome == VANISHED:
-        raise _errors.vanished(leaf.name(entry), x, step_at(plan, position, x), leaf.real.dtype)
+        raise _errors.step_vanished_error(leaf.name(entry), x, step_at(plan, position, x), leaf.real.dtype)
     if plan.outcome == FAILED:
         raise _errors.ObjectiveError(plan.code, leaf.name(entry))
-    raise _errors.written(leaf.name(entry), undone=True)
+    raise _errors.written_error(leaf.name(entry), undone=True)
 
 
 # ---------------------------------------------------------------- called from other extensions

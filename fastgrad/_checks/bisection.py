@@ -18,7 +18,7 @@ from fastgrad._checks.judge import Columns
 from fastgrad._checks.result import Dense, LeafProbe, Stop
 from fastgrad._evaluation.blocks import Box, size_of
 from fastgrad._evaluation.sampling import OutOfBudget
-from fastgrad._tree import Leaf
+from fastgrad._leaf import Leaf
 
 __all__ = ["MISSED", "MOST_WRONG", "probe_leaf"]
 

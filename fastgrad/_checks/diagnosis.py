@@ -19,9 +19,9 @@ from fastgrad._checks.judge import Columns
 from fastgrad._checks.patterns import LOCAL, PATTERNS, Case, Found, moved_gain, share
 from fastgrad._checks.result import Dense, LeafProbe
 from fastgrad._evaluation.blocks import Box, size_of
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Cause, Finding
-from fastgrad._tree import Leaf
 
 __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes", "kink_met"]
 
@@ -49,9 +49,8 @@ def case_of(judged: Judged, entries: np.ndarray) -> Case:
     theta: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
     columns = (c.analytic, c.numeric, c.uncertainty, c.codes == _WRONG, c.kinks)
     a, d, bound, wrong, kinks = (column[rows].reshape(entries.shape) for column in columns)
-    is_complex = leaf.real is not leaf.array
     # Of a complex number both parts are needed.
-    if is_complex and entries.ndim == leaf.real.ndim and entries.shape[-1] == 2:
+    if leaf.is_complex and entries.ndim == leaf.real.ndim and entries.shape[-1] == 2:
         a, d, theta = (x.view(np.complex128)[..., 0] for x in (a, d, theta))
         bound, wrong, kinks = bound.max(-1), wrong.any(-1), kinks.any(-1)
     sampled = entries.size < leaf.real.size
@@ -214,7 +213,7 @@ def _misplaced(
     judged: Judged, case: Case, grid: Sequence[np.ndarray], others: Sequence[Judged]
 ) -> Finding | None:
     """Whether the numeric values of the grid stand elsewhere in the gradient."""
-    if judged.leaf.real is not judged.leaf.array:
+    if judged.leaf.is_complex:
         return None
     for kind, words, evidence, values in _elsewhere(judged, grid, others):
         slack = 2 * case.bound + case.slack

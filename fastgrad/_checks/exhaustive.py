@@ -19,9 +19,9 @@ from fastgrad._checks.staleness import name_stale
 from fastgrad._derivatives.extrapolation import rung
 from fastgrad._evaluation.blocks import lengths, spacing
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Block, Entries, Verdict
 from fastgrad._report.report import Curve
-from fastgrad._tree import Leaf
 
 __all__ = ["judge_all"]
 

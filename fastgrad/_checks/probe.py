@@ -20,8 +20,8 @@ from fastgrad._checks.judge import Columns, Terms
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._evaluation.blocks import spacing
 from fastgrad._evaluation.sampling import Sampler
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Block, Entries, Probe, Verdict
-from fastgrad._tree import Leaf
 
 __all__ = ["probe"]
 

@@ -12,9 +12,9 @@ from fastgrad._checks.baseline import Survey
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.judge import Columns, Terms
 from fastgrad._evaluation.blocks import Box
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Block, Entries, Verdict
 from fastgrad._report.report import Curve, Finding
-from fastgrad._tree import Leaf
 
 __all__ = ["Dense", "LeafProbe", "LeafResult", "Part", "Result", "Stop", "unjudged"]
 

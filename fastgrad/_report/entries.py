@@ -10,7 +10,7 @@ from typing import overload
 
 import numpy as np
 
-from fastgrad._errors import entry_path
+from fastgrad._leaf import entry_path
 
 __all__ = ["Block", "Entries", "Entry", "Probe", "Verdict", "norm_error"]
 
