@@ -19,7 +19,7 @@ from fastgrad._checks.staleness import name_stale
 from fastgrad._derivatives.extrapolation import rung
 from fastgrad._evaluation.blocks import lengths, spacing
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
-from fastgrad._report.entries import Block, Entries, Verdict
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve, Finding
 from fastgrad._tree import Leaf
 
@@ -87,7 +87,7 @@ def _explained(found: Found, sampler: Sampler) -> Found:
     is_wrong = np.count_nonzero(columns.codes == Verdict.WRONG.code)
     if not is_wrong and not np.count_nonzero(columns.kinks):
         return found
-    blocks = found.entries.blocks
+    blocks = found.entries.spans
     cases = [_case(*each, columns) for each in zip(found.leaves, blocks, strict=True)]
     if not is_wrong:
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
@@ -174,14 +174,14 @@ def _stretch(columns: Columns, mine: slice) -> Columns:
     return Columns(**{each.name: getattr(columns, each.name)[mine] for each in fields(Columns)})
 
 
-def blocks_of(leaves: Sequence[Leaf]) -> tuple[Block, ...]:
+def blocks_of(leaves: Sequence[Leaf]) -> tuple[LeafSpan, ...]:
     """Which stretch of the columns belongs to which leaf."""
     blocks, start = [], 0
     for leaf in leaves:
         stop = start + leaf.real.size
         array = leaf.array
         is_complex = leaf.real is not array
-        blocks.append(Block(leaf.path, array.shape, _name(array.dtype), start, stop, is_complex))
+        blocks.append(LeafSpan(leaf.path, array.shape, _name(array.dtype), start, stop, is_complex))
         start = stop
     return tuple(blocks)
 
@@ -194,7 +194,7 @@ def _name(dtype: np.dtype) -> str:
 def _curve(found: Found, sampler: Sampler, seen: Survey) -> Curve:
     """Differences of the worst of the wrong entries, from large steps to the smallest."""
     worst = found.entries.only(Verdict.WRONG)[0]
-    k = next(i for i, block in enumerate(found.entries.blocks) if block.path == worst.leaf)
+    k = next(i for i, block in enumerate(found.entries.spans) if block.path == worst.leaf)
     leaf = found.leaves[k]
     part = int(worst.path.endswith(".imag"))
     flat = int(np.ravel_multi_index(worst.index, leaf.array.shape)) if worst.index else 0
@@ -205,7 +205,7 @@ def _curve(found: Found, sampler: Sampler, seen: Survey) -> Curve:
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])
 
 
-def _case(leaf: Leaf, block: Block, columns: Columns) -> diagnosis.Case:
+def _case(leaf: Leaf, block: LeafSpan, columns: Columns) -> diagnosis.Case:
     """A leaf's columns in its own shape; complex numbers put together again."""
     mine = slice(block.start, block.stop)
 

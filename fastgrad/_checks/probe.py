@@ -19,7 +19,7 @@ from fastgrad._checks.samples import Sample, box_text, find_cause
 from fastgrad._derivatives.noise import is_single
 from fastgrad._evaluation.blocks import spacing
 from fastgrad._evaluation.sampling import Sampler
-from fastgrad._report.entries import Block, Entries, Probe, Verdict
+from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 from fastgrad._report.report import Cause, Finding
 from fastgrad._tree import Leaf
 
@@ -51,7 +51,7 @@ class Outcome:
 def probe(
     sampler: Sampler,
     leaves: Sequence[Leaf],
-    blocks: Sequence[Block],
+    blocks: Sequence[LeafSpan],
     claimed: Analytic,
     seen: Survey,
     seed: int,
@@ -109,7 +109,7 @@ def _verdict(p: Probed, whole: float) -> Verdict:
 
 
 def _entries(
-    blocks: Sequence[Block],
+    blocks: Sequence[LeafSpan],
     leaves: Sequence[Leaf],
     probes: Sequence[Probed],
     verdicts: Sequence[Verdict],
@@ -127,7 +127,7 @@ def _entries(
             blocks=tuple(leaf.path + box_text(d.box, leaf.array.shape) for d in p.dense),
         )
         shape = (block.path, block.shape, block.dtype, start, stop, block.is_complex)
-        placed.append(Block(*shape, probe=told))
+        placed.append(LeafSpan(*shape, probe=told))
         start = stop
     names = [each.name for each in fields(Columns) if each.name != "gaps"]
     columns = {n: np.concatenate([getattr(p.columns, n) for p in probes]) for n in names}
@@ -195,7 +195,7 @@ def conclude_probe(outcome: Outcome) -> tuple[Verdict, str]:
 
 def _wrong_reason(outcome: Outcome) -> str:
     entries = outcome.entries.only(Verdict.WRONG)
-    dense = [path for block in outcome.entries.blocks if block.probe for path in block.probe.blocks]
+    dense = [path for block in outcome.entries.spans if block.probe for path in block.probe.blocks]
     parts = []
     for leaf, p in zip(outcome.leaves, outcome.probes, strict=True):
         if p.unexplained:

@@ -55,7 +55,7 @@ def _wrong_reason(entries: Entries, wrong: int) -> str:
         f"{wrong:,} of {len(entries):,} entries disagree; the worst is {worst.path}: analytic "
         f"{worst.analytic:.6g}, numeric {worst.numeric:.6g}"
     )
-    for block in entries.blocks:
+    for block in entries.spans:
         mine = slice(block.start, block.stop)
         if not entries.numeric[mine].any() and (entries.codes[mine] == Verdict.WRONG.code).any():
             reason += (
