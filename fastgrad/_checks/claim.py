@@ -12,7 +12,7 @@ import numpy as np
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.batched import Batched
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Block
+from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, pair
 
@@ -40,13 +40,13 @@ class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 
     `eps` is the spacing of each leaf's gradient type; `value` is the value of `f` that came with
-    the gradient, if one did; `blocks` say which stretch of the column belongs to which leaf.
+    the gradient, if one did; `spans` say which stretch of the column belongs to which leaf.
     """
 
     column: np.ndarray
     eps: tuple[float, ...]
     value: float | None
-    blocks: tuple[Block, ...]
+    spans: tuple[LeafSpan, ...]
 
 
 def analytic(
@@ -85,7 +85,7 @@ def _is_pair(given: Any, leaves: Sequence[Leaf]) -> bool:
 
 def _copied(given: Any, value: Any, argument: Params, leaves: Sequence[Leaf]) -> Analytic:
     column = np.empty(sum(leaf.real.size for leaf in leaves))
-    blocks, eps = [], []
+    spans, eps = [], []
     start = 0
     for leaf, part in pair(argument, given, "grad"):
         array = _gradient_array(leaf, part)
@@ -95,11 +95,11 @@ def _copied(given: Any, value: Any, argument: Params, leaves: Sequence[Leaf]) ->
         wide = array.astype(np.complex128 if leaf.is_complex else np.float64, copy=False)
         column[start:stop] = wide.ravel().view(np.float64)
         dtype = _name(leaf.array.dtype)
-        blocks.append(Block(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
+        spans.append(LeafSpan(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
         start = stop
         eps.append(_EPS.get(array.dtype.char, _EPS["d"]))
     number = None if value is None else float(as_scalar(value, at_base, 0))
-    return Analytic(column, tuple(eps), number, tuple(blocks))
+    return Analytic(column, tuple(eps), number, tuple(spans))
 
 
 @cache

@@ -20,8 +20,8 @@ from fastgrad._checks.patterns import LOCAL, PATTERNS, Case, Found, moved_gain, 
 from fastgrad._checks.result import Dense, LeafProbe
 from fastgrad._evaluation.blocks import Box, size_of
 from fastgrad._leaf import Leaf
+from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Verdict
-from fastgrad._report.report import Cause, Finding
 
 __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes", "kink_met"]
 

@@ -20,7 +20,7 @@ from fastgrad._derivatives.extrapolation import rung
 from fastgrad._evaluation.blocks import lengths, spacing
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Block, Entries, Verdict
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve
 
 __all__ = ["judge_all"]
@@ -44,7 +44,7 @@ def judge_all(
             _fill(parts, columns, sampler, baseline, seed, jumps)
         except OutOfBudget:
             measured = _give_up(columns)
-        result = _result(parts, claimed.blocks, columns, baseline, jumps)
+        result = _result(parts, claimed.spans, columns, baseline, jumps)
         result = result if measured is None else replace(result, measured=measured)
         # Kinks at which the gradient is right are said too.
         if np.count_nonzero(columns.codes == _WRONG) or np.count_nonzero(columns.kinks):
@@ -74,9 +74,9 @@ def _parts(
     """Each leaf with its stretch of the columns, and what its entries are judged by."""
     parts = []
     known = (baseline.base, baseline.noise, baseline.unit)
-    for k, (leaf, block) in enumerate(zip(leaves, claimed.blocks, strict=True)):
+    for k, (leaf, span) in enumerate(zip(leaves, claimed.spans, strict=True)):
         alone = len(leaves) == 1
-        part = columns if alone else _stretch(columns, slice(block.start, block.stop))
+        part = columns if alone else _stretch(columns, slice(span.start, span.stop))
         terms = Terms(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
         parts.append(Part(leaf, part, terms))
     return parts
@@ -135,7 +135,7 @@ def _give_up(columns: Columns) -> int:
 
 def _result(
     parts: Sequence[Part],
-    blocks: tuple[Block, ...],
+    spans: tuple[LeafSpan, ...],
     columns: Columns,
     baseline: Survey,
     jumps: Sequence[int],
@@ -147,7 +147,7 @@ def _result(
         found.append(LeafResult(verdict.of_entries(c.codes), _moves(c), claims, k in jumps))
     c = columns
     return Result(
-        Entries(blocks, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
+        Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
         tuple(found),
         baseline,
         detection_limit=float(c.uncertainty.max(initial=0.0, where=c.uncertainty < math.inf)),
@@ -181,9 +181,9 @@ def _curve(entries: Entries, parts: Sequence[Part], sampler: Sampler) -> Curve:
     wrong = entries.only(Verdict.WRONG)
     assert wrong.selection is not None
     at = int(wrong.selection[0])
-    k = next(k for k, block in enumerate(entries.blocks) if at < block.stop)
+    k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
     leaf, terms = parts[k].leaf, parts[k].terms
-    entry = np.array([at - entries.blocks[k].start])
+    entry = np.array([at - entries.spans[k].start])
     steps = lengths(leaf, entry) * _CURVE_STEPS
     raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
     row = rung(raw, terms.base, terms.noise, terms.unit)

@@ -21,7 +21,7 @@ from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._evaluation.blocks import spacing
 from fastgrad._evaluation.sampling import Sampler
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Block, Entries, Probe, Verdict
+from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 
 __all__ = ["probe"]
 
@@ -48,7 +48,7 @@ def probe(
     ]
     found = _leaf_results(probes)
     return Result(
-        entries=_entries(claimed.blocks, probes, found),
+        entries=_entries(claimed.spans, probes, found),
         leaves=found,
         baseline=baseline,
         causes=diagnose_probes(judged, probes),
@@ -62,8 +62,8 @@ def _probers(
 ) -> list[Prober]:
     probers = []
     known = (baseline.base, baseline.noise, baseline.unit)
-    for k, (leaf, block) in enumerate(zip(leaves, claimed.blocks, strict=True)):
-        column = claimed.column[block.start : block.stop]
+    for k, (leaf, span) in enumerate(zip(leaves, claimed.spans, strict=True)):
+        column = claimed.column[span.start : span.stop]
         terms = Terms(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
         probers.append(Prober(sampler, leaf, column, terms))
     return probers
@@ -78,21 +78,21 @@ def _leaf_results(probes: Sequence[LeafProbe]) -> tuple[LeafResult, ...]:
 
 
 def _entries(
-    blocks: Sequence[Block], probes: Sequence[LeafProbe], found: Sequence[LeafResult]
+    spans: Sequence[LeafSpan], probes: Sequence[LeafProbe], found: Sequence[LeafResult]
 ) -> Entries:
     """The judged entries of all leaves, as one set of columns."""
     placed, start = [], 0
-    for block, p, leaf in zip(blocks, probes, found, strict=True):
+    for span, p, leaf in zip(spans, probes, found, strict=True):
         stop = start + len(p.entries)
-        told = _told(block, p, leaf.verdict)
-        placed.append(replace(block, start=start, stop=stop, probe=told))
+        told = _told(span, p, leaf.verdict)
+        placed.append(replace(span, start=start, stop=stop, probe=told))
         start = stop
     names = [each.name for each in fields(Columns) if each.name != "gaps"]
     columns = {n: np.concatenate([getattr(p.columns, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 
 
-def _told(block: Block, p: LeafProbe, verdict: Verdict) -> Probe:
+def _told(span: LeafSpan, p: LeafProbe, verdict: Verdict) -> Probe:
     """What a report shows of the directions in one leaf."""
     size = p.claimed + p.numeric
     return Probe(
@@ -101,5 +101,5 @@ def _told(block: Block, p: LeafProbe, verdict: Verdict) -> Probe:
         directions=p.directions,
         limit=p.limit,
         relative_error=p.error / size if size else 0.0,
-        blocks=tuple(block.path + box_text(dense.box, block.shape) for dense in p.dense),
+        blocks=tuple(span.path + box_text(dense.box, span.shape) for dense in p.dense),
     )

@@ -13,8 +13,9 @@ from fastgrad._checks.claim import Analytic
 from fastgrad._checks.judge import Columns, Terms
 from fastgrad._evaluation.blocks import Box
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Block, Entries, Verdict
-from fastgrad._report.report import Curve, Finding
+from fastgrad._report.causes import Finding
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
+from fastgrad._report.report import Curve
 
 __all__ = ["Dense", "LeafProbe", "LeafResult", "Part", "Result", "Stop", "unjudged"]
 
@@ -83,7 +84,7 @@ class LeafResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check has found; `leaves` are in the order of the blocks of `entries`."""
+    """What a check has found; `leaves` are in the order of the spans of `entries`."""
 
     entries: Entries
     leaves: tuple[LeafResult, ...] = ()  # none if something forbids to judge at all
@@ -97,8 +98,8 @@ class Result:
     def distrusted(self, baseline: Survey) -> Result:
         """The same numbers without a verdict: `baseline` says what is wrong with them."""
         codes = np.full_like(self.entries.codes, Verdict.CANNOT_TELL.code)
-        blocks = tuple(map(_distrusted, self.entries.blocks))
-        entries = replace(self.entries, blocks=blocks, codes=codes)
+        spans = tuple(map(_distrusted, self.entries.spans))
+        entries = replace(self.entries, spans=spans, codes=codes)
         return replace(
             self,
             entries=entries,
@@ -110,17 +111,17 @@ class Result:
         )
 
 
-def _distrusted(block: Block) -> Block:
-    if block.probe is None:
-        return block
-    return replace(block, probe=replace(block.probe, verdict=Verdict.CANNOT_TELL))
+def _distrusted(span: LeafSpan) -> LeafSpan:
+    if span.probe is None:
+        return span
+    return replace(span, probe=replace(span.probe, verdict=Verdict.CANNOT_TELL))
 
 
 def unjudged(analytic: Analytic) -> Entries:
     """All entries of a gradient, of which nothing can be told."""
     n = len(analytic.column)
     return Entries(
-        analytic.blocks,
+        analytic.spans,
         analytic.column,
         numeric=np.full(n, math.nan),
         uncertainty=np.full(n, math.inf),

@@ -17,7 +17,7 @@ from fastgrad._checks.result import Part
 from fastgrad._evaluation.blocks import lengths
 from fastgrad._evaluation.sampling import Sampler
 from fastgrad._leaf import Leaf
-from fastgrad._report.report import Cause, Finding
+from fastgrad._report.causes import Cause, Finding
 
 __all__ = ["name_stale"]
 

@@ -12,7 +12,7 @@ from fastgrad._checks.bisection import MOST_WRONG
 from fastgrad._checks.judge import looked_at, unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
 from fastgrad._derivatives.noise import is_single
-from fastgrad._report.entries import Block, Entries, Verdict
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
 
 __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
 
@@ -101,9 +101,9 @@ def _right_reason(result: Result) -> str:
     if result.leaves[0].probe is None:  # then of all leaves: every entry was judged
         kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
         return f"all {len(entries.codes):,} entries agree with central differences{kinks}"
-    blocks, total = entries.blocks, sum(block.size for block in entries.blocks)
+    spans, total = entries.spans, sum(span.size for span in entries.spans)
     return (
-        f"derivatives along random directions in {len(blocks):,} parameter{'s' * (len(blocks) > 1)}"
+        f"derivatives along random directions in {len(spans):,} parameter{'s' * (len(spans) > 1)}"
         f" with {total:,} entries agree with the gradient{_hidden(result)}"
     )
 
@@ -121,12 +121,12 @@ def _kinks(entries: Entries) -> str:
 def _hidden(result: Result) -> str:
     """What may be hidden where the limit is above a typical entry, and what would show it."""
     path, typical, size = "", 0.0, 1.0
-    for block, leaf in _pairs(result):
+    for span, leaf in _pairs(result):
         if leaf.probe is None:
             continue
-        own = leaf.probe.claimed / math.sqrt(max(block.size, 1))
+        own = leaf.probe.claimed / math.sqrt(max(span.size, 1))
         if own and leaf.probe.limit > size * own:
-            path, typical, size = block.path, own, leaf.probe.limit / own
+            path, typical, size = span.path, own, leaf.probe.limit / own
     if not path:
         return ""
     said = (
@@ -138,8 +138,8 @@ def _hidden(result: Result) -> str:
     return said
 
 
-def _pairs(result: Result) -> Iterable[tuple[Block, LeafResult]]:
-    return zip(result.entries.blocks, result.leaves, strict=True)
+def _pairs(result: Result) -> Iterable[tuple[LeafSpan, LeafResult]]:
+    return zip(result.entries.spans, result.leaves, strict=True)
 
 
 # ---------------------------------------------------------------------------------------- wrong
@@ -147,12 +147,12 @@ def _pairs(result: Result) -> Iterable[tuple[Block, LeafResult]]:
 
 def _wrong_reason(result: Result) -> str:
     parts = [
-        f"{block.path} disagrees along every random direction"
-        for block, leaf in _pairs(result)
+        f"{span.path} disagrees along every random direction"
+        for span, leaf in _pairs(result)
         if leaf.probe is not None and leaf.probe.unexplained
     ]
-    blocks = result.entries.blocks
-    dense = [path for block in blocks if block.probe for path in block.probe.blocks]
+    spans = result.entries.spans
+    dense = [path for span in spans if span.probe for path in span.probe.blocks]
     if dense:
         parts.append(f"{_listed(dense)} {'are' if len(dense) > 1 else 'is'} wrong throughout")
     parts += _worst(result.entries, dense)
@@ -168,7 +168,7 @@ def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
     said = "1 entry disagrees" if count == 1 else f"{count:,} entries disagree"
     # Of all entries, or of examples of what is wrong throughout; else the judged ones are those
     # that were found to be wrong, and their number says nothing.
-    if judged == sum(block.size for block in entries.blocks):
+    if judged == sum(span.size for span in entries.spans):
         said = f"{count:,} of {judged:,} entries disagree"
     elif dense:
         said = f"{count:,} of {judged:,} entries judged disagree"
@@ -179,8 +179,8 @@ def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
 def _unmoved(result: Result) -> str:
     """A sentence of its own about the wrong leaves that `f` does not seem to read."""
     paths = [
-        block.path
-        for block, leaf in _pairs(result)
+        span.path
+        for span, leaf in _pairs(result)
         if leaf.verdict is Verdict.WRONG and not leaf.moves
     ]
     if not paths:
@@ -204,9 +204,9 @@ def _stops(result: Result) -> list[str]:
         when = f"when {known:,} of {whole:,} entries were" if known else "before any entry was"
         return [f"{_STOPS[Stop.BUDGET]} {when} measured"]
     stopped: dict[Stop, list[str]] = {}
-    for block, leaf in _pairs(result):
+    for span, leaf in _pairs(result):
         if leaf.probe is not None and leaf.probe.stopped is not None:
-            stopped.setdefault(leaf.probe.stopped, []).append(block.path)
+            stopped.setdefault(leaf.probe.stopped, []).append(span.path)
     return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in stopped.items()]
 
 
@@ -219,7 +219,7 @@ def _listed(paths: Sequence[str]) -> str:
 
 
 def _unclear_reason(result: Result) -> str:
-    jumps = [block.path for block, leaf in _pairs(result) if leaf.jumps]
+    jumps = [span.path for span, leaf in _pairs(result) if leaf.jumps]
     if jumps:
         return (
             f"`f` moves in jumps only with {', '.join(jumps)}: it is piecewise constant (an "
@@ -231,10 +231,10 @@ def _unclear_reason(result: Result) -> str:
         return f"{stops[0]}, and nothing wrong was found until then; raise `budget`"
     assert result.baseline is not None
     unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
-    block, leaf = next(unclear)
+    span, leaf = next(unclear)
     if leaf.probe is None:
         return _unclear_entry(result.entries, result.baseline)
-    return _unclear_direction(block.path, leaf.probe, result.baseline)
+    return _unclear_direction(span.path, leaf.probe, result.baseline)
 
 
 def _unclear_entry(entries: Entries, baseline: Survey) -> str:
