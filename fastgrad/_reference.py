@@ -7,7 +7,7 @@ and unaligned ones, on either backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
@@ -202,9 +202,7 @@ class _Mover:
         return values
 
 
-def _where(
-    shape: tuple[int, ...], entries: np.ndarray
-) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Entries and their indices."""
     columns = [axis.tolist() for axis in np.unravel_index(entries, shape)] if shape else []
     indices = zip(*columns, strict=True) if columns else [()] * len(entries)

@@ -9,7 +9,7 @@ for linear functions whatever the step. The `v_j` extrapolate the quotients to `
 formula at 0, in `h` for one-sided and in `h**2` for central quotients), in exact rationals.
 """
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Steps:
     relative: float = 0.0
     given: np.ndarray | None = None  # (n,) float64, contiguous
 
-    def part(self, start: int, stop: int) -> Steps:
+    def part(self, start: int, stop: int) -> "Steps":
         """The steps at some positions."""
         return self if self.given is None else Steps(given=self.given[start:stop])
 

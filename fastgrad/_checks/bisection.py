@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.directional import Prober, Reading
-from fastgrad._checks.judge import Columns
-from fastgrad._evaluation.blocks import Box, size_of
-from fastgrad._evaluation.sampling import OutOfBudget
+from fastgrad._checks.directional import Directional, Reading
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.result import Dense, LeafProbe, Stop
+from fastgrad._evaluation.direction import Box, size_of
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
 
-__all__ = ["MISSED", "Dense", "Probed", "probe_leaf"]
+__all__ = ["MISSED", "MOST_WRONG", "probe_leaf"]
 
 # So many directions in a row must agree.
 DIRECTIONS = 2
@@ -38,44 +39,10 @@ _FRUITLESS = 4
 _ALIGNED = 3
 # Side of the grid of entries that tells what is wrong with a block.
 _GRID = 5
-_MOST_WRONG = 100
+MOST_WRONG = 100
 _MOST_DIRECTIONS = 40
 # Residuals that no entry explains: so many directions prove that the gradient is wrong.
 _UNEXPLAINED = 3
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A block that is wrong throughout, and the grid of entries in it that were judged."""
-
-    box: Box
-    grid: tuple[np.ndarray, ...]
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What is known of one leaf.
-
-    `entries` were judged one by one, with `columns` in their order. Of the derivatives along the
-    directions, `error` is the size of the residuals, `claimed` and `numeric` that of both sides.
-    """
-
-    entries: np.ndarray
-    columns: Columns
-    dense: tuple[Dense, ...] = ()
-    directions: int = 0
-    floor: float = 0.0  # smallest residual that counts
-    limit: float = 0.0  # smallest error in a single entry that would have been seen
-    error: float = 0.0
-    claimed: float = 0.0
-    numeric: float = 0.0
-    growth: float = 0.0  # how fast the derivative grows beside the point
-    factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
-    kink: bool = False  # along a direction that agrees
-    moves: bool = True
-    jumps: bool = False
-    unexplained: bool = False  # the directions disagree, but no entry could be named
-    stopped: str = ""  # why the search ended early
 
 
 @dataclass(frozen=True)
@@ -91,7 +58,9 @@ class _Suspect:
     times: int = 0
 
 
-def probe_leaf(prober: Prober, random: np.random.Generator, in_jumps: Callable[[], bool]) -> Probed:
+def probe_leaf(
+    prober: Directional, random: np.random.Generator, in_jumps: Callable[[], bool]
+) -> LeafProbe:
     """Look for wrong entries of a leaf along random directions until nothing is left.
 
     `in_jumps` tells whether `f`, which small moves leave alone, goes in jumps.
@@ -103,21 +72,21 @@ class _Search:
     """The state of the search in one leaf."""
 
     def __init__(
-        self, prober: Prober, random: np.random.Generator, in_jumps: Callable[[], bool]
+        self, prober: Directional, random: np.random.Generator, in_jumps: Callable[[], bool]
     ) -> None:
         self._prober = prober
         self._random = random
         self._in_jumps = in_jumps
-        self._jumps = self._kink = False
+        self._kink = False
         self._whole: Box = tuple(slice(0, n) for n in prober.leaf.real.shape)
         self._dense: list[Dense] = []
         self._clean: list[float] = []
         self._strange: list[Reading] = []
         self._rows: list[tuple[float, float, float]] = []  # residual, claimed, numeric
         self._norm = self._growth = 0.0
-        self._stopped = ""
+        self._stopped: Stop | None = None
 
-    def run(self) -> Probed:
+    def run(self) -> LeafProbe:
         """Draw directions until enough of them agree, or it is clear that they will not."""
         prober = self._prober
         try:
@@ -130,7 +99,7 @@ class _Search:
                     break
                 self._look_along(turn)
         except OutOfBudget:
-            self._stopped = "the budget ran out"
+            self._stopped = Stop.BUDGET
         return self._result()
 
     def _judge_not_finite(self) -> None:
@@ -139,23 +108,23 @@ class _Search:
         finite = np.isfinite(analytic)
         if not finite.all():
             bad = np.flatnonzero(~finite)
-            self._prober.judge(bad[:_MOST_WRONG])
+            self._prober.judge(bad[:MOST_WRONG])
             analytic.reshape(-1)[bad] = 0.0
             self._prober.repair()
 
     def _is_over(self) -> bool:
         everything = sum(size_of(block.box) for block in self._dense) >= size_of(self._whole)
-        if len(self._prober.wrong) >= _MOST_WRONG and not self._stopped:
-            self._stopped = f"the search stopped after {_MOST_WRONG} wrong entries"
-        if self._prober.kinks >= _MOST_WRONG and not self._stopped:
-            self._stopped = f"the search stopped after {_MOST_WRONG} kinks of `f`"
+        if len(self._prober.wrong) >= MOST_WRONG:
+            self._stopped = self._stopped or Stop.WRONG
+        if self._prober.kinks >= MOST_WRONG:
+            self._stopped = self._stopped or Stop.KINKS
         enough = len(self._clean) == DIRECTIONS or len(self._strange) == _UNEXPLAINED
-        return everything or enough or bool(self._stopped)
+        return everything or enough or self._stopped is not None
 
     def _look_along(self, turn: int) -> None:
         """Read one direction, and look for what is wrong along it."""
         prober = self._prober
-        prober.draw(self._random, tuple(block.box for block in self._dense))
+        prober.turn_to(turn, tuple(block.box for block in self._dense))
         reading = prober.read(self._whole) if turn else prober.calibrate(self._whole)
         row = prober.last
         assert row is not None
@@ -163,7 +132,7 @@ class _Search:
         self._growth = max(self._growth, 0.0 if reading.kink else row.growth)
         self._rows.append((reading.value, reading.value + row.numeric, row.numeric))
         if not prober.moves and self._in_jumps():
-            self._jumps, self._stopped = True, "`f` moves in jumps only"
+            self._stopped = Stop.JUMPS
             return
         left = prober.doubted(reading)
         if not left.significant:
@@ -183,7 +152,7 @@ class _Search:
         blocks = [_Suspect(self._whole, reading, self._whole)]
         certain: Box | None = None
         examples = fruitless = 0
-        while blocks and max(len(prober.wrong), prober.kinks) < _MOST_WRONG:
+        while blocks and max(len(prober.wrong), prober.kinks) < MOST_WRONG:
             block = blocks.pop()
             if block.times >= _CERTAIN:
                 certain = block.top
@@ -265,7 +234,7 @@ class _Search:
         self._dense = _merged(self._dense, Dense(box, grid))
         self._prober.judge(np.ravel_multi_index(np.ix_(*grid), leaf.real.shape).ravel())
 
-    def _result(self) -> Probed:
+    def _result(self) -> LeafProbe:
         prober = self._prober
         prober.finish()
         floors = self._clean or [math.inf]
@@ -280,7 +249,7 @@ class _Search:
         if not self._rows:  # all entries were judged, or as many as could be
             floor = limit = float(prober.columns.uncertainty.max(initial=0.0))
             error, claimed, numeric = _sizes(prober.columns)
-        return Probed(
+        return LeafProbe(
             entries=prober.judged,
             columns=prober.columns,
             dense=tuple(self._dense),
@@ -294,7 +263,6 @@ class _Search:
             factor=_factor(self._rows, self._strange),
             kink=self._kink,
             moves=prober.moves or not self._rows,
-            jumps=self._jumps,
             unexplained=len(self._strange) == _UNEXPLAINED,
             stopped=self._stopped,
         )
@@ -315,7 +283,7 @@ def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
     return [*blocks, new]
 
 
-def _sizes(columns: Columns) -> tuple[float, float, float]:
+def _sizes(columns: EntryTable) -> tuple[float, float, float]:
     """Norms of the errors, and of both gradients; what is not finite counts for nothing."""
     vectors = (columns.analytic - columns.numeric, columns.analytic, columns.numeric)
     finite = [vector[np.isfinite(vector)] for vector in vectors]

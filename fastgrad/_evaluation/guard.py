@@ -210,6 +210,11 @@ class Guard:
             raise _errors.moved_error(self.leaves[leaf].path, self.culprit)
         return self._reals[leaf]
 
+    def part(self, leaf: int, where: Any) -> np.ndarray:
+        """Entries of a leaf, by number, in a box, or all of them: (n,), perhaps a view."""
+        real = self._reals[leaf]
+        return real.flat[where] if isinstance(where, np.ndarray) else real[where].reshape(-1)
+
     def check(self) -> None:
         """Refuse what was done so far if `f` wrote into the parameters, none of which is moved."""
         written, _ = self._difference()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastgrad._stencils import Steps, Stencil
+from fastgrad._stencils import Stencil, Steps
 
 if TYPE_CHECKING:
     from fastgrad._evaluation.direction import Direction
@@ -31,11 +31,15 @@ __all__ = [
     "Samples",
     "Single",
     "Steps",
+    "Target",
     "Tell",
+    "Where",
 ]
 
 # Called with a number of evaluations when they were made.
 Tell = Callable[[int], None]
+# Entries of a leaf: their numbers in C order, a box of slices, or all of them.
+Where = Any
 
 
 class OutOfBudget(Exception):
@@ -251,10 +255,10 @@ class Evaluator(Protocol):
     def base(self) -> Any:
         """Value at the unperturbed parameters: a number, or a vector (m,)."""
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured, ``max(1, |x|)``: (n,) float64."""
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: (n,) float64."""
 
     def single(self, request: Single) -> Samples:
