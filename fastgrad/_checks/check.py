@@ -12,8 +12,8 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Survey, survey
-from fastgrad._checks.bisection import MISSED
 from fastgrad._checks.claim import Analytic, analytic, check_callable
+from fastgrad._checks.error_model import MISSED, has_drifted
 from fastgrad._checks.exhaustive import Found, blocks_of, judge_all, unjudged
 from fastgrad._checks.probe import Outcome, conclude_probe, probe
 from fastgrad._checks.verdict import conclude
@@ -32,9 +32,11 @@ from fastgrad._workers.scheduler import hired
 
 __all__ = ["check_gradient", "relative_error"]
 
-# Evaluations of a probe, at most, and what larger numbers of entries are probed for.
+# Evaluations of a probe, at most, and of an exhaustive check before "auto" probes instead: 10,000
+# entries, 0.2 s where `f` takes 10 microseconds, and a minute where it takes three milliseconds.
 _BUDGET = 20_000
-# Evaluations that a check takes beside two for each entry.
+# Evaluations that a check takes beside two for each entry: two at the parameters, six for the
+# noise, one at the end.
 _OVERHEAD = 9
 
 
@@ -273,7 +275,7 @@ def _look(
     else:
         found = judge_all(sampler, leaves, claimed, seen, seed)
     last = sampler.last()
-    if abs(last - seen.base) <= 16 * seen.noise:
+    if not has_drifted(seen.base, last, seen.noise):
         return found
     columns = found.columns if isinstance(found, Found) else unjudged(claimed.column)
     columns.codes[:] = Verdict.CANNOT_TELL.code

@@ -13,10 +13,11 @@ from fastgrad import _errors
 from fastgrad._checks import diagnosis, judge
 from fastgrad._checks.baseline import Survey, moves_in_jumps
 from fastgrad._checks.claim import Analytic
+from fastgrad._checks.entry_table import UNJUDGED, EntryTable
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.interruption import Part, so_far
-from fastgrad._checks.judge import Columns, Terms
 from fastgrad._checks.staleness import name_stale
-from fastgrad._derivatives.extrapolation import rung
+from fastgrad._derivatives.extrapolation import step_row
 from fastgrad._evaluation.blocks import lengths, spacing
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
 from fastgrad._report.entries import Block, Entries, Verdict
@@ -25,7 +26,8 @@ from fastgrad._tree import Leaf
 
 __all__ = ["Found", "blocks_of", "judge_all", "unjudged"]
 
-# Steps of the curve of the worst entry, relative to its length.
+# Steps of the curve of the worst entry, relative to its length: from 1 to below the spacing of
+# float64, two in each decade. They are drawn, and decide nothing.
 _CURVE_STEPS = np.logspace(0, -14, 29)
 
 
@@ -34,7 +36,7 @@ class Found:
     """What judging every entry has found."""
 
     leaves: Sequence[Leaf]
-    columns: Columns
+    columns: EntryTable
     seen: Survey | None = None
     jumps: tuple[str, ...] = ()
     causes: tuple[Finding, ...] = ()
@@ -58,7 +60,7 @@ def judge_all(
     sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey, seed: int
 ) -> Found:
     """Judge every entry, and explain what is wrong."""
-    columns = _blank(claimed.column, math.nan, judge.UNJUDGED)
+    columns = EntryTable.blank(claimed.column)
     parts = _parts(columns, leaves, claimed, seen)
     found = Found(leaves, columns, seen)
     try:
@@ -73,10 +75,10 @@ def judge_all(
         raise
 
 
-def _out_of_budget(columns: Columns) -> str:
-    known = int(judge.looked_at(columns).sum())
-    columns.uncertainty[columns.codes == judge.UNJUDGED] = math.inf
-    columns.codes[columns.codes == judge.UNJUDGED] = Verdict.CANNOT_TELL.code
+def _out_of_budget(columns: EntryTable) -> str:
+    known = int(columns.looked_at.sum())
+    columns.uncertainty[columns.codes == UNJUDGED] = math.inf
+    columns.codes[columns.codes == UNJUDGED] = Verdict.CANNOT_TELL.code
     return f"the budget ran out when {known:,} of {len(columns.codes):,} entries were measured"
 
 
@@ -101,26 +103,13 @@ def _explained(found: Found, sampler: Sampler) -> Found:
         return found
 
 
-def _blank(claimed: np.ndarray, uncertainty: float, code: int) -> Columns:
-    """Columns that say nothing of any entry."""
-    n = len(claimed)
-    return Columns(
-        analytic=claimed,
-        numeric=np.full(n, math.nan),
-        uncertainty=np.full(n, uncertainty),
-        gaps=np.zeros(n),
-        codes=np.full(n, code, np.int8),
-        kinks=np.zeros(n, bool),
-    )
-
-
-def unjudged(claimed: np.ndarray) -> Columns:
-    """The same, with the verdict that nothing can be told."""
-    return _blank(claimed, math.inf, Verdict.CANNOT_TELL.code)
+def unjudged(claimed: np.ndarray) -> EntryTable:
+    """A table with the verdict that nothing can be told."""
+    return EntryTable.blank(claimed, math.inf, Verdict.CANNOT_TELL.code)
 
 
 def _fill(
-    parts: Sequence[Part], columns: Columns, sampler: Sampler, seen: Survey, seed: int
+    parts: Sequence[Part], columns: EntryTable, sampler: Sampler, seen: Survey, seed: int
 ) -> tuple[str, ...]:
     """Judge all entries; return the paths of the leaves with which `f` moves in jumps only."""
     hows = [
@@ -139,7 +128,7 @@ def _fill(
             part.columns.codes[:] = Verdict.CANNOT_TELL.code
         elif not judge.judge(part.columns, *how):
             faint.append(part)
-    scale = judge.scale_of(columns) if faint else 0.0
+    scale = columns.scale if faint else 0.0
     for part in faint:
         weak = judge.without_power(part.columns, part.terms, scale)
         part.columns.codes[weak] = Verdict.CANNOT_TELL.code
@@ -151,27 +140,31 @@ def _lengths(leaf: Leaf, known: np.ndarray) -> np.ndarray:
     return known if known.size == leaf.real.size else lengths(leaf)
 
 
-def _unmoved(part: Columns) -> bool:
+def _unmoved(part: EntryTable) -> bool:
     """Whether no entry of a leaf moves `f` at all."""
     moved = np.count_nonzero(part.numeric) or np.count_nonzero(part.gaps)
     return bool(len(part.numeric)) and not moved
 
 
-def _parts(columns: Columns, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey) -> list[Part]:
+def _parts(
+    columns: EntryTable, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey
+) -> list[Part]:
     """Each leaf with its stretch of the columns, and what its entries are judged by."""
     parts, start = [], 0
     for k, leaf in enumerate(leaves):
         stop = start + leaf.real.size
         part = columns if len(leaves) == 1 else _stretch(columns, slice(start, stop))
         known = (seen.base, seen.noise, seen.unit, seen.relative[k], claimed.eps[k], spacing(leaf))
-        parts.append(Part(leaf, part, Terms(*known)))
+        parts.append(Part(leaf, part, ErrorModel(*known)))
         start = stop
     return parts
 
 
-def _stretch(columns: Columns, mine: slice) -> Columns:
+def _stretch(columns: EntryTable, mine: slice) -> EntryTable:
     """Views of a part of the columns."""
-    return Columns(**{each.name: getattr(columns, each.name)[mine] for each in fields(Columns)})
+    return EntryTable(
+        **{each.name: getattr(columns, each.name)[mine] for each in fields(EntryTable)}
+    )
 
 
 def blocks_of(leaves: Sequence[Leaf]) -> tuple[Block, ...]:
@@ -201,11 +194,11 @@ def _curve(found: Found, sampler: Sampler, seen: Survey) -> Curve:
     entry = np.array([2 * flat + part if leaf.real is not leaf.array else flat], dtype=np.intp)
     steps = lengths(leaf)[entry] * _CURVE_STEPS
     raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
-    row = rung(raw, seen.base, seen.noise, seen.unit)
+    row = step_row(raw, seen.base, seen.noise, seen.unit)
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])
 
 
-def _case(leaf: Leaf, block: Block, columns: Columns) -> diagnosis.Case:
+def _case(leaf: Leaf, block: Block, columns: EntryTable) -> diagnosis.Case:
     """A leaf's columns in its own shape; complex numbers put together again."""
     mine = slice(block.start, block.stop)
 

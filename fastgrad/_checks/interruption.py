@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.judge import Columns, Terms, looked_at, unsettled
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.judge import unsettled
 from fastgrad._report.report import Verdict
 from fastgrad._tree import Leaf
 
 __all__ = ["Part", "so_far"]
 
+# Entries named in a sentence: what one line holds.
 _NAMED = 5
 
 
@@ -21,13 +24,13 @@ class Part:
     """A leaf with what has been found of its entries."""
 
     leaf: Leaf
-    columns: Columns
-    terms: Terms
+    columns: EntryTable
+    terms: ErrorModel
 
 
 def so_far(parts: Sequence[Part]) -> str:
     """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(looked_at(part.columns))) for part in parts)
+    seen = sum(int(np.count_nonzero(part.columns.looked_at)) for part in parts)
     whole = sum(len(part.columns.analytic) for part in parts)
     wrong = _list((p, np.flatnonzero(p.columns.codes == Verdict.WRONG.code)) for p in parts)
     doubtful = _list((part, unsettled(part.columns, part.terms)) for part in parts)

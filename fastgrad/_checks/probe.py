@@ -14,7 +14,8 @@ from fastgrad._checks.baseline import Survey, moves_in_jumps
 from fastgrad._checks.bisection import Probed, probe_leaf
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.directional import Prober
-from fastgrad._checks.judge import Columns, Terms
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import ErrorModel, enough_power
 from fastgrad._checks.samples import Sample, box_text, find_cause
 from fastgrad._derivatives.noise import is_single
 from fastgrad._evaluation.blocks import spacing
@@ -25,9 +26,6 @@ from fastgrad._tree import Leaf
 
 __all__ = ["Outcome", "conclude_probe", "probe"]
 
-# A leaf can be judged if what its directions leave open is below this share of its own gradient,
-# or of the whole one.
-_POWER_LEAF, _POWER_WHOLE = 0.1, 1e-4
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 
@@ -83,7 +81,7 @@ def _probers(
     for k, leaf in enumerate(leaves):
         known = (seen.base, seen.noise, seen.unit, seen.relative[k], claimed.eps[k], spacing(leaf))
         column = claimed.column[start : start + leaf.real.size]
-        probers.append(Prober(sampler, leaf, column, Terms(*known)))
+        probers.append(Prober(sampler, leaf, column, ErrorModel(*known)))
         start += leaf.real.size
     return probers
 
@@ -101,7 +99,7 @@ def _verdict(p: Probed, whole: float) -> Verdict:
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
     # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
-    enough = max(_POWER_LEAF * p.claimed, _POWER_WHOLE * whole, _POWER_WHOLE * p.growth)
+    enough = enough_power(p.claimed, whole, p.growth)
     weak = not (math.isfinite(p.floor) and p.floor <= enough)
     if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
         return Verdict.CANNOT_TELL
@@ -129,7 +127,7 @@ def _entries(
         shape = (block.path, block.shape, block.dtype, start, stop, block.is_complex)
         placed.append(Block(*shape, probe=told))
         start = stop
-    names = [each.name for each in fields(Columns) if each.name != "gaps"]
+    names = [each.name for each in fields(EntryTable) if each.name != "gaps"]
     columns = {n: np.concatenate([getattr(p.columns, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad._checks.diagnosis import Case, diagnose
-from fastgrad._checks.judge import Columns
+from fastgrad._checks.entry_table import EntryTable
 from fastgrad._evaluation.blocks import Box, size_of, spacing
 from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Cause, Finding
@@ -21,7 +21,12 @@ from fastgrad._tree import Leaf
 
 __all__ = ["Sample", "box_text", "find_cause"]
 
+# Shifts of the gradient that are tried: each is a guess, and off-by-one errors are by one.
 _SHIFTS = (1, -1, 2, -2, 3, -3)
+# Entries are one multiple of the numeric ones if their ratios agree to this share.
+_SAME_RATIO = 1e-3
+# The values of a grid must spread by so many times what is allowed: equal ones fit anywhere.
+_SPREAD = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Sample:
     leaf: Leaf
     analytic: np.ndarray  # in the shape of leaf.real
     judged: np.ndarray
-    columns: Columns
+    columns: EntryTable
 
     def case(self, grid: Sequence[np.ndarray] | None) -> Case:
         """The judged entries on a grid as a case of its shape; without one, all of them."""
@@ -106,7 +111,7 @@ def _isolated(sample: Sample, case: Case) -> Finding:
     evidence: dict[str, Any] = {"wrong": count, "entries": sample.leaf.real.size}
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = (case.a / case.d)[case.wrong]
-    if count > 1 and np.isfinite(ratios).all() and np.ptp(ratios) <= 1e-3 * abs(ratios[0]):
+    if count > 1 and np.isfinite(ratios).all() and np.ptp(ratios) <= _SAME_RATIO * abs(ratios[0]):
         sentence += f", each {ratios[0]:.4g} x the numeric gradient"
         evidence["factor"] = float(np.real(ratios[0]))
     return Finding(Cause.SINGLE, case.path, sentence, evidence)
@@ -120,7 +125,7 @@ def _misplaced(
         return None
     for kind, words, evidence, values in _elsewhere(sample, grid, others):
         slack = 2 * case.bound + case.slack
-        if (np.abs(values - case.d) <= slack).all() and np.ptp(case.d) > 4 * slack.max():
+        if (np.abs(values - case.d) <= slack).all() and np.ptp(case.d) > _SPREAD * slack.max():
             evidence = {"wrong": int(case.wrong.sum()), "entries": int(case.wrong.size), **evidence}
             return Finding(kind, case.path, f"`{case.path}` {words}", evidence)
     return None
