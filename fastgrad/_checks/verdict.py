@@ -9,7 +9,8 @@ import numpy as np
 
 from fastgrad._checks.baseline import Baseline, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
-from fastgrad._checks.judge import looked_at, unsettled
+from fastgrad._checks.error_model import enough_power
+from fastgrad._checks.judge import unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
@@ -18,8 +19,6 @@ __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_prob
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # A leaf can be judged if what its directions leave open is below this share of its own gradient,
-# or of the whole one.
-_POWER_LEAF, _POWER_WHOLE = 0.1, 1e-4
 # Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
 _LISTED, _NAMED = 3, 5
 
@@ -41,7 +40,7 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
     # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
-    enough = max(_POWER_LEAF * p.claimed, _POWER_WHOLE * whole, _POWER_WHOLE * p.growth)
+    enough = enough_power(p.claimed, whole, p.growth)
     weak = not (math.isfinite(p.floor) and p.floor <= enough)
     if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
         return Verdict.CANNOT_TELL
@@ -294,10 +293,10 @@ def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
 
 def entries_so_far(parts: Sequence[Part]) -> str:
     """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(looked_at(part.columns))) for part in parts)
+    seen = sum(int(np.count_nonzero(part.columns.looked_at)) for part in parts)
     whole = sum(len(part.columns.analytic) for part in parts)
     wrong = _named((p, np.flatnonzero(p.columns.codes == _WRONG)) for p in parts)
-    doubtful = _named((part, unsettled(part.columns, part.terms)) for part in parts)
+    doubtful = _named((part, unsettled(part.columns, part.model)) for part in parts)
     said = []
     if wrong:
         said.append(f"wrong: {wrong}")

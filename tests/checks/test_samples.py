@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from fastgrad._checks.judge import Columns
 from fastgrad._checks.samples import Sample, box_text, find_cause
+
+from fastgrad._checks.entry_table import EntryTable
 from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Cause
 from fastgrad._tree import flatten
@@ -22,7 +22,7 @@ def sample_of(exact, claimed, grid, x=None):
     judged = np.ravel_multi_index(np.ix_(*grid), exact.shape).ravel()
     a, d = claimed.ravel()[judged], exact.ravel()[judged]
     wrong = np.abs(a - d) > 1e-9
-    columns = Columns(
+    columns = EntryTable(
         analytic=a,
         numeric=d,
         uncertainty=np.full(len(a), 1e-10),
