@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._memory import Memory, claim, claims, next_key, owner, undo
-from fastgrad._returns import as_number, at_base
+from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
+from fastgrad._returns import as_scalar, at_base
 
 if TYPE_CHECKING:
+    from fastgrad._leaf import Leaf
     from fastgrad._stencils import Stencil
-    from fastgrad._tree import Leaf
 
 __all__ = [
-    "Memory",
+    "Fingerprint",
     "displace",
     "gather",
     "is_native",
@@ -74,10 +74,10 @@ def sweep(
             raw[position] = mover.displaced(x, points, values)
             continue
         if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
-            raise _errors.vanished(leaf.name(entry), x, h, array.dtype)
+            raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
         values = mover.measure(entry, index, points)
         if out is None or target is None or target.moved(out):
-            raise _errors.moved("out")
+            raise _errors.moved_error("out")
         out[index] = store(mover.combine(points, values))
 
 
@@ -142,12 +142,12 @@ class _Mover:
                     array[index] = point
                     value = self._f(self._argument)
                     if type(value) is not self._kind:
-                        value = as_number(value, name, entry, self._kind)
+                        value = as_scalar(value, name, entry, self._kind)
                     if look.moved(array):
-                        raise _errors.moved(self._leaf.path)
+                        raise _errors.moved_error(self._leaf.path)
                     now = array[index]
                     if now != point and (now == now or point == point):
-                        raise _errors.written(name(entry), undone=True)
+                        raise _errors.written_error(name(entry), undone=True)
                 # Last, and no branch: the jump back from one is outside of `try` in Python 3.13
                 # (python/cpython#130279), and a Ctrl-C comes at jumps.
                 values.append(value)
@@ -185,17 +185,17 @@ def small_gradient(
     written = None
     key = next_key()
     try:
-        claim(key, (array,))
+        lock(key, (array,))
         saved = array.copy()  # not before: another thread's moves would be taken for the values
-        leaf.found = Memory(array)
-        base = as_number(f(array), at_base, 0) if stencil.uses_base else 0.0
+        leaf.found = Fingerprint(array)
+        base = as_scalar(f(array), at_base, 0) if stencil.uses_base else 0.0
         sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
     finally:
         try:
             if leaf.found is not None:
                 written = undo(leaf.path, leaf.found, saved)
         finally:
-            claims.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
+            locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
     if written is not None:
         raise written
     return out
@@ -231,7 +231,7 @@ def shift(
     with np.errstate(over="ignore"):
         target[...] = move
     np.subtract(target, wide, out=move)
-    np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+    np.multiply(move, lock, out=rise.reshape(move.shape), casting="unsafe")
 
 
 def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
 
-__all__ = ["as_column", "as_number", "at_base", "at_block"]
+__all__ = ["as_scalar", "as_scalars", "at_base", "at_block"]
 
 
-def as_number(value: Any, name: Callable[[int], str], entry: int, kind: Any = float) -> Any:
+def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = float) -> Any:
     """Return `value` as a `kind`, float or np.longdouble.
 
     Accepted are real numbers and arrays or tensors with exactly one real element, whatever
@@ -67,7 +67,7 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
     )
 
 
-def as_column(
+def as_scalars(
     value: Any, count: int, where: Callable[[], str], kind: Any = np.float64
 ) -> np.ndarray:
     """Return what a batched `f` returned for `count` points as that many numbers of a `kind`.

@@ -13,7 +13,7 @@ from fastgrad._checks.claim import Analytic
 from fastgrad._derivatives import noise
 from fastgrad._evaluation.blocks import length_of, spacing, thinned
 from fastgrad._evaluation.sampling import Sampler
-from fastgrad._tree import Leaf
+from fastgrad._leaf import Leaf
 
 __all__ = ["Survey", "moves_in_jumps", "survey"]
 

@@ -17,7 +17,7 @@ from fastgrad._checks.directional import Prober, Reading
 from fastgrad._checks.judge import Columns
 from fastgrad._evaluation.blocks import Box, size_of
 from fastgrad._evaluation.sampling import OutOfBudget
-from fastgrad._tree import Leaf
+from fastgrad._leaf import Leaf
 
 __all__ = ["MISSED", "Dense", "Probed", "probe_leaf"]
 

@@ -23,10 +23,11 @@ from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.meter import Progress
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
-from fastgrad._memory import claims
+from fastgrad._leaf import Leaf
+from fastgrad._memory import locks
 from fastgrad._report.entries import Verdict, norm_error
 from fastgrad._report.report import Report
-from fastgrad._tree import Leaf, Params, adopt, as_numbers, check_places, flatten, match, rebuild
+from fastgrad._tree import Params, as_numbers, as_params, check_places, flatten, pair, unflatten
 from fastgrad._workers.pools import crew_of
 from fastgrad._workers.scheduler import hired
 
@@ -73,7 +74,7 @@ def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
     array([0. , 0.5])
     """
     first, second = as_numbers(a, "a"), as_numbers(b, "b")
-    pairs = [(leaf.array, other) for leaf, other in match(first, second, "b")]
+    pairs = [(leaf.array, other) for leaf, other in pair(first, second, "b")]
     for x, y in pairs:
         if x.shape != y.shape:
             raise InputValueError(
@@ -81,7 +82,7 @@ def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
                 f"{y.shape}"
             )
     if elementwise:
-        return rebuild(first, iter([_entry_errors(x, y) for x, y in pairs]))
+        return unflatten(first, iter([_entry_errors(x, y) for x, y in pairs]))
     columns = ([np.zeros(0)] + [pair[i].ravel() for pair in pairs] for i in (0, 1))
     return norm_error(*map(np.concatenate, columns))
 
@@ -189,7 +190,7 @@ def check_gradient(
     started = time.perf_counter()
     check_callable(f, "f")
     makes, threads = crew_of(f, workers)
-    argument = adopt(params)
+    argument = as_params(params)
     if type(f) is Native:
         check_native(f, argument, "params")
     leaves = flatten(argument)
@@ -211,7 +212,7 @@ def check_gradient(
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
+        locks.pop(guard.key, None)
     return _report(found, sampler, plan, seed, started)
 
 

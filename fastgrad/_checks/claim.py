@@ -11,8 +11,9 @@ import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.batched import Batched
-from fastgrad._returns import as_number, at_base
-from fastgrad._tree import Leaf, Params, describe, match
+from fastgrad._leaf import Leaf
+from fastgrad._returns import as_scalar, at_base
+from fastgrad._tree import Params, describe, pair
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
@@ -30,7 +31,7 @@ def base_value(f: Callable[[Any], Any], argument: Any, leaves: Sequence[Leaf]) -
     """Value of `f` at the unperturbed parameters, in the precision of the widest leaf."""
     extended = any(leaf.real.dtype.type is np.longdouble for leaf in leaves)
     kind = np.longdouble if extended else float
-    return as_number(f(argument), at_base, 0, kind)
+    return as_scalar(f(argument), at_base, 0, kind)
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,16 @@ def _copied(given: Any, value: Any, argument: Params, leaves: Sequence[Leaf]) ->
     column = np.empty(sum(leaf.real.size for leaf in leaves))
     eps = []
     start = 0
-    for leaf, part in match(argument, given, "grad"):
+    for leaf, part in pair(argument, given, "grad"):
         array = _gradient_array(leaf, part)
         if any(np.may_share_memory(array, each.array) for each in leaves if each.array.size):
             _refuse_alias(leaf, array, leaves)
-        kind = np.complex128 if leaf.real is not leaf.array else np.float64
+        kind = np.complex128 if leaf.is_complex else np.float64
         wide = array.astype(kind, copy=False)
         column[start : start + leaf.real.size] = wide.ravel().view(np.float64)
         start += leaf.real.size
         eps.append(_EPS.get(array.dtype.char, _EPS["d"]))
-    number = None if value is None else float(as_number(value, at_base, 0))
+    number = None if value is None else float(as_scalar(value, at_base, 0))
     return Analytic(column, tuple(eps), number)
 
 

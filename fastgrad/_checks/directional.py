@@ -18,8 +18,8 @@ from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, Ladder, estimate
 from fastgrad._evaluation.blocks import UNIT, Box, Shift, lengths, pieces, size_of, thinned
 from fastgrad._evaluation.sampling import Sampler
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
-from fastgrad._tree import Leaf
 
 __all__ = ["Prober", "Reading"]
 

@@ -19,9 +19,9 @@ from fastgrad._checks.staleness import name_stale
 from fastgrad._derivatives.extrapolation import rung
 from fastgrad._evaluation.blocks import lengths, spacing
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve, Finding
-from fastgrad._tree import Leaf
 
 __all__ = ["Found", "blocks_of", "judge_all", "unjudged"]
 
@@ -180,7 +180,7 @@ def blocks_of(leaves: Sequence[Leaf]) -> tuple[LeafSpan, ...]:
     for leaf in leaves:
         stop = start + leaf.real.size
         array = leaf.array
-        is_complex = leaf.real is not array
+        is_complex = leaf.is_complex
         blocks.append(LeafSpan(leaf.path, array.shape, _name(array.dtype), start, stop, is_complex))
         start = stop
     return tuple(blocks)
@@ -198,7 +198,7 @@ def _curve(found: Found, sampler: Sampler, seen: Survey) -> Curve:
     leaf = found.leaves[k]
     part = int(worst.path.endswith(".imag"))
     flat = int(np.ravel_multi_index(worst.index, leaf.array.shape)) if worst.index else 0
-    entry = np.array([2 * flat + part if leaf.real is not leaf.array else flat], dtype=np.intp)
+    entry = np.array([2 * flat + part if leaf.is_complex else flat], dtype=np.intp)
     steps = lengths(leaf)[entry] * _CURVE_STEPS
     raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
     row = rung(raw, seen.base, seen.noise, seen.unit)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.judge import Columns, Terms, looked_at, unsettled
+from fastgrad._leaf import Leaf
 from fastgrad._report.report import Verdict
-from fastgrad._tree import Leaf
 
 __all__ = ["Part", "so_far"]
 

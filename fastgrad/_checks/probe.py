@@ -19,9 +19,9 @@ from fastgrad._checks.samples import Sample, box_text, find_cause
 from fastgrad._derivatives.noise import is_single
 from fastgrad._evaluation.blocks import spacing
 from fastgrad._evaluation.sampling import Sampler
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 from fastgrad._report.report import Cause, Finding
-from fastgrad._tree import Leaf
 
 __all__ = ["Outcome", "conclude_probe", "probe"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from fastgrad._checks.diagnosis import Case, diagnose
 from fastgrad._checks.judge import Columns
 from fastgrad._evaluation.blocks import Box, size_of, spacing
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Cause, Finding
-from fastgrad._tree import Leaf
 
 __all__ = ["Sample", "box_text", "find_cause"]
 
@@ -54,7 +54,7 @@ class Sample:
         return replace(case, sampled=False)
 
     def _case(self, rows: np.ndarray, shape: tuple[int, ...]) -> Case:
-        is_complex = self.leaf.real is not self.leaf.array
+        is_complex = self.leaf.is_complex
         c = self.columns
         theta = self.leaf.real.flat[self.judged[rows]].astype(np.float64)
         numbers = (c.analytic[rows], c.numeric[rows], theta)
@@ -116,7 +116,7 @@ def _misplaced(
     sample: Sample, case: Case, grid: Sequence[np.ndarray] | None, others: Sequence[Sample]
 ) -> Finding | None:
     """Whether the numeric values of the grid stand elsewhere in the gradient."""
-    if grid is None or sample.leaf.real is not sample.leaf.array or case.a.shape != _shape(grid):
+    if grid is None or sample.leaf.is_complex or case.a.shape != _shape(grid):
         return None
     for kind, words, evidence, values in _elsewhere(sample, grid, others):
         slack = 2 * case.bound + case.slack

@@ -15,8 +15,8 @@ import numpy as np
 from fastgrad._checks.diagnosis import Case
 from fastgrad._evaluation.blocks import lengths
 from fastgrad._evaluation.sampling import Sampler
+from fastgrad._leaf import Leaf
 from fastgrad._report.report import Cause, Finding
-from fastgrad._tree import Leaf
 
 __all__ = ["name_stale"]
 

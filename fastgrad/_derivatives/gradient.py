@@ -15,9 +15,10 @@ from fastgrad._evaluation.batched import Batched, capacity, check_rows
 from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout, is_small
 from fastgrad._evaluation.meter import Progress
 from fastgrad._evaluation.native import Native, check_native
-from fastgrad._memory import claims
+from fastgrad._leaf import Leaf
+from fastgrad._memory import locks
 from fastgrad._stencils import Stencil, resolve
-from fastgrad._tree import Leaf, Params, adopt, check_places, flatten, match, rebuild
+from fastgrad._tree import Params, as_params, check_places, flatten, pair, unflatten
 from fastgrad._workers.pools import Makes, crew_of
 from fastgrad._workers.scheduler import Sweep, hired
 from fastgrad._workers.threads import spread
@@ -75,7 +76,7 @@ def derivative(
     3.0301
     """
     check_callable(f, "f")
-    place = adopt(x)
+    place = as_params(x)
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         raise InputTypeError(f"`x` must be one real number; got {x!r} (use fg.gradient for arrays)")
     if isinstance(x, (int, float)) and not isinstance(x, np.floating):
@@ -183,14 +184,14 @@ def gradient(
         relative = stencil.relative_step(params.dtype)
         return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
     makes, threads = crew_of(f, workers)
-    argument = adopt(params)
+    argument = as_params(params)
     if type(f) is Native:
         check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     results = _results(argument, leaves, out)
     steps = _steps(argument, leaves, eps)
-    answer = rebuild(argument, iter([result.array for result in results]))
+    answer = unflatten(argument, iter([result.array for result in results]))
     guard = Guard(leaves, [result.array for result in results])
     expected = stencil.evaluations * sum(leaf.real.size for leaf in leaves)
     watch = Progress(expected, shown=progress, batch=capacity(f, leaves))
@@ -211,7 +212,7 @@ def gradient(
             check_places(argument, leaves)
     finally:
         # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
+        locks.pop(guard.key, None)
     if out is not None:
         return out
     if argument is not params and not leaves[0].array.ndim:
@@ -286,7 +287,7 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
     if out is None:
         return [Leaf(leaf.path, np.empty_like(leaf.array, subok=False)) for leaf in leaves]
     results = []
-    for leaf, array in match(argument, out, "out"):
+    for leaf, array in pair(argument, out, "out"):
         path = f"out.{leaf.path}" if leaf.path != "params" else "out"
         kind = leaf.array.dtype.kind
         fits = isinstance(array, np.ndarray) and array.shape == leaf.array.shape
@@ -318,7 +319,7 @@ def _steps(
     if isinstance(eps, (int, float, np.floating, np.integer)):
         return [(_positive(eps, "eps"), None)] * len(leaves)
     steps: list[tuple[float, np.ndarray | None]] = []
-    for leaf, given in match(argument, eps, "eps"):
+    for leaf, given in pair(argument, eps, "eps"):
         name = f"eps of {leaf.path}"
         if isinstance(given, (int, float, np.floating, np.integer)):
             steps.append((_positive(given, name), None))
@@ -330,7 +331,7 @@ def _steps(
             )
         if not ((array > 0) & (array < np.inf)).all():
             raise InputValueError(f"`{name}` must hold positive finite steps; got {array}")
-        parts = 2 if leaf.real is not leaf.array else 1
+        parts = 2 if leaf.is_complex else 1
         steps.append((1.0, np.repeat(array.ravel(), parts)))
     return steps
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
-from fastgrad._memory import Memory
-from fastgrad._returns import as_column, at_base
+from fastgrad._leaf import Leaf
+from fastgrad._memory import Fingerprint
+from fastgrad._returns import as_scalars, at_base
 from fastgrad._stencils import Stencil
-from fastgrad._tree import Leaf, Params, adopt, flatten, rebuild
+from fastgrad._tree import Params, as_params, flatten, unflatten
 
 __all__ = ["Batched", "batched", "capacity", "check_rows", "sweep", "values"]
 
@@ -42,7 +43,7 @@ class Batched:
 
     def __call__(self, params: Params) -> Any:
         """The value at one point, given without the batch axis."""
-        argument = adopt(params)
+        argument = as_params(params)
         rows = _Rows(self, argument, flatten(argument), 1)
         kind = np.longdouble if any(map(_is_extended, rows.real)) else np.float64
         value = rows.values(_at_base, kind)[0].item()
@@ -120,7 +121,7 @@ class _Rows:
 
     def __init__(self, f: Batched, argument: Params, leaves: Sequence[Leaf], count: int) -> None:
         self._f, self._argument, self._leaves, self.count = f.f, argument, leaves, count
-        self._found = [leaf.found or Memory(leaf.array) for leaf in leaves]
+        self._found = [leaf.found or Fingerprint(leaf.array) for leaf in leaves]
         self._stacks = [_stack(leaf.array, count + 1) for leaf in leaves]
         # As real numbers in C order, the row as they are at the end.
         self.real = [_flat(*pair) for pair in zip(self._stacks, leaves, strict=True)]
@@ -135,7 +136,7 @@ class _Rows:
         inputs = [stack[part] for stack in self._stacks]
         count = len(range(self.count + 1)[part])
         try:
-            return as_column(self._f(rebuild(self._argument, iter(inputs))), count, where, kind)
+            return as_scalars(self._f(unflatten(self._argument, iter(inputs))), count, where, kind)
         except Exception as error:
             _errors.annotate_batch(error, where())
             raise
@@ -164,14 +165,14 @@ class _Rows:
         """Refuse an `f` that knows the originals and resized one: they will be read again."""
         for leaf, found in zip(self._leaves, self._found, strict=True):
             if found.moved():
-                raise _errors.moved(leaf.path)
+                raise _errors.moved_error(leaf.path)
 
     def refuse_writes(self) -> None:
         """Refuse an `f` that wrote into rows, none of which is moved now."""
         for leaf, real in zip(self._leaves, self.real, strict=True):
             changed = _first_change(real)
             if changed is not None:
-                raise _errors.written(leaf.name(changed), undone=True)
+                raise _errors.written_error(leaf.name(changed), undone=True)
 
 
 def _stack(array: np.ndarray, count: int) -> np.ndarray:
@@ -187,7 +188,7 @@ def _stack(array: np.ndarray, count: int) -> np.ndarray:
 
 def _flat(stack: np.ndarray, leaf: Leaf) -> np.ndarray:
     flat: np.ndarray = stack.reshape(len(stack), leaf.array.size)
-    return flat if leaf.real is leaf.array else flat.view(flat.real.dtype)
+    return flat.view(flat.real.dtype) if leaf.is_complex else flat
 
 
 def _is_extended(array: np.ndarray) -> bool:
@@ -240,7 +241,7 @@ def sweep(
     mine = rows.real[which]
     kind = np.longdouble if _is_extended(mine) else np.float64
     points = np.empty((size, 2 * len(stencil.quotients)), kind)
-    target = None if out is None else Memory(out)
+    target = None if out is None else Fingerprint(out)
     for low in range(start, stop, size):
         part = (low, min(low + size, stop), entries)
         if low > start:
@@ -251,10 +252,10 @@ def sweep(
             entry = int(_entries(lost, lost + 1, entries)[0])
             x = mine[-1].item(entry)
             h = absolute + relative * max(1.0, abs(x)) if steps is None else steps.item(lost)
-            raise _errors.vanished(leaf.name(entry), x, h, leaf.real.dtype)
+            raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
         column = rows.values(partial(_name, leaf, *part), kind)
         if target is not None and target.moved():
-            raise _errors.moved("out")
+            raise _errors.moved_error("out")
         kernel.gather(mine, stencil, points, column, base, *part, out, raw)
     rows.refuse_moved()
 
@@ -265,7 +266,7 @@ def _located(argument: Params, leaf: Leaf) -> tuple[list[Leaf], int]:
     for which, each in enumerate(leaves):
         if each.array is leaf.array:
             return leaves, which
-    raise _errors.replaced(leaf.path)
+    raise _errors.replaced_error(leaf.path)
 
 
 def _entries(start: int, stop: int, entries: np.ndarray | None) -> np.ndarray:

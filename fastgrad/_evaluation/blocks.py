@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from fastgrad import _backend
-from fastgrad._tree import Leaf
+from fastgrad._leaf import Leaf
 
 __all__ = [
     "UNIT",

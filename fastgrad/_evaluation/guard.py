@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgrad import _backend, _errors, _memory
 from fastgrad._errors import InputValueError, MutationError
-from fastgrad._tree import Leaf
+from fastgrad._leaf import Leaf, entry_path
 
 __all__ = ["Guard", "check_disjoint", "check_layout", "is_small"]
 
@@ -116,13 +116,13 @@ class Guard:
 
     def __enter__(self) -> Guard:
         try:
-            _memory.claim(self.key, [leaf.array for leaf in self._leaves])
+            _memory.lock(self.key, [leaf.array for leaf in self._leaves])
             self._found = [_backend.Memory(leaf.array) for leaf in self._leaves]
             for leaf, found in zip(self._leaves, self._found, strict=True):
                 leaf.found = found
             self._remember()
         except BaseException:
-            _memory.release(self.key)
+            _memory.unlock(self.key)
             raise
         return self
 
@@ -170,11 +170,11 @@ class Guard:
     def _refuse_writes(self) -> None:
         for leaf, found, copy in self._copies:
             if not (found.stands() and copy.stands()):
-                raise _errors.moved(leaf.path)
+                raise _errors.moved_error(leaf.path)
             difference = _memory.first_difference(found.view, copy.view)
             if difference is not None:
                 self._put_back()
-                raise _errors.written(_errors.entry_path(leaf.path, difference), undone=True)
+                raise _errors.written_error(entry_path(leaf.path, difference), undone=True)
 
     def _put_back(self) -> None:
         self._head[...] = self._first
@@ -193,7 +193,7 @@ class Guard:
                 self._put_back()
             written = self._undo() if self._copied else self._compare()
         finally:
-            _memory.release(self.key)
+            _memory.unlock(self.key)
         if written is not None and error is None:
             raise written
 
@@ -207,7 +207,7 @@ class Guard:
     def _compare(self) -> MutationError | None:
         for leaf, found, before in zip(self._leaves, self._found, self._sums, strict=True):
             if not found.stands():
-                return _errors.moved(leaf.path)
+                return _errors.moved_error(leaf.path)
             if _memory.checksum(found.view) != before:
-                return _errors.written(leaf.path, undone=False)
+                return _errors.written_error(leaf.path, undone=False)
         return None

@@ -8,7 +8,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from fastgrad._errors import missing_package
+from fastgrad._errors import missing_package_error
 
 __all__ = ["Progress"]
 
@@ -97,7 +97,7 @@ def _bar(expected: int) -> Any:
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError:
-        raise missing_package("tqdm", "progress=True", "progress") from None
+        raise missing_package_error("tqdm", "progress=True", "progress") from None
     # None: not unless standard error is a terminal; tqdm's bar for notebooks takes it for a yes.
     # Pieces are few, so that each of them may look at the clock.
     bar = tqdm(total=expected, unit=" evaluations", delay=_DELAY, miniters=1, disable=None)

@@ -13,9 +13,10 @@ from fastgrad import _backend, _errors
 from fastgrad._evaluation import batched
 from fastgrad._evaluation.blocks import Box, Moved, Place, Shift, thinned
 from fastgrad._evaluation.meter import Progress
-from fastgrad._returns import as_number, at_base, at_block
+from fastgrad._leaf import Leaf
+from fastgrad._returns import as_scalar, at_base, at_block
 from fastgrad._stencils import central
-from fastgrad._tree import Leaf, Params
+from fastgrad._tree import Params
 from fastgrad._workers.threads import spread
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Sampler:
     def _value(self, name: Callable[[int], str]) -> float:
         self._count(1)
         value = self._f(self._argument)
-        return float(value if isinstance(value, float) else as_number(value, name, 0))
+        return float(value if isinstance(value, float) else as_scalar(value, name, 0))
 
     def pieces(self, count: int) -> Iterable[tuple[int, int]]:
         """Ranges of so many entries, for `beside`, that are done soon one by one."""

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from fastgrad._errors import entry_path
+from fastgrad._leaf import entry_path
 
 __all__ = ["Entries", "Entry", "LeafSpan", "Probe", "Verdict", "norm_error"]
 

@@ -21,8 +21,9 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._errors import WorkerError
+from fastgrad._leaf import Leaf
 from fastgrad._stencils import central
-from fastgrad._tree import Leaf, Params
+from fastgrad._tree import Params
 from fastgrad._workers.payload import pack
 from fastgrad._workers.pools import Makes
 from fastgrad._workers.processes import Lost, Processes

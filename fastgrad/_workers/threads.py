@@ -15,8 +15,8 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.native import Native
+from fastgrad._leaf import Leaf, entry_path
 from fastgrad._memory import first_difference
-from fastgrad._tree import Leaf
 
 __all__ = ["spread", "thread_count"]
 
@@ -77,7 +77,7 @@ def _sweep(
     shares.raise_first()
     for index in written:
         if index is not None:
-            raise _errors.written(_errors.entry_path(leaf.path, index), undone=True)
+            raise _errors.written_error(entry_path(leaf.path, index), undone=True)
 
 
 class _Shares:

@@ -23,9 +23,10 @@ from fastgrad import _backend
 from fastgrad._checks.claim import base_value
 from fastgrad._errors import InputValueError, WorkerError, annotate
 from fastgrad._evaluation.guard import Guard
-from fastgrad._returns import as_number, at_block
+from fastgrad._leaf import Leaf
+from fastgrad._returns import as_scalar, at_block
 from fastgrad._stencils import Stencil
-from fastgrad._tree import Leaf, Params, check_places, flatten
+from fastgrad._tree import Params, check_places, flatten
 from fastgrad._workers.payload import dump, unpack
 
 __all__ = [
@@ -139,7 +140,7 @@ class Blocks:
         try:
             for block in self.blocks:
                 part[...] = block
-                values.append(as_number(f(argument), at_block, 0))
+                values.append(as_scalar(f(argument), at_block, 0))
                 leaf.check_found()
         except Exception as error:
             annotate(error, f"{leaf.path}[...]")
