@@ -18,18 +18,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._dtypes import EPS
 
-__all__ = [
-    "UNIT",
-    "Box",
-    "Direction",
-    "Given",
-    "Mover",
-    "Own",
-    "Powers",
-    "Region",
-    "Uniform",
-    "key_of",
-]
+__all__ = ["UNIT", "Box", "Direction", "Given", "Mover", "Own", "Powers", "Region", "Uniform", "key_of"]
 
 Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
