@@ -291,12 +291,15 @@ cdef void plan_offsets(Plan* plan, cnp.ndarray offsets):
     memcpy(plan.offsets, cnp.PyArray_DATA(offsets), plan.count * sizeof(double))
 
 
-cdef void plan_derivatives(Plan* plan, object stencil, object steps, double base, intptr_t first):
+cdef void plan_derivatives(Plan* plan, object stencil, object steps, double base, intptr_t start,
+                           intptr_t first):
     cdef cnp.ndarray table = stencil.table
     plan_steps(plan, steps)
     plan_offsets(plan, stencil.offsets)
     plan.rows = <const double*> cnp.PyArray_DATA(table)
     plan.base, plan.first = base, first
+    if plan.steps != NULL:
+        plan.steps -= start  # they are those of the entries from `start` on
     plan.entries, plan.moved, plan.values, plan.width = NULL, NULL, NULL, 0
 
 
@@ -428,7 +431,7 @@ cpdef differentiate(object f, object argument, object leaf, object stencil, obje
                     double base, cnp.ndarray out, Py_ssize_t start, Py_ssize_t stop,
                     Py_ssize_t first=0):
     cdef Plan plan
-    plan_derivatives(&plan, stencil, steps, base, first)
+    plan_derivatives(&plan, stencil, steps, base, start, first)
     run_python(f, argument, leaf, &plan, out, start, stop)
 
 

@@ -257,6 +257,8 @@ def scatter(cnp.ndarray rows, cnp.ndarray table, cnp.ndarray offsets, object ste
     cdef Plan plan
     cdef Py_ssize_t vanished
     plan_steps(&plan, steps)
+    if plan.steps != NULL:
+        plan.steps -= start
     plan_offsets(&plan, offsets)
     plan.rows = NULL if table is None else <const double*> cnp.PyArray_DATA(table)
     describe_rows(&mine, rows, entries)
@@ -269,7 +271,7 @@ def gather(object stencil, object steps, cnp.ndarray points, cnp.ndarray values,
            Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, Py_ssize_t first):
     cdef View target
     cdef Plan plan
-    plan_derivatives(&plan, stencil, steps, base, first)
+    plan_derivatives(&plan, stencil, steps, base, start, first)
     describe(&target, out)
     with nogil:
         collect(&plan, <const double*> cnp.PyArray_DATA(points),

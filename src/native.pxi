@@ -201,7 +201,7 @@ cpdef native_differentiate(object f, object argument, object leaf, object stenci
                            double base, cnp.ndarray out, Py_ssize_t start, Py_ssize_t stop,
                            Py_ssize_t first=0):
     cdef NativePlan native
-    plan_derivatives(&native.plan, stencil, steps, base, first)
+    plan_derivatives(&native.plan, stencil, steps, base, start, first)
     run_native(f, leaf, &native, out, start, stop)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._dtypes import EPS
 
-__all__ = ["UNIT", "Box", "Direction", "Given", "Mover", "Own", "Powers", "Region", "Uniform", "key_of"]
+__all__ = ["UNIT", "Box", "Direction", "Given", "Jumps", "Mover", "Own", "Powers", "Region", "Uniform", "claimed", "key_of", "lengths_of"]
 
 Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
@@ -129,12 +129,12 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
     axis = max(axis - 1, 0)
     out = np.empty(sides, np.int16)
     if axis == 0:
-        _backend.draw(out.reshape(1, -1), key, start, 0)
+        _backend.kernel.draw(out.reshape(1, -1), key, start, 0)
         return out
     rows = out.reshape(math.prod(sides[: axis - 1]), sides[axis - 1], math.prod(sides[axis:]))
     for number, outer in enumerate(np.ndindex(*sides[: axis - 1])):
         offset = sum(i * stride for i, stride in zip(outer, strides, strict=False))
-        _backend.draw(rows[number], key, start + offset, strides[axis - 1])
+        _backend.kernel.draw(rows[number], key, start + offset, strides[axis - 1])
     return out
 
 
@@ -199,6 +199,25 @@ class Given:
     def mover(self, which: int, before: np.ndarray) -> Mover:
         """How a region moves whose entries are `before`."""
         return _by(self.moves[which], before)
+
+
+def claimed(
+    direction: Direction,
+    before: Sequence[np.ndarray],
+    times: Sequence[float],
+    claim: np.ndarray,
+) -> tuple[tuple[float, ...], float]:
+    """What a claim says of moves along a direction that are made elsewhere: see `Changes`."""
+    movers = [direction.mover(k, part) for k, part in enumerate(before)]
+    scratch = [np.empty_like(part) for part in before]
+    rises, norms = [], []
+    for time in times:
+        moves = [
+            move(target, time, claim) for move, target in zip(movers, scratch, strict=True)
+        ]
+        rises.append(sum(rise for rise, _ in moves))
+        norms.append(sum(square for _, square in moves))
+    return tuple(rises), norms[0] ** 0.5
 
 
 def _by(moves: np.ndarray, before: np.ndarray) -> Mover:
@@ -267,7 +286,7 @@ def signs(key: int, size: int) -> np.ndarray:
 
 def _signs(key: int, size: int) -> np.ndarray:
     drawn = np.empty(size, np.int16)
-    _backend.draw(drawn.reshape(1, -1), key, 0, 0)
+    _backend.kernel.draw(drawn.reshape(1, -1), key, 0, 0)
     table = np.array([1, 2, 4], dtype=np.int8)
     return np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
 

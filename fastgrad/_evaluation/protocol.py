@@ -7,16 +7,18 @@ request asks for many moves, so that a loop in C, a batch or a message to a work
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fastgrad._stencils import Steps, Stencil
+
 if TYPE_CHECKING:
     from fastgrad._evaluation.direction import Direction
     from fastgrad._leaf import Leaf
-    from fastgrad._stencils import Stencil
 
 __all__ = [
     "Along",
@@ -41,19 +43,6 @@ class OutOfBudget(Exception):
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of a request: ``absolute + relative * max(1, |x|)``, or entry by entry as given."""
-
-    absolute: float = 0.0
-    relative: float = 0.0
-    given: np.ndarray | None = None  # (n,) float64, contiguous
-
-    def part(self, start: int, stop: int) -> Steps:
-        """The steps at some positions."""
-        return self if self.given is None else Steps(given=self.given[start:stop])
-
-
-@dataclass(frozen=True)
 class Single:
     """Entries of one leaf, each moved alone to every offset: n entries, p points."""
 
@@ -63,9 +52,18 @@ class Single:
     offsets: tuple[int, ...] = (1, -1)  # in steps; none is 0
 
     @property
+    def count(self) -> int:
+        """How many positions it has, by which it can be cut."""
+        return len(self.entries)
+
+    @property
     def evaluations(self) -> int:
         """How often `f` is evaluated."""
         return len(self.entries) * len(self.offsets)
+
+    def name(self, leaves: Sequence[Leaf]) -> str:
+        """The entries that move."""
+        return _first_to_last(leaves[self.leaf], self.entries[0], self.entries[-1])
 
     def part(self, start: int, stop: int) -> Single:
         """The entries at some positions."""
@@ -90,9 +88,18 @@ class Grouped:
     offsets: tuple[int, ...] = (1, -1)
 
     @property
+    def count(self) -> int:
+        """How many positions it has: its groups."""
+        return len(self.starts) - 1
+
+    @property
     def evaluations(self) -> int:
         """How often `f` is evaluated."""
-        return (len(self.starts) - 1) * len(self.offsets)
+        return self.count * len(self.offsets)
+
+    def name(self, leaves: Sequence[Leaf]) -> str:
+        """The entries that move."""
+        return _first_to_last(leaves[self.leaf], self.entries[0], self.entries[-1])
 
     def part(self, start: int, stop: int) -> Grouped:
         """The groups at some positions."""
@@ -118,9 +125,19 @@ class Along:
     still: float | None = None
 
     @property
+    def count(self) -> int:
+        """How many points it has."""
+        return len(self.times)
+
+    @property
     def evaluations(self) -> int:
         """How often `f` is evaluated, at most."""
         return len(self.times)
+
+    def name(self, leaves: Sequence[Leaf]) -> str:
+        """The leaves of which entries move."""
+        paths = dict.fromkeys(leaves[region.leaf].path for region in self.direction.regions)
+        return "a region of " + ", ".join(f"`{path}`" for path in paths)
 
     def part(self, start: int, stop: int) -> Along:
         """Some of the points."""
@@ -133,7 +150,10 @@ class Along:
 
 @dataclass(frozen=True)
 class Gradient:
-    """Derivatives with respect to the entries of one leaf from `start` to `stop` - 1."""
+    """Derivatives with respect to the entries of one leaf from `start` to `stop` - 1.
+
+    Steps that are given are those of these entries.
+    """
 
     leaf: int
     start: int
@@ -144,13 +164,23 @@ class Gradient:
     store: np.dtype = np.dtype(np.float64)  # type of the derivatives
 
     @property
+    def count(self) -> int:
+        """How many positions it has: its entries."""
+        return self.stop - self.start
+
+    @property
     def evaluations(self) -> int:
         """How often `f` is evaluated."""
-        return (self.stop - self.start) * self.stencil.evaluations
+        return self.count * self.stencil.evaluations
+
+    def name(self, leaves: Sequence[Leaf]) -> str:
+        """The entries that move."""
+        return _first_to_last(leaves[self.leaf], self.start, self.stop - 1)
 
     def part(self, start: int, stop: int) -> Gradient:
-        """Some of the entries; positions count from `start` of this request."""
-        return replace(self, start=self.start + start, stop=self.start + stop)
+        """The entries at some positions, of which the first is `start` of this request."""
+        steps = self.steps.part(start, stop)
+        return replace(self, start=self.start + start, stop=self.start + stop, steps=steps)
 
     def run(self, evaluator: Evaluator) -> Samples:
         """Have it evaluated into an array of its own, of shape (entries,)."""
@@ -160,6 +190,11 @@ class Gradient:
 
 
 Request = Single | Grouped | Along | Gradient
+
+
+def _first_to_last(leaf: Leaf, first: int, last: int) -> str:
+    names = leaf.name(int(first)), leaf.name(int(last))
+    return f"`{names[0]}`" if names[0] == names[1] else f"`{names[0]}` to `{names[1]}`"
 
 
 @dataclass(frozen=True)
@@ -233,3 +268,6 @@ class Evaluator(Protocol):
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop; store the derivatives."""
+
+    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[Evaluator]:
+        """An evaluator at displaced parameters, as long as the context lasts."""
