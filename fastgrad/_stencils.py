@@ -37,7 +37,7 @@ class Steps:
     relative: float = 0.0
     given: np.ndarray | None = None  # (n,) float64, contiguous
 
-    def part(self, start: int, stop: int) -> Steps:
+    def part(self, start: int, stop: int) -> "Steps":
         """The steps at some positions."""
         return self if self.given is None else Steps(given=self.given[start:stop])
 
@@ -127,7 +127,7 @@ class Stencil:
         """
         return self._automatic[dtype.char].relative
 
-    def steps(self, dtype: np.dtype) -> Steps:
+    def steps(self, dtype: np.dtype) -> "Steps":
         """The automatic steps of entries of this type: see `relative_step`."""
         return self._automatic[dtype.char]
 
