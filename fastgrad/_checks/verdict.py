@@ -202,11 +202,16 @@ def _stops(result: Result) -> list[str]:
         known, whole = result.measured, len(result.entries)
         when = f"when {known:,} of {whole:,} entries were" if known else "before any entry was"
         return [f"{_STOPS[Stop.BUDGET]} {when} measured"]
+    return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in _stopped(result).items()]
+
+
+def _stopped(result: Result) -> dict[Stop, list[str]]:
+    """The leaves in which a search ended early, by the reason."""
     stopped: dict[Stop, list[str]] = {}
     for span, leaf in _pairs(result):
         if leaf.probe is not None and leaf.probe.stopped is not None:
             stopped.setdefault(leaf.probe.stopped, []).append(span.path)
-    return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in stopped.items()]
+    return stopped
 
 
 def _listed(paths: Sequence[str]) -> str:
@@ -225,9 +230,11 @@ def _unclear_reason(result: Result) -> str:
             "accuracy, a count, something rounded), and its derivative says nothing; check a "
             "smooth loss"
         )
-    stops = _stops(result)
-    if stops:
-        return f"{stops[0]}, and nothing wrong was found until then; raise `budget`"
+    stopped = _stopped(result)
+    if stopped:
+        # More evaluations help where they ran out, and not where all that is looked for was found.
+        way = "raise `budget`" if Stop.BUDGET in stopped else 'try strategy="exhaustive"'
+        return f"{'; '.join(_stops(result))}, and nothing wrong was found until then; {way}"
     assert result.baseline is not None
     unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
     span, leaf = next(unclear)

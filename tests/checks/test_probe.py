@@ -350,7 +350,9 @@ def test_another_copy_of_the_parameters_is_suspected():
         strategy="probe",
     )
     assert report.verdict is fg.Verdict.WRONG
-    assert "other does not move `f` at all, which may read another copy" in report.reason
+    assert (
+        "No entry of other moves `f`: it may be reading another copy of that array" in report.reason
+    )
 
 
 @pytest.mark.parametrize("claimed", [0.0, 1.0])
