@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from network import Network
+from strategies import quick
 
 import fastgrad as fg
 from fastgrad import _backend
@@ -259,7 +260,7 @@ def test_limit_is_printed_with_its_probability(net):
     assert report.to_dict()["miss_probability"] == 0.01
 
 
-@settings(max_examples=40, deadline=None)
+@quick(40)
 @given(
     shape=st.sampled_from([(300,), (17, 19), (5, 6, 11), (64, 1, 5), (1, 300)]),
     dtype=st.sampled_from(["f8", "f4", "c16", ">f8"]),

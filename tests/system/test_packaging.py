@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from strategies import PATIENCE
 from which_copy import ROOT, installed_editable, wrong_copy
 
 import fastgrad as fg
@@ -27,7 +28,7 @@ def run(*command, cwd, **environment):
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
