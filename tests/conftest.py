@@ -14,6 +14,7 @@ from fastgrad import _backend
 
 CHOSEN = os.environ.get("FASTGRAD_BACKEND")
 BACKENDS = [CHOSEN] if CHOSEN else ["compiled", "pure"]
+SKIPPED = os.environ.get("FASTGRAD_SKIPPED")
 REQUIRE_ALL = os.environ.get("FASTGRAD_REQUIRE_ALL") == "1"
 # Ten thousand dots would fill 150 lines: a dot stands for so many tests that passed.
 TESTS_PER_DOT = 50
@@ -43,23 +44,19 @@ def pytest_configure():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where everything is installed, a test that skips for want of something has failed."""
-    report = yield
-    return _refused(report) if REQUIRE_ALL and report.skipped else report
+    return _refused((yield))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
-    report = yield
-    return _refused(report) if REQUIRE_ALL and report.skipped else report
+    return _refused((yield))
 
 
 def _refused(report):
-    reason = _reason(report)
-    # Said of the platform or the kind of install, which no package mends.
-    if not hasattr(report, "wasxfail") and "could not import" in reason:
+    """Where everything is installed, what is skipped has failed."""
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        report.longrepr = f"skipped in spite of FASTGRAD_REQUIRE_ALL=1: {_reason(report)}"
         report.outcome = "failed"
-        report.longrepr = f"skipped, but FASTGRAD_REQUIRE_ALL=1: {reason}"
     return report
 
 
@@ -80,10 +77,12 @@ def pytest_report_teststatus(report, config):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """One line for each reason to skip, with the number of tests."""
-    reasons = Counter(map(_reason, terminalreporter.stats.get("skipped", ())))
-    for reason, count in sorted(reasons.items()):
+    """One line for each reason to skip; the skipped tests' ids go to a file where one is wanted."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    for reason, count in sorted(Counter(map(_reason, skipped)).items()):
         terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
+    if SKIPPED:
+        Path(SKIPPED).write_text("".join(f"{report.nodeid}\n" for report in skipped))
 
 
 @pytest.fixture(scope="session", autouse=True)

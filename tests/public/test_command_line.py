@@ -84,6 +84,8 @@ def long():
         time.sleep(0.01)
         if x[60] != theta0[60] and x[0] == theta0[0]:  # and not the survey
             pathlib.Path("reached").touch()
+            while pathlib.Path("wait").exists():  # for the interrupt, however late it comes
+                time.sleep(0.01)
         return cost(x)
 
     theta0 = theta.copy()
@@ -268,6 +270,7 @@ def wait_for(path, process):
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_ctrl_c_tells_what_is_known_so_far(workplace, options):
     command = [sys.executable, "-m", "fastgrad", "check", "model.py:long", *options]
+    (workplace / "wait").touch()
     process = subprocess.Popen(
         command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -411,10 +411,12 @@ def test_another_thread_is_refused_while_workers_run(opened, x):
             fg.gradient(sendable.cubes, x)
         except fg.ConcurrencyError as error:
             seen.append(error)
+        sendable.tried.set()
 
+    sendable.tried.clear()
     thread = threading.Thread(target=intrude)
     thread.start()
-    spread = fg.gradient(sendable.slow, x, workers=opened("threads"))
+    spread = fg.gradient(sendable.patient, x, workers=opened("threads"))
     thread.join()
     assert len(seen) == 1
     assert same(spread, fg.gradient(sendable.cubes, x))
