@@ -6,11 +6,13 @@ import inspect
 import pkgutil
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import fastgrad as fg
+from fastgrad import _backend
 from fastgrad.__main__ import main
 from fastgrad.demo import BUGS
 
@@ -39,7 +41,8 @@ def examples():
     return "\n".join(block for block in blocks("python") if ">>>" in block)
 
 
-def run_examples():
+@cache
+def run_examples(backend):
     """Run README's examples from top to bottom; returns outcome, complaints and variables."""
     test = doctest.DocTestParser().get_doctest(examples(), {}, "README", "README.md", 0)
     complaints = []
@@ -49,7 +52,7 @@ def run_examples():
 
 
 def test_readmes_examples(backend):
-    outcome, complaints, _ = run_examples()
+    outcome, complaints, _ = run_examples(backend)
     assert outcome.attempted > 10
     assert not outcome.failed, complaints
 
@@ -81,7 +84,9 @@ def test_what_gates_a_change_runs_readmes_commands(command):
 def test_the_report_shown_is_the_report_printed():
     """Word for word; of the numbers those that do not depend on the machine."""
     shown = blocks("text")[0]
-    printed = str(run_examples()[2]["report"]).replace("pure kernel", "compiled kernel")
+    printed = str(run_examples(_backend.backend)[2]["report"]).replace(
+        "pure kernel", "compiled kernel"
+    )
     assert words(shown) == words(printed)
     for text in (shown, printed):
         for number in ("1.314", "0.0262799", "50", "1.31399627"):
@@ -135,7 +140,7 @@ def test_readme_uses_public_names(name):
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`report\.(\w+)", README))))
 def test_readme_names_what_a_report_has(name):
-    assert hasattr(run_examples()[2]["report"], name)
+    assert hasattr(run_examples(_backend.backend)[2]["report"], name)
 
 
 @pytest.mark.parametrize("module", MODULES)
