@@ -109,7 +109,7 @@ def _table(
     if _coarse(values, level) or _some_tiny(leaves):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for width in _OWN_SPACINGS:
-            own = [width * np.abs(_wide(thinned(leaf))) for leaf in leaves]
+            own = [np.asarray(width * np.abs(_wide(thinned(leaf)))) for leaf in leaves]
             finer = [base, *sampler.along(own, range(1, noise.POINTS))]
             finer_level, finer_unit = _noise(finer) if noise.varies(finer) else (None, unit)
             if finer_level is not None and (level is None or finer_level < level):
@@ -192,7 +192,7 @@ def moves_in_jumps(
     view = thinned(leaves[which])
     moves: list[np.ndarray | None] = [None] * len(leaves)
     signs = _signs(seed, view.size).reshape(view.shape)
-    moves[which] = signs * (length_of(view) / 2)
+    moves[which] = np.asarray(signs * (length_of(view) / 2))
     times = (1e-3, 1e-2, 0.1, -0.1, 0.3, -0.3, 1.0, -1.0)
     values = sampler.along(moves, times)
     moved = [i for i, v in enumerate(values) if math.isfinite(v) and v != base]

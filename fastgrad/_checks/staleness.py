@@ -91,7 +91,7 @@ def _directions(
 
 
 def _real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
-    return Leaf("", move).real.reshape(leaf.real.shape)
+    return Leaf("", np.asarray(move)).real.reshape(leaf.real.shape)
 
 
 def _rate(

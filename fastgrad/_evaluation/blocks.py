@@ -137,7 +137,7 @@ def lengths(leaf: Leaf, entries: np.ndarray | None = None) -> np.ndarray:
 def length_of(x: np.ndarray) -> np.ndarray:
     """``max(1, |x|)``, and 1 where that is not finite."""
     size = np.abs(x).astype(np.float64, copy=False)
-    length: np.ndarray = np.maximum(size, 1.0)
+    length: np.ndarray = np.asarray(np.maximum(size, 1.0))  # of a 0-d array, a scalar
     if not length.max(initial=1.0) < np.inf:
         length[~(length < np.inf)] = 1.0
     return length
