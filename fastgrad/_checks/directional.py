@@ -100,6 +100,7 @@ class Prober:
         self._truncation = 0.0
         self._own_noise: float | None = None  # on top, where the whole leaf moves
         self._direction = np.zeros(0, dtype=np.int16)
+        self._left_out = np.zeros(0, dtype=np.intp), np.zeros(0)
 
     def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
         """Draw a new direction, in units of the entries' lengths; leave some blocks alone."""
@@ -269,7 +270,7 @@ class Prober:
         return wrong
 
     def _measured(self, entries: np.ndarray) -> Columns:
-        columns = _columns(self.analytic.reshape(-1)[entries])
+        columns = _columns(self._claimed(entries))
         length = lengths(self.leaf, entries)
 
         def measure(which: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -278,6 +279,16 @@ class Prober:
         judge.first_pass(columns, measure, length, self._terms, ((0, len(entries)),))
         judge.judge(columns, measure, length, self._terms)
         return columns
+
+    def _claimed(self, entries: np.ndarray) -> np.ndarray:
+        """What the gradient claims of entries, those that were left out among them."""
+        values: np.ndarray = self.analytic.reshape(-1)[entries]
+        left, claims = self._left_out
+        if left.size:
+            places = np.searchsorted(left, entries).clip(max=left.size - 1)
+            known = left[places] == entries
+            values[known] = claims[places[known]]
+        return values
 
     @property
     def kinks(self) -> int:
@@ -302,9 +313,17 @@ class Prober:
         known = self._replaced & np.isfinite(columns.numeric)
         flat[self.judged[known]] = columns.numeric[known]
 
+    def leave_out(self, entries: np.ndarray) -> None:
+        """Let the gradient claim nothing of some entries, until `finish` puts them back."""
+        flat = self.analytic.reshape(-1)
+        self._left_out = entries, flat[entries]
+        flat[entries] = 0.0
+
     def finish(self) -> None:
         """Put the analytic values back, and give up the direction."""
         self._direction = np.zeros(0, dtype=np.int16)
+        entries, values = self._left_out
+        self.analytic.reshape(-1)[entries] = values
         self.analytic.reshape(-1)[self.judged] = self.columns.analytic
 
     def doubted(self, reading: Reading) -> Reading:

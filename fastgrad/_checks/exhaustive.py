@@ -67,7 +67,7 @@ def judge_all(
                 found = replace(found, jumps=jumps)
         except OutOfBudget:
             found = replace(found, stopped=_out_of_budget(columns))
-        return _explained(found, sampler)
+        return _explained(found, sampler, claimed.eps)
     except KeyboardInterrupt as error:
         _errors.note(error, so_far(parts))
         raise
@@ -80,7 +80,7 @@ def _out_of_budget(columns: Columns) -> str:
     return f"the budget ran out when {known:,} of {len(columns.codes):,} entries were measured"
 
 
-def _explained(found: Found, sampler: Sampler) -> Found:
+def _explained(found: Found, sampler: Sampler, eps: Sequence[float]) -> Found:
     """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
     columns, seen = found.columns, found.seen
     assert seen is not None
@@ -88,7 +88,7 @@ def _explained(found: Found, sampler: Sampler) -> Found:
     if not is_wrong and not np.count_nonzero(columns.kinks):
         return found
     blocks = found.entries.blocks
-    cases = [_case(*each, columns) for each in zip(found.leaves, blocks, strict=True)]
+    cases = [_case(*each, columns) for each in zip(found.leaves, blocks, eps, strict=True)]
     if not is_wrong:
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(found, causes=met)
@@ -205,7 +205,7 @@ def _curve(found: Found, sampler: Sampler, seen: Survey) -> Curve:
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])
 
 
-def _case(leaf: Leaf, block: Block, columns: Columns) -> diagnosis.Case:
+def _case(leaf: Leaf, block: Block, eps: float, columns: Columns) -> diagnosis.Case:
     """A leaf's columns in its own shape; complex numbers put together again."""
     mine = slice(block.start, block.stop)
 
@@ -228,5 +228,5 @@ def _case(leaf: Leaf, block: Block, columns: Columns) -> diagnosis.Case:
         theta=leaf.array.astype(np.complex128 if block.is_complex else np.float64),
         wrong=flags(columns.codes == Verdict.WRONG.code),
         kinks=flags(columns.kinks),
-        precise=spacing(leaf),
+        precise=eps,
     )

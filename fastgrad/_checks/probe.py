@@ -68,7 +68,8 @@ def probe(
     except KeyboardInterrupt as error:
         _errors.note(error, _so_far(probers, len(probes)))
         raise
-    samples = [Sample(p.leaf, p.analytic, p.judged, p.columns) for p in probers]
+    looked_at = zip(probers, claimed.eps, strict=True)
+    samples = [Sample(p.leaf, p.analytic, p.judged, p.columns, eps) for p, eps in looked_at]
     whole = max((p.claimed for p in probes), default=0.0)
     verdicts = [_verdict(p, whole) for p in probes]
     causes = _causes(probes, samples)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgrad._checks.diagnosis import Case, diagnose
 from fastgrad._checks.judge import Columns
-from fastgrad._evaluation.blocks import Box, size_of, spacing
+from fastgrad._evaluation.blocks import Box, size_of
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Cause, Finding
@@ -32,6 +32,7 @@ class Sample:
     analytic: np.ndarray  # in the shape of leaf.real
     judged: np.ndarray
     columns: Columns
+    eps: float  # spacing of the gradient's type
 
     def case(self, grid: Sequence[np.ndarray] | None) -> Case:
         """The judged entries on a grid as a case of its shape; without one, all of them."""
@@ -67,7 +68,7 @@ class Sample:
         if is_complex and len(shape) == self.leaf.real.ndim and shape[-1] == 2:
             a, d, theta = (x.view(np.complex128)[..., 0] for x in (a, d, theta))
             bound, wrong, kinks = bound.max(-1), wrong.any(-1), kinks.any(-1)
-        return Case(self.leaf.path, a, d, bound, theta, wrong, kinks, spacing(self.leaf), True)
+        return Case(self.leaf.path, a, d, bound, theta, wrong, kinks, self.eps, True)
 
 
 def find_cause(

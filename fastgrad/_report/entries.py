@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -180,7 +181,8 @@ class Entries(Sequence[Entry]):
 
     def at(self, position: int) -> Entry:
         """The entry at this position of the columns."""
-        block = next(b for b in self.blocks if b.start <= position < b.stop)
+        # The last that starts here or before: empty leaves start where the next one does.
+        block = self.blocks[bisect_right(self.blocks, position, key=lambda each: each.start) - 1]
         path, index = block.locate(position)
         return Entry(
             path,

@@ -158,8 +158,9 @@ def _size(workers: Any) -> int:
 
 
 def _is_dask(workers: Any) -> bool:
-    distributed = sys.modules.get("distributed")  # a client cannot exist where it is not imported
-    return distributed is not None and isinstance(workers, distributed.Client)
+    # A client cannot exist where it is not imported; a module of that name may be the user's own.
+    client = getattr(sys.modules.get("distributed"), "Client", None)
+    return isinstance(client, type) and isinstance(workers, client)
 
 
 def _is_executor_type(workers: Any) -> bool:

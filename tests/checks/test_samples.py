@@ -30,7 +30,7 @@ def sample_of(exact, claimed, grid, x=None):
         codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
         kinks=np.zeros(len(a), bool),
     )
-    return Sample(leaf, claimed.reshape(leaf.real.shape), judged, columns)
+    return Sample(leaf, claimed.reshape(leaf.real.shape), judged, columns, 2.0**-52)
 
 
 def grid():
