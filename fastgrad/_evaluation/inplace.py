@@ -67,7 +67,7 @@ class InPlace:
         self.tell = tell
         self.in_threads = loops is NATIVE  # whether several may run at once in one process
         self._loops = loops
-        self._vector = vector
+        self.vector = vector
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
@@ -90,7 +90,7 @@ class InPlace:
         """Value at the unperturbed parameters: see `Evaluator`."""
         self.tell(1)
         value = self.f(self.argument)
-        if self._vector:
+        if self.vector:
             found = as_vector(value, None, at_base, 0)
             self._width = (len(found),)
             return found
@@ -184,7 +184,7 @@ class InPlace:
     def _value(self) -> Any:
         self.tell(1)
         value = self.f(self.argument)
-        if self._vector:
+        if self.vector:
             return as_vector(value, self._width[0], at_block, 0)
         return value if type(value) is float else as_scalar(value, at_block, 0)
 
@@ -231,7 +231,8 @@ def group_points(
     wide = x.astype(np.result_type(x.dtype, np.float64), copy=False)
     steps = request.steps
     if steps.given is None:
-        h = steps.absolute + steps.relative * lengths_of(x)
+        size = np.abs(wide)  # in full: of a longdouble `lengths_of` would drop digits
+        h = steps.absolute + steps.relative * np.where(size < np.inf, np.maximum(size, 1.0), 1.0)
     else:
         h = steps.given[part]
     with np.errstate(over="ignore", invalid="ignore"):
