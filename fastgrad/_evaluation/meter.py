@@ -140,6 +140,8 @@ class Metered:
     def grouped(self, request: Grouped) -> Samples:
         """Move each group of entries as one: see `Evaluator`."""
         self.meter.spend(request.evaluations)
+        if request.evaluations <= self._pace:
+            return self._inner.grouped(request)
         parts = [
             self._inner.grouped(request.part(low, high))
             for low, high in self._pieces(len(request.starts) - 1, len(request.offsets))
@@ -150,12 +152,16 @@ class Metered:
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
         self.meter.spend(request.evaluations)
+        before = self.meter.evaluations
         found = self._inner.along(request, claim)
-        self.meter.left += request.evaluations - len(found.values)
+        # Where nothing moves `f`, a batch has evaluated more points than it has values for.
+        made = self.meter.evaluations - before
+        self.meter.left += max(0, request.evaluations - made)
         return found
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop: see `Evaluator`."""
+        self.meter.spend(sum(request.evaluations for request in requests))
         if self._pace == math.inf or self.batch > _largest(requests):
             self._inner.gradient(requests, targets)
             return
