@@ -212,7 +212,7 @@ class Guard:
 
     def part(self, leaf: int, where: Any) -> np.ndarray:
         """Entries of a leaf, by number, in a box, or all of them: (n,), perhaps a view."""
-        real = self._reals[leaf]
+        real = self.view(leaf)  # not the memory alone, which `f` may have given away
         return real.flat[where] if isinstance(where, np.ndarray) else real[where].reshape(-1)
 
     def check(self) -> None:
