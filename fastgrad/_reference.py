@@ -242,10 +242,10 @@ def small_gradient(
 
 def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:
     """Move entries from `before` by `time` times `move` (float64). All are of one shape."""
-    if before.dtype == np.float64:
-        np.add(before, time * move, out=target)
-        return
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        if before.dtype == np.float64:
+            np.add(before, time * move, out=target)
+            return
         target[...] = before + (time * move).astype(before.dtype)
 
 
@@ -265,14 +265,14 @@ def shift(
     """
     wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
     move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
-    move *= direction
-    move *= time
-    move += wide
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        move *= direction
+        move *= time
+        move += wide
         target[...] = move
-    if claim is not None:
-        np.subtract(target, wide, out=move)
-        np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+        if claim is not None:
+            np.subtract(target, wide, out=move)
+            np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
 
 
 def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:

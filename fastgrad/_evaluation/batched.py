@@ -279,9 +279,7 @@ class InBatches:
                 self.tell(check_rows(self.f, self.argument, self.guard))
         return _Rows(self.f, self.argument, self.leaves, self.guard.found, count)
 
-    def _values(
-        self, rows: _Rows, where: Callable[[], str], kind: Any = np.float64
-    ) -> np.ndarray:
+    def _values(self, rows: _Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
         found = rows.values(where, kind, vector=self.vector)
         if self.vector:
             if self._width and found.shape[1:] != self._width:
@@ -319,7 +317,8 @@ class InBatches:
             kernel.scatter(mine, None, *how, 0, high - low, entries, places)
             rows.moved[request.leaf] = entries
             found = self._values(rows, partial(_name, leaf, entries))
-            moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
+            with np.errstate(invalid="ignore", over="ignore"):
+                moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
             self.tell((high - low) * points)
         return Samples(moved, self._joined(values, points))
@@ -387,7 +386,7 @@ class InBatches:
             values += list(found) if self.vector else found.tolist()
             rows.refuse_moved()
             self.tell(len(part))
-            if not self.vector and values[:2] == [request.still] * 2:
+            if request.still is not None and values[:2] == [request.still] * 2:
                 values, claimed = values[:2], claimed[:2]
                 break
         return Changes(tuple(values), tuple(claimed), square**0.5)

@@ -111,8 +111,9 @@ class Uniform:
                 claimed = None if claim is None else _view(claim, piece)
                 shift(_view(target, piece), part, drawn, time * unit, claimed, terms)
                 if claim is not None:
-                    rise += float(terms.sum())
-                    square += float(terms @ terms)
+                    with np.errstate(over="ignore", invalid="ignore"):  # beside infinity
+                        rise += float(terms.sum())
+                        square += float(terms @ terms)
             return rise, square
 
         return move

@@ -169,7 +169,7 @@ class InPlace:
                     square += 0.0 if claimed else squares
                 claimed.append(rise)
                 values.append(self._value())
-                if len(values) == 2 and values[0] == values[1] == request.still:
+                if request.still is not None and values == [request.still] * 2:
                     break
             for region in regions:
                 self.guard.view(region.leaf)
