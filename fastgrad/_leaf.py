@@ -8,7 +8,7 @@ from typing import SupportsInt
 
 import numpy as np
 
-__all__ = ["Leaf", "as_real", "entry_path", "thin_box"]
+__all__ = ["Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
 
 
 # Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
@@ -39,6 +39,15 @@ class Leaf:
             return self.path
         part = (".real", ".imag")[entry % 2] if self.is_complex else ""
         return entry_path(self.path, index) + part
+
+
+def lengths_of(x: np.ndarray) -> np.ndarray:
+    """``max(1, |x|)``, and 1 where that is not finite: an array of float64."""
+    size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
+    length = np.asarray(np.maximum(size, 1.0))  # of a 0-d array NumPy makes a scalar
+    if not length.max(initial=1.0) < np.inf:
+        length[~(length < np.inf)] = 1.0
+    return length
 
 
 def thin_box(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:

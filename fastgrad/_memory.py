@@ -123,7 +123,9 @@ def bounds(array: np.ndarray) -> tuple[int, int]:
     return low, high + array.itemsize
 
 
-def undo(path: str, memory: Fingerprint, saved: np.ndarray, culprit: str = "f") -> MutationError | None:
+def undo(
+    path: str, memory: Fingerprint, saved: np.ndarray, culprit: str = "f"
+) -> MutationError | None:
     """Put a copy's bits back where they are not in place, and return what to say of it."""
     if not memory.alive():
         return _errors.moved_error(path, culprit)

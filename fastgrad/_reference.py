@@ -7,7 +7,7 @@ and unaligned ones, on either backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
@@ -55,8 +55,9 @@ def differentiate(
     """Differentiate ``f(argument)`` with respect to entries `start` to `stop` - 1 of a leaf.
 
     Each entry is moved in place and gets its saved bits back, whatever happens. Entries count in
-    C order; steps that are given are those from entry `start` on. `base` is the value at the unperturbed
-    point, for stencils that use it. The derivatives go to `out`, from that of entry `first` on.
+    C order; steps that are given are those from entry `start` on. `base` is the value at the
+    unperturbed point, for stencils that use it. The derivatives go to `out`, from that of entry
+    `first` on.
     """
     array = leaf.real
     mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil)
@@ -202,9 +203,7 @@ class _Mover:
         return values
 
 
-def _where(
-    shape: tuple[int, ...], entries: np.ndarray
-) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Entries and their indices."""
     columns = [axis.tolist() for axis in np.unravel_index(entries, shape)] if shape else []
     indices = zip(*columns, strict=True) if columns else [()] * len(entries)

@@ -67,9 +67,7 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
     )
 
 
-def as_vector(
-    value: Any, count: int | None, name: Callable[[int], str], entry: int
-) -> np.ndarray:
+def as_vector(value: Any, count: int | None, name: Callable[[int], str], entry: int) -> np.ndarray:
     """Return what a vector-valued `f` returned as `count` numbers of float64, in C order.
 
     Without `count` any number of them will do. ``name(entry)`` tells what was being moved.

@@ -254,9 +254,7 @@ def _describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _steps(
-    argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any
-) -> list[Steps]:
+def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:
     """The steps of each leaf."""
     if eps is None:
         return [stencil.steps(leaf.real.dtype) for leaf in leaves]

@@ -18,7 +18,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import EPS, FLOATS, is_extended
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
-from fastgrad._evaluation.direction import Direction, lengths_of
+from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import group_points, offsets_of
 from fastgrad._evaluation.protocol import (
@@ -30,8 +30,9 @@ from fastgrad._evaluation.protocol import (
     Single,
     Target,
     Tell,
+    Where,
 )
-from fastgrad._leaf import Leaf, as_real
+from fastgrad._leaf import Leaf, as_real, lengths_of
 from fastgrad._memory import Fingerprint
 from fastgrad._returns import as_scalars, as_vectors, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
@@ -285,15 +286,13 @@ class InBatches:
         self.tell(1)
         return value if self._vector else value.item()
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        real = self.leaves[leaf].real
-        return lengths_of(real.ravel() if entries is None else real.flat[entries])
+        return lengths_of(self.guard.part(leaf, where))
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        real = self.leaves[leaf].real
-        return (real.ravel() if entries is None else real.flat[entries]).astype(np.float64)
+        return self.guard.part(leaf, where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""

@@ -17,8 +17,23 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._dtypes import EPS
+from fastgrad._leaf import lengths_of
 
-__all__ = ["UNIT", "Box", "Direction", "Given", "Jumps", "Mover", "Own", "Powers", "Region", "Uniform", "claimed", "key_of", "lengths_of"]
+__all__ = [
+    "UNIT",
+    "Box",
+    "Direction",
+    "Given",
+    "Jumps",
+    "Mover",
+    "Own",
+    "Powers",
+    "Region",
+    "Uniform",
+    "claimed",
+    "key_of",
+    "size_of",
+]
 
 Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
@@ -107,6 +122,19 @@ class Uniform:
         for other in self.without:
             out[_common(box, other)] = 0
         return out
+
+    def at(self, which: int, entries: np.ndarray) -> np.ndarray:
+        """The moves of some entries of a region's leaf, in units of `UNIT`."""
+        region = self.regions[which]
+        key = key_of(self.seed, self.turn, region.leaf)
+        out = np.empty((len(entries), 1, 1), np.int16)
+        for row, entry in zip(out, entries.tolist(), strict=True):
+            _backend.kernel.draw(row, key, entry, 0)
+        index = np.unravel_index(entries, region.shape)
+        for box in self.without:
+            sides = [(i >= s.start) & (i < s.stop) for i, s in zip(index, box, strict=True)]
+            out[np.logical_and.reduce(sides)] = 0
+        return out.reshape(-1)
 
 
 def _common(box: Box, other: Box) -> Box:
@@ -212,9 +240,7 @@ def claimed(
     scratch = [np.empty_like(part) for part in before]
     rises, norms = [], []
     for time in times:
-        moves = [
-            move(target, time, claim) for move, target in zip(movers, scratch, strict=True)
-        ]
+        moves = [move(target, time, claim) for move, target in zip(movers, scratch, strict=True)]
         rises.append(sum(rise for rise, _ in moves))
         norms.append(sum(square for _, square in moves))
     return tuple(rises), norms[0] ** 0.5
@@ -231,13 +257,9 @@ def _by(moves: np.ndarray, before: np.ndarray) -> Mover:
     return move
 
 
-def lengths_of(x: np.ndarray) -> np.ndarray:
-    """``max(1, |x|)``, and 1 where that is not finite: an array of float64."""
-    size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
-    length = np.asarray(np.maximum(size, 1.0))  # of a 0-d array NumPy makes a scalar
-    if not length.max(initial=1.0) < np.inf:
-        length[~(length < np.inf)] = 1.0
-    return length
+def size_of(box: Box) -> int:
+    """How many entries a box holds."""
+    return math.prod(side.stop - side.start for side in box)
 
 
 def pieces(shape: tuple[int, ...]) -> Iterator[Box]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import is_extended
-from fastgrad._evaluation.direction import Direction, lengths_of
+from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import (
     Along,
@@ -23,8 +23,9 @@ from fastgrad._evaluation.protocol import (
     Single,
     Target,
     Tell,
+    Where,
 )
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import lengths_of
 from fastgrad._returns import as_scalar, as_vector, at_base, at_block
 
 __all__ = ["NATIVE", "PYTHON", "InPlace", "Loops", "offsets_of"]
@@ -98,15 +99,13 @@ class InPlace:
         extended = any(is_extended(leaf.real) for leaf in self.leaves)
         return as_scalar(value, at_base, 0, np.longdouble if extended else float)
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        real = self.leaves[leaf].real
-        return lengths_of(real.ravel() if entries is None else real.flat[entries])
+        return lengths_of(self.guard.part(leaf, where))
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        real = self.leaves[leaf].real
-        return (real.ravel() if entries is None else real.flat[entries]).astype(np.float64)
+        return self.guard.part(leaf, where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""

@@ -23,6 +23,7 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
+    Where,
 )
 
 __all__ = ["Meter", "Metered"]
@@ -116,13 +117,13 @@ class Metered:
         """The same, once more at the end, whatever was spent."""
         return self._inner.base()
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return self._inner.scale(leaf, entries)
+        return self._inner.scale(leaf, where)
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return self._inner.read(leaf, entries)
+        return self._inner.read(leaf, where)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""

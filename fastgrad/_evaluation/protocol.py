@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastgrad._stencils import Steps, Stencil
+from fastgrad._stencils import Stencil, Steps
 
 if TYPE_CHECKING:
     from fastgrad._evaluation.direction import Direction
@@ -31,11 +31,15 @@ __all__ = [
     "Samples",
     "Single",
     "Steps",
+    "Target",
     "Tell",
+    "Where",
 ]
 
 # Called with a number of evaluations when they were made.
 Tell = Callable[[int], None]
+# Entries of a leaf: their numbers in C order, a box of slices, or all of them.
+Where = Any
 
 
 class OutOfBudget(Exception):
@@ -161,7 +165,7 @@ class Gradient:
     stencil: Stencil
     steps: Steps
     base: Any = np.nan  # value at the parameters, for a stencil that uses it
-    store: np.dtype = np.dtype(np.float64)  # type of the derivatives
+    store: Any = np.float64  # type of the derivatives
 
     @property
     def count(self) -> int:
@@ -251,10 +255,10 @@ class Evaluator(Protocol):
     def base(self) -> Any:
         """Value at the unperturbed parameters: a number, or a vector (m,)."""
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured, ``max(1, |x|)``: (n,) float64."""
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: (n,) float64."""
 
     def single(self, request: Single) -> Samples:

@@ -35,6 +35,7 @@ from fastgrad._evaluation.protocol import (
     Single,
     Target,
     Tell,
+    Where,
 )
 from fastgrad._workers.payload import pack
 from fastgrad._workers.pools import PoolFactory
@@ -142,13 +143,13 @@ class Scheduler:
         """Value at the unperturbed parameters, here: see `Evaluator`."""
         return self._inner.base()
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return self._inner.scale(leaf, entries)
+        return self._inner.scale(leaf, where)
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return self._inner.read(leaf, entries)
+        return self._inner.read(leaf, where)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -187,9 +188,7 @@ class Scheduler:
             start = requests[task.which].start + task.start - target.first
             target.array.flat[start : start + len(answer.values)] = answer.values
 
-    def displaced(
-        self, direction: Direction, time: float
-    ) -> AbstractContextManager[Evaluator]:
+    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[Evaluator]:
         """The same at displaced parameters, here: the workers' copies have not moved."""
         return self._inner.displaced(direction, time)
 

@@ -24,6 +24,7 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
+    Where,
 )
 from fastgrad._leaf import Leaf, entry_path
 from fastgrad._memory import first_difference
@@ -60,13 +61,13 @@ class Threaded:
         """Value at the unperturbed parameters: see `Evaluator`."""
         return self._inner.base()
 
-    def scale(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return self._inner.scale(leaf, entries)
+        return self._inner.scale(leaf, where)
 
-    def read(self, leaf: int, entries: np.ndarray | None = None) -> np.ndarray:
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return self._inner.read(leaf, entries)
+        return self._inner.read(leaf, where)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -101,9 +102,7 @@ class Threaded:
             self._share(request.count, run)
             self._inner.tell(request.evaluations)
 
-    def displaced(
-        self, direction: Direction, time: float
-    ) -> AbstractContextManager[InPlace]:
+    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[InPlace]:
         """The same at displaced parameters, in this thread: see `Evaluator`."""
         return self._inner.displaced(direction, time)
 
