@@ -220,7 +220,8 @@ def _curve(axes: Axes, report: Values) -> None:
 def _floors(axes: Axes, steps: np.ndarray, uncertainty: float, noise: float) -> None:
     """Draw where a right value would end: in the error bar, and above the noise over the step."""
     if 0 < noise < np.inf:
-        axes.plot(steps, noise / steps, ":", color=GREY, label="noise of f / step")
+        taken = steps[steps > 0]  # a leaf of few digits swallows the smallest
+        axes.plot(taken, noise / taken, ":", color=GREY, label="noise of f / step")
     if 0 < uncertainty < np.inf:
         # On a logarithmic axis the bar has no natural lower end; a factor 30 shows it as a band.
         lowest = uncertainty / 30
