@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fastgrad._evaluation.sampling import Sampler
 
 import fastgrad as fg
 from fastgrad._checks.baseline import moves_in_jumps, survey
 from fastgrad._checks.claim import Analytic
-from fastgrad._evaluation.sampling import Sampler
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -19,7 +19,7 @@ def surveyed(f, x, claimed=None, value=None, seed=0):
     leaves = flatten(x)
     sampler = Sampler(f, x, leaves)
     column = np.ones(sum(leaf.array.size for leaf in leaves)) if claimed is None else claimed
-    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value)
+    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value, ())
     return survey(sampler, leaves, analytic, sampler.base(), seed), sampler
 
 

@@ -55,7 +55,7 @@ def test_right_gradient_takes_few_evaluations(activation, seed):
     assert len(report.entries) == 0
     assert 0 < report.detection_limit < np.abs(net.gradient(net.params)["W1"]).mean()
     assert all(leaf.judged == 0 for leaf in report.leaves)
-    assert all(block.probe.directions == 2 for block in report.entries.blocks)
+    assert all(block.probe.directions == 2 for block in report.entries.spans)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

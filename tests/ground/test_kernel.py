@@ -30,6 +30,7 @@ from strategies import (
 
 import fastgrad as fg
 from fastgrad import _reference
+from fastgrad._leaf import Leaf
 
 _kernel = pytest.importorskip("fastgrad._kernel")
 
@@ -151,7 +152,7 @@ def test_part_of_the_entries():
     """`start` and `stop` count entries in C order, whatever the memory's order."""
     for sweep in (_kernel.sweep, _reference.sweep):
         array = lay_out(np.arange(12.0).reshape(3, 4), "fortran")
-        leaf = fg.trees.Leaf("params", array)
+        leaf = Leaf("params", array)
         out = np.full((3, 4), -1.0)
         stencil = fg.central()
         sweep(lambda x: float((x**2).sum()), array, leaf, stencil, 0.5, 0.0, None, 0.0, out, 5, 9)
