@@ -13,6 +13,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
 from fastgrad._checks.claim import Analytic, analytic
+from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
@@ -30,9 +31,11 @@ from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["check_gradient", "relative_error"]
 
-# Evaluations of a probe, at most, and what larger numbers of entries are probed for.
+# Evaluations of a probe, at most, and of an exhaustive check before "auto" probes instead: 10,000
+# entries, 0.2 s where `f` takes 10 microseconds, and a minute where it takes three milliseconds.
 _BUDGET = 20_000
-# Evaluations that a check takes beside two for each entry.
+# Evaluations that a check takes beside two for each entry: two at the parameters, six for the
+# noise, one at the end.
 _OVERHEAD = 9
 
 
@@ -253,7 +256,7 @@ def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -
     strategy = probe if plan.strategy == "probe" else judge_all
     result = strategy(run, claim, baseline, seed)
     last = float(run.last())
-    if abs(last - baseline.base) <= 16 * baseline.noise:
+    if not has_drifted(baseline.base, last, baseline.noise):
         return result
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
 

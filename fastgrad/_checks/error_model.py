@@ -202,4 +202,4 @@ def detection_limit(floors: Sequence[float]) -> float:
     """
     # No floor is zero: the noise is at least the smallest normal number.
     mean = math.exp(sum(math.log(floor) for floor in floors) / len(floors))
-    return mean / MISSED ** (1 / len(floors))
+    return mean / math.pow(MISSED, 1 / len(floors))

@@ -12,12 +12,12 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._checks import verdict
 from fastgrad._checks.baseline import Baseline, moves_in_jumps
-from fastgrad._checks.bisection import MISSED, probe_leaf
+from fastgrad._checks.bisection import probe_leaf
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
 from fastgrad._checks.directional import Directional
 from fastgrad._checks.entry_table import EntryTable
-from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.error_model import MISSED, ErrorModel
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.meter import Metered

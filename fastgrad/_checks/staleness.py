@@ -22,12 +22,23 @@ from fastgrad._report.causes import Cause, Finding
 
 __all__ = ["name_stale"]
 
-# Entries of each leaf that must be explained, the clearest ones, and how many there must be of all
-# leaves: the rate is one free number, and two more that fit by chance are rare.
-_ENTRIES, _LEAST = 8, 3
-# Each iteration takes a gradient at the picked entries; from a small rate, Gauss-Newton converges
-# in a few or not at all.
+# Wrong entries of each leaf that must be explained, the clearest first: two evaluations each, at
+# each iteration.
+_ENTRIES = 8
+# Entries of all leaves without which nothing is said: the rate is one free number, and two more that
+# fit by chance are rare.
+_LEAST = 3
+# Gauss-Newton iterations. They converge quadratically from a small rate, or not at all: six double
+# one digit to 64.
 _ITERATIONS = 6
+# First step, as the largest move over an entry's length: small enough for a slope, and large enough
+# that the noise of the differences is below it.
+_FIRST_MOVE = 1e-3
+# Largest move over an entry's length: no update of a parameter is larger.
+_LARGEST_MOVE = 10
+# What may be left unexplained: this share of the largest error, and so many bounds. It is two thirds
+# of what a pattern may leave (`case`), as one number is fitted to few entries.
+_LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
 # Single parameters of which it is tried whether they alone were updated.
 _MOST_PARTS = 8
 
@@ -68,9 +79,9 @@ def _pick(
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
     for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
-        if case.path not in unexplained or np.iscomplexobj(case.a):
+        if case.path not in unexplained or np.iscomplexobj(case.analytic):
             continue
-        a, d, bound = case.a.ravel(), case.d.ravel(), case.bound.ravel()
+        a, d, bound = case.analytic.ravel(), case.numeric.ravel(), case.bound.ravel()
         with np.errstate(invalid="ignore", divide="ignore"):
             clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
@@ -87,7 +98,7 @@ def _directions(
     leaves: Sequence[Leaf], cases: Sequence[Case]
 ) -> list[tuple[str, list[np.ndarray]]]:
     """The whole analytic gradient, and its part in each single parameter."""
-    whole = [np.nan_to_num(case.a) for case in cases]
+    whole = [np.nan_to_num(case.analytic) for case in cases]
     directions = [("all parameters", whole)]
     for k in range(min(len(cases), _MOST_PARTS) if len(cases) > 1 else 0):
         part = [a if i == k else np.zeros_like(a) for i, a in enumerate(whole)]
@@ -110,7 +121,7 @@ def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | N
         float((np.abs(move).ravel() / run.scale(k)).max(initial=0.0))
         for k, move in enumerate(moves)
     )
-    previous, time = 0.0, 1e-3 / largest
+    previous, time = 0.0, _FIRST_MOVE / largest
     before = picked.numeric
     error = picked.analytic - picked.numeric
     for _ in range(_ITERATIONS):
@@ -118,7 +129,7 @@ def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | N
         left = picked.analytic - now
         if not np.isfinite(left).all():
             return None
-        if (np.abs(left) <= 2e-3 * np.abs(error).max() + 4 * picked.bound).all():
+        if (np.abs(left) <= _LEFT_OVER * np.abs(error).max() + _LEFT_BOUNDS * picked.bound).all():
             return time
         slope = (now - before) / (time - previous)
         square = float(slope @ slope)
@@ -126,7 +137,7 @@ def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | N
             return None
         previous, before = time, now
         time += float(left @ slope) / square
-        if time == previous or abs(time) * largest > 10:
+        if time == previous or abs(time) * largest > _LARGEST_MOVE:
             return None
     return None
 

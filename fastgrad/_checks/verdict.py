@@ -41,7 +41,7 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
     # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
-    enough = max(_POWER_LEAF * p.claimed, _POWER_WHOLE * whole, _POWER_WHOLE * p.growth)
+    enough = enough_power(p.claimed, whole, p.growth)
     weak = not (math.isfinite(p.floor) and p.floor <= enough)
     if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
         return Verdict.CANNOT_TELL
