@@ -55,8 +55,9 @@ def differentiate(
     """Differentiate ``f(argument)`` with respect to entries `start` to `stop` - 1 of a leaf.
 
     Each entry is moved in place and gets its saved bits back, whatever happens. Entries count in
-    C order; steps that are given are those from entry `start` on. `base` is the value at the unperturbed
-    point, for stencils that use it. The derivatives go to `out`, from that of entry `first` on.
+    C order; steps that are given are those from entry `start` on. `base` is the value at the
+    unperturbed point, for stencils that use it. The derivatives go to `out`, from that of entry
+    `first` on.
     """
     array = leaf.real
     mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil)

@@ -127,7 +127,7 @@ class Stencil:
         """
         return self._automatic[dtype.char].relative
 
-    def steps(self, dtype: np.dtype) -> Steps:
+    def steps(self, dtype: np.dtype) -> "Steps":
         """The automatic steps of entries of this type: see `relative_step`."""
         return self._automatic[dtype.char]
 

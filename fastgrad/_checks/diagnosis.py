@@ -62,9 +62,7 @@ def case_of(judged: Judged, entries: np.ndarray) -> Case:
         analytic, numeric, parameters = (x.view(np.complex128)[..., 0] for x in numbers)
         bound, wrong, kinks = bound.max(-1), wrong.any(-1), kinks.any(-1)
     sampled = entries.size < leaf.real.size
-    return Case(
-        leaf.path, analytic, numeric, bound, parameters, wrong, kinks, judged.eps, sampled
-    )
+    return Case(leaf.path, analytic, numeric, bound, parameters, wrong, kinks, judged.eps, sampled)
 
 
 # --------------------------------------------------------------- all entries of a leaf were judged
@@ -229,7 +227,9 @@ def _misplaced(
         return None
     for kind, words, evidence, values in _elsewhere(judged, grid, others):
         slack = SAFETY * case.bound + case.slack
-        if (np.abs(values - case.numeric) <= slack).all() and np.ptp(case.numeric) > _SPREAD * slack.max():
+        if (np.abs(values - case.numeric) <= slack).all() and np.ptp(
+            case.numeric
+        ) > _SPREAD * slack.max():
             evidence = {**_counts(case), **evidence}
             return Finding(kind, case.path, f"`{case.path}` {words}", evidence)
     return None

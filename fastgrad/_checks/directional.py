@@ -14,6 +14,7 @@ import numpy as np
 
 from fastgrad._checks import judge
 from fastgrad._checks.baseline import MOST_MOVED
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._derivatives import noise

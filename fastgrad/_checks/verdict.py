@@ -9,7 +9,8 @@ import numpy as np
 
 from fastgrad._checks.baseline import Baseline, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
-from fastgrad._checks.judge import looked_at, unsettled
+from fastgrad._checks.error_model import enough_power
+from fastgrad._checks.judge import unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
@@ -18,8 +19,6 @@ __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_prob
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # A leaf can be judged if what its directions leave open is below this share of its own gradient,
-# or of the whole one.
-_POWER_LEAF, _POWER_WHOLE = 0.1, 1e-4
 # Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
 _LISTED, _NAMED = 3, 5
 
@@ -203,11 +202,16 @@ def _stops(result: Result) -> list[str]:
         known, whole = result.measured, len(result.entries)
         when = f"when {known:,} of {whole:,} entries were" if known else "before any entry was"
         return [f"{_STOPS[Stop.BUDGET]} {when} measured"]
+    return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in _stopped(result).items()]
+
+
+def _stopped(result: Result) -> dict[Stop, list[str]]:
+    """The leaves in which a search ended early, by the reason."""
     stopped: dict[Stop, list[str]] = {}
     for span, leaf in _pairs(result):
         if leaf.probe is not None and leaf.probe.stopped is not None:
             stopped.setdefault(leaf.probe.stopped, []).append(span.path)
-    return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in stopped.items()]
+    return stopped
 
 
 def _listed(paths: Sequence[str]) -> str:
@@ -226,9 +230,11 @@ def _unclear_reason(result: Result) -> str:
             "accuracy, a count, something rounded), and its derivative says nothing; check a "
             "smooth loss"
         )
-    stops = _stops(result)
-    if stops:
-        return f"{stops[0]}, and nothing wrong was found until then; raise `budget`"
+    stopped = _stopped(result)
+    if stopped:
+        # More evaluations help where they ran out, and not where all that is looked for was found.
+        way = "raise `budget`" if Stop.BUDGET in stopped else 'try strategy="exhaustive"'
+        return f"{'; '.join(_stops(result))}, and nothing wrong was found until then; {way}"
     assert result.baseline is not None
     unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
     span, leaf = next(unclear)
@@ -294,10 +300,10 @@ def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
 
 def entries_so_far(parts: Sequence[Part]) -> str:
     """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(looked_at(part.columns))) for part in parts)
+    seen = sum(int(np.count_nonzero(part.columns.looked_at)) for part in parts)
     whole = sum(len(part.columns.analytic) for part in parts)
     wrong = _named((p, np.flatnonzero(p.columns.codes == _WRONG)) for p in parts)
-    doubtful = _named((part, unsettled(part.columns, part.terms)) for part in parts)
+    doubtful = _named((part, unsettled(part.columns, part.model)) for part in parts)
     said = []
     if wrong:
         said.append(f"wrong: {wrong}")

@@ -112,7 +112,7 @@ class UndoLog:
         return len(self._entries)
 
     def register(self, found: _memory.Fingerprint, target: Any, key: Any = ...) -> np.ndarray:
-        """Copy ``target[key]``, which lies in the memory that was found, and keep it to be put back.
+        """Copy ``target[key]``, which lies in the memory that was found, to be put back.
 
         `target` is an array or the flat view of one.
         """
@@ -153,9 +153,9 @@ class Guard:
     """Context in which the leaves belong to one run: lock, snapshot and undo log.
 
     The snapshot is a copy of every leaf, from which writes by `f` are undone, or, once large
-    parameters are `thin`, a checksum of every leaf, by which they are found. The copy of large ones
-    lies in `spare` where arrays of the same types are given, which hold nothing yet. Without `snapshot`
-    the caller looks for writes.
+    parameters are `thin`, a checksum of every leaf, by which they are found. The copy of large
+    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Without
+    `snapshot` the caller looks for writes.
     """
 
     def __init__(

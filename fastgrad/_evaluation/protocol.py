@@ -165,7 +165,7 @@ class Gradient:
     stencil: Stencil
     steps: Steps
     base: Any = np.nan  # value at the parameters, for a stencil that uses it
-    store: np.dtype = np.dtype(np.float64)  # type of the derivatives
+    store: Any = np.float64  # type of the derivatives
 
     @property
     def count(self) -> int:

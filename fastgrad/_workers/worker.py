@@ -119,7 +119,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What came of a request: its answer, or a failure; and, of a copy just made, a verification."""
+    """The answer to a request, or a failure; of a copy just made, a verification."""
 
     answer: Samples | Changes | None
     evaluations: int
