@@ -194,10 +194,18 @@ def check_gradient(
     check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
-    how = {"budget": plan.budget, "expected": plan.expected, "progress": progress}
     value_of = of_pairs(f) if grad is True else f
+    made = evaluator(
+        value_of,
+        argument,
+        guard,
+        workers=workers,
+        budget=plan.budget,
+        expected=plan.expected,
+        progress=progress,
+    )
     try:
-        with evaluator(value_of, argument, guard, workers=workers, **how) as run:
+        with made as run:
             claim = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
                 guard.check()

@@ -179,9 +179,9 @@ def gradient(
     answer = unflatten(argument, iter([result.array for result in results]))
     guard = Guard(leaves, spare=[result.array for result in results])
     expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
-    how = {"workers": workers, "expected": expected, "progress": progress}
+    made = evaluator(f, argument, guard, workers=workers, expected=expected, progress=progress)
     try:
-        with evaluator(f, argument, guard, **how) as run:
+        with made as run:
             _fill(run, guard, stencil, steps, results)
             check_places(argument, leaves)
     finally:

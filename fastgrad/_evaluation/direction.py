@@ -65,7 +65,8 @@ class Region:
 
 def _view(array: np.ndarray, box: Box) -> np.ndarray:
     # Without the dots the box of a 0-d array would take a number out of it.
-    view: np.ndarray = array[(*box, ...)]
+    index: Any = (*box, ...)
+    view: np.ndarray = array[index]
     return view
 
 
@@ -129,7 +130,7 @@ class Uniform:
         )
         out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
         for other in self.without:
-            out[(*_common(box, other), ...)] = 0
+            _view(out, _common(box, other))[...] = 0
         return out
 
     def at(self, which: int, entries: np.ndarray) -> np.ndarray:
@@ -322,7 +323,8 @@ def _signs(key: int, size: int) -> np.ndarray:
     drawn = np.empty(size, np.int16)
     _backend.kernel.draw(drawn.reshape(1, -1), key, 0, 0)
     table = np.array([1, 2, 4], dtype=np.int8)
-    return np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
+    found: np.ndarray = np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
+    return found
 
 
 _few_signs = lru_cache(maxsize=64)(_signs)

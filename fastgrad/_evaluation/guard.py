@@ -241,7 +241,7 @@ class Guard:
             found = self.found[region.leaf]
             if found.changed():
                 raise _errors.moved_error(self.leaves[region.leaf].path, self.culprit)
-            view = self.reals[region.leaf][(*region.box, ...)]
+            view = region.of(self.reals[region.leaf])
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
             saved = self.log.register(found, bits)
@@ -277,7 +277,7 @@ class Guard:
             return
         if error is None:
             raise written
-        if self._copies is None or not all([found.alive() for found in self.found]):
+        if self._copies is None or not all(found.alive() for found in self.found):
             _errors.note(error, str(written))  # bits are lost
 
     def close(self) -> None:

@@ -155,7 +155,9 @@ class InPlace:
 
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
-        log, values, claimed, square = self.guard.log, [], [], 0.0
+        values: list[Any] = []
+        claimed: list[float] = []
+        square, log = 0.0, self.guard.log
         mark, regions = len(log.entries), request.direction.regions
         try:
             moving = self.guard.moving(request.direction)

@@ -38,7 +38,7 @@ _SHARE = 0.01
 
 def threaded(inner: Any, threads: int) -> Evaluator:
     """An evaluator in this many threads; with one, the evaluator itself."""
-    return inner if threads == 1 else Threaded(inner, threads)  # type: ignore[no-any-return]
+    return inner if threads == 1 else Threaded(inner, threads)
 
 
 class Threaded:
