@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -58,6 +58,16 @@ class Region:
     box: Box
     shape: tuple[int, ...]
 
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The region as a view of an array of the whole leaf's shape, a 0-d one too."""
+        return _view(array, self.box)
+
+
+def _view(array: np.ndarray, box: Box) -> np.ndarray:
+    # Without the dots the box of a 0-d array would take a number out of it.
+    view: np.ndarray = array[(*box, ...)]
+    return view
+
 
 class Direction(Protocol):
     """Regions that move, and how."""
@@ -66,8 +76,8 @@ class Direction(Protocol):
     def regions(self) -> Sequence[Region]:
         """What moves."""
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +94,21 @@ class Uniform:
     widths: tuple[float, ...]
     without: tuple[Box, ...] = ()
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
-        scratch = np.empty(min(before.size, _PIECE))
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        scratch, shift = np.empty(min(before.size, _PIECE)), kernel.shift
         unit = UNIT * self.widths[which]
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             nonlocal scratch
-            shift = _backend.kernel_for(target).shift
             rise = square = 0.0
             for piece in pieces(before.shape):
-                part = before[piece]
+                part = _view(before, piece)
                 if part.size > scratch.size:  # rows that are longer than a piece
                     scratch = np.empty(part.size)
                 terms, drawn = scratch[: part.size], self.drawn(which, piece)
-                claimed = None if claim is None else claim[piece]
-                shift(target[piece], part, drawn, time * unit, claimed, terms)
+                claimed = None if claim is None else _view(claim, piece)
+                shift(_view(target, piece), part, drawn, time * unit, claimed, terms)
                 if claim is not None:
                     rise += float(terms.sum())
                     square += float(terms @ terms)
@@ -120,7 +129,7 @@ class Uniform:
         )
         out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
         for other in self.without:
-            out[_common(box, other)] = 0
+            out[(*_common(box, other), ...)] = 0
         return out
 
     def at(self, which: int, entries: np.ndarray) -> np.ndarray:
@@ -180,15 +189,17 @@ class Powers:
     width: float
     same_sign: bool = False
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
         least = 16 * EPS[before.dtype.char]  # smaller ones would be lost in the entries
         _, exponents = np.frexp(max(self.width, least) * lengths_of(before))
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         if self.same_sign:
             factors = np.abs(factors)
         moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
-        return _by(moves, before)
+        return _by(
+            np.asarray(moves), before, kernel
+        )  # of 0-d arrays NumPy makes scalars, here and below
 
 
 @dataclass(frozen=True)
@@ -198,10 +209,11 @@ class Jumps:
     seed: int
     regions: tuple[Region, ...]
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
-        return _by(factors.reshape(before.shape) * (lengths_of(before) / 2), before)
+        moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
+        return _by(np.asarray(moves), before, kernel)
 
 
 @dataclass(frozen=True)
@@ -211,10 +223,10 @@ class Own:
     regions: tuple[Region, ...]
     share: float
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
         wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-        return _by(np.asarray(self.share * np.abs(wide)), before)
+        return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +236,9 @@ class Given:
     regions: tuple[Region, ...]
     moves: tuple[np.ndarray, ...] = field(repr=False)
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
-        return _by(self.moves[which], before)
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        return _by(self.moves[which], before, kernel)
 
 
 def claimed(
@@ -236,7 +248,7 @@ def claimed(
     claim: np.ndarray,
 ) -> tuple[tuple[float, ...], float]:
     """What a claim says of moves along a direction that are made elsewhere: see `Changes`."""
-    movers = [direction.mover(k, part) for k, part in enumerate(before)]
+    movers = [direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)]
     scratch = [np.empty_like(part) for part in before]
     rises, norms = [], []
     for time in times:
@@ -246,9 +258,9 @@ def claimed(
     return tuple(rises), norms[0] ** 0.5
 
 
-def _by(moves: np.ndarray, before: np.ndarray) -> Mover:
+def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
     """Move by multiples of an array."""
-    displace = _backend.kernel_for(before).displace
+    displace = kernel.displace
 
     def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
         displace(target, before, moves, time)
