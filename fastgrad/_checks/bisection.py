@@ -14,34 +14,50 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.directional import Prober, Reading
-from fastgrad._checks.judge import Columns
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import SAFETY, detection_limit
 from fastgrad._checks.result import Dense, LeafProbe, Stop
 from fastgrad._evaluation.blocks import Box, size_of
 from fastgrad._evaluation.sampling import OutOfBudget
 from fastgrad._leaf import Leaf
 
-__all__ = ["MISSED", "MOST_WRONG", "probe_leaf"]
+__all__ = ["MOST_WRONG", "probe_leaf"]
 
-# So many directions in a row must agree.
+# Directions in a row that must agree. One misses an error of ten floors in one check of ten, two
+# in one of a hundred (see `detection_limit`).
 DIRECTIONS = 2
-# The probability with which an error at the detection limit is missed.
-MISSED = 0.01
-# So many entries drawn from a block tell whether it is wrong throughout: so many wrong ones do,
-# and if it is fewer, yet not one alone, those of twice as many.
-_SAMPLED, _ENOUGH, _DOUBTFUL = 8, (5, 6), 2
-# Both halves wrong so often in a row: a block is suspected to be wrong throughout, and known to be.
-_SUSPECT, _CERTAIN = 3, 12
-# So many entries of such a block are looked for one by one, as examples.
+# Entries drawn from a block to tell whether it is wrong throughout.
+_SAMPLED = 8
+# Wrong ones among them that show it; if there are fewer, yet at least `_DOUBTFUL`, those among
+# twice as many. Together they take a block with a tenth of its entries wrong in 0.3 % of draws,
+# with half of them in 88 %, with three quarters in 99.9 % (binomial).
+_ENOUGH, _DOUBTFUL = (5, 6), 2
+# Halvings in a row with both halves wrong after which a block is suspected to be wrong throughout:
+# of eight parts each holds a wrong entry.
+_SUSPECT = 3
+# The same, after which it is known: of 4,096 parts each does, in the path that was followed.
+_CERTAIN = 12
+# Entries of such a block that are located one by one, as examples of what is wrong.
 _EXAMPLES = 6
-# After so many entries that turn out to be right, what is wrong is spread too thin to be located.
+# Entries located that turn out to be right, after which the search ends: what is wrong is spread
+# too thin to be seen in single entries, and each costs some ten evaluations.
 _FRUITLESS = 4
-# So many wrong entries with an index in common: all that share it are suspected.
+# Wrong entries with an index in common after which all that share it are suspected: of three at
+# random in a 40 x 40 matrix, all share a row or column once in 860 cases (2 * 39 * 38 / 1599 /
+# 1598).
 _ALIGNED = 3
-# Side of the grid of entries that tells what is wrong with a block.
+# Side of the grid of entries that tells what is wrong with a block: 25 entries, where a pattern
+# with one free number leaves 24 to confirm it.
 _GRID = 5
+# A wrong half that was only inferred is read itself where its bound is above this share of it.
+_INFERRED = 4
+# Wrong entries, or kinks, after which the search ends: nobody reads more, and each costs fifty
+# evaluations.
 MOST_WRONG = 100
+# Directions, at most. Each finds what is largest; 40 are reached by scattered errors alone.
 _MOST_DIRECTIONS = 40
-# Residuals that no entry explains: so many directions prove that the gradient is wrong.
+# Directions whose residual no entry explains that prove the gradient wrong: each one does by
+# itself, beyond `SAFETY` bounds; three, in case the noise came in a burst.
 _UNEXPLAINED = 3
 
 
@@ -136,7 +152,7 @@ class _Search:
             return
         left = prober.doubted(reading)
         if not left.significant:
-            self._clean.append(2 * left.bound)
+            self._clean.append(SAFETY * left.bound)
             self._kink = self._kink or left.kink
             return
         self._clean.clear()
@@ -186,7 +202,7 @@ class _Search:
         second = block.reading.minus(first)
         # What is inferred is as uncertain as both together: look where that matters.
         nowhere = not first.significant and not second.significant
-        if nowhere or (second.significant and second.bound > abs(second.value) / 4):
+        if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
             second = self._prober.read(right, block.reading.value)
         halves = [(left, first), (right, second)]
         # What several kinks do may look like an error, and each of them like none.
@@ -243,15 +259,13 @@ class _Search:
         rows = rows[finite] if finite.any() else rows
         error, claimed, numeric = np.sqrt((rows**2).mean(axis=0)).tolist()
         floor, claimed = max(floors), max(claimed, self._norm)
-        # An error e is missed along a direction with probability floor / e, whatever else is wrong.
-        limit = math.exp(sum(math.log(each or 1e-300) for each in floors) / len(floors))
-        limit /= MISSED ** (1 / len(floors))
+        limit = detection_limit(floors)
         if not self._rows:  # all entries were judged, or as many as could be
             floor = limit = float(prober.columns.uncertainty.max(initial=0.0))
             error, claimed, numeric = _sizes(prober.columns)
         return LeafProbe(
             entries=prober.judged,
-            columns=prober.columns,
+            table=prober.columns,
             dense=tuple(self._dense),
             directions=len(self._clean),
             floor=floor,
@@ -283,7 +297,7 @@ def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
     return [*blocks, new]
 
 
-def _sizes(columns: Columns) -> tuple[float, float, float]:
+def _sizes(columns: EntryTable) -> tuple[float, float, float]:
     """Norms of the errors, and of both gradients; what is not finite counts for nothing."""
     vectors = (columns.analytic - columns.numeric, columns.analytic, columns.numeric)
     finite = [vector[np.isfinite(vector)] for vector in vectors]
@@ -298,7 +312,7 @@ def _factor(rows: list[tuple[float, float, float]], strange: list[Reading]) -> f
     _, claimed, numeric = np.array(rows).T
     factor = float(claimed @ numeric / (numeric @ numeric))
     off = np.abs(claimed - factor * numeric)
-    return factor if (off <= 2 * max(each.bound for each in strange)).all() else math.nan
+    return factor if (off <= SAFETY * max(each.bound for each in strange)).all() else math.nan
 
 
 def _split(box: Box) -> tuple[Box, Box]:

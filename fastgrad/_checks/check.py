@@ -13,6 +13,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, survey
 from fastgrad._checks.claim import Analytic, analytic, check_callable
+from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
@@ -33,9 +34,11 @@ from fastgrad._workers.scheduler import hired
 
 __all__ = ["check_gradient", "relative_error"]
 
-# Evaluations of a probe, at most, and what larger numbers of entries are probed for.
+# Evaluations of a probe, at most, and of an exhaustive check before "auto" probes instead: 10,000
+# entries, 0.2 s where `f` takes 10 microseconds, and a minute where it takes three milliseconds.
 _BUDGET = 20_000
-# Evaluations that a check takes beside two for each entry.
+# Evaluations that a check takes beside two for each entry: two at the parameters, six for the
+# noise, one at the end.
 _OVERHEAD = 9
 
 
@@ -269,7 +272,7 @@ def _look(
     run = probe if plan.strategy == "probe" else judge_all
     result = run(sampler, leaves, claimed, seen, seed)
     last = sampler.last()
-    if abs(last - seen.base) <= 16 * seen.noise:
+    if not has_drifted(seen.base, last, seen.noise):
         return result
     return result.distrusted(replace(seen, trouble=Trouble.DRIFTED, last=last))
 

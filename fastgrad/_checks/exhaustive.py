@@ -13,10 +13,10 @@ from fastgrad import _errors
 from fastgrad._checks import diagnosis, judge, verdict
 from fastgrad._checks.baseline import Survey, moves_in_jumps
 from fastgrad._checks.claim import Analytic
-from fastgrad._checks.judge import Columns, Terms
+from fastgrad._checks.entry_table import UNJUDGED, EntryTable
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.staleness import name_stale
-from fastgrad._derivatives.extrapolation import rung
 from fastgrad._evaluation.blocks import lengths, spacing
 from fastgrad._evaluation.sampling import OutOfBudget, Sampler
 from fastgrad._leaf import Leaf
@@ -35,19 +35,19 @@ def judge_all(
     sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey, seed: int
 ) -> Result:
     """Judge every entry, and explain what is wrong."""
-    columns = _blank(claimed.column)
-    parts = _parts(columns, leaves, claimed, baseline)
+    table = EntryTable.blank(claimed.column)
+    parts = _parts(table, leaves, claimed, baseline)
     jumps: list[int] = []
     measured = None
     try:
         try:
-            _fill(parts, columns, sampler, baseline, seed, jumps)
+            _fill(parts, table, sampler, baseline, seed, jumps)
         except OutOfBudget:
-            measured = _give_up(columns)
-        result = _result(parts, claimed.spans, columns, baseline, jumps)
+            measured = _give_up(table)
+        result = _result(parts, claimed.spans, table, baseline, jumps)
         result = result if measured is None else replace(result, measured=measured)
         # Kinks at which the gradient is right are said too.
-        if np.count_nonzero(columns.codes == _WRONG) or np.count_nonzero(columns.kinks):
+        if np.count_nonzero(table.codes == _WRONG) or np.count_nonzero(table.kinks):
             return _explained(result, parts, sampler)
         return result
     except KeyboardInterrupt as error:
@@ -55,41 +55,28 @@ def judge_all(
         raise
 
 
-def _blank(claimed: np.ndarray) -> Columns:
-    """Columns of entries that were not looked at."""
-    n = len(claimed)
-    return Columns(
-        analytic=claimed,
-        numeric=np.full(n, math.nan),
-        uncertainty=np.full(n, math.nan),
-        gaps=np.zeros(n),
-        codes=np.full(n, judge.UNJUDGED, np.int8),
-        kinks=np.zeros(n, bool),
-    )
-
-
 def _parts(
-    columns: Columns, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey
+    table: EntryTable, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey
 ) -> list[Part]:
-    """Each leaf with its stretch of the columns, and what its entries are judged by."""
+    """Each leaf with its stretch of the table, and what its entries are judged by."""
     parts = []
     known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(leaves, claimed.spans, strict=True)):
         alone = len(leaves) == 1
-        part = columns if alone else _stretch(columns, slice(span.start, span.stop))
-        terms = Terms(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
-        parts.append(Part(leaf, part, terms))
+        part = table if alone else _stretch(table, slice(span.start, span.stop))
+        model = ErrorModel(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
+        parts.append(Part(leaf, part, model))
     return parts
 
 
-def _stretch(columns: Columns, mine: slice) -> Columns:
-    """Views of a part of the columns."""
-    return Columns(**{each.name: getattr(columns, each.name)[mine] for each in fields(Columns)})
+def _stretch(table: EntryTable, mine: slice) -> EntryTable:
+    """Views of a part of the table."""
+    return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
 
 
 def _fill(
     parts: Sequence[Part],
-    columns: Columns,
+    table: EntryTable,
     sampler: Sampler,
     baseline: Survey,
     seed: int,
@@ -100,52 +87,52 @@ def _fill(
     for part, known in zip(parts, baseline.lengths, strict=True):
         # Of a large leaf the baseline knows the lengths of some entries only.
         length = known if known.size == part.leaf.real.size else lengths(part.leaf)
-        hows.append((partial(sampler.beside, part.leaf), length, part.terms))
+        hows.append((partial(sampler.beside, part.leaf), length, part.model))
     for part, how in zip(parts, hows, strict=True):
         sampler.progress.phase(f"first pass, {part.leaf.path}")
-        judge.first_pass(part.columns, *how, sampler.pieces(len(part.columns.codes)))
+        judge.first_pass(part.table, *how, sampler.pieces(len(part.table.codes)))
     faint = []
     for k, (part, how) in enumerate(zip(parts, hows, strict=True)):
         sampler.progress.phase(f"ladder, {part.leaf.path}")
-        still = len(part.columns.codes) > 0 and not _moves(part.columns)
+        still = len(part.table.codes) > 0 and not _moves(part.table)
         if still and moves_in_jumps(sampler, [p.leaf for p in parts], k, baseline.base, seed):
             jumps.append(k)
-            part.columns.codes[:] = _UNCLEAR
-        elif not judge.judge(part.columns, *how):
+            part.table.codes[:] = _UNCLEAR
+        elif not judge.judge(part.table, *how):
             faint.append(part)
-    scale = judge.scale_of(columns) if faint else 0.0
+    scale = table.scale if faint else 0.0
     for part in faint:
-        weak = judge.without_power(part.columns, part.terms, scale)
-        part.columns.codes[weak] = _UNCLEAR
+        weak = judge.without_power(part.table, part.model, scale)
+        part.table.codes[weak] = _UNCLEAR
 
 
-def _moves(columns: Columns) -> bool:
+def _moves(table: EntryTable) -> bool:
     """Whether an entry of a leaf moves `f`, if only to one side."""
-    return bool(np.count_nonzero(columns.numeric) or np.count_nonzero(columns.gaps))
+    return bool(np.count_nonzero(table.numeric) or np.count_nonzero(table.gaps))
 
 
-def _give_up(columns: Columns) -> int:
+def _give_up(table: EntryTable) -> int:
     """Say of what is not judged that nothing can be told; return how many were measured."""
-    measured = int(judge.looked_at(columns).sum())
-    unjudged = columns.codes == judge.UNJUDGED
-    columns.uncertainty[unjudged] = math.inf
-    columns.codes[unjudged] = _UNCLEAR
+    measured = int(table.looked_at.sum())
+    unjudged = table.codes == UNJUDGED
+    table.uncertainty[unjudged] = math.inf
+    table.codes[unjudged] = _UNCLEAR
     return measured
 
 
 def _result(
     parts: Sequence[Part],
     spans: tuple[LeafSpan, ...],
-    columns: Columns,
+    table: EntryTable,
     baseline: Survey,
     jumps: Sequence[int],
 ) -> Result:
     found = []
     for k, part in enumerate(parts):
-        c = part.columns
+        c = part.table
         claims = bool(np.count_nonzero(c.analytic))
         found.append(LeafResult(verdict.of_entries(c.codes), _moves(c), claims, k in jumps))
-    c = columns
+    c = table
     return Result(
         Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
         tuple(found),
@@ -170,9 +157,9 @@ def _explained(result: Result, parts: Sequence[Part], sampler: Sampler) -> Resul
 
 
 def _case(part: Part) -> diagnosis.Case:
-    shape, c = part.leaf.real.shape, part.columns
+    shape, c = part.leaf.real.shape, part.table
     entries = np.arange(len(c.codes))
-    judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.terms.eps, entries, c)
+    judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.model.eps, entries, c)
     return diagnosis.case_of(judged, entries.reshape(shape))
 
 
@@ -182,10 +169,10 @@ def _curve(entries: Entries, parts: Sequence[Part], sampler: Sampler) -> Curve:
     assert wrong.selection is not None
     at = int(wrong.selection[0])
     k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
-    leaf, terms = parts[k].leaf, parts[k].terms
+    leaf, model = parts[k].leaf, parts[k].model
     entry = np.array([at - entries.spans[k].start])
     steps = lengths(leaf, entry) * _CURVE_STEPS
     raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
-    row = rung(raw, terms.base, terms.noise, terms.unit)
+    row = model.step_row(raw)
     worst = wrong[0]
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])

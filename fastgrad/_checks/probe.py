@@ -12,11 +12,12 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._checks import verdict
 from fastgrad._checks.baseline import Survey, moves_in_jumps
-from fastgrad._checks.bisection import MISSED, probe_leaf
+from fastgrad._checks.bisection import probe_leaf
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
 from fastgrad._checks.directional import Prober
-from fastgrad._checks.judge import Columns, Terms
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import MISSED, ErrorModel
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._evaluation.blocks import spacing
 from fastgrad._evaluation.sampling import Sampler
@@ -43,7 +44,7 @@ def probe(
         _errors.note(error, verdict.leaves_so_far(len(probes), len(probers), wrong))
         raise
     judged = [
-        Judged(each.leaf, each.analytic, eps, p.entries, p.columns)
+        Judged(each.leaf, each.analytic, eps, p.entries, p.table)
         for each, eps, p in zip(probers, claimed.eps, probes, strict=True)
     ]
     found = _leaf_results(probes)
@@ -64,8 +65,8 @@ def _probers(
     known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(leaves, claimed.spans, strict=True)):
         column = claimed.column[span.start : span.stop]
-        terms = Terms(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
-        probers.append(Prober(sampler, leaf, column, terms))
+        model = ErrorModel(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
+        probers.append(Prober(sampler, leaf, column, model))
     return probers
 
 
@@ -87,8 +88,8 @@ def _entries(
         told = _told(span, p, leaf.verdict)
         placed.append(replace(span, start=start, stop=stop, probe=told))
         start = stop
-    names = [each.name for each in fields(Columns) if each.name != "gaps"]
-    columns = {n: np.concatenate([getattr(p.columns, n) for p in probes]) for n in names}
+    names = [each.name for each in fields(EntryTable) if each.name != "gaps"]
+    columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 
 

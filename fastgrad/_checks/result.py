@@ -10,7 +10,8 @@ import numpy as np
 
 from fastgrad._checks.baseline import Survey
 from fastgrad._checks.claim import Analytic
-from fastgrad._checks.judge import Columns, Terms
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._evaluation.blocks import Box
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Finding
@@ -34,8 +35,8 @@ class Part:
     """A leaf of which every entry is judged: its entries, and what they are judged by."""
 
     leaf: Leaf
-    columns: Columns
-    terms: Terms
+    table: EntryTable
+    model: ErrorModel
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Dense:
 class LeafProbe:
     """What probing has found in one leaf.
 
-    `entries` were judged one by one, with `columns` in their order. Of the derivatives along the
+    `entries` were judged one by one, with `table` in their order. Of the derivatives along the
     directions, `error` is the size of the residuals, `claimed` and `numeric` that of both sides.
     """
 
     entries: np.ndarray
-    columns: Columns
+    table: EntryTable
     dense: tuple[Dense, ...] = ()
     directions: int = 0
     floor: float = 0.0  # smallest residual that counts

@@ -21,14 +21,22 @@ from fastgrad._report.causes import Cause, Finding
 
 __all__ = ["name_stale"]
 
-# Entries of each leaf that must be explained, the clearest ones, and how many there must be of all
-# leaves: the rate is one free number, and two more that fit by chance are rare.
-_ENTRIES, _LEAST = 8, 3
-# Each iteration takes a gradient at the picked entries; from a small rate, Gauss-Newton converges
-# in a few or not at all.
+# Wrong entries of each leaf that are looked at, the clearest first: two evaluations each, at each
+# step. One unknown number has to explain them all.
+_ENTRIES = 8
+# Entries without which nothing is said: with two, one number explains them too easily.
+_LEAST = 3
+# Gauss-Newton steps. They converge quadratically from a rate of zero: 6 double one digit to 64.
 _ITERATIONS = 6
-# Single parameters of which it is tried whether they alone were updated.
+# Parameters whose part of the gradient is tried as a direction of its own, at most.
 _MOST_PARTS = 8
+# First step, as the largest move over an entry's length: small enough for a slope, and large enough
+# that the noise of the differences is below it.
+_FIRST_MOVE = 1e-3
+# Largest move over an entry's length: no update of a parameter is larger.
+_LARGEST_MOVE = 10
+# What may be left unexplained: this share of the largest error, and so many bounds.
+_LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def _pick(parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]) -
             clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
         entries = np.sort(entries[case.wrong.ravel()[entries]])
-        picks.append((k, entries, part.terms.relative * lengths(part.leaf, entries)))
+        picks.append((k, entries, part.model.relative * lengths(part.leaf, entries)))
         columns.append((a[entries], d[entries], bound[entries]))
     if sum(len(entries) for _, entries, _ in picks) < _LEAST:
         return None
@@ -109,7 +117,7 @@ def _rate(
         float((np.abs(move).ravel() / lengths(leaf)).max(initial=0.0))
         for move, leaf in zip(moves, leaves, strict=True)
     )
-    previous, time = 0.0, 1e-3 / largest
+    previous, time = 0.0, _FIRST_MOVE / largest
     before = picked.numeric
     error = picked.analytic - picked.numeric
     for _ in range(_ITERATIONS):
@@ -117,7 +125,7 @@ def _rate(
         left = picked.analytic - now
         if not np.isfinite(left).all():
             return None
-        if (np.abs(left) <= 2e-3 * np.abs(error).max() + 4 * picked.bound).all():
+        if (np.abs(left) <= _LEFT_OVER * np.abs(error).max() + _LEFT_BOUNDS * picked.bound).all():
             return time
         slope = (now - before) / (time - previous)
         square = float(slope @ slope)
@@ -125,7 +133,7 @@ def _rate(
             return None
         previous, before = time, now
         time += float(left @ slope) / square
-        if time == previous or abs(time) * largest > 10:
+        if time == previous or abs(time) * largest > _LARGEST_MOVE:
             return None
     return None
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from fastgrad._checks.baseline import Survey, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
-from fastgrad._checks.judge import looked_at, unsettled
+from fastgrad._checks.error_model import enough_power
+from fastgrad._checks.judge import unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
@@ -17,9 +18,6 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
-# A leaf can be judged if what its directions leave open is below this share of its own gradient,
-# or of the whole one.
-_POWER_LEAF, _POWER_WHOLE = 0.1, 1e-4
 # Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
 _LISTED, _NAMED = 3, 5
 
@@ -37,11 +35,11 @@ def of_entries(codes: np.ndarray) -> Verdict:
 
 def of_probe(p: LeafProbe, whole: float) -> Verdict:
     """The verdict on a leaf that was probed; `whole` is the size of the whole gradient."""
-    codes = p.columns.codes
+    codes = p.table.codes
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
     # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
-    enough = max(_POWER_LEAF * p.claimed, _POWER_WHOLE * whole, _POWER_WHOLE * p.growth)
+    enough = enough_power(p.claimed, whole, p.growth)
     weak = not (math.isfinite(p.floor) and p.floor <= enough)
     if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
         return Verdict.CANNOT_TELL
@@ -301,10 +299,10 @@ def _drowned(baseline: Survey, bound: float, where: str, beside: str) -> str:
 
 def entries_so_far(parts: Sequence[Part]) -> str:
     """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(looked_at(part.columns))) for part in parts)
-    whole = sum(len(part.columns.analytic) for part in parts)
-    wrong = _named((p, np.flatnonzero(p.columns.codes == _WRONG)) for p in parts)
-    doubtful = _named((part, unsettled(part.columns, part.terms)) for part in parts)
+    seen = sum(int(np.count_nonzero(part.table.looked_at)) for part in parts)
+    whole = sum(len(part.table.analytic) for part in parts)
+    wrong = _named((p, np.flatnonzero(p.table.codes == _WRONG)) for p in parts)
+    doubtful = _named((part, unsettled(part.table, part.model)) for part in parts)
     said = []
     if wrong:
         said.append(f"wrong: {wrong}")
@@ -321,7 +319,7 @@ def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
     for part, entries in found:
         count += len(entries)
         with np.errstate(invalid="ignore"):
-            errors = np.abs(part.columns.analytic[entries] - part.columns.numeric[entries])
+            errors = np.abs(part.table.analytic[entries] - part.table.numeric[entries])
         errors = np.where(np.isnan(errors), np.inf, errors)
         worst = np.argsort(-errors, kind="stable")[:_NAMED]
         picked += [(float(errors[i]), part.leaf.name(int(entries[i]))) for i in worst]
