@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.directional import Prober, Reading
+from fastgrad._checks.directional import Directional, Reading
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
 from fastgrad._checks.result import Dense, LeafProbe, Stop
-from fastgrad._evaluation.blocks import Box, size_of
-from fastgrad._evaluation.sampling import OutOfBudget
+from fastgrad._evaluation.direction import Box, size_of
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
 
 __all__ = ["MOST_WRONG", "probe_leaf"]
@@ -75,7 +75,7 @@ class _Suspect:
 
 
 def probe_leaf(
-    prober: Prober, random: np.random.Generator, in_jumps: Callable[[], bool]
+    prober: Directional, random: np.random.Generator, in_jumps: Callable[[], bool]
 ) -> LeafProbe:
     """Look for wrong entries of a leaf along random directions until nothing is left.
 
@@ -88,7 +88,7 @@ class _Search:
     """The state of the search in one leaf."""
 
     def __init__(
-        self, prober: Prober, random: np.random.Generator, in_jumps: Callable[[], bool]
+        self, prober: Directional, random: np.random.Generator, in_jumps: Callable[[], bool]
     ) -> None:
         self._prober = prober
         self._random = random
@@ -140,7 +140,7 @@ class _Search:
     def _look_along(self, turn: int) -> None:
         """Read one direction, and look for what is wrong along it."""
         prober = self._prober
-        prober.draw(self._random, tuple(block.box for block in self._dense))
+        prober.turn_to(turn, tuple(block.box for block in self._dense))
         reading = prober.read(self._whole) if turn else prober.calibrate(self._whole)
         row = prober.last
         assert row is not None
@@ -265,7 +265,7 @@ class _Search:
             error, claimed, numeric = _sizes(prober.columns)
         return LeafProbe(
             entries=prober.judged,
-            table=prober.columns,
+            columns=prober.columns,
             dense=tuple(self._dense),
             directions=len(self._clean),
             floor=floor,

@@ -11,26 +11,23 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend
-from fastgrad._checks.baseline import Trouble, survey
-from fastgrad._checks.claim import Analytic, analytic, check_callable
+from fastgrad._checks.baseline import Trouble, measure_baseline
+from fastgrad._checks.claim import Analytic, analytic
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.batched import capacity
 from fastgrad._evaluation.guard import Guard, check_layout
-from fastgrad._evaluation.meter import Progress
-from fastgrad._evaluation.native import Native, check_native
-from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._evaluation.local import check_callable, of_pairs
+from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
-from fastgrad._memory import claims
 from fastgrad._report.entries import norm_error
 from fastgrad._report.report import Report
 from fastgrad._tree import Params, as_numbers, as_params, check_places, flatten, pair, unflatten
-from fastgrad._workers.pools import crew_of
-from fastgrad._workers.scheduler import hired
+from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["check_gradient", "relative_error"]
 
@@ -192,30 +189,24 @@ def check_gradient(
     """
     started = time.perf_counter()
     check_callable(f, "f")
-    makes, threads = crew_of(f, workers)
     argument = as_params(params)
-    if type(f) is Native:
-        check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
-    watch = Progress(plan.expected, shown=progress, batch=capacity(f, leaves))
+    meter = Meter(plan.expected, shown=progress, budget=plan.budget)
+    value_of = of_pairs(f) if grad is True else f
     try:
-        with guard, watch:
-            claimed, f = analytic(f, grad, argument, leaves)
+        with evaluator(value_of, argument, guard, meter, workers) as run:
+            claim = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
-                guard.check_base()
+                guard.check()
             guard.culprit = "f"
-            with hired(makes, f, argument, leaves, watch.update) as crew:
-                sampler = Sampler(f, argument, leaves, crew, threads, watch, plan.budget)
-                sampler.check_rows()
-                result = _look(guard, sampler, leaves, claimed, plan, seed)
+            result = _look(run, guard, claim, plan, seed)
             check_places(argument, leaves)
     finally:
-        # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
-    return _report(result, sampler, plan, seed, started)
+        guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    return _report(result, meter, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -247,52 +238,45 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
     return _Plan(strategy, math.inf if unbounded else most, expected)
 
 
-def _look(
-    guard: Guard,
-    sampler: Sampler,
-    leaves: Sequence[Leaf],
-    claimed: Analytic,
-    plan: _Plan,
-    seed: int,
-) -> Result:
-    """Survey `f`, judge its gradient, and look at `f` once more."""
-    if not len(claimed.column):
-        return Result(unjudged(claimed))
-    sampler.progress.phase("survey")
+def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -> Result:
+    """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
+    if not len(claim.column):
+        return Result(unjudged(claim))
+    run.meter.phase("baseline")
     try:
-        base = sampler.base()
+        base = float(run.base())
         if plan.strategy == "probe":
             guard.thin()
-        seen = survey(sampler, leaves, claimed, base, seed)
+        baseline = measure_baseline(run, claim, base, seed)
     except OutOfBudget:
-        return Result(unjudged(claimed), measured=0)
-    if seen.trouble:
-        return Result(unjudged(claimed), baseline=seen)
-    sampler.progress.calibrate()
-    run = probe if plan.strategy == "probe" else judge_all
-    result = run(sampler, leaves, claimed, seen, seed)
-    last = sampler.last()
-    if not has_drifted(seen.base, last, seen.noise):
+        return Result(unjudged(claim), measured=0)
+    if baseline.trouble:
+        return Result(unjudged(claim), baseline=baseline)
+    run.calibrate()
+    strategy = probe if plan.strategy == "probe" else judge_all
+    result = strategy(run, claim, baseline, seed)
+    last = float(run.last())
+    if not has_drifted(baseline.base, last, baseline.noise):
         return result
-    return result.distrusted(replace(seen, trouble=Trouble.DRIFTED, last=last))
+    return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
 
 
-def _report(result: Result, sampler: Sampler, plan: _Plan, seed: int, started: float) -> Report:
+def _report(result: Result, meter: Meter, plan: _Plan, seed: int, started: float) -> Report:
     verdict, reason = conclude(result)
-    seen = result.baseline
+    baseline = result.baseline
     return Report(
         verdict=verdict,
         reason=reason,
         causes=result.causes,
         entries=result.entries,
-        evaluations=sampler.evaluations,
-        noise=seen.noise if seen else math.nan,
+        evaluations=meter.evaluations,
+        noise=baseline.noise if baseline else math.nan,
         detection_limit=result.detection_limit,
         strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
         seconds=time.perf_counter() - started,
         curve=result.curve,
-        steps=seen.relative if seen else (),
+        steps=baseline.relative if baseline else (),
         miss_probability=result.miss_probability,
     )

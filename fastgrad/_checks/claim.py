@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.batched import Batched
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
@@ -19,20 +18,7 @@ from fastgrad._tree import Params, describe, pair
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
 
-__all__ = ["Analytic", "analytic", "base_value", "check_callable"]
-
-
-def check_callable(f: Any, name: str) -> None:
-    """Refuse an objective that cannot be called."""
-    if not callable(f):
-        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {f!r}")
-
-
-def base_value(f: Callable[[Any], Any], argument: Any, leaves: Sequence[Leaf]) -> Any:
-    """Value of `f` at the unperturbed parameters, in the precision of the widest leaf."""
-    extended = any(leaf.real.dtype.type is np.longdouble for leaf in leaves)
-    kind = np.longdouble if extended else float
-    return as_scalar(f(argument), at_base, 0, kind)
+__all__ = ["Analytic", "analytic"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +37,8 @@ class Analytic:
 
 def analytic(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
-) -> tuple[Analytic, Callable[[Any], Any]]:
-    """Copy the analytic gradient, and return with it `f` as a function that returns the value."""
-    if grad is True and isinstance(f, Batched):
-        raise InputTypeError(
-            "with grad=True `f` must return the pair (value, gradient), and a batched `f` returns "
-            "values only; pass the gradient, or a function that returns it, as `grad`"
-        )
+) -> Analytic:
+    """Call and copy the analytic gradient."""
     if grad is None or grad is False:
         raise InputTypeError(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
@@ -68,15 +49,10 @@ def analytic(
             raise InputTypeError(
                 f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
             )
-        return _copied(given[1], given[0], argument, leaves), partial(_value, f)
+        return _copied(given[1], given[0], argument, leaves)
     if callable(grad) and not isinstance(argument, tuple) and _is_pair(given, leaves):
-        return _copied(given[1], given[0], argument, leaves), f
-    return _copied(given, None, argument, leaves), f
-
-
-def _value(f: Callable[[Any], Any], params: Params) -> Any:
-    """At the top level, so that it can be sent to workers."""
-    return f(params)[0]
+        return _copied(given[1], given[0], argument, leaves)
+    return _copied(given, None, argument, leaves)
 
 
 def _is_pair(given: Any, leaves: Sequence[Leaf]) -> bool:

@@ -18,19 +18,15 @@ import numpy as np
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.patterns import LOCAL, PATTERNS, Case, Found, moved_gain, share
 from fastgrad._checks.result import Dense, LeafProbe
-from fastgrad._evaluation.blocks import Box, size_of
+from fastgrad._evaluation.direction import Box, size_of
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Verdict
 
 __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes", "kink_met"]
 
-# Shifts of the gradient that are tried: each is a guess, and off-by-one errors are by one.
+# Shifts that are tried where the right values may lie elsewhere: an index off by a few.
 _SHIFTS = (1, -1, 2, -2, 3, -3)
-# Entries are one multiple of the numeric ones if their ratios agree to this share.
-_SAME_RATIO = 1e-3
-# The values of a grid must spread by so many times what is allowed: equal ones fit anywhere.
-_SPREAD = 4
 _WRONG = Verdict.WRONG.code
 
 
@@ -41,13 +37,13 @@ class Judged:
     leaf: Leaf
     analytic: np.ndarray  # in the shape of leaf.real
     eps: float  # spacing of the analytic gradient's type
-    entries: np.ndarray  # those that were judged, with `table` in their order
-    table: EntryTable
+    entries: np.ndarray  # those that were judged, with `columns` in their order
+    columns: EntryTable
 
 
 def case_of(judged: Judged, entries: np.ndarray) -> Case:
     """Some of the judged entries as a case that has the shape of `entries`."""
-    leaf, c, flat = judged.leaf, judged.table, entries.ravel()
+    leaf, c, flat = judged.leaf, judged.columns, entries.ravel()
     order = np.argsort(judged.entries)
     rows = order[np.searchsorted(judged.entries, flat, sorter=order)]
     theta: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
@@ -134,7 +130,7 @@ def diagnose_probes(judged: Sequence[Judged], probes: Sequence[LeafProbe]) -> tu
         spread += _unlike([_of_block(each, dense, others) for dense in p.dense])
         if p.unexplained:
             spread.append(_diffuse(p, each.leaf))
-        elif not p.dense and (p.table.codes == _WRONG).any():
+        elif not p.dense and (p.columns.codes == _WRONG).any():
             single.append(_of_entries(each))
     return (*spread, *single)
 
@@ -201,7 +197,7 @@ def _of_entries(judged: Judged) -> Finding:
     evidence: dict[str, Any] = {"wrong": count, "entries": judged.leaf.real.size}
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = (case.a / case.d)[case.wrong]
-    if count > 1 and np.isfinite(ratios).all() and np.ptp(ratios) <= _SAME_RATIO * abs(ratios[0]):
+    if count > 1 and np.isfinite(ratios).all() and np.ptp(ratios) <= 1e-3 * abs(ratios[0]):
         sentence += f", each {ratios[0]:.4g} x the numeric gradient"
         evidence["factor"] = float(np.real(ratios[0]))
     return Finding(Cause.SINGLE, case.path, sentence, evidence)
@@ -221,7 +217,7 @@ def _misplaced(
         return None
     for kind, words, evidence, values in _elsewhere(judged, grid, others):
         slack = 2 * case.bound + case.slack
-        if (np.abs(values - case.d) <= slack).all() and np.ptp(case.d) > _SPREAD * slack.max():
+        if (np.abs(values - case.d) <= slack).all() and np.ptp(case.d) > 4 * slack.max():
             evidence = {**_counts(case), **evidence}
             return Finding(kind, case.path, f"`{case.path}` {words}", evidence)
     return None

@@ -13,23 +13,20 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad._checks import judge
+from fastgrad._checks.baseline import MOST_MOVED
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS, StepTable, estimate
 from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._evaluation.blocks import UNIT, Box, Shift, lengths, pieces, size_of, thinned
-from fastgrad._evaluation.sampling import Sampler
+from fastgrad._evaluation.direction import UNIT, Box, Region, Uniform, size_of
+from fastgrad._evaluation.protocol import Along, Changes, Evaluator
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 
-__all__ = ["Prober", "Reading"]
+__all__ = ["Directional", "Reading"]
 
-# Magnitudes of the entries of a direction lie between these: none is too small to be seen, and no
-# two errors, equal ones least of all, cancel but by chance. The detection limit rests on it.
-_SMALLEST, _LARGEST = round(0.5 / UNIT), round(1.5 / UNIT)
-# Bits of a random number that make the magnitude: their number must be a power of two, less one.
-_BITS = _LARGEST - _SMALLEST - 1
 # Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
 # still moves by a number that is right to 1.6 %, and what it really moves by is counted.
 _LEAST_SPACINGS = 64.0
@@ -103,43 +100,41 @@ class _Row:
         return abs(self.ahead - self.behind)
 
 
-class Prober:
-    """Probes one leaf: holds a direction, and the entries judged so far."""
+class Directional:
+    """Derivatives along random directions in one leaf, and the entries of it judged so far."""
 
     def __init__(
-        self, sampler: Sampler, leaf: Leaf, analytic: np.ndarray, terms: ErrorModel
+        self,
+        run: Evaluator,
+        number: int,
+        analytic: np.ndarray,
+        model: ErrorModel,
+        seed: int,
     ) -> None:
-        self.leaf = leaf
-        self.analytic = analytic.reshape(leaf.real.shape)
-        self.columns = _columns(np.zeros(0))
+        self.leaf: Leaf = run.leaves[number]
+        self.analytic = analytic.reshape(self.leaf.real.shape)
+        self.columns = EntryTable.blank(np.zeros(0), math.inf, Verdict.CANNOT_TELL.code)
         self.judged = np.zeros(0, dtype=np.intp)
         self.moves = False  # whether f was seen to move with the leaf, at the smallest step
         self.last: _Row | None = None
-        self._sampler = sampler
-        self._terms = terms
-        self._step = terms.relative
+        self._run = run
+        self._number = number
+        self._model = model
+        self._step = model.relative
         # Smaller moves would be lost in the rounding of the parameters.
-        self._least = _LEAST_SPACINGS * terms.spacing
+        self._least = _LEAST_SPACINGS * model.spacing
         self._truncation = 0.0
         self._own_noise: float | None = None  # on top, where the whole leaf moves
-        self._direction = np.zeros(0, dtype=np.int16)
+        self._seed, self._turn = seed, 0
+        self._without: tuple[Box, ...] = ()
 
-    def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
-        """Draw a new direction, in units of the entries' lengths; leave some blocks alone."""
-        if not self._direction.size:
-            self._direction = np.empty(self.leaf.real.shape, dtype=np.int16)
-        flat = self._direction.reshape(-1)
-        for (piece,) in pieces(flat.shape):
-            part = flat[piece]
-            words = random.bit_generator.random_raw(-(-part.size // 4))
-            drawn = words.view(np.int16)[: part.size]
-            np.bitwise_and(drawn, _BITS, out=part)
-            part += _SMALLEST
-            drawn >>= 15  # the sign bit: 0, or -1 to negate by
-            part ^= drawn
-            part -= drawn
-        for box in without:
-            self._direction[box] = 0
+    def turn_to(self, turn: int, without: tuple[Box, ...]) -> None:
+        """Take another random direction, which leaves some boxes alone."""
+        self._turn, self._without = turn, without
+
+    def _direction(self, box: Box) -> Uniform:
+        region = Region(self._number, box, self.leaf.real.shape)
+        return Uniform(self._seed, self._turn, (region,), (1.0,), self._without)
 
     def calibrate(self, box: Box) -> Reading:
         """Read a block at a step at which errors in typical entries would show.
@@ -150,7 +145,7 @@ class Prober:
         root = math.sqrt(size_of(box))
         lower = self._row(box, max(self._step / root, self._least))
         visible = _VISIBLE * lower.norm / root
-        best, row = lower.noise + self._terms.direction_truncation(self._step, lower.norm), lower
+        best, row = lower.noise + self._model.direction_truncation(self._step, lower.norm), lower
         while SAFETY * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
             upper = self._row(box, _GROWTH * lower.time)
             change = abs(upper.central - lower.central)
@@ -177,7 +172,7 @@ class Prober:
         time = max(self._step / root, self._least)
         if whole:  # as small a step as still shows it
             telling = _TELLING * SIGMAS * self._noise(box) / abs(whole)
-            time = min(time, max(self._terms.relative / root, telling, self._least))
+            time = min(time, max(self._model.relative / root, telling, self._least))
         return self._judged(box, self._row(box, time), whole)
 
     def _judged(self, box: Box, row: _Row, whole: float = 0.0) -> Reading:
@@ -200,7 +195,7 @@ class Prober:
         if change <= min(_STEADY * abs(value), means) and smooth:
             # The truncation left is a third of the change; a half is on the safe side.
             return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
-        some = thinned(self.leaf).size < self.leaf.real.size
+        some = self.leaf.real.size > MOST_MOVED
         if some and self._own_noise is None and self._hear(box) > 0.0:
             return self.calibrate(box)
         root = math.sqrt(size_of(box))
@@ -218,28 +213,28 @@ class Prober:
         A sum over many entries is rounded anew for each that moves; of a large leaf the survey
         moves but a few.
         """
-        time = max(self._terms.relative / math.sqrt(size_of(box)) / _FINER, self._least)
+        time = max(self._model.relative / math.sqrt(size_of(box)) / _FINER, self._least)
         # Both sides for themselves: a kink at the parameters is no noise.
-        ahead, behind = [self._terms.base], [self._terms.base]
+        ahead, behind = [self._model.base], [self._model.base]
         for k in range(1, noise.POINTS):
-            found = self._shift(box, k * time)
-            ahead.append(found.above - found.claimed_above)
-            behind.append(found.below - found.claimed_below)
+            found = self._change(box, k * time)
+            ahead.append(found.values[0] - found.claimed[0])
+            behind.append(found.values[1] - found.claimed[1])
         finite = [side for side in (ahead, behind) if all(map(math.isfinite, side))]
         heard = max(map(noise.noise_of, finite), default=0.0)
         self._own_noise = 0.0
-        if heard > _NOISIER * self._terms.noise:
+        if heard > _NOISIER * self._model.noise:
             self._own_noise = heard * math.sqrt(self.leaf.real.size / size_of(box))
-            self._step = self._terms.relative
+            self._step = self._model.relative
         return self._own_noise
 
     def _noise(self, box: Box) -> float:
         share = size_of(box) / self.leaf.real.size
-        return math.hypot(self._terms.noise, (self._own_noise or 0.0) * math.sqrt(share))
+        return math.hypot(self._model.noise, (self._own_noise or 0.0) * math.sqrt(share))
 
-    def _shift(self, box: Box, time: float) -> Shift:
-        direction, claim = self._direction[box], self.analytic[box]
-        return self._sampler.block(self.leaf, box, direction, time, claim)
+    def _change(self, box: Box, time: float) -> Changes:
+        """Move a block to both sides."""
+        return self._run.along(Along(self._direction(box), (time, -time)), self.analytic[box])
 
     def _limit(self, rows: list[_Row], root: float) -> Reading:
         """The residual for small steps; the step that shows it is for the next blocks too."""
@@ -260,25 +255,26 @@ class Prober:
         return Reading(value, bound, bool(found.kink[0]))
 
     def _row(self, box: Box, time: float) -> _Row:
-        terms, base = self._terms, self._terms.base
-        found = self._shift(box, time)
-        above, below = found.above, found.below
+        model, base = self._model, self._model.base
+        found = self._change(box, time)
+        above, below = found.values
+        rise, fall = found.claimed
         # Within rounding of the smallest step: there no truncation moves f.
-        small = time * math.sqrt(size_of(box)) <= 1.01 * terms.relative or time <= self._least
+        small = time * math.sqrt(size_of(box)) <= 1.01 * model.relative or time <= self._least
         self.moves = self.moves or (small and not above == below == base)
-        level = max(self._noise(box), terms.unit * max(abs(above), abs(below)))
-        claimed = (found.claimed_above - found.claimed_below) / (2 * time)
+        level = max(self._noise(box), model.unit * max(abs(above), abs(below)))
+        claimed = (rise - fall) / (2 * time)
         numeric = (above - below) / (2 * time)
         norm, second = found.norm / time, (above - 2 * base + below) / time
         return _Row(
             time,
             claimed - numeric,
-            (found.claimed_above - (above - base)) / time,
-            ((below - base) - found.claimed_below) / time,
-            terms.direction_noise(level, time),
+            (rise - (above - base)) / time,
+            ((below - base) - fall) / time,
+            model.direction_noise(level, time),
             norm,
             numeric,
-            terms.direction_slack(norm),
+            model.direction_slack(norm),
             abs(second) / time if _CURVED * SIGMAS * level < abs(second) * time < math.inf else 0.0,
         )
 
@@ -297,15 +293,13 @@ class Prober:
         return wrong
 
     def _measured(self, entries: np.ndarray) -> EntryTable:
-        columns = _columns(self.analytic.reshape(-1)[entries])
-        length = lengths(self.leaf, entries)
-
-        def measure(which: np.ndarray, steps: np.ndarray) -> np.ndarray:
-            return self._sampler.beside(self.leaf, entries[which], steps)
-
-        judge.first_pass(columns, measure, length, self._terms, ((0, len(entries)),))
-        judge.judge(columns, measure, length, self._terms)
-        return columns
+        table = EntryTable.blank(
+            self.analytic.reshape(-1)[entries], math.inf, Verdict.CANNOT_TELL.code
+        )
+        at = Differences(self._run, self._number, entries)
+        judge.first_pass(table, at, self._model)
+        judge.judge(table, at, self._model)
+        return table
 
     @property
     def kinks(self) -> int:
@@ -331,8 +325,7 @@ class Prober:
         flat[self.judged[known]] = columns.numeric[known]
 
     def finish(self) -> None:
-        """Put the analytic values back, and give up the direction."""
-        self._direction = np.zeros(0, dtype=np.int16)
+        """Put the analytic values back."""
         self.analytic.reshape(-1)[self.judged] = self.columns.analytic
 
     def doubted(self, reading: Reading) -> Reading:
@@ -340,12 +333,9 @@ class Prober:
         known = self._replaced
         if not known.any():
             return reading
-        drawn = self._direction.reshape(-1)[self.judged[known]].astype(np.float64)
-        parts = UNIT * np.abs(drawn)
-        parts *= lengths(self.leaf, self.judged[known])
+        entries = self.judged[known]
+        whole = tuple(slice(0, n) for n in self.leaf.real.shape)
+        parts = UNIT * np.abs(self._direction(whole).at(0, entries).astype(np.float64))
+        parts *= self._run.scale(self._number, entries)
         doubt = float(parts @ self.columns.uncertainty[known])
         return replace(reading, bound=reading.bound + doubt)
-
-
-def _columns(analytic: np.ndarray) -> EntryTable:
-    return EntryTable.blank(analytic, math.inf, Verdict.CANNOT_TELL.code)

@@ -18,6 +18,7 @@ import numpy as np
 
 from fastgrad._derivatives.extrapolation import StepTable, quotients, step_row
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.protocol import Samples
 
 __all__ = ["ErrorModel", "detection_limit", "enough_power", "has_drifted"]
 
@@ -106,13 +107,13 @@ class ErrorModel:
     eps: float  # spacing of the analytic gradient's type
     spacing: float  # spacing of the leaf's type
 
-    def quotients(self, raw: np.ndarray) -> np.ndarray:
+    def quotients(self, found: Samples) -> np.ndarray:
         """Width, central, forward and backward quotients, and the bound on their noise."""
-        return quotients(raw, self.base, self.noise, self.unit)
+        return quotients(found, self.base, self.noise, self.unit)
 
-    def step_row(self, raw: np.ndarray) -> StepTable:
+    def step_row(self, found: Samples) -> StepTable:
         """One row of a table of steps, from displacements and values at both sides."""
-        return step_row(raw, self.base, self.noise, self.unit)
+        return step_row(found, self.base, self.noise, self.unit)
 
     def first_bound(
         self,

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import partial
 
 import numpy as np
 
 from fastgrad import _errors
 from fastgrad._checks import diagnosis, judge, verdict
-from fastgrad._checks.baseline import Survey, moves_in_jumps
+from fastgrad._checks.baseline import Baseline, moves_in_jumps
 from fastgrad._checks.claim import Analytic
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import UNJUDGED, EntryTable
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.staleness import name_stale
-from fastgrad._evaluation.blocks import lengths, spacing
-from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._dtypes import eps_of
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve
@@ -31,24 +32,22 @@ _CURVE_STEPS = np.logspace(0, -14, 29)
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 
-def judge_all(
-    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey, seed: int
-) -> Result:
+def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Judge every entry, and explain what is wrong."""
-    table = EntryTable.blank(claimed.column)
-    parts = _parts(table, leaves, claimed, baseline)
+    columns = EntryTable.blank(claim.column)
+    parts = _parts(columns, run.leaves, claim, baseline)
     jumps: list[int] = []
     measured = None
     try:
         try:
-            _fill(parts, table, sampler, baseline, seed, jumps)
+            _fill(run, parts, columns, baseline, seed, jumps)
         except OutOfBudget:
-            measured = _give_up(table)
-        result = _result(parts, claimed.spans, table, baseline, jumps)
+            measured = _give_up(columns)
+        result = _result(parts, claim.spans, columns, baseline, jumps)
         result = result if measured is None else replace(result, measured=measured)
         # Kinks at which the gradient is right are said too.
-        if np.count_nonzero(table.codes == _WRONG) or np.count_nonzero(table.kinks):
-            return _explained(result, parts, sampler)
+        if np.count_nonzero(columns.codes == _WRONG) or np.count_nonzero(columns.kinks):
+            return _explained(result, parts, run)
         return result
     except KeyboardInterrupt as error:
         _errors.note(error, verdict.entries_so_far(parts))
@@ -56,83 +55,82 @@ def judge_all(
 
 
 def _parts(
-    table: EntryTable, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey
+    columns: EntryTable, leaves: Sequence[Leaf], claim: Analytic, baseline: Baseline
 ) -> list[Part]:
-    """Each leaf with its stretch of the table, and what its entries are judged by."""
+    """Each leaf with its stretch of the columns, and what its entries are judged by."""
     parts = []
     known = (baseline.base, baseline.noise, baseline.unit)
-    for k, (leaf, span) in enumerate(zip(leaves, claimed.spans, strict=True)):
+    for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
         alone = len(leaves) == 1
-        part = table if alone else _stretch(table, slice(span.start, span.stop))
-        model = ErrorModel(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
-        parts.append(Part(leaf, part, model))
+        part = columns if alone else _stretch(columns, slice(span.start, span.stop))
+        model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
+        parts.append(Part(k, leaf, part, model))
     return parts
 
 
-def _stretch(table: EntryTable, mine: slice) -> EntryTable:
-    """Views of a part of the table."""
-    return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
+def _stretch(columns: EntryTable, mine: slice) -> EntryTable:
+    """Views of a part of the columns."""
+    return EntryTable(
+        **{each.name: getattr(columns, each.name)[mine] for each in fields(EntryTable)}
+    )
 
 
 def _fill(
+    run: Metered,
     parts: Sequence[Part],
-    table: EntryTable,
-    sampler: Sampler,
-    baseline: Survey,
+    columns: EntryTable,
+    baseline: Baseline,
     seed: int,
     jumps: list[int],
 ) -> None:
     """Judge all entries; gather the numbers of the leaves with which `f` moves in jumps only."""
-    hows = []
-    for part, known in zip(parts, baseline.lengths, strict=True):
-        # Of a large leaf the baseline knows the lengths of some entries only.
-        length = known if known.size == part.leaf.real.size else lengths(part.leaf)
-        hows.append((partial(sampler.beside, part.leaf), length, part.model))
-    for part, how in zip(parts, hows, strict=True):
-        sampler.progress.phase(f"first pass, {part.leaf.path}")
-        judge.first_pass(part.table, *how, sampler.pieces(len(part.table.codes)))
+    for part in parts:
+        run.meter.phase(f"first pass, {part.leaf.path}")
+        judge.first_pass(part.columns, Differences(run, part.number), part.model)
     faint = []
-    for k, (part, how) in enumerate(zip(parts, hows, strict=True)):
-        sampler.progress.phase(f"ladder, {part.leaf.path}")
-        still = len(part.table.codes) > 0 and not _moves(part.table)
-        if still and moves_in_jumps(sampler, [p.leaf for p in parts], k, baseline.base, seed):
-            jumps.append(k)
-            part.table.codes[:] = _UNCLEAR
-        elif not judge.judge(part.table, *how):
+    for part in parts:
+        run.meter.phase(f"refinement, {part.leaf.path}")
+        still = len(part.columns.codes) > 0 and not _moves(part.columns)
+        if still and moves_in_jumps(run, part.number, baseline.base, seed):
+            jumps.append(part.number)
+            part.columns.codes[:] = _UNCLEAR
+        elif not judge.judge(part.columns, Differences(run, part.number), part.model):
             faint.append(part)
-    scale = table.scale if faint else 0.0
+    scale = columns.scale if faint else 0.0
     for part in faint:
-        weak = judge.without_power(part.table, part.model, scale)
-        part.table.codes[weak] = _UNCLEAR
+        weak = judge.without_power(part.columns, part.model, scale)
+        part.columns.codes[weak] = _UNCLEAR
 
 
-def _moves(table: EntryTable) -> bool:
+def _moves(columns: EntryTable) -> bool:
     """Whether an entry of a leaf moves `f`, if only to one side."""
-    return bool(np.count_nonzero(table.numeric) or np.count_nonzero(table.gaps))
+    return bool(np.count_nonzero(columns.numeric) or np.count_nonzero(columns.gaps))
 
 
-def _give_up(table: EntryTable) -> int:
+def _give_up(columns: EntryTable) -> int:
     """Say of what is not judged that nothing can be told; return how many were measured."""
-    measured = int(table.looked_at.sum())
-    unjudged = table.codes == UNJUDGED
-    table.uncertainty[unjudged] = math.inf
-    table.codes[unjudged] = _UNCLEAR
+    measured = int(columns.looked_at.sum())
+    unjudged = columns.codes == UNJUDGED
+    columns.uncertainty[unjudged] = math.inf
+    columns.codes[unjudged] = _UNCLEAR
     return measured
 
 
 def _result(
     parts: Sequence[Part],
     spans: tuple[LeafSpan, ...],
-    table: EntryTable,
-    baseline: Survey,
+    columns: EntryTable,
+    baseline: Baseline,
     jumps: Sequence[int],
 ) -> Result:
     found = []
-    for k, part in enumerate(parts):
-        c = part.table
+    for part in parts:
+        c = part.columns
         claims = bool(np.count_nonzero(c.analytic))
-        found.append(LeafResult(verdict.of_entries(c.codes), _moves(c), claims, k in jumps))
-    c = table
+        found.append(
+            LeafResult(verdict.of_entries(c.codes), _moves(c), claims, part.number in jumps)
+        )
+    c = columns
     return Result(
         Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
         tuple(found),
@@ -141,38 +139,38 @@ def _result(
     )
 
 
-def _explained(result: Result, parts: Sequence[Part], sampler: Sampler) -> Result:
+def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
     """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
     cases = [_case(part) for part in parts]
     if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(result, causes=met)
-    sampler.progress.phase("causes")
+    run.meter.phase("causes")
     result = replace(result, causes=diagnosis.diagnose(cases))
     try:
-        result = replace(result, causes=name_stale(sampler, parts, cases, result.causes))
-        return replace(result, curve=_curve(result.entries, parts, sampler))
+        result = replace(result, causes=name_stale(run, parts, cases, result.causes))
+        return replace(result, curve=_curve(result.entries, parts, run))
     except OutOfBudget:
         return result
 
 
 def _case(part: Part) -> diagnosis.Case:
-    shape, c = part.leaf.real.shape, part.table
+    shape, c = part.leaf.real.shape, part.columns
     entries = np.arange(len(c.codes))
     judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.model.eps, entries, c)
     return diagnosis.case_of(judged, entries.reshape(shape))
 
 
-def _curve(entries: Entries, parts: Sequence[Part], sampler: Sampler) -> Curve:
+def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Curve:
     """Differences of the worst of the wrong entries, from large steps to the smallest."""
     wrong = entries.only(Verdict.WRONG)
     assert wrong.selection is not None
     at = int(wrong.selection[0])
     k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
-    leaf, model = parts[k].leaf, parts[k].model
+    differences = Differences(run, k)
     entry = np.array([at - entries.spans[k].start])
-    steps = lengths(leaf, entry) * _CURVE_STEPS
-    raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
-    row = model.step_row(raw)
+    steps = differences.lengths(entry) * _CURVE_STEPS
+    found = differences.at(np.repeat(entry, len(steps)), steps)
+    row = parts[k].model.step_row(found)
     worst = wrong[0]
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])

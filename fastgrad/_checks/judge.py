@@ -1,17 +1,15 @@
 """Judges analytic against numeric entries of one leaf.
 
 First every entry by one central difference; then the few that do not agree, or at which a kink
-shows, by differences at many steps. Nothing here makes sentences, and `f` is called only through
-the function that is handed in.
+shows, by differences at many steps. Nothing here makes sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from fastgrad._checks import refinement
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import CHUNK, UNJUDGED, EntryTable, largest_size
 from fastgrad._checks.error_model import (
     CURVED,
@@ -22,9 +20,8 @@ from fastgrad._checks.error_model import (
     ErrorModel,
     enough_power,
 )
-from fastgrad._checks.refinement import Measure
 from fastgrad._derivatives.extrapolation import RATIO
-from fastgrad._report.report import Verdict
+from fastgrad._report.entries import Verdict
 
 __all__ = ["first_pass", "judge", "unsettled", "without_power"]
 
@@ -34,31 +31,24 @@ _RIGHT, _UNCLEAR = Verdict.RIGHT.code, Verdict.CANNOT_TELL.code
 _MOST_LABELED = 256
 
 
-def first_pass(
-    table: EntryTable,
-    measure: Measure,
-    length: np.ndarray,
-    model: ErrorModel,
-    pieces: Iterable[tuple[int, int]],
-) -> None:
+def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -> None:
     """One central difference for every entry; the uncertainty is, for now, that of noise."""
-    for start, stop in pieces:
-        part = slice(start, stop)
-        raw = measure(np.arange(start, stop), model.relative * length[part])
-        found = model.quotients(raw)
+    for start in range(0, len(table.analytic), CHUNK):
+        part = slice(start, min(start + CHUNK, len(table.analytic)))
+        found = model.quotients(differences.first(part.start, part.stop, model.relative))
         _, table.numeric[part], forward, backward, table.uncertainty[part] = found
         with np.errstate(invalid="ignore"):
             np.subtract(forward, backward, out=table.gaps[part])
 
 
-def judge(table: EntryTable, measure: Measure, length: np.ndarray, model: ErrorModel) -> bool:
+def judge(table: EntryTable, differences: Differences, model: ErrorModel) -> bool:
     """Fill in codes, uncertainties and kinks, measuring more where the first pass leaves doubt.
 
     Returns whether every bound is small beside the gradient of the leaf.
     """
     scale = table.scale
     doubtful = []
-    for start in range(0, len(length), CHUNK):
+    for start in range(0, len(table.analytic), CHUNK):
         part = slice(start, start + CHUNK)
         agrees, bound = _first_look(table, part, model, scale)
         table.codes[part] = _RIGHT
@@ -71,11 +61,11 @@ def judge(table: EntryTable, measure: Measure, length: np.ndarray, model: ErrorM
         doubtful.append(start + np.flatnonzero(~agrees))
     candidates = _kink_candidates(table, scale)
     # The widest gap is tried first: if it closes, it was curvature, and so are the others.
-    if len(candidates) and not _stays_open(table, candidates[:1], measure, length, model):
+    if len(candidates) and not _stays_open(table, candidates[:1], differences, model):
         candidates = candidates[:0]
     for entries in (*doubtful, candidates):
         if len(entries):
-            refinement.refine(table, entries, measure, length, model, scale)
+            refinement.refine(table, entries, differences, model, scale)
     return bool(table.uncertainty.max(initial=0.0) <= POWER_LEAF * scale)
 
 
@@ -129,11 +119,10 @@ def _kink_candidates(table: EntryTable, scale: float) -> np.ndarray:
 def _stays_open(
     table: EntryTable,
     entry: np.ndarray,
-    measure: Measure,
-    length: np.ndarray,
+    differences: Differences,
     model: ErrorModel,
 ) -> bool:
     """Whether the quotients on both sides still differ as much at a smaller step."""
-    raw = measure(entry, model.relative / RATIO * length[entry])
-    _, _, forward, backward, _ = model.quotients(raw)
+    steps = model.relative / RATIO * differences.lengths(entry)
+    _, _, forward, backward, _ = model.quotients(differences.at(entry, steps))
     return bool(np.abs(forward - backward)[0] > KINK_STAYS * np.abs(table.gaps[entry])[0])

@@ -11,45 +11,42 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._checks import verdict
-from fastgrad._checks.baseline import Survey, moves_in_jumps
+from fastgrad._checks.baseline import Baseline, moves_in_jumps
 from fastgrad._checks.bisection import probe_leaf
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
-from fastgrad._checks.directional import Prober
+from fastgrad._checks.directional import Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import MISSED, ErrorModel
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
-from fastgrad._evaluation.blocks import spacing
-from fastgrad._evaluation.sampling import Sampler
-from fastgrad._leaf import Leaf
+from fastgrad._dtypes import eps_of
+from fastgrad._evaluation.meter import Metered
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 
 __all__ = ["probe"]
 
 
-def probe(
-    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey, seed: int
-) -> Result:
+def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Probe every leaf, and explain what is wrong."""
     random = np.random.default_rng(seed)
-    probers = _probers(sampler, leaves, claimed, baseline)
+    probers = _directionals(run, claim, baseline, seed)
     probes: list[LeafProbe] = []
     try:
         for k, prober in enumerate(probers):
-            sampler.progress.phase(f"probe, {prober.leaf.path}")
-            in_jumps = partial(moves_in_jumps, sampler, leaves, k, baseline.base, seed)
+            run.meter.phase(f"probe, {prober.leaf.path}")
+            in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed)
             probes.append(probe_leaf(prober, random, in_jumps))
     except KeyboardInterrupt as error:
         wrong = [p.leaf.name(int(entry)) for p in probers for entry in p.wrong]
         _errors.note(error, verdict.leaves_so_far(len(probes), len(probers), wrong))
         raise
     judged = [
-        Judged(each.leaf, each.analytic, eps, p.entries, p.table)
-        for each, eps, p in zip(probers, claimed.eps, probes, strict=True)
+        Judged(each.leaf, each.analytic, eps, p.entries, p.columns)
+        for each, eps, p in zip(probers, claim.eps, probes, strict=True)
     ]
     found = _leaf_results(probes)
     return Result(
-        entries=_entries(claimed.spans, probes, found),
+        entries=_entries(claim.spans, probes, found),
         leaves=found,
         baseline=baseline,
         causes=diagnose_probes(judged, probes),
@@ -58,16 +55,16 @@ def probe(
     )
 
 
-def _probers(
-    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, baseline: Survey
-) -> list[Prober]:
-    probers = []
+def _directionals(
+    run: Metered, claim: Analytic, baseline: Baseline, seed: int
+) -> list[Directional]:
+    found = []
     known = (baseline.base, baseline.noise, baseline.unit)
-    for k, (leaf, span) in enumerate(zip(leaves, claimed.spans, strict=True)):
-        column = claimed.column[span.start : span.stop]
-        model = ErrorModel(*known, baseline.relative[k], claimed.eps[k], spacing(leaf))
-        probers.append(Prober(sampler, leaf, column, model))
-    return probers
+    for k, (leaf, span) in enumerate(zip(run.leaves, claim.spans, strict=True)):
+        column = claim.column[span.start : span.stop]
+        model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
+        found.append(Directional(run, k, column, model, seed))
+    return found
 
 
 def _leaf_results(probes: Sequence[LeafProbe]) -> tuple[LeafResult, ...]:
@@ -89,7 +86,7 @@ def _entries(
         placed.append(replace(span, start=start, stop=stop, probe=told))
         start = stop
     names = [each.name for each in fields(EntryTable) if each.name != "gaps"]
-    columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
+    columns = {n: np.concatenate([getattr(p.columns, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 
 

@@ -6,11 +6,9 @@ goes by the estimate with the smallest bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import numpy as np
 
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
 from fastgrad._derivatives.extrapolation import (
@@ -24,12 +22,10 @@ from fastgrad._derivatives.extrapolation import (
     StepTable,
     estimate,
 )
-from fastgrad._report.report import Verdict
+from fastgrad._evaluation.protocol import Samples
+from fastgrad._report.entries import Verdict
 
-__all__ = ["Measure", "refine"]
-
-# Takes entries and steps, returns displacements and values of shape (entries, 2, 2).
-Measure: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+__all__ = ["refine"]
 
 _RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
 
@@ -66,16 +62,15 @@ _DROWNED = 10.0
 def refine(
     table: EntryTable,
     entries: np.ndarray,
-    measure: Measure,
-    length: np.ndarray,
+    differences: Differences,
     model: ErrorModel,
     scale: float,
 ) -> None:
     """Judge these entries by differences at many steps."""
-    analytic = table.analytic[entries]
-    first = _first_row(table, entries, model.relative * length[entries])
-    steps = _with_larger_steps(first, entries, analytic, measure, length, model)
-    steps = _with_smaller_steps(steps, entries, analytic, measure, length, model)
+    analytic, length = table.analytic[entries], differences.lengths(entries)
+    first = _first_row(table, entries, model.relative * length)
+    steps = _with_larger_steps(first, entries, analytic, differences, length, model)
+    steps = _with_smaller_steps(steps, entries, analytic, differences, length, model)
     steps = steps.with_quantization()
     found = estimate(steps)
     with np.errstate(invalid="ignore"):
@@ -138,14 +133,15 @@ def _measured(
     entries: np.ndarray,
     wanted: np.ndarray,
     steps: np.ndarray,
-    measure: Measure,
+    differences: Differences,
     model: ErrorModel,
 ) -> StepTable:
     """One row of a table; what is not wanted stays NaN."""
-    raw = np.full((len(entries), 2, 2), np.nan)
+    found = Samples(*np.full((2, len(entries), 2), np.nan))
     if wanted.any():
-        raw[wanted] = measure(entries[wanted], steps[wanted])
-    row = model.step_row(raw)
+        measured = differences.at(entries[wanted], steps[wanted])
+        found.moved[wanted], found.values[wanted] = measured.moved, measured.values
+    row = model.step_row(found)
     row.steps[0] = steps
     return row
 
@@ -154,7 +150,7 @@ def _with_larger_steps(
     rows: StepTable,
     entries: np.ndarray,
     analytic: np.ndarray,
-    measure: Measure,
+    differences: Differences,
     length: np.ndarray,
     model: ErrorModel,
 ) -> StepTable:
@@ -164,10 +160,10 @@ def _with_larger_steps(
             size = np.fmax(np.abs(analytic), np.abs(rows.central[0]))
             size = np.fmin(size, np.abs(analytic - rows.central[0]))
             steps = rows.steps[0] * RATIO
-            noisy = (rows.noise[0] > _NOISY * size) & (steps <= _FARTHEST * length[entries])
+            noisy = (rows.noise[0] > _NOISY * size) & (steps <= _FARTHEST * length)
         if not noisy.any():
             break
-        rows = _measured(entries, noisy, steps, measure, model).above(rows)
+        rows = _measured(entries, noisy, steps, differences, model).above(rows)
     return rows
 
 
@@ -175,20 +171,20 @@ def _with_smaller_steps(
     rows: StepTable,
     entries: np.ndarray,
     analytic: np.ndarray,
-    measure: Measure,
+    differences: Differences,
     length: np.ndarray,
     model: ErrorModel,
 ) -> StepTable:
     """Smaller steps until they tell nothing new."""
     going = np.ones(len(entries), dtype=bool)
     # Entries within [-1, 1] may be tiny themselves, and are moved exactly by any step.
-    least = _LEAST_SPACINGS * model.spacing * np.where(length[entries] > 1, length[entries], 0.0)
+    least = _LEAST_SPACINGS * model.spacing * np.where(length > 1, length, 0.0)
     for _ in range(_MOST_DOWN):
         steps = rows.steps[-1] / RATIO
         going = going & (steps > least)
         if not going.any() and len(rows.steps) > 1:
             break
-        rows = rows.above(_measured(entries, going, steps, measure, model))
+        rows = rows.above(_measured(entries, going, steps, differences, model))
         going = going & ~_settled(rows, analytic)
     return rows
 

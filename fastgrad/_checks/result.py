@@ -8,11 +8,11 @@ from enum import Enum, auto
 
 import numpy as np
 
-from fastgrad._checks.baseline import Survey
+from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._evaluation.blocks import Box
+from fastgrad._evaluation.direction import Box
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
@@ -34,8 +34,9 @@ class Stop(Enum):
 class Part:
     """A leaf of which every entry is judged: its entries, and what they are judged by."""
 
+    number: int  # of the leaf
     leaf: Leaf
-    table: EntryTable
+    columns: EntryTable
     model: ErrorModel
 
 
@@ -51,12 +52,12 @@ class Dense:
 class LeafProbe:
     """What probing has found in one leaf.
 
-    `entries` were judged one by one, with `table` in their order. Of the derivatives along the
+    `entries` were judged one by one, with `columns` in their order. Of the derivatives along the
     directions, `error` is the size of the residuals, `claimed` and `numeric` that of both sides.
     """
 
     entries: np.ndarray
-    table: EntryTable
+    columns: EntryTable
     dense: tuple[Dense, ...] = ()
     directions: int = 0
     floor: float = 0.0  # smallest residual that counts
@@ -89,14 +90,14 @@ class Result:
 
     entries: Entries
     leaves: tuple[LeafResult, ...] = ()  # none if something forbids to judge at all
-    baseline: Survey | None = None  # None if `f` was not looked at, or not often enough
+    baseline: Baseline | None = None  # None if `f` was not looked at, or not often enough
     causes: tuple[Finding, ...] = ()
     curve: Curve | None = None
     detection_limit: float = 0.0
     miss_probability: float = 0.0
     measured: int | None = None  # entries that were measured when the budget ran out
 
-    def distrusted(self, baseline: Survey) -> Result:
+    def distrusted(self, baseline: Baseline) -> Result:
         """The same numbers without a verdict: `baseline` says what is wrong with them."""
         codes = np.full_like(self.entries.codes, Verdict.CANNOT_TELL.code)
         spans = tuple(map(_distrusted, self.entries.spans))

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.diagnosis import Case
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.result import Part
-from fastgrad._evaluation.blocks import lengths
-from fastgrad._evaluation.sampling import Sampler
+from fastgrad._evaluation.direction import Given, Region
+from fastgrad._evaluation.protocol import Evaluator
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Cause, Finding
 
@@ -50,26 +51,28 @@ class _Picked:
 
 
 def name_stale(
-    sampler: Sampler,
+    run: Evaluator,
     parts: Sequence[Part],
     cases: Sequence[Case],
     findings: tuple[Finding, ...],
 ) -> tuple[Finding, ...]:
     """Replace what is unexplained among the findings by STALE, if that explains it."""
     unexplained = {f.leaf for f in findings if f.kind is Cause.UNKNOWN}
-    picked = _pick(parts, cases, unexplained)
+    picked = _pick(run, parts, cases, unexplained)
     if picked is None:
         return findings
     leaves = [part.leaf for part in parts]
     for what, moves in _directions(leaves, cases):
-        rate = _rate(sampler, moves, leaves, picked)
+        rate = _rate(run, moves, picked)
         if rate is not None:
             stale = [_finding(f, what, rate) if f.leaf in unexplained else f for f in findings]
             return tuple(sorted(stale, key=lambda f: f.kind is not Cause.STALE))
     return findings
 
 
-def _pick(parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]) -> _Picked | None:
+def _pick(
+    run: Evaluator, parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]
+) -> _Picked | None:
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
     for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
@@ -80,7 +83,7 @@ def _pick(parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]) -
             clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
         entries = np.sort(entries[case.wrong.ravel()[entries]])
-        picks.append((k, entries, part.model.relative * lengths(part.leaf, entries)))
+        picks.append((k, entries, part.model.relative * run.scale(k, entries)))
         columns.append((a[entries], d[entries], bound[entries]))
     if sum(len(entries) for _, entries, _ in picks) < _LEAST:
         return None
@@ -109,19 +112,17 @@ def _as_real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
     return np.ascontiguousarray(move).view(np.float64).reshape(leaf.real.shape)
 
 
-def _rate(
-    sampler: Sampler, moves: list[np.ndarray], leaves: Sequence[Leaf], picked: _Picked
-) -> float | None:
+def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | None:
     """The multiple of `moves` at which the numeric gradient is what the analytic one claims."""
     largest = max(
-        float((np.abs(move).ravel() / lengths(leaf)).max(initial=0.0))
-        for move, leaf in zip(moves, leaves, strict=True)
+        float((np.abs(move).ravel() / run.scale(k)).max(initial=0.0))
+        for k, move in enumerate(moves)
     )
     previous, time = 0.0, _FIRST_MOVE / largest
     before = picked.numeric
     error = picked.analytic - picked.numeric
     for _ in range(_ITERATIONS):
-        now = sampler.gradient_at(moves, time, picked.picks)
+        now = _gradient_at(run, moves, time, picked.picks)
         left = picked.analytic - now
         if not np.isfinite(left).all():
             return None
@@ -136,6 +137,25 @@ def _rate(
         if time == previous or abs(time) * largest > _LARGEST_MOVE:
             return None
     return None
+
+
+def _gradient_at(
+    run: Evaluator,
+    moves: Sequence[np.ndarray],
+    time: float,
+    picks: Sequence[tuple[int, np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """Central differences of the picked entries with all leaves moved by `time` times `moves`."""
+    regions = tuple(
+        Region(k, (slice(None),) * move.ndim, move.shape) for k, move in enumerate(moves)
+    )
+    quotients = []
+    with run.displaced(Given(regions, tuple(moves)), time) as there:
+        for leaf, entries, steps in picks:
+            found = Differences(there, leaf, entries).at(np.arange(len(entries)), steps)
+            rise, width = np.diff(found.values)[:, 0], np.diff(found.moved)[:, 0]
+            quotients.append(rise / width)
+    return np.concatenate(quotients)
 
 
 def _finding(old: Finding, what: str, rate: float) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fastgrad._checks.baseline import Survey, Trouble
+from fastgrad._checks.baseline import Baseline, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
 from fastgrad._checks.error_model import enough_power
 from fastgrad._checks.judge import unsettled
@@ -18,6 +18,7 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
+# A leaf can be judged if what its directions leave open is below this share of its own gradient,
 # Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
 _LISTED, _NAMED = 3, 5
 
@@ -35,7 +36,7 @@ def of_entries(codes: np.ndarray) -> Verdict:
 
 def of_probe(p: LeafProbe, whole: float) -> Verdict:
     """The verdict on a leaf that was probed; `whole` is the size of the whole gradient."""
-    codes = p.table.codes
+    codes = p.columns.codes
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
     # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
@@ -86,7 +87,7 @@ _TROUBLES = {
 }
 
 
-def _trouble(baseline: Survey) -> str:
+def _trouble(baseline: Baseline) -> str:
     assert baseline.trouble is not None
     return _TROUBLES[baseline.trouble].format(baseline, abs(baseline.base - baseline.again))
 
@@ -242,7 +243,7 @@ def _unclear_reason(result: Result) -> str:
     return _unclear_direction(span.path, leaf.probe, result.baseline)
 
 
-def _unclear_entry(entries: Entries, baseline: Survey) -> str:
+def _unclear_entry(entries: Entries, baseline: Baseline) -> str:
     unclear = entries.only(Verdict.CANNOT_TELL)
     entry = unclear[0]
     if not math.isfinite(entry.numeric):
@@ -263,7 +264,7 @@ def _unclear_entry(entries: Entries, baseline: Survey) -> str:
     )
 
 
-def _unclear_direction(path: str, p: LeafProbe, baseline: Survey) -> str:
+def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
     if not math.isfinite(p.floor):
         return (
             f"the derivative of `f` along random directions in {path} does not converge as the "
@@ -280,7 +281,7 @@ def _unclear_direction(path: str, p: LeafProbe, baseline: Survey) -> str:
     return _drowned(baseline, p.floor, f" along a direction in {path}", beside)
 
 
-def _drowned(baseline: Survey, bound: float, where: str, beside: str) -> str:
+def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
     """What hides a derivative that is finite and converges: two calls that differ, or noise."""
     if baseline.base != baseline.again:
         return (
@@ -299,10 +300,10 @@ def _drowned(baseline: Survey, bound: float, where: str, beside: str) -> str:
 
 def entries_so_far(parts: Sequence[Part]) -> str:
     """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(part.table.looked_at)) for part in parts)
-    whole = sum(len(part.table.analytic) for part in parts)
-    wrong = _named((p, np.flatnonzero(p.table.codes == _WRONG)) for p in parts)
-    doubtful = _named((part, unsettled(part.table, part.model)) for part in parts)
+    seen = sum(int(np.count_nonzero(part.columns.looked_at)) for part in parts)
+    whole = sum(len(part.columns.analytic) for part in parts)
+    wrong = _named((p, np.flatnonzero(p.columns.codes == _WRONG)) for p in parts)
+    doubtful = _named((part, unsettled(part.columns, part.model)) for part in parts)
     said = []
     if wrong:
         said.append(f"wrong: {wrong}")
@@ -319,7 +320,7 @@ def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
     for part, entries in found:
         count += len(entries)
         with np.errstate(invalid="ignore"):
-            errors = np.abs(part.table.analytic[entries] - part.table.numeric[entries])
+            errors = np.abs(part.columns.analytic[entries] - part.columns.numeric[entries])
         errors = np.where(np.isnan(errors), np.inf, errors)
         worst = np.argsort(-errors, kind="stable")[:_NAMED]
         picked += [(float(errors[i]), part.leaf.name(int(entries[i]))) for i in worst]

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.protocol import Samples
 
 __all__ = [
     "ONE_SIDED_NOISE",
@@ -123,20 +124,21 @@ class Estimate:
     step: np.ndarray
 
 
-def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:
+def quotients(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
     """Width, central, forward and backward quotient, and the bound on the noise of the central.
 
-    `raw`, of shape (entries, 2, 2), holds displacement and value, ahead and behind. Values
-    are uncertain by `noise`, or by `unit` times their size where that is more.
+    Displacements and values are of shape (entries, 2), ahead and behind. Values are uncertain by
+    `noise`, or by `unit` times their size where that is more.
     """
     # Divided by the width, 2 h: the sum of two independent errors, each of them bounded.
-    found: np.ndarray = _backend.quotients(raw, base, 2 * SIGMAS * noise, 2 * SIGMAS * unit)
-    return found
+    bounds = (2 * SIGMAS * noise, 2 * SIGMAS * unit)
+    rows: np.ndarray = _backend.kernel.quotients(found.moved, found.values, base, *bounds)
+    return rows
 
 
-def step_row(raw: np.ndarray, base: float, noise: float, unit: float) -> StepTable:
+def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:
     """A table of one step, from displacements and values at both sides."""
-    width, *rest = quotients(raw, base, noise, unit)
+    width, *rest = quotients(found, base, noise, unit)
     return StepTable(*(row[np.newaxis] for row in (width / 2, *rest)))
 
 

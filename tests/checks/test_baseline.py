@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fastgrad._evaluation.sampling import Sampler
 
 import fastgrad as fg
 from fastgrad._checks.baseline import Trouble, moves_in_jumps, survey
 from fastgrad._checks.claim import Analytic
-from fastgrad._evaluation.sampling import Sampler
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")

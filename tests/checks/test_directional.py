@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from strategies import LAYOUTS, lay_out
+from strategies import LAYOUTS, lay_out, one_backend
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
 from fastgrad._checks.directional import Prober, Reading
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._evaluation.blocks import UNIT, pieces
-from fastgrad._evaluation.sampling import OutOfBudget, Sampler
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -84,6 +82,7 @@ def test_truncation_is_not_taken_for_an_error():
     assert not prober.calibrate(whole(x)).significant
 
 
+@one_backend
 def test_noise_that_grows_with_the_moved_entries_is_heard():
     x = np.linspace(-1.0, 1.0, 2**20)
 
