@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import SupportsInt
-
 import numpy as np
 
 __all__ = [
@@ -78,20 +75,14 @@ class MissingPackageError(FastgradError, ImportError):
     """What was asked for needs a package that is not installed; the text says which."""
 
 
-def missing_package(package: str, purpose: str, extra: str) -> MissingPackageError:
+def missing_package_error(package: str, purpose: str, extra: str) -> MissingPackageError:
     """The error for an optional package that cannot be imported."""
     return MissingPackageError(
         f'{purpose} needs {package}, which cannot be imported; pip install "fastgrad[{extra}]"'
     )
 
 
-def entry_path(path: str, index: Iterable[SupportsInt]) -> str:
-    """``W`` and ``(3, 2)`` become ``W[3, 2]``; a 0-d array is its own only entry."""
-    inside = ", ".join(str(int(i)) for i in index)
-    return f"{path}[{inside}]" if inside else path
-
-
-def vanished(where: str, x: float, h: float, dtype: np.dtype) -> InputValueError:
+def step_vanished_error(where: str, x: float, h: float, dtype: np.dtype) -> InputValueError:
     """The error for a step that rounding swallows."""
     least = 2.0 * float(np.finfo(dtype).eps) * max(1.0, abs(float(x)))
     return InputValueError(
@@ -100,7 +91,7 @@ def vanished(where: str, x: float, h: float, dtype: np.dtype) -> InputValueError
     )
 
 
-def written(where: str, culprit: str = "f", *, undone: bool) -> MutationError:
+def written_error(where: str, culprit: str = "f", *, undone: bool) -> MutationError:
     """The error for an `f` that wrote into its input."""
     outcome = (
         "the old value was put back"
@@ -113,7 +104,7 @@ def written(where: str, culprit: str = "f", *, undone: bool) -> MutationError:
     )
 
 
-def moved(path: str, culprit: str = "f") -> MutationError:
+def moved_error(path: str, culprit: str = "f") -> MutationError:
     """The error for an `f` that resized, retyped, froze or moved the memory of a leaf."""
     return MutationError(
         f"`{culprit}` resized, retyped, froze or moved the memory of `{path}` while it was being "
@@ -121,7 +112,7 @@ def moved(path: str, culprit: str = "f") -> MutationError:
     )
 
 
-def replaced(path: str) -> MutationError:
+def replaced_error(path: str) -> MutationError:
     """The error for an `f` that put other arrays into the containers it was given."""
     return MutationError(
         f"`f` replaced `{path}`, or took it out, so that later calls did not see it move; let it "

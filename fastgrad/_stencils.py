@@ -9,7 +9,7 @@ for linear functions whatever the step. The `v_j` extrapolate the quotients to `
 formula at 0, in `h` for one-sided and in `h**2` for central quotients), in exact rationals.
 """
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,12 +20,26 @@ from typing import TypeAlias
 
 import numpy as np
 
+from fastgrad._dtypes import EPS, FLOATS
 from fastgrad._errors import InputTypeError, InputValueError
 
-__all__ = ["Stencil", "backward", "central", "forward", "resolve"]
+__all__ = ["Stencil", "Steps", "backward", "central", "forward", "resolve"]
 
 MAX_QUOTIENTS = 4  # what the compiled kernel has room for
 Quotient: TypeAlias = tuple[int, int, Fraction]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of many entries: ``absolute + relative * max(1, |x|)``, or given entry by entry."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+    given: np.ndarray | None = None  # (n,) float64, contiguous
+
+    def part(self, start: int, stop: int) -> "Steps":
+        """The steps at some positions."""
+        return self if self.given is None else Steps(given=self.given[start:stop])
 
 
 @dataclass(frozen=True)
@@ -57,8 +71,10 @@ class Stencil:
     quotients: tuple[Quotient, ...]
     # Columns upper offset, lower offset, weight: what the kernel's loop reads.
     table: np.ndarray = field(init=False, repr=False, compare=False)
+    # Of the points, two of each quotient: what a loop moves an entry by, in steps.
+    offsets: np.ndarray = field(init=False, repr=False, compare=False)
     uses_base: bool = field(init=False, repr=False, compare=False)
-    _relative_steps: dict[str, float] = field(init=False, repr=False, compare=False)
+    _automatic: dict[str, Steps] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.quotients) <= MAX_QUOTIENTS:
@@ -69,9 +85,12 @@ class Stencil:
         table = np.array(rows, dtype=np.float64)
         table.flags.writeable = False
         object.__setattr__(self, "table", table)
+        offsets = table[:, :2].ravel()
+        offsets.flags.writeable = False
+        object.__setattr__(self, "offsets", offsets)
         power = 1.0 / (self.order + 1)
-        steps = {char: float(np.finfo(char).eps) ** power for char in "efdg"}
-        object.__setattr__(self, "_relative_steps", steps)
+        steps = {char: Steps(relative=EPS[char] ** power) for char in FLOATS}
+        object.__setattr__(self, "_automatic", steps)
         object.__setattr__(self, "uses_base", bool((table[:, :2] == 0).any()))
 
     @property
@@ -106,7 +125,11 @@ class Stencil:
         ``eps**(1 / (order + 1))``: the minimiser, up to a factor near 1, of
         ``h**order + eps / h`` (Nocedal & Wright, Numerical Optimization, 2nd ed., section 8.1).
         """
-        return self._relative_steps[dtype.char]
+        return self._automatic[dtype.char].relative
+
+    def steps(self, dtype: np.dtype) -> "Steps":
+        """The automatic steps of entries of this type: see `relative_step`."""
+        return self._automatic[dtype.char]
 
     def __repr__(self) -> str:
         return f"{self.name}(order={self.order})"

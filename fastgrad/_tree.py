@@ -15,19 +15,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._errors import InputTypeError, InputValueError, entry_path, moved
-from fastgrad._memory import Memory
+from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._leaf import Leaf
 
 __all__ = [
-    "Leaf",
     "Params",
-    "adopt",
     "as_numbers",
+    "as_params",
     "check_places",
     "describe",
     "flatten",
-    "match",
-    "rebuild",
+    "pair",
+    "unflatten",
 ]
 
 Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
@@ -35,41 +34,7 @@ Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing c
 _WAY_OUT = "pass arrays such as np.asarray(value, dtype=float)"
 
 
-class Leaf:
-    """One parameter array: its path, the array, and the same memory seen as real numbers."""
-
-    __slots__ = ("array", "found", "path", "real")
-
-    def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
-        self.path = path
-        self.array = array
-        self.found: Memory | None = None  # set by the guard: the memory before `f` was called
-        self.real = _as_real(array) if real is None else real
-
-    def check_found(self) -> None:
-        """Refuse to go on with an array that `f` has resized, retyped or frozen."""
-        if self.found is not None and self.found.moved():
-            raise moved(self.path)
-
-    def name(self, entry: int) -> str:
-        """Path of the entry with this C-order index in `real`."""
-        real = self.real is self.array
-        try:
-            index = np.unravel_index(entry if real else entry // 2, self.array.shape)
-        except ValueError:  # `f` resized the array
-            return self.path
-        part = "" if real else (".imag" if entry % 2 else ".real")
-        return entry_path(self.path, index) + part
-
-
-def _as_real(array: np.ndarray) -> np.ndarray:
-    """The memory of a complex array as reals, with a last axis (real part, imaginary part)."""
-    if array.dtype.kind != "c":
-        return array
-    return array[..., np.newaxis].view(array.real.dtype)
-
-
-def adopt(params: Params) -> Params:
+def as_params(params: Params) -> Params:
     """Return what `f` will receive: `params` itself, or numbers turned into an array once."""
     if isinstance(params, (bool, int, np.integer)):
         return np.array(params, dtype=np.float64)
@@ -113,7 +78,7 @@ def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
     places = {node.__array_interface__["data"][0] for node in nodes}
     for leaf in leaves:
         if leaf.array.size and leaf.array.__array_interface__["data"][0] not in places:
-            raise _errors.replaced(leaf.path)
+            raise _errors.replaced_error(leaf.path)
 
 
 def _walk(node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
@@ -167,14 +132,14 @@ def _leaf(path: str, node: Any) -> Leaf:
     return Leaf(path, node)
 
 
-def rebuild(params: Params, arrays: Iterator[Any]) -> Params:
+def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
     """Return a nest like `params` whose leaves are taken from `arrays`, in order."""
     if params is None:
         return None
     parts = _children(params, "")
     if parts is None:
         return next(arrays)
-    return _with_children(params, [rebuild(child, arrays) for _, child in parts])
+    return _with_children(params, [unflatten(child, arrays) for _, child in parts])
 
 
 def _with_children(node: Any, children: list[Any]) -> Any:
@@ -195,7 +160,7 @@ def _with_children(node: Any, children: list[Any]) -> Any:
 
 def as_numbers(node: Any, name: str) -> Any:
     """Copy a nest with all its leaves as arrays of floating or complex numbers."""
-    node = adopt(node)
+    node = as_params(node)
     parts = None if node is None else _children(node, "")
     if parts is not None:
         return _with_children(node, [as_numbers(child, name) for _, child in parts])
@@ -208,7 +173,7 @@ def as_numbers(node: Any, name: str) -> Any:
     return array if array.dtype == np.longdouble else array.astype(wide)
 
 
-def match(params: Params, other: Any, name: str, path: str = "") -> Iterator[tuple[Leaf, Any]]:
+def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tuple[Leaf, Any]]:
     """Pair each leaf of `params` with what stands in its place in `other`.
 
     Kinds of containers must agree (list and tuple count as one kind), keys and lengths exactly.
@@ -235,7 +200,7 @@ def match(params: Params, other: Any, name: str, path: str = "") -> Iterator[tup
     if set(labels) != set(theirs):
         _refuse_labels(name, path, labels, list(theirs))
     for label, child in parts:
-        yield from match(child, theirs[label], name, label)
+        yield from pair(child, theirs[label], name, label)
 
 
 def _same_kind(a: Any, b: Any) -> bool:

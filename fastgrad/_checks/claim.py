@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.batched import Batched
-from fastgrad._returns import as_number, at_base
-from fastgrad._tree import Leaf, Params, describe, match
+from fastgrad._leaf import Leaf
+from fastgrad._report.entries import LeafSpan
+from fastgrad._returns import as_scalar, at_base
+from fastgrad._tree import Params, describe, pair
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
 
-__all__ = ["Analytic", "analytic", "base_value", "check_callable"]
-
-
-def check_callable(f: Any, name: str) -> None:
-    """Refuse an objective that cannot be called."""
-    if not callable(f):
-        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {f!r}")
-
-
-def base_value(f: Callable[[Any], Any], argument: Any, leaves: Sequence[Leaf]) -> Any:
-    """Value of `f` at the unperturbed parameters, in the precision of the widest leaf."""
-    extended = any(leaf.real.dtype.type is np.longdouble for leaf in leaves)
-    kind = np.longdouble if extended else float
-    return as_number(f(argument), at_base, 0, kind)
+__all__ = ["Analytic", "analytic"]
 
 
 @dataclass(frozen=True)
@@ -38,23 +26,19 @@ class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 
     `eps` is the spacing of each leaf's gradient type; `value` is the value of `f` that came with
-    the gradient, if one did.
+    the gradient, if one did; `spans` say which stretch of the column belongs to which leaf.
     """
 
     column: np.ndarray
     eps: tuple[float, ...]
     value: float | None
+    spans: tuple[LeafSpan, ...]
 
 
 def analytic(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
-) -> tuple[Analytic, Callable[[Any], Any]]:
-    """Copy the analytic gradient, and return with it `f` as a function that returns the value."""
-    if grad is True and isinstance(f, Batched):
-        raise InputTypeError(
-            "with grad=True `f` must return the pair (value, gradient), and a batched `f` returns "
-            "values only; pass the gradient, or a function that returns it, as `grad`"
-        )
+) -> Analytic:
+    """Call and copy the analytic gradient."""
     if grad is None or grad is False:
         raise InputTypeError(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
@@ -65,15 +49,10 @@ def analytic(
             raise InputTypeError(
                 f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
             )
-        return _copied(given[1], given[0], argument, leaves), partial(_value, f)
+        return _copied(given[1], given[0], argument, leaves)
     if callable(grad) and not isinstance(argument, tuple) and _is_pair(given, leaves):
-        return _copied(given[1], given[0], argument, leaves), f
-    return _copied(given, None, argument, leaves), f
-
-
-def _value(f: Callable[[Any], Any], params: Params) -> Any:
-    """At the top level, so that it can be sent to workers."""
-    return f(params)[0]
+        return _copied(given[1], given[0], argument, leaves)
+    return _copied(given, None, argument, leaves)
 
 
 def _is_pair(given: Any, leaves: Sequence[Leaf]) -> bool:
@@ -82,19 +61,26 @@ def _is_pair(given: Any, leaves: Sequence[Leaf]) -> bool:
 
 def _copied(given: Any, value: Any, argument: Params, leaves: Sequence[Leaf]) -> Analytic:
     column = np.empty(sum(leaf.real.size for leaf in leaves))
-    eps = []
+    spans, eps = [], []
     start = 0
-    for leaf, part in match(argument, given, "grad"):
+    for leaf, part in pair(argument, given, "grad"):
         array = _gradient_array(leaf, part)
         if any(np.may_share_memory(array, each.array) for each in leaves if each.array.size):
             _refuse_alias(leaf, array, leaves)
-        kind = np.complex128 if leaf.real is not leaf.array else np.float64
-        wide = array.astype(kind, copy=False)
-        column[start : start + leaf.real.size] = wide.ravel().view(np.float64)
-        start += leaf.real.size
+        stop = start + leaf.real.size
+        wide = array.astype(np.complex128 if leaf.is_complex else np.float64, copy=False)
+        column[start:stop] = wide.ravel().view(np.float64)
+        dtype = _name(leaf.array.dtype)
+        spans.append(LeafSpan(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
+        start = stop
         eps.append(_EPS.get(array.dtype.char, _EPS["d"]))
-    number = None if value is None else float(as_number(value, at_base, 0))
-    return Analytic(column, tuple(eps), number)
+    number = None if value is None else float(as_scalar(value, at_base, 0))
+    return Analytic(column, tuple(eps), number, tuple(spans))
+
+
+@cache
+def _name(dtype: np.dtype) -> str:
+    return str(dtype)  # slow, and a model has many leaves of one type
 
 
 def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend
-from fastgrad._checks.claim import base_value, check_callable
+from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.batched import Batched, capacity, check_rows
-from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout, is_small
-from fastgrad._evaluation.meter import Progress
-from fastgrad._evaluation.native import Native, check_native
-from fastgrad._memory import claims
-from fastgrad._stencils import Stencil, resolve
-from fastgrad._tree import Leaf, Params, adopt, check_places, flatten, match, rebuild
-from fastgrad._workers.pools import Makes, crew_of
-from fastgrad._workers.scheduler import Sweep, hired
-from fastgrad._workers.threads import spread
-from fastgrad._workers.worker import Rule
+from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout
+from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
+from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.protocol import Gradient, Target
+from fastgrad._leaf import Leaf
+from fastgrad._stencils import Stencil, Steps, resolve
+from fastgrad._tree import Params, as_params, check_places, flatten, pair, unflatten
+from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["derivative", "gradient"]
-
-# Stencil, absolute step or 0, steps entry by entry, value at the unperturbed parameters.
-_Rule: TypeAlias = tuple[Stencil, float, np.ndarray | None, float]
 
 
 def derivative(
@@ -75,16 +68,13 @@ def derivative(
     3.0301
     """
     check_callable(f, "f")
-    place = adopt(x)
+    place = as_params(x)
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         raise InputTypeError(f"`x` must be one real number; got {x!r} (use fg.gradient for arrays)")
     if isinstance(x, (int, float)) and not isinstance(x, np.floating):
-        objective = f if isinstance(f, Batched) else lambda at: f(at.item())
-        return float(gradient(objective, place, method=method, eps=eps))
+        return float(gradient(of_numbers(f, np.ndarray.item), place, method=method, eps=eps))
     place = place.copy()  # `x` may be the user's own 0-d array
-    if isinstance(f, Batched):
-        return gradient(f, place, method=method, eps=eps)[()]
-    return gradient(lambda at: f(at[()]), place, method=method, eps=eps)[()]
+    return gradient(of_numbers(f, lambda at: at[()]), place, method=method, eps=eps)[()]
 
 
 def gradient(
@@ -177,41 +167,24 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    plain = type(params) is np.ndarray and eps is out is workers is None
-    if plain and not progress and is_small(params) and _takes_one(f, params):
-        # The commonest case, where a microsecond counts.
-        relative = stencil.relative_step(params.dtype)
-        return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
-    makes, threads = crew_of(f, workers)
-    argument = adopt(params)
-    if type(f) is Native:
-        check_native(f, argument, "params")
+    if eps is out is workers is None and not progress:
+        small = small_gradient(f, params, stencil)
+        if small is not None:
+            return small
+    argument = as_params(params)
     leaves = flatten(argument)
     check_layout(leaves)
     results = _results(argument, leaves, out)
-    steps = _steps(argument, leaves, eps)
-    answer = rebuild(argument, iter([result.array for result in results]))
-    guard = Guard(leaves, [result.array for result in results])
-    expected = stencil.evaluations * sum(leaf.real.size for leaf in leaves)
-    watch = Progress(expected, shown=progress, batch=capacity(f, leaves))
+    steps = _steps(argument, leaves, stencil, eps)
+    answer = unflatten(argument, iter([result.array for result in results]))
+    guard = Guard(leaves, spare=[result.array for result in results])
+    meter = Meter(stencil.evaluations * sum(leaf.real.size for leaf in leaves), shown=progress)
     try:
-        with guard, watch:
-            if isinstance(f, Batched):
-                check_rows(f, argument, leaves)
-            base = base_value(f, argument, leaves) if stencil.uses_base else math.nan
-            if stencil.uses_base:
-                guard.check_base()
-            rules = [(stencil, absolute, given, base) for absolute, given in steps]
-            plan = list(zip(leaves, results, rules, strict=True))
-            if makes is None:
-                for part in plan:
-                    _fill(guard, watch, f, argument, *part, threads)
-            else:
-                _spread(makes, guard, watch, f, argument, plan)
+        with evaluator(f, argument, guard, meter, workers) as run:
+            _fill(run, guard, stencil, steps, results)
             check_places(argument, leaves)
     finally:
-        # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
+        guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if out is not None:
         return out
     if argument is not params and not leaves[0].array.ndim:
@@ -219,66 +192,35 @@ def gradient(
     return answer
 
 
-def _takes_one(f: Any, params: np.ndarray) -> bool:
-    """Whether `f` is called with this very array, one point at a time."""
-    if type(f) is Native:
-        return params.dtype.char == "d"
-    return type(f) is not Batched
-
-
 def _fill(
-    guard: Guard,
-    watch: Progress,
-    f: Callable[[Any], Any],
-    argument: Params,
-    leaf: Leaf,
-    result: Leaf,
-    rule: _Rule,
-    threads: int,
+    run: Metered, guard: Guard, stencil: Stencil, steps: Sequence[Steps], results: Sequence[Leaf]
 ) -> None:
-    """Differentiate with respect to one leaf; look for writes by `f` after its first entry."""
-    leaf.check_found()
-    result.check_found()
-    if not leaf.real.size:
-        return
-    stencil, absolute, given, base = rule
-    relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
-    how = (stencil, absolute, relative, given, base, result.real)
-    run = _backend.sweep_for(f, leaf.real, result.real)
-    watch.phase(leaf.path)
-    done = 0
-    if guard.awaits_first:
-        run(f, argument, leaf, *how, 0, 1)
-        guard.check_first()
-        done = 1
-    for low, high in watch.pieces(done, leaf.real.size, stencil.evaluations):
-        spread(run, threads)(f, argument, leaf, *how, low, high)
-        watch.update((high - low) * stencil.evaluations)
+    """Differentiate with respect to all leaves.
 
-
-def _spread(
-    makes: Makes,
-    guard: Guard,
-    watch: Progress,
-    f: Callable[[Any], Any],
-    argument: Params,
-    plan: Sequence[tuple[Leaf, Leaf, _Rule]],
-) -> None:
-    """Differentiate with respect to all leaves, by workers; the derivatives are stored here."""
-    sweeps = []
-    for number, (leaf, result, (stencil, absolute, given, base)) in enumerate(plan):
-        relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
-        rule = Rule(stencil, absolute, relative, base, result.real.dtype)
-        sweeps.append(Sweep(number, rule, steps=given))
-    with hired(makes, f, argument, [leaf for leaf, _, _ in plan], watch.update) as crew:
-        assert crew is not None
-        crew.start()
-        if guard.awaits_first:
-            guard.check_first()  # no derivative is stored yet, and all copies are whole
-        for task, values in crew.sweep(sweeps):
-            result = plan[task.leaf][1]
-            result.check_found()
-            result.real.flat[task.start : task.start + len(values)] = values
+    Results are stored only after the first evaluations, for until then they may hold the copy of
+    large parameters.
+    """
+    found = [_backend.kernel.Fingerprint(result.array) for result in results]
+    base = run.base() if stencil.uses_base else math.nan
+    requests = [
+        Gradient(k, 0, result.real.size, stencil, each, base, result.real.dtype)
+        for k, (result, each) in enumerate(zip(results, steps, strict=True))
+        if result.real.size
+    ]
+    first = None
+    if guard.large:
+        first = requests[0].part(0, 1).run(run).values
+        guard.thin()
+        requests[0] = requests[0].part(1, requests[0].count)
+    elif stencil.uses_base:
+        guard.check()
+    for result, before in zip(results, found, strict=True):
+        if before.changed():
+            raise _errors.moved_error(result.path)
+    targets = [Target(results[request.leaf].real) for request in requests]
+    if first is not None:
+        targets[0].array.flat[:1] = first
+    run.gradient(requests, targets)
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:
@@ -286,7 +228,7 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
     if out is None:
         return [Leaf(leaf.path, np.empty_like(leaf.array, subok=False)) for leaf in leaves]
     results = []
-    for leaf, array in match(argument, out, "out"):
+    for leaf, array in pair(argument, out, "out"):
         path = f"out.{leaf.path}" if leaf.path != "params" else "out"
         kind = leaf.array.dtype.kind
         fits = isinstance(array, np.ndarray) and array.shape == leaf.array.shape
@@ -298,8 +240,6 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
         results.append(Leaf(path, array))
     check_layout(results)
     check_disjoint([*leaves, *results])
-    for result in results:
-        result.found = _backend.Memory(result.array)
     return results
 
 
@@ -309,19 +249,17 @@ def _describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _steps(
-    argument: Params, leaves: Sequence[Leaf], eps: Any
-) -> list[tuple[float, np.ndarray | None]]:
-    """For each leaf the absolute step, 0 for automatic, and the steps entry by entry."""
+def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:
+    """The steps of each leaf."""
     if eps is None:
-        return [(0.0, None)] * len(leaves)
+        return [stencil.steps(leaf.real.dtype) for leaf in leaves]
     if isinstance(eps, (int, float, np.floating, np.integer)):
-        return [(_positive(eps, "eps"), None)] * len(leaves)
-    steps: list[tuple[float, np.ndarray | None]] = []
-    for leaf, given in match(argument, eps, "eps"):
+        return [Steps(absolute=_positive(eps, "eps"))] * len(leaves)
+    steps = []
+    for leaf, given in pair(argument, eps, "eps"):
         name = f"eps of {leaf.path}"
         if isinstance(given, (int, float, np.floating, np.integer)):
-            steps.append((_positive(given, name), None))
+            steps.append(Steps(absolute=_positive(given, name)))
             continue
         array = _array_of_steps(given, name)
         if array.shape != leaf.array.shape:
@@ -330,8 +268,7 @@ def _steps(
             )
         if not ((array > 0) & (array < np.inf)).all():
             raise InputValueError(f"`{name}` must hold positive finite steps; got {array}")
-        parts = 2 if leaf.real is not leaf.array else 1
-        steps.append((1.0, np.repeat(array.ravel(), parts)))
+        steps.append(Steps(given=np.repeat(array.ravel(), 2 if leaf.is_complex else 1)))
     return steps
 
 

@@ -1,24 +1,29 @@
-"""Custody of the parameters' memory while they are perturbed in place.
+"""The memory of the parameters while a run moves them.
 
-Before a run: every leaf is writable and no two entries share memory. During it: no other thread
-moves the same memory. After it: every bit is where it was, or the user is told.
+Before: every leaf is writable, and no two entries share memory. During: no other thread works on
+the same memory, and whatever is moved stands in the undo log. After: every bit is where it was, or
+the user is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from fastgrad import _backend, _errors, _memory
+from fastgrad._dtypes import is_extended
 from fastgrad._errors import InputValueError, MutationError
-from fastgrad._tree import Leaf
+from fastgrad._evaluation.direction import Direction, Mover
+from fastgrad._leaf import Leaf, as_real
 
-__all__ = ["Guard", "check_disjoint", "check_layout", "is_small"]
+__all__ = ["COPIED_BYTES", "Guard", "UndoLog", "check_disjoint", "check_layout", "is_small"]
 
-# Up to this size the guard keeps its own copy of the parameters.
+# Parameters up to this size are copied for the whole run: 256 KiB, the second-level cache of small
+# processors, cost some microseconds. Beyond it a copy would be the larger part of a run's memory.
 COPIED_BYTES = 2**18
 
 _C_OR_F_CONTIGUOUS = 0x1 | 0x2
@@ -27,7 +32,7 @@ _WRITEABLE = 0x400
 
 def is_small(array: np.ndarray) -> bool:
     """Whether nothing else about the array needs a look: plain, and small enough to copy."""
-    return _backend.is_plain(array) and 0 < array.nbytes <= COPIED_BYTES
+    return _backend.kernel.is_plain(array) and 0 < array.nbytes <= COPIED_BYTES
 
 
 def check_layout(leaves: Sequence[Leaf]) -> None:
@@ -92,95 +97,158 @@ def _overlaps_itself(array: np.ndarray) -> bool:
     return bool(np.diff(np.sort(starts, axis=None)).min() < array.itemsize)
 
 
-class Guard:
-    """Context in which the leaves belong to one run and come back bit-identical.
+class UndoLog:
+    """What has to be put back: places in memory, and the bits that they had.
 
-    Small parameters are copied. For large ones `spare`, the arrays that the results will be
-    written to, hold the copy until `check_first` has seen what the first evaluations did; from
-    there on a checksum tells. Without `spare` the guard copies whatever the size, until `thin`.
+    A place is registered before the first write to it, and taken out after its bits are back. An
+    interrupt in between leaves it registered, and whoever ends the run puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[_memory.Fingerprint, Any, Any, np.ndarray]] = []
+        self._spare = np.empty(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def register(self, found: _memory.Fingerprint, target: Any, key: Any = ...) -> np.ndarray:
+        """Copy ``target[key]``, which lies in the memory that was found, to be put back.
+
+        `target` is an array or the flat view of one.
+        """
+        saved = self._copied(target) if key is ... and not self._entries else target[key].copy()
+        self._entries.append((found, target, key, saved))
+        return saved
+
+    def _copied(self, view: np.ndarray) -> np.ndarray:
+        """A copy in memory that serves for one region after the other: pages cost when new."""
+        if self._spare.size < view.nbytes:
+            self._spare = np.empty(view.nbytes, np.uint8)
+        saved = self._spare[: view.nbytes].view(view.dtype).reshape(view.shape)
+        saved[...] = view
+        return saved
+
+    def undo(self, mark: int = 0) -> None:
+        """Put back what was registered since the log was `mark` long, the last first."""
+        entries = self._entries
+        while len(entries) > mark:
+            found, target, key, saved = entries[-1]
+            if found.alive():  # else `f` gave the memory away, which is found and said elsewhere
+                target[key] = saved
+            del entries[-1]  # not before: see the class
+
+    def finish(self) -> None:
+        """Put everything back; an interrupt that comes meanwhile waits until that is done."""
+        interrupt = None
+        while self._entries:
+            try:
+                self.undo()
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+
+class Guard:
+    """Context in which the leaves belong to one run: lock, snapshot and undo log.
+
+    The snapshot is a copy of every leaf, from which writes by `f` are undone, or, once large
+    parameters are `thin`, a checksum of every leaf, by which they are found. The copy of large
+    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Without
+    `snapshot` the caller looks for writes.
     """
 
     def __init__(
         self,
         leaves: Sequence[Leaf],
-        spare: Sequence[np.ndarray] | None = None,
         culprit: str = "f",
+        spare: Sequence[np.ndarray] = (),
+        *,
+        snapshot: bool = True,
     ) -> None:
-        self._leaves = leaves
-        self.culprit = culprit
-        self.key = _memory.next_key()
-        size = sum(leaf.array.nbytes for leaf in leaves)
-        self.awaits_first = spare is not None and size > COPIED_BYTES
-        self._copied = not self.awaits_first
-        self._spare = spare or ()
+        self.leaves = leaves
+        self.culprit = culprit  # who is told to have written
+        # Whether the parameters are too large to be copied for the whole run.
+        self.large = sum(leaf.array.nbytes for leaf in leaves) > COPIED_BYTES
+        self.log = UndoLog()
+        self.found: list[_memory.Fingerprint] = []
+        self._reals: list[np.ndarray] = []
+        self._key = _memory.next_key()
+        self._copies: list[_memory.Fingerprint] | None = None
+        self._sums: list[int] | None = None
+        self._spare = spare
+        self._snapshot = snapshot
 
     def __enter__(self) -> Guard:
         try:
-            _memory.claim(self.key, [leaf.array for leaf in self._leaves])
-            self._found = [_backend.Memory(leaf.array) for leaf in self._leaves]
-            for leaf, found in zip(self._leaves, self._found, strict=True):
-                leaf.found = found
-            self._remember()
+            _memory.lock(self._key, [leaf.array for leaf in self.leaves])
+            self.found = [_backend.kernel.Fingerprint(leaf.array) for leaf in self.leaves]
+            # Of the memory as it was found: `f` may change shape and flags of the array itself.
+            self._reals = [as_real(found.view) for found in self.found]
+            self._sums = None
+            self._copies = self._copied() if self._snapshot else None
         except BaseException:
-            _memory.release(self.key)
+            self.close()
             raise
         return self
 
-    def _remember(self) -> None:
-        if self._copied:
-            self._saved = [found.view.copy() for found in self._found]
-            return
-        self._sums = [_memory.checksum(found.view) for found in self._found]
-        pairs = zip(self._leaves, self._found, map(_backend.Memory, self._spare), strict=True)
-        self._copies = [each for each in pairs if each[1].view.dtype == each[2].view.dtype]
-        for _, found, copy in self._copies:
-            copy.view[...] = found.view
-        # The first derivative is written over the first entry's copy, so that is kept apart.
-        first = next(i for i, found in enumerate(self._found) if found.view.size)
-        view = self._found[first].view
-        corner: Any = (*[slice(0, 1)] * view.ndim, ...)
-        self._head = self._spare[first].view(np.ndarray)[corner]
-        # A result of another type holds no copy, and so has nothing to keep apart.
-        kept = view if self._head.dtype == view.dtype else self._spare[first]
-        self._first = kept[corner].copy()
+    def _copied(self) -> list[_memory.Fingerprint]:
+        copies = []
+        for k, found in enumerate(self.found):
+            view = found.view
+            if self.large and k < len(self._spare) and self._spare[k].dtype == view.dtype:
+                copy = _backend.kernel.Fingerprint(self._spare[k])
+                copy.view[...] = view
+            else:
+                copy = _backend.kernel.Fingerprint(view.copy())
+            copies.append(copy)
+        return copies
 
-    def check_base(self) -> None:
-        """Look for writes by `f` at the unperturbed parameters, where a copy is at hand."""
-        if self.awaits_first:
-            self._refuse_writes()
-        elif self._copied and (written := self._undo()):
+    def view(self, leaf: int) -> np.ndarray:
+        """A leaf's memory as real numbers, if it is what was found."""
+        if self.found[leaf].changed():
+            raise _errors.moved_error(self.leaves[leaf].path, self.culprit)
+        return self._reals[leaf]
+
+    def part(self, leaf: int, where: Any) -> np.ndarray:
+        """Entries of a leaf, by number, in a box, or all of them: (n,), perhaps a view."""
+        real = self._reals[leaf]
+        return real.flat[where] if isinstance(where, np.ndarray) else real[where].reshape(-1)
+
+    def check(self) -> None:
+        """Refuse what was done so far if `f` wrote into the parameters, none of which is moved."""
+        written, _ = self._difference()
+        if written is not None:
             raise written
 
     def thin(self) -> None:
-        """Give up the copy of large parameters for a checksum, now that `f` was called once."""
-        if not self._copied or sum(saved.nbytes for saved in self._saved) <= COPIED_BYTES:
+        """Check, and give up the copy of large parameters for checksums."""
+        if self._copies is None or not self.large:
             return
-        self.check_base()
-        self._sums = [_memory.checksum(found.view) for found in self._found]
-        self._copied, self._saved = False, []
+        self.check()
+        self._sums = [_memory.checksum(found.view) for found in self.found]
+        self._copies = None
 
-    def check_first(self) -> None:
-        """Look for writes by `f` after the first entry, whose derivative is now in `spare`."""
-        derivative = self._head.copy()
-        self._head[...] = self._first
-        self._refuse_writes()
-        self._head[...] = derivative
-        self.awaits_first = False
+    def moving(self, direction: Direction) -> list[tuple[np.ndarray, Mover]]:
+        """Views of the regions of a direction, registered to be put back, and how they move."""
+        movers = []
+        for which, region in enumerate(direction.regions):
+            view = self.view(region.leaf)[region.box]
+            bits = view.view(f"V{view.itemsize}") if is_extended(view) else view  # padding, too
+            saved = self.log.register(self.found[region.leaf], bits)
+            movers.append((view, direction.mover(which, saved.view(view.dtype))))
+        return movers
 
-    def _refuse_writes(self) -> None:
-        for leaf, found, copy in self._copies:
-            if not (found.stands() and copy.stands()):
-                raise _errors.moved(leaf.path)
-            difference = _memory.first_difference(found.view, copy.view)
-            if difference is not None:
-                self._put_back()
-                raise _errors.written(_errors.entry_path(leaf.path, difference), undone=True)
-
-    def _put_back(self) -> None:
-        self._head[...] = self._first
-        for _, found, copy in self._copies:
-            if found.stands() and copy.stands():
-                found.view[...] = copy.view
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[None]:
+        """The parameters moved along a direction, as long as the context lasts."""
+        mark = len(self.log)
+        try:
+            for view, move in self.moving(direction):
+                move(view, time, None)
+            yield
+        finally:
+            self.log.undo(mark)
 
     def __exit__(
         self,
@@ -188,26 +256,48 @@ class Guard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        written, lost = None, False
         try:
-            if self.awaits_first:
-                self._put_back()
-            written = self._undo() if self._copied else self._compare()
+            self.log.finish()
+            written, lost = self._difference()
         finally:
-            _memory.release(self.key)
+            self.close()
         if written is not None and error is None:
             raise written
+        if lost and error is not None:
+            _errors.note(error, str(written))
 
-    def _undo(self) -> MutationError | None:
-        triples = zip(self._leaves, self._found, self._saved, strict=True)
-        undone = [
-            _memory.undo(leaf.path, found, saved, self.culprit) for leaf, found, saved in triples
-        ]
-        return next(filter(None, undone), None)
+    def close(self) -> None:
+        """Put back what is still moved, and unlock the memory; twice does no harm."""
+        try:
+            if len(self.log):
+                self.log.finish()
+        finally:
+            _memory.locks.pop(self._key, None)
 
-    def _compare(self) -> MutationError | None:
-        for leaf, found, before in zip(self._leaves, self._found, self._sums, strict=True):
-            if not found.stands():
-                return _errors.moved(leaf.path)
-            if _memory.checksum(found.view) != before:
-                return _errors.written(leaf.path, undone=False)
-        return None
+    def _difference(self) -> tuple[MutationError | None, bool]:
+        """What to say of bits that are not what they were, and whether they are lost.
+
+        They are not where there is a copy, from which they are put back.
+        """
+        if self._copies is not None:
+            undone = [
+                self._undone(leaf, found, copy)
+                for leaf, found, copy in zip(self.leaves, self.found, self._copies, strict=True)
+            ]
+            gone = not all(found.alive() for found in self.found)
+            return next(filter(None, undone), None), gone
+        if self._sums is not None:
+            for leaf, found, before in zip(self.leaves, self.found, self._sums, strict=True):
+                if not found.alive():
+                    return _errors.moved_error(leaf.path, self.culprit), True
+                if _memory.checksum(found.view) != before:
+                    return _errors.written_error(leaf.path, self.culprit, undone=False), True
+        return None, False
+
+    def _undone(
+        self, leaf: Leaf, found: _memory.Fingerprint, copy: _memory.Fingerprint
+    ) -> MutationError | None:
+        if not copy.alive():
+            return _errors.moved_error(leaf.path, self.culprit)
+        return _memory.undo(leaf.path, found, copy.view, self.culprit)

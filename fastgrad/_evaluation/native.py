@@ -1,6 +1,6 @@
 """Objectives in C: `native` checks and wraps the address of a compiled function."""
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
 import ctypes
 import math

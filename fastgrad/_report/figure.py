@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastgrad._errors import missing_package
+from fastgrad._errors import missing_package_error
 from fastgrad._report.format import HEADLINES, count, number, printable, shorten, worst_first
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def new_figure(width: float, height: float, purpose: str) -> Figure:
     try:
         import matplotlib.figure
     except ImportError as error:
-        raise missing_package("matplotlib", purpose, "plot") from error
+        raise missing_package_error("matplotlib", purpose, "plot") from error
     return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
 
 

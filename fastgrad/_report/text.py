@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastgrad._report.advice import advice
+from fastgrad._report.causes import Cause
 from fastgrad._report.format import (
     HEADLINES,
     compact,
     count,
-    limit,
+    facts,
     number,
     shape,
     shorten,
-    steps,
     where,
     width,
     worst_first,
@@ -89,7 +88,7 @@ def _causes(report: Values) -> list[str]:
 
 
 def _next(report: Values) -> str:
-    return advice(report["causes"][0]["kind"])
+    return Cause[report["causes"][0]["kind"]].advice
 
 
 def _leaves(leaves: Sequence[Values]) -> list[str]:
@@ -144,12 +143,4 @@ def _entries(kind: str, report: Values, most: int) -> list[str]:
 
 
 def _facts(report: Values) -> list[str]:
-    """What the check cost and could see, and what is needed to repeat it."""
-    sentences = (
-        f"{report['n_entries']:,} entries, {report['evaluations']:,} evaluations of f in "
-        f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
-        f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}, "
-        f"relative error {number(report['relative_error'], 2)}",
-        limit(report),
-    )
-    return [line for each in sentences for line in wrap(each, WIDTH, "  ", "  ")]
+    return [line for each in facts(report) for line in wrap(each, WIDTH, "  ", "  ")]

@@ -35,9 +35,9 @@ def pack(f: Callable[[Any], Any], argument: Any) -> bytes:
     return pickle.dumps((stream, *_laid_out(arrays)), _PROTOCOL)
 
 
-def unpack(parcel: bytes) -> tuple[Callable[[Any], Any], Any]:
+def unpack(payload: bytes) -> tuple[Callable[[Any], Any], Any]:
     """The pair again, in memory of its own."""
-    stream, blocks, places = pickle.loads(parcel)
+    stream, blocks, places = pickle.loads(payload)
     memory = [block.unpacked() for block in blocks]
     arrays = [place.array(memory[place.block]) for place in places]
     for place, array in zip(places, arrays, strict=True):  # last: views of frozen arrays may write

@@ -57,7 +57,7 @@ def test_right_gradient_takes_few_evaluations(activation, seed):
     assert len(report.entries) == 0
     assert 0 < report.detection_limit < np.abs(net.gradient(net.params)["W1"]).mean()
     assert all(leaf.judged == 0 for leaf in report.leaves)
-    assert all(block.probe.directions == 2 for block in report.entries.blocks)
+    assert all(block.probe.directions == 2 for block in report.entries.spans)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -359,7 +359,9 @@ def test_another_copy_of_the_parameters_is_suspected():
         strategy="probe",
     )
     assert report.verdict is fg.Verdict.WRONG
-    assert "other does not move `f` at all, which may read another copy" in report.reason
+    assert (
+        "No entry of other moves `f`: it may be reading another copy of that array" in report.reason
+    )
 
 
 @pytest.mark.parametrize("claimed", [0.0, 1.0])

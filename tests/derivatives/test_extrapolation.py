@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from strategies import quick
 
 from fastgrad import _backend, _reference
-from fastgrad._derivatives.extrapolation import RATIO, estimate, rung
+from fastgrad._derivatives.extrapolation import RATIO, estimate, step_row
 
 DOUBLE = 2.0**-53
 
@@ -23,10 +23,10 @@ def climbed(f, x, steps, noise=None, unit=DOUBLE):
     for h in steps:
         up, down = x + h, x - h
         raw = np.array([[[up - x, float(f(up))], [down - x, float(f(down))]]])
-        rows.append(rung(raw, base, noise, unit))
+        rows.append(step_row(raw, base, noise, unit))
     whole = rows[0]
     for row in rows[1:]:
-        whole = whole.stacked(row)
+        whole = whole.above(row)
     return whole
 
 
@@ -180,14 +180,14 @@ def test_piecewise_constant_noise_is_no_derivative_of_zero():
     assert not result["converged"] or abs(result["value"] - 1) <= 2 * result["bound"]
 
 
-def test_rungs_use_the_displacements_really_made():
+def test_step_rows_use_the_displacements_really_made():
     raw = np.array([[[0.25, 3.0], [-0.5, 1.0]]])
-    row = rung(raw, 2.0, 1e-3, DOUBLE)
+    row = step_row(raw, 2.0, 1e-3, DOUBLE)
     assert row.steps[0, 0] == 0.375
     assert row.central[0, 0] == pytest.approx(2 / 0.75)
     assert row.forward[0, 0] == 4.0
     assert row.backward[0, 0] == 2.0
-    assert row.kinks[0, 0] == 2.0
+    assert row.gaps[0, 0] == 2.0
     assert row.noise[0, 0] == pytest.approx(8e-3 / 0.75)
 
 

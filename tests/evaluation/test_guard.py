@@ -16,7 +16,8 @@ from strategies import quick
 
 import fastgrad as fg
 from fastgrad._evaluation.guard import COPIED_BYTES, check_disjoint, check_layout
-from fastgrad._tree import Leaf, flatten
+from fastgrad._leaf import Leaf
+from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 

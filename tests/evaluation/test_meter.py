@@ -165,7 +165,7 @@ def test_it_is_closed_whatever_happens(terminal, kind, when, backend):
             run(f, theta, progress=True)
         assert terminal.getvalue().endswith("\n")
         assert not tqdm.tqdm._instances
-    assert not _memory.claims
+    assert not _memory.locks
     assert all(theta[key].tobytes() == params()[key].tobytes() for key in theta)
 
 
@@ -245,7 +245,7 @@ def test_a_missing_tqdm_is_told_before_the_work(monkeypatch, run, backend):
     with pytest.raises(fg.MissingPackageError, match=said):
         getattr(fg, run)(calls.append, *more, np.ones(3), progress=True)
     assert not calls
-    assert not _memory.claims
+    assert not _memory.locks
 
 
 PROGRAM = """

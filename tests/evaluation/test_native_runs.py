@@ -66,7 +66,7 @@ try:
 except KeyboardInterrupt:
     late = time.perf_counter() - sent[0]
 assert x.tobytes() == before
-assert not _memory.claims
+assert not _memory.locks
 interrupter.join()
 assert threading.active_count() == 1, threading.enumerate()
 print(f"{late * 1e3:.0f} ms")

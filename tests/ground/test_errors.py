@@ -11,7 +11,6 @@ import pytest
 from strategies import named
 
 import fastgrad as fg
-from fastgrad._errors import entry_path
 
 pytestmark = pytest.mark.usefixtures("backend")
 KINDS = {
@@ -29,15 +28,6 @@ def test_one_root_and_the_builtin_that_users_expect(kind):
     assert kind.__doc__
     copy = pickle.loads(pickle.dumps(kind("text")))
     assert (type(copy), str(copy)) == (kind, "text")
-
-
-@pytest.mark.parametrize(
-    ("path", "index", "name"),
-    [("W", (3, 2), "W[3, 2]"), ("b", (), "b"), ("layers[1].W", (0,), "layers[1].W[0]"),
-     ("x", np.array([4, 5]), "x[4, 5]"), ("x", (np.int64(1),), "x[1]")],
-)  # fmt: skip
-def test_paths_of_entries(path, index, name):
-    assert entry_path(path, index) == name
 
 
 # ---------------------------------------------------------------- eps

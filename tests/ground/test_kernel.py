@@ -30,7 +30,7 @@ from strategies import (
 
 import fastgrad as fg
 from fastgrad import _reference
-from fastgrad._tree import Leaf
+from fastgrad._leaf import Leaf
 
 _kernel = pytest.importorskip("fastgrad._kernel")
 

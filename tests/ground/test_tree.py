@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import quick
 
 import fastgrad as fg
-from fastgrad._tree import check_places, flatten, match, rebuild
+from fastgrad._tree import check_places, flatten, pair, unflatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 Layer = namedtuple("Layer", "W b")
@@ -83,7 +83,7 @@ def test_the_result_has_the_structure_of_the_parameters(kind):
     params = make(kind)
     g = fg.gradient(total, params)
     assert type(g) is type(params)
-    for leaf, array in match(params, g, "g"):
+    for leaf, array in pair(params, g, "g"):
         assert array.dtype == leaf.array.dtype
         assert array.shape == leaf.array.shape
         assert not np.shares_memory(array, leaf.array)
@@ -143,8 +143,8 @@ nests = st.recursive(
 @quick(80)
 def test_flatten_and_rebuild_are_inverse(params):
     leaves = flatten(params)
-    again = rebuild(params, iter([leaf.array for leaf in leaves]))
-    pairs = list(match(params, again, "again"))
+    again = unflatten(params, iter([leaf.array for leaf in leaves]))
+    pairs = list(pair(params, again, "again"))
     assert [leaf.path for leaf, _ in pairs] == [leaf.path for leaf in leaves]
     assert all(leaf.array is array for leaf, array in pairs)
     check_places(params, leaves)
@@ -154,7 +154,7 @@ def test_flatten_and_rebuild_are_inverse(params):
 @quick(40)
 def test_gradients_of_any_nest(params):
     g = fg.gradient(total, params)
-    for _, array in match(params, g, "g"):
+    for _, array in pair(params, g, "g"):
         np.testing.assert_allclose(array, np.full(array.shape, 3.0), rtol=1e-7)
 
 
@@ -242,9 +242,9 @@ def test_containers_that_contain_themselves():
 @pytest.mark.parametrize("kind", KINDS)
 def test_out_and_eps_of_the_same_structure(kind):
     params, out = make(kind), make(kind)
-    eps = rebuild(params, (np.full(leaf.array.shape, 1e-2) for leaf in flatten(params)))
+    eps = unflatten(params, (np.full(leaf.array.shape, 1e-2) for leaf in flatten(params)))
     assert fg.gradient(total, params, out=out, eps=eps) is out
-    for leaf, array in match(params, out, "out"):
+    for leaf, array in pair(params, out, "out"):
         np.testing.assert_allclose(array, 2 * leaf.array, rtol=2e-3)
 
 

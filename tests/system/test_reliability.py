@@ -109,7 +109,7 @@ def test_bit_identical_after_a_stop_at_every_evaluation(make, method):
             with pytest.raises(error):
                 fg.gradient(StopAt(when, act), params, method=method)
             assert everything(params) == before
-    assert not _memory.claims
+    assert not _memory.locks
 
 
 @pytest.mark.parametrize("when", [0, 1, 2, 3, 7, 12])
@@ -192,7 +192,7 @@ while inside < rounds:  # a signal that comes outside of the runs, as under load
     except KeyboardInterrupt:
         inside += running
     assert [a.tobytes() for a in arrays(params)] == before, (turn, f)
-    assert not _memory.claims, turn
+    assert not _memory.locks, turn
 os.close(write)
 os.waitpid(killer, 0)
 print("done")
@@ -271,7 +271,7 @@ after, blocks_after = counts()
 assert all(abs(a - b) <= 20 for a, b in zip(references, after)), (references, after)
 assert blocks_after - blocks < 200, blocks_after - blocks
 assert allocated() - memory < 2**17, allocated() - memory
-assert not _memory.claims
+assert not _memory.locks
 assert x[0] == half[0] == nest["x"][0] == 1.0
 print("done")
 """

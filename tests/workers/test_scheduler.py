@@ -109,7 +109,7 @@ def workers(request, opened):
 def nothing_stays():
     before = set(multiprocessing.active_children())
     yield
-    wait_for(lambda: not _memory.claims)  # threads of an executor may still finish their slices
+    wait_for(lambda: not _memory.locks)  # threads of an executor may still finish their slices
     ours = set(multiprocessing.active_children()) - before
     assert not [each for each in ours if "_serve" in repr(getattr(each, "_target", None))]
 
@@ -405,7 +405,7 @@ def test_another_thread_is_refused_while_workers_run(opened, x):
     seen = []
 
     def intrude():
-        while not _memory.claims:
+        while not _memory.locks:
             time.sleep(1e-4)
         try:
             fg.gradient(sendable.cubes, x)

@@ -1,0 +1,239 @@
+"""Evaluates `f` with the parameters moved in place, by the kernel: a Python `f`, or one in C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad import _backend, _errors
+from fastgrad._dtypes import is_extended
+from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.protocol import (
+    Along,
+    Changes,
+    Gradient,
+    Grouped,
+    Samples,
+    Single,
+    Target,
+    Tell,
+    Where,
+)
+from fastgrad._leaf import lengths_of
+from fastgrad._returns import as_scalar, as_vector, at_base, at_block
+
+__all__ = ["NATIVE", "PYTHON", "InPlace", "Loops", "offsets_of"]
+
+
+class Loops(NamedTuple):
+    """Names of the kernel's loops for one kind of `f`."""
+
+    differentiate: str
+    sample: str
+
+
+PYTHON = Loops("differentiate", "sample")
+NATIVE = Loops("native_differentiate", "native_sample")
+
+
+class InPlace:
+    """Moves the parameters in the user's own memory.
+
+    With `vector`, `f` returns arrays, whose size `base` learns: ask for it first.
+    """
+
+    batch = 1
+
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Any,
+        guard: Guard,
+        tell: Tell,
+        *,
+        loops: Loops = PYTHON,
+        vector: bool = False,
+    ) -> None:
+        self.f = f
+        self.argument = argument
+        self.guard = guard
+        self.leaves = guard.leaves
+        self.tell = tell
+        self.in_threads = loops is NATIVE  # whether several may run at once in one process
+        self._loops = loops
+        self._vector = vector
+        self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
+
+    def on(self, argument: Any, guard: Guard) -> InPlace:
+        """The same for other parameters, whose evaluations nobody counts."""
+        return InPlace(self.f, argument, guard, _tell_nobody, loops=self._loops)
+
+    def __enter__(self) -> InPlace:
+        self.guard.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.guard.__exit__(kind, error, traceback)
+
+    def base(self) -> Any:
+        """Value at the unperturbed parameters: see `Evaluator`."""
+        self.tell(1)
+        value = self.f(self.argument)
+        if self._vector:
+            found = as_vector(value, None, at_base, 0)
+            self._width = (len(found),)
+            return found
+        if type(value) is float:
+            return value
+        extended = any(is_extended(leaf.real) for leaf in self.leaves)
+        return as_scalar(value, at_base, 0, np.longdouble if extended else float)
+
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return lengths_of(self.guard.part(leaf, where))
+
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The parameters themselves: see `Evaluator`."""
+        return self.guard.part(leaf, where).astype(np.float64)
+
+    def single(self, request: Single) -> Samples:
+        """Move each entry alone: see `Evaluator`."""
+        leaf = self.leaves[request.leaf]
+        view = self.guard.view(request.leaf)
+        shape = (len(request.entries), len(request.offsets))
+        moved, values = np.empty(shape), np.empty(shape + self._width)
+        sample = getattr(_backend.kernel_for(view), self._loops.sample)
+        offsets, steps = offsets_of(request.offsets), request.steps
+        sample(self.f, self.argument, leaf, offsets, steps, request.entries, moved, values)
+        self.tell(request.evaluations)
+        return Samples(moved, values)
+
+    def grouped(self, request: Grouped) -> Samples:
+        """Move each group of entries as one: see `Evaluator`."""
+        points = len(request.offsets)
+        moved = np.empty((len(request.entries), points))
+        values = np.empty((len(request.starts) - 1, points, *self._width))
+        for group, (low, high) in enumerate(zip(request.starts, request.starts[1:], strict=False)):
+            part = slice(int(low), int(high))
+            self._one_group(request, part, moved[part], values[group])
+        return Samples(moved, values)
+
+    def _one_group(
+        self, request: Grouped, part: slice, moved: np.ndarray, values: np.ndarray
+    ) -> None:
+        log, leaf = self.guard.log, self.leaves[request.leaf]
+        mark, flat, entries = len(log), self.guard.view(request.leaf).flat, request.entries[part]
+        x = log.register(self.guard.found[request.leaf], flat, entries)
+        places, moves = group_points(x, request, part)
+        try:
+            for k in range(len(request.offsets)):
+                flat[entries] = places[k]
+                values[k] = self._value()
+                moved[:, k] = moves[k]
+                self.guard.view(request.leaf)
+                if flat[entries].tobytes() != places[k].tobytes():
+                    first = int(entries[0])
+                    raise _errors.written_error(leaf.name(first), undone=True)
+        except Exception as error:
+            _errors.annotate(error, f"{leaf.path}[...]")
+            raise
+        finally:
+            log.undo(mark)
+
+    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+        """Move all regions of a direction at once: see `Evaluator`."""
+        values: list[Any] = []
+        claimed: list[float] = []
+        square = 0.0
+        log, regions = self.guard.log, request.direction.regions
+        mark = len(log)
+        try:
+            movers = self.guard.moving(request.direction)
+            for time in request.times:
+                rise = 0.0
+                for region, (view, move) in zip(regions, movers, strict=True):
+                    self.guard.view(region.leaf)
+                    part, squares = move(view, time, claim)
+                    rise += part
+                    square += 0.0 if claimed else squares
+                claimed.append(rise)
+                values.append(self._value())
+                if len(values) == 2 and values[0] == values[1] == request.still:
+                    break
+            for region in regions:
+                self.guard.view(region.leaf)
+        except Exception as error:
+            if len(regions) == 1:
+                _errors.annotate(error, f"{self.leaves[regions[0].leaf].path}[...]")
+            raise
+        finally:
+            log.undo(mark)
+        return Changes(tuple(values), tuple(claimed), square**0.5)
+
+    def _value(self) -> Any:
+        self.tell(1)
+        value = self.f(self.argument)
+        if self._vector:
+            return as_vector(value, self._width[0], at_block, 0)
+        return value if type(value) is float else as_scalar(value, at_block, 0)
+
+    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
+        """Sample and combine in one loop: see `Evaluator`."""
+        for request, target in zip(requests, targets, strict=True):
+            view = self.guard.view(request.leaf)
+            kernel = _backend.kernel_for(view, target.array)
+            getattr(kernel, self._loops.differentiate)(
+                self.f,
+                self.argument,
+                self.leaves[request.leaf],
+                request.stencil,
+                request.steps,
+                request.base,
+                target.array,
+                request.start,
+                request.stop,
+                target.first,
+            )
+            self.tell(request.evaluations)
+
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[InPlace]:
+        """The same at displaced parameters: see `Evaluator`."""
+        with self.guard.displaced(direction, time):
+            yield self
+
+
+def _tell_nobody(evaluations: int) -> None:
+    """Count nothing."""
+
+
+@lru_cache(maxsize=64)
+def offsets_of(offsets: tuple[int, ...]) -> np.ndarray:
+    """Offsets as the kernel reads them."""
+    return np.array(offsets, dtype=np.float64)
+
+
+def group_points(
+    x: np.ndarray, request: Grouped, part: slice
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Where the entries of one group go for each offset, and how far that is."""
+    wide = x.astype(np.result_type(x.dtype, np.float64), copy=False)
+    steps = request.steps
+    if steps.given is None:
+        h = steps.absolute + steps.relative * lengths_of(x)
+    else:
+        h = steps.given[part]
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = [(wide + offset * h).astype(x.dtype) for offset in request.offsets]
+        return places, [(place.astype(wide.dtype) - wide).astype(np.float64) for place in places]
