@@ -125,7 +125,7 @@ class _Search:
         if not finite.all():
             bad = np.flatnonzero(~finite)
             self._prober.judge(bad[:MOST_WRONG])
-            analytic.reshape(-1)[bad] = 0.0
+            self._prober.leave_out(bad)
             self._prober.repair()
 
     def _is_over(self) -> bool:

@@ -83,7 +83,7 @@ def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
             )
     if elementwise:
         return unflatten(first, iter([_entry_errors(x, y) for x, y in pairs]))
-    columns = ([np.zeros(0)] + [pair[i].ravel() for pair in pairs] for i in (0, 1))
+    columns = ([np.zeros(0)] + [each[i].ravel() for each in pairs] for i in (0, 1))
     return norm_error(*map(np.concatenate, columns))
 
 

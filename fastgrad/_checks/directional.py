@@ -127,6 +127,7 @@ class Directional:
         self._own_noise: float | None = None  # on top, where the whole leaf moves
         self._seed, self._turn = seed, 0
         self._without: tuple[Box, ...] = ()
+        self._left_out = np.zeros(0, dtype=np.intp), np.zeros(0)
 
     def turn_to(self, turn: int, without: tuple[Box, ...]) -> None:
         """Take another random direction, which leaves some boxes alone."""
@@ -293,13 +294,21 @@ class Directional:
         return wrong
 
     def _measured(self, entries: np.ndarray) -> EntryTable:
-        table = EntryTable.blank(
-            self.analytic.reshape(-1)[entries], math.inf, Verdict.CANNOT_TELL.code
-        )
+        table = EntryTable.blank(self._claimed(entries), math.inf, Verdict.CANNOT_TELL.code)
         at = Differences(self._run, self._number, entries)
         judge.first_pass(table, at, self._model)
         judge.judge(table, at, self._model)
         return table
+
+    def _claimed(self, entries: np.ndarray) -> np.ndarray:
+        """What the gradient claims of entries, those that were left out among them."""
+        values: np.ndarray = self.analytic.reshape(-1)[entries]
+        left, claims = self._left_out
+        if left.size:
+            places = np.searchsorted(left, entries).clip(max=left.size - 1)
+            known = left[places] == entries
+            values[known] = claims[places[known]]
+        return values
 
     @property
     def kinks(self) -> int:
@@ -324,8 +333,16 @@ class Directional:
         known = self._replaced & np.isfinite(columns.numeric)
         flat[self.judged[known]] = columns.numeric[known]
 
+    def leave_out(self, entries: np.ndarray) -> None:
+        """Let the gradient claim nothing of some entries, until `finish` puts them back."""
+        flat = self.analytic.reshape(-1)
+        self._left_out = entries, flat[entries]
+        flat[entries] = 0.0
+
     def finish(self) -> None:
         """Put the analytic values back."""
+        entries, values = self._left_out
+        self.analytic.reshape(-1)[entries] = values
         self.analytic.reshape(-1)[self.judged] = self.columns.analytic
 
     def doubted(self, reading: Reading) -> Reading:

@@ -357,13 +357,13 @@ class InBatches:
         regions, times = request.direction.regions, request.times
         most = min(len(times), self.batch)
         rows = self._rows(most)
-        before = [self.guard.view(region.leaf)[region.box] for region in regions]
+        before = [region.of(self.guard.view(region.leaf)) for region in regions]
         movers = [request.direction.mover(k, part) for k, part in enumerate(before)]
         for start in range(0, len(times), most):
             part = times[start : start + most]
             for row, time in enumerate(part):
                 moves = [
-                    move(rows.view(region.leaf, row)[region.box], time, claim)
+                    move(region.of(rows.view(region.leaf, row)), time, claim)
                     for region, move in zip(regions, movers, strict=True)
                 ]
                 square += 0.0 if claimed else sum(squares for _, squares in moves)

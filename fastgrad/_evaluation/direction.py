@@ -58,6 +58,16 @@ class Region:
     box: Box
     shape: tuple[int, ...]
 
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The region as a view of an array of the whole leaf's shape, a 0-d one too."""
+        return _view(array, self.box)
+
+
+def _view(array: np.ndarray, box: Box) -> np.ndarray:
+    # Without the dots the box of a 0-d array would take a number out of it.
+    view: np.ndarray = array[(*box, ...)]
+    return view
+
 
 class Direction(Protocol):
     """Regions that move, and how."""
@@ -94,12 +104,12 @@ class Uniform:
             shift = _backend.kernel_for(target).shift
             rise = square = 0.0
             for piece in pieces(before.shape):
-                part = before[piece]
+                part = _view(before, piece)
                 if part.size > scratch.size:  # rows that are longer than a piece
                     scratch = np.empty(part.size)
                 terms, drawn = scratch[: part.size], self.drawn(which, piece)
-                claimed = None if claim is None else claim[piece]
-                shift(target[piece], part, drawn, time * unit, claimed, terms)
+                claimed = None if claim is None else _view(claim, piece)
+                shift(_view(target, piece), part, drawn, time * unit, claimed, terms)
                 if claim is not None:
                     rise += float(terms.sum())
                     square += float(terms @ terms)
@@ -120,7 +130,7 @@ class Uniform:
         )
         out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
         for other in self.without:
-            out[_common(box, other)] = 0
+            out[(*_common(box, other), ...)] = 0
         return out
 
     def at(self, which: int, entries: np.ndarray) -> np.ndarray:
@@ -188,7 +198,7 @@ class Powers:
         if self.same_sign:
             factors = np.abs(factors)
         moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
-        return _by(moves, before)
+        return _by(np.asarray(moves), before)  # of 0-d arrays NumPy makes scalars, here and below
 
 
 @dataclass(frozen=True)
@@ -201,7 +211,8 @@ class Jumps:
     def mover(self, which: int, before: np.ndarray) -> Mover:
         """How a region moves whose entries are `before`."""
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
-        return _by(factors.reshape(before.shape) * (lengths_of(before) / 2), before)
+        moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
+        return _by(np.asarray(moves), before)
 
 
 @dataclass(frozen=True)

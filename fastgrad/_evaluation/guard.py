@@ -233,7 +233,7 @@ class Guard:
         """Views of the regions of a direction, registered to be put back, and how they move."""
         movers = []
         for which, region in enumerate(direction.regions):
-            view = self.view(region.leaf)[region.box]
+            view = region.of(self.view(region.leaf))
             bits = view.view(f"V{view.itemsize}") if is_extended(view) else view  # padding, too
             saved = self.log.register(self.found[region.leaf], bits)
             movers.append((view, direction.mover(which, saved.view(view.dtype))))

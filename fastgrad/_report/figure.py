@@ -218,7 +218,8 @@ def _curve(axes: Axes, report: Values) -> None:
 def _floors(axes: Axes, steps: np.ndarray, uncertainty: float, noise: float) -> None:
     """What a right value would come down to: the uncertainty, and the noise that sets it."""
     if 0 < noise < np.inf:
-        axes.plot(steps, noise / steps, ":", color=GREY, label="noise of f / step")
+        taken = steps[steps > 0]  # a leaf of few digits swallows the smallest
+        axes.plot(taken, noise / taken, ":", color=GREY, label="noise of f / step")
     if 0 < uncertainty < np.inf:
         lowest = uncertainty / 30
         axes.axhspan(lowest, uncertainty, color=BLUE, alpha=0.2, linewidth=0, label="error bar")

@@ -149,7 +149,7 @@ def _size(workers: Any) -> int:
 
 
 def _is_dask(workers: Any) -> bool:
-    # A client cannot exist where dask is not imported; another module may have its name.
+    # A client cannot exist where it is not imported; a module of that name may be the user's own.
     client = getattr(sys.modules.get("distributed"), "Client", None)
     return isinstance(client, type) and isinstance(workers, client)
 

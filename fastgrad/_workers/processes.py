@@ -40,7 +40,7 @@ class _Process:
         # as torch does, may wait for one of them for ever.
         context: Any = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, self.pipe))
+        self._process = context.Process(target=_serve, args=(there,))
         self._process.start()
         there.close()
         self.sentinel = self._process.sentinel
@@ -63,9 +63,8 @@ class _Process:
         return code
 
 
-def _serve(pipe: Any, ours: Any) -> None:
+def _serve(pipe: Any) -> None:
     """Perform what comes through the pipe until it is closed."""
-    ours.close()  # a fork has it too, and would keep its own pipe open
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the caller's, who ends this process
     with contextlib.suppress(EOFError, OSError):
         while (message := pipe.recv()) is not None:

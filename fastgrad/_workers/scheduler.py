@@ -173,7 +173,7 @@ class Scheduler:
             return self._inner.along(request)
         answers = self._answers((request,))
         guard = self._inner.guard
-        before = [guard.view(region.leaf)[region.box] for region in request.direction.regions]
+        before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
         rises, norm = claimed(request.direction, before, request.times, claim)
         values = [answer.values[0] for _, answer in answers]
         return Changes(tuple(values), rises, norm)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import types
 from concurrent import futures
 
 import numpy as np
@@ -27,6 +29,18 @@ def test_the_wrong_kind(workers):
 def test_the_wrong_number(workers):
     with pytest.raises(fg.InputValueError, match=r"`workers` must be at least 1, or -1.*; got"):
         fg.gradient(sendable.cubes, np.ones(3), workers=workers)
+
+
+@pytest.mark.parametrize("client", [None, "Client", print, type("Client", (), {})])
+def test_a_module_of_the_users_own_named_like_dasks(client, monkeypatch):
+    module = types.ModuleType("distributed")
+    if client is not None:
+        module.Client = client
+    monkeypatch.setitem(sys.modules, "distributed", module)
+    with futures.ThreadPoolExecutor(1) as pool:
+        for workers in (1, pool, map):
+            slope = fg.gradient(sendable.cubes, np.array([1.0, 2.0]), workers=workers)
+            np.testing.assert_allclose(slope, [3.0, 12.0])
 
 
 def test_numbers():
