@@ -44,13 +44,13 @@ class Judged:
     leaf: Leaf
     analytic: np.ndarray  # in the shape of leaf.real
     eps: float  # spacing of the analytic gradient's type
-    entries: np.ndarray  # those that were judged, with `columns` in their order
-    columns: EntryTable
+    entries: np.ndarray  # those that were judged, with `table` in their order
+    table: EntryTable
 
 
 def case_of(judged: Judged, entries: np.ndarray) -> Case:
     """Some of the judged entries as a case that has the shape of `entries`."""
-    leaf, c, flat = judged.leaf, judged.columns, entries.ravel()
+    leaf, c, flat = judged.leaf, judged.table, entries.ravel()
     order = np.argsort(judged.entries)
     rows = order[np.searchsorted(judged.entries, flat, sorter=order)]
     parameters: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
@@ -140,7 +140,7 @@ def diagnose_probes(judged: Sequence[Judged], probes: Sequence[LeafProbe]) -> tu
         spread += _unlike([_of_block(each, dense, others) for dense in p.dense])
         if p.unexplained:
             spread.append(_diffuse(p, each.leaf))
-        elif not p.dense and (p.columns.codes == _WRONG).any():
+        elif not p.dense and (p.table.codes == _WRONG).any():
             single.append(_of_entries(each))
     return (*spread, *single)
 

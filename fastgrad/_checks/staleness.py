@@ -25,8 +25,8 @@ __all__ = ["name_stale"]
 # Wrong entries of each leaf that must be explained, the clearest first: two evaluations each, at
 # each iteration.
 _ENTRIES = 8
-# Entries of all leaves without which nothing is said: the rate is one free number, and two more that
-# fit by chance are rare.
+# Entries of all leaves without which nothing is said: the rate is one free number, and two more
+# that fit by chance are rare.
 _LEAST = 3
 # Gauss-Newton iterations. They converge quadratically from a small rate, or not at all: six double
 # one digit to 64.
@@ -36,8 +36,8 @@ _ITERATIONS = 6
 _FIRST_MOVE = 1e-3
 # Largest move over an entry's length: no update of a parameter is larger.
 _LARGEST_MOVE = 10
-# What may be left unexplained: this share of the largest error, and so many bounds. It is two thirds
-# of what a pattern may leave (`case`), as one number is fitted to few entries.
+# What may be left unexplained: this share of the largest error, and so many bounds. It is two
+# thirds of what a pattern may leave (`case`), as one number is fitted to few entries.
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
 # Single parameters of which it is tried whether they alone were updated.
 _MOST_PARTS = 8
