@@ -38,7 +38,7 @@ def find_cause(judged, box=None, grid=None, others=()):
     """The cause in the first of some leaves: in a block wrong throughout, or in single entries."""
     dense = () if box is None else (Dense(box, grid),)
     leaves = [judged, *others]
-    probes = [LeafProbe(each.entries, each.columns, dense) for each in leaves]
+    probes = [LeafProbe(each.entries, each.table, dense) for each in leaves]
     return diagnose_probes(leaves, probes)[0]
 
 

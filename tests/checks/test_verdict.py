@@ -218,7 +218,8 @@ def stopped_by(*stops):
         for leaf, probe in zip(leaves, told, strict=True)
     )
     found = tuple(
-        LeafResult(verdict.of_probe(p, 1.0), True, True, p.stopped is Stop.JUMPS, p) for p in probes
+        LeafResult(verdict.of_probe(p, 1.0), True, False, p.stopped is Stop.JUMPS, p)
+        for p in probes
     )
     seen = Survey(1.0, 1.0, 1e-16, 1e-16, (1e-5,), (), None)
     return Result(Entries(spans, empty, empty, empty, columns.codes, columns.kinks), found, seen)
