@@ -286,8 +286,9 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
     step = max(1, _PIECE // row)
     for start in range(0, shape[axis], step):
         head = (*(slice(None),) * axis, slice(start, start + step))
-        for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
-            yield head + rest
+        rest = shape[axis + 1 :]
+        for tail in pieces(rest) if row > _PIECE else [(slice(None),) * len(rest)]:
+            yield head + tail
 
 
 # ---------------------------------------------------------------- the counter-based generator
