@@ -13,7 +13,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._checks.baseline import Survey, survey
 from fastgrad._checks.bisection import MISSED
-from fastgrad._checks.claim import Analytic, analytic, check_callable
+from fastgrad._checks.claim import Analytic, analytic, check_arguments
 from fastgrad._checks.exhaustive import Found, blocks_of, judge_all, unjudged
 from fastgrad._checks.probe import Outcome, conclude_probe, probe
 from fastgrad._checks.verdict import conclude
@@ -188,7 +188,8 @@ def check_gradient(
     ['params[2]', 'params[1]']
     """
     started = time.perf_counter()
-    check_callable(f, "f")
+    check_arguments(f, grad, params)
+    _check_seed(seed)
     makes, threads = crew_of(f, workers)
     argument = as_params(params)
     if type(f) is Native:
@@ -207,6 +208,8 @@ def check_gradient(
             guard.culprit = "f"
             with hired(makes, f, argument, leaves, watch.update) as crew:
                 sampler = Sampler(f, argument, leaves, crew, threads, watch, plan.budget)
+                if grad is True:
+                    sampler.count_call()
                 sampler.check_rows()
                 found = _look(guard, sampler, leaves, claimed, plan, seed)
             check_places(argument, leaves)
@@ -243,6 +246,14 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
     unbounded = strategy == "exhaustive" and budget is None
     expected = least if strategy == "exhaustive" else 0
     return _Plan(strategy, math.inf if unbounded else most, expected)
+
+
+def _check_seed(seed: Any) -> None:
+    """Refuse what NumPy's generators would refuse, deep inside and in words of their own."""
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise InputTypeError(f"`seed` must be a whole number, 0 or more; got {seed!r}")
+    if seed < 0:
+        raise InputValueError(f"`seed` must be 0 or more; got {seed}")
 
 
 def _look(

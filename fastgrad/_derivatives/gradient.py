@@ -215,7 +215,7 @@ def gradient(
         claims.pop(guard.key, None)
     if out is not None:
         return out
-    if argument is not params and not leaves[0].array.ndim:
+    if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
         return results[0].array[()]
     return answer
 
@@ -316,12 +316,12 @@ def _steps(
     """For each leaf the absolute step, 0 for automatic, and the steps entry by entry."""
     if eps is None:
         return [(0.0, None)] * len(leaves)
-    if isinstance(eps, (int, float, np.floating, np.integer)):
+    if isinstance(eps, (int, float, np.floating, np.integer, np.bool_)):
         return [(_positive(eps, "eps"), None)] * len(leaves)
     steps: list[tuple[float, np.ndarray | None]] = []
     for leaf, given in pair(argument, eps, "eps"):
         name = f"eps of {leaf.path}"
-        if isinstance(given, (int, float, np.floating, np.integer)):
+        if isinstance(given, (int, float, np.floating, np.integer, np.bool_)):
             steps.append((_positive(given, name), None))
             continue
         array = _array_of_steps(given, name)
@@ -338,6 +338,8 @@ def _steps(
 
 def _array_of_steps(given: Any, name: str) -> np.ndarray:
     try:
+        if np.asarray(given).dtype.kind == "b":
+            raise TypeError
         return np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputTypeError(
@@ -346,6 +348,8 @@ def _array_of_steps(given: Any, name: str) -> np.ndarray:
 
 
 def _positive(eps: Any, name: str) -> float:
+    if isinstance(eps, (bool, np.bool_)):
+        raise InputTypeError(f"`{name}` must be a positive number, or None; got {eps!r}")
     try:
         step = float(eps)
     except OverflowError:

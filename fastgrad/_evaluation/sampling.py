@@ -71,6 +71,11 @@ class Sampler:
         self._here += evaluations
         self.progress.update(evaluations)
 
+    def count_call(self) -> None:
+        """Count an evaluation that was made before: the one that gave the gradient."""
+        self._left -= 1
+        self._count(1)
+
     def check_rows(self) -> None:
         """Refuse a batched `f` whose rows influence each other."""
         if isinstance(self._f, batched.Batched):
@@ -239,6 +244,9 @@ class Sampler:
         ]
         try:
             yield moved
+        except Exception as error:
+            _errors.annotate(error, ", ".join(f"{each.place.leaf.path}[...]" for each in moved[:3]))
+            raise
         finally:
             for each in moved:
                 each.place.restore()
