@@ -5,20 +5,28 @@ README.md, beside this file, says what is measured.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
-from contestants import Contestant, rosenbrock_gradient, trivial
-from gradient import Section, Target, point, refuse_unless_installed
-from measure import Effort, circumstances, figure, interleave, table
+from competitors import Competitor, rosenbrock_gradient, trivial
+from measure import (
+    Effort,
+    Section,
+    Target,
+    arguments,
+    figure,
+    interleave,
+    point,
+    refuse_unless_installed,
+    report,
+    table,
+)
 
 import fastgrad as fg
 
-HERE = Path(__file__).resolve().parent
+PACKAGES = ("fastgrad", "numpy", "scipy", "torch")
 ONE, MANY = "entry by entry", "batched"
 
 
@@ -86,9 +94,9 @@ def _in(total: Callable) -> Callable:
     return lambda x: total(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
-def batched(f: Callable, memory: int | None = None, name: str = MANY) -> Contestant:
+def batched(f: Callable, memory: int | None = None, name: str = MANY) -> Competitor:
     objective = fg.batched(f) if memory is None else fg.batched(f, memory=memory)
-    return Contestant(name, lambda _, x: fg.gradient(objective, x), 1e-6, 10**6)
+    return Competitor(name, lambda _, x: fg.gradient(objective, x), 1e-6, 10**6)
 
 
 def gains(scale: Scale) -> Section:
@@ -100,11 +108,12 @@ def gains(scale: Scale) -> Section:
             np.testing.assert_allclose(
                 fg.gradient(fg.batched(many), x), rosenbrock_gradient(x), rtol=1e-5, atol=1e-4
             )
-            everyone = [Contestant(ONE, fg.gradient, 1e-6, 10**6), batched(many)]
+            everyone = [Competitor(ONE, fg.gradient, 1e-6, 10**6), batched(many)]
             times = interleave(everyone, one, x, scale.effort, bare_calls=2)
             ratios.append(times.ratio(ONE, MANY))
             if n == 100 and name != "torch":
-                targets.append(Target(f"{name}, n = 100", ratios[-1], 20, " x", at_least=True))
+                promise = f"{name}, n = 100: entry by entry / batched"
+                targets.append(Target(promise, ratios[-1], 20, " x", at_least=True))
         rows.append([name, *map(figure, ratios)])
     head = ["Rosenbrock in", *(f"n = {n}" for n in scale.sizes)]
     return Section("Times faster than entry by entry", table(head, rows), targets)
@@ -130,32 +139,13 @@ def _size(count: int) -> str:
     return f"{count // 2**20} MiB" if count >= 2**20 else f"{count // 2**10} KiB"
 
 
-def report(scale: Scale) -> str:
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
+    scale = QUICK if options.quick else FULL
     settle_allocator()
     sections = [gains(scale), bounds(scale)]
-    rows = [target.row() for section in sections for target in section.targets]
-    targets = Section(
-        "Targets", table(["batched / entry by entry", "target", "measured", "met"], rows)
-    )
-    packages = ("fastgrad", "numpy", "scipy", "torch")
-    parts = ["# Batched objectives", "\\\n".join(circumstances(packages))]
-    return "\n\n".join(parts + [f"## {s.title}\n\n{s.text}" for s in (targets, *sections)])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
-    options = parser.parse_args()
-    remark = refuse_unless_installed(options.quick)
-    text = report(QUICK if options.quick else FULL)
-    if options.quick:
-        text += f"\n\nSmoke run: these figures mean nothing.{remark}"
-    print(text)
-    if options.out or not options.quick:
-        folder = options.out or HERE / "results"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "batched.md").write_text(text + "\n", encoding="utf-8")
+    report("batched.md", "Batched objectives", sections, options, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,44 @@
 """What `fastgrad.check_gradient` costs: ``python bench/check_cost.py [--quick] [--out DIR]``.
 
-README.md, beside this file, says what is measured. ``check_cost.py --memory INSTRUMENT n`` is how
-it starts itself in a fresh process.
+README.md, beside this file, says what is measured.
 """
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import numpy as np
-from contestants import BARE, Contestant, Objective
-from gradient import Section, Target, point, refuse_unless_installed
-from measure import Effort, circumstances, figure, interleave, table
-from memory import CONTROL, MIB, instruments, resident, traced
+from competitors import BARE, Competitor, Objective
+from measure import (
+    Effort,
+    Section,
+    Target,
+    arguments,
+    figure,
+    interleave,
+    point,
+    refuse_unless_installed,
+    report,
+    table,
+)
+from memory import (
+    in_fresh_process,
+    instruments,
+    objects_in_fresh_process,
+    reading,
+    reading_gradient,
+)
 from recipes import central_differences, norm_ratio
 
 import fastgrad as fg
 
-HERE = Path(__file__).resolve().parent
+PACKAGES = ("fastgrad", "numpy", "scipy")
 SMALL = 10
-STRIDE = 4096  # calls from one look at the number of Python objects to the next
 
 
 @dataclass(frozen=True)
@@ -53,26 +63,15 @@ def linear(x: np.ndarray) -> float:
 WEIGHTS = point(SMALL)
 
 
-def reading(x: np.ndarray) -> float:
-    """One entry squared, whatever n: the gradient is zero but for that entry, and so is known."""
-    return x.item(0) ** 2
-
-
-def reading_gradient(x: np.ndarray) -> np.ndarray:
-    gradient = np.zeros_like(x)
-    gradient[0] = 2 * x[0]
-    return gradient
-
-
 def quadratic(x: np.ndarray) -> float:
     """Not `x.dot(x)`: a threaded BLAS takes ten times as long when the machine is busy."""
     return 0.5 * float(np.einsum("i,i->", x, x))
 
 
 def check(f: Objective, x: np.ndarray, grad: Callable | np.ndarray) -> fg.Report:
-    report = fg.check_gradient(f, grad, x, strategy="exhaustive")
-    assert report, report
-    return report
+    found = fg.check_gradient(f, grad, x, strategy="exhaustive")
+    assert found, found
+    return found
 
 
 def by_scipy(f: Objective, x: np.ndarray) -> None:
@@ -85,20 +84,20 @@ def by_course(f: Objective, x: np.ndarray) -> None:
     assert norm_ratio(central_differences(f, x, 1e-7), WEIGHTS) < 2e-7
 
 
-def contestants() -> list[Contestant]:
+def competitors() -> list[Competitor]:
     """Those who check; `differentiate` is the whole check."""
     limit = {"tolerance": 0.0, "largest": SMALL}
     return [
-        Contestant("fastgrad", partial(check, grad=WEIGHTS), **limit),
-        Contestant("fastgrad.gradient alone", fg.gradient, **limit),
-        Contestant("scipy check_grad", by_scipy, **limit),
-        Contestant("course recipe", by_course, **limit),
+        Competitor("fastgrad", partial(check, grad=WEIGHTS), **limit),
+        Competitor("fastgrad.gradient alone", fg.gradient, **limit),
+        Competitor("scipy check_grad", by_scipy, **limit),
+        Competitor("course recipe", by_course, **limit),
     ]
 
 
 def fixed_cost(scale: Scale) -> Section:
     """Microseconds of one small check beyond its evaluations."""
-    x, everyone = point(SMALL), contestants()
+    x, everyone = point(SMALL), competitors()
     bare = 100
     times = interleave(everyone, linear, x, scale.effort, bare)
     rows, beyond = [], {}
@@ -116,9 +115,9 @@ def fixed_cost(scale: Scale) -> Section:
     return Section(title, table(head, rows), [target])
 
 
-def _calls(contestant: Contestant, x: np.ndarray) -> int:
+def _calls(competitor: Competitor, x: np.ndarray) -> int:
     calls = []
-    contestant.differentiate(lambda x: calls.append(1) or linear(x), x)
+    competitor.differentiate(lambda x: calls.append(1) or linear(x), x)
     return len(calls)
 
 
@@ -155,15 +154,15 @@ def _shares(rounds: list[tuple[float, float, int]], n: int) -> list[str]:
 def _beside_bare(f: Objective, x: np.ndarray, grad: np.ndarray) -> tuple[float, float, int]:
     """Seconds of the check, of its calls alone, and how many they are."""
     start = perf_counter()
-    report = check(f, x, grad)
+    calls = check(f, x, grad).evaluations
     middle = perf_counter()
-    for _ in repeat(None, report.evaluations):
+    for _ in repeat(None, calls):
         f(x)
-    return middle - start, perf_counter() - middle, report.evaluations
+    return middle - start, perf_counter() - middle, calls
 
 
 def _clocked(f: Objective, x: np.ndarray, grad: np.ndarray) -> tuple[float, float, int]:
-    """The same from one run, so that the machine's moods cancel; the clock counts as outside."""
+    """The same from one run: what else the machine does cancels. The clock counts as outside."""
     inside = 0.0
 
     def timed(x: np.ndarray) -> float:
@@ -174,8 +173,8 @@ def _clocked(f: Objective, x: np.ndarray, grad: np.ndarray) -> tuple[float, floa
         return value
 
     start = perf_counter()
-    report = check(timed, x, grad)
-    return perf_counter() - start, inside, report.evaluations
+    calls = check(timed, x, grad).evaluations
+    return perf_counter() - start, inside, calls
 
 
 def memory(scale: Scale) -> Section:
@@ -183,12 +182,10 @@ def memory(scale: Scale) -> Section:
     n = scale.reading
     rows, targets = [], []
     for instrument, what in instruments().items():
-        used, control = in_fresh_process(instrument, n)
-        assert abs(control - CONTROL) < MIB // 2, f"{instrument} saw {control} bytes of {CONTROL}"
-        arrays = used / (8 * n)
+        arrays = in_fresh_process(instrument, "check", n) / (8 * n)
         rows.append([what, f"{figure(arrays)} arrays"])
         targets.append(Target(f"{what}, in arrays of n floats", arrays, 8, ""))
-    during, after = in_fresh_process("objects", n)
+    during, after = objects_in_fresh_process(n)
     rows += [
         ["Python objects during the check", f"{during:+d}"],
         ["Python objects that the report keeps", f"{after:+d}"],
@@ -197,72 +194,12 @@ def memory(scale: Scale) -> Section:
     return Section(f"Memory: x[0]², n = {n}", table(["", "beyond"], rows), targets)
 
 
-def in_fresh_process(instrument: str, n: int) -> tuple[int, int]:
-    command = [sys.executable, __file__, "--memory", instrument, str(n)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
-    first, second = map(int, done.stdout.split())
-    return first, second
-
-
-def measure_memory(instrument: str, n: int) -> None:
-    """Print bytes of the check and of a control; or blocks of memory that Python objects take."""
-    x = point(n)
-    grad = reading_gradient(x)
-    check(reading, x[:3].copy(), grad[:3].copy())  # imports and code pages
-    if instrument == "objects":
-        print(*_objects(x, grad))
-        return
-    count = {"tracemalloc": traced, "resident": resident}[instrument]
-    control = count(lambda: np.ones(CONTROL // 8))  # first: later it would take what is free
-    print(count(lambda: check(reading, x, grad)), control)
-
-
-def _objects(x: np.ndarray, grad: np.ndarray) -> tuple[int, int]:
-    """Blocks at most during the check, seen from inside `f`, and those that the report keeps."""
-    calls, most = 0, 0
-
-    def watching(x: np.ndarray) -> float:
-        nonlocal calls, most
-        calls += 1
-        if calls % STRIDE == 0:
-            most = max(most, sys.getallocatedblocks())
-        return reading(x)
-
-    before = sys.getallocatedblocks()
-    report = check(watching, x, grad)
-    after = sys.getallocatedblocks()
-    assert calls == report.evaluations
-    return max(most, after) - before, after - before
-
-
-def report(scale: Scale) -> str:
-    sections = [measure(scale) for measure in (fixed_cost, large_checks, memory)]
-    rows = [target.row() for section in sections for target in section.targets]
-    targets = Section("Targets", table(["", "target", "measured", "met"], rows))
-    parts = ["# What a check costs", "\\\n".join(circumstances(("fastgrad", "numpy", "scipy")))]
-    return "\n\n".join(parts + [f"## {s.title}\n\n{s.text}" for s in (targets, *sections)])
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
-    parser.add_argument("--memory", nargs=2, metavar=("INSTRUMENT", "N"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.memory:
-        measure_memory(options.memory[0], int(options.memory[1]))
-        return
-    remark = refuse_unless_installed(options.quick)
-    text = report(QUICK if options.quick else FULL)
-    if options.quick:
-        text += f"\n\nSmoke run: these figures mean nothing.{remark}"
-    print(text)
-    if options.out or not options.quick:
-        folder = options.out or HERE / "results"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "check_cost.md").write_text(text + "\n", encoding="utf-8")
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
+    scale = QUICK if options.quick else FULL
+    sections = [measure(scale) for measure in (fixed_cost, large_checks, memory)]
+    report("check_cost.md", "What a check costs", sections, options, PACKAGES)
 
 
 if __name__ == "__main__":

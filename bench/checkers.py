@@ -5,22 +5,18 @@ README.md, beside this file, says what is counted and how to read it.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from flat import Counting, entries, walk
 from frameworks import FRAMEWORKS
-from gradient import refuse_unless_installed
-from measure import circumstances
+from from_tests import Bug, Problem, bugs, problems, public_bugs, split
+from measure import Section, arguments, refuse_unless_installed, report
 from recipes import FASTGRAD, RECIPES, Answer, Checker
-from tallies import (
+from tables import (
     Item,
     Result,
     Results,
@@ -31,11 +27,7 @@ from tallies import (
     naming_table,
     verdict_table,
 )
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
-
-from corpus import Bug, Problem, bugs, problems, public_bugs, split  # noqa: E402
+from vectors import Counting, entries, walk
 
 PACKAGES = ("fastgrad", "numpy", "scipy", "statsmodels", "torch", "autograd", "jax")
 EVERY = 12  # of the items, for the smoke run
@@ -98,7 +90,7 @@ def _is_exact(answer: Answer | None, item: Item, params: object) -> bool | None:
 
 
 def ask_all(checkers: Sequence[Checker], entrants: Sequence[Entrant]) -> Results:
-    """In turn about each item, so that the machine's moods are shared."""
+    """In turn about each item, so that what else the machine does meets all alike."""
     results: Results = {checker.name: [] for checker in checkers}
     for checker in checkers:
         ask(checker, entrants[0])  # imports
@@ -110,26 +102,25 @@ def ask_all(checkers: Sequence[Checker], entrants: Sequence[Entrant]) -> Results
     return results
 
 
-def report(results: Results, checkers: Sequence[Checker]) -> Iterator[str]:
-    """The tables, part by part."""
+def tables(results: Results, checkers: Sequence[Checker]) -> Iterator[Section]:
     ours = results[FASTGRAD.name]
     held_out = {name: [r for r in each if r.item.held_out] for name, each in results.items()}
-    yield f"## All: {_sizes(ours)}\n\n{verdict_table(results)}"
-    yield f"## The half on which nothing was tuned: {_sizes(held_out[FASTGRAD.name])}\n\n" + (
-        verdict_table(held_out)
-    )
-    yield f"## False alarms by family of problems\n\n{alarm_table(results)}"
-    yield f"## Which entries are wrong\n\n{naming_table(results)}"
+    yield Section(f"All: {_sizes(ours)}", verdict_table(results))
+    title = f"The half on which nothing was tuned: {_sizes(held_out[FASTGRAD.name])}"
+    yield Section(title, verdict_table(held_out))
+    yield Section("False alarms by family of problems", alarm_table(results))
+    yield Section("Which entries are wrong", naming_table(results))
     groups = {"all": ours, "held-out half": held_out[FASTGRAD.name]}
     groups |= {o: [r for r in ours if r.item.origin == o] for o in ("planted", "public")}
-    yield f"## Why: the first cause named\n\n{cause_table(groups)}"
-    yield (
-        "## With the best threshold in hindsight\n\nFewest mistakes that any threshold makes on "
-        f"all of these gradients.\n\n{hindsight_table(results)}"
+    yield Section("Why: the first cause named", cause_table(groups))
+    yield Section(
+        "With the best threshold in hindsight",
+        "Fewest mistakes that any threshold makes on all of these gradients.\n\n"
+        + hindsight_table(results),
     )
     lines = [f"* **{each.name}**: {each.how}." for each in checkers]
-    yield "\n".join(["## How each was read", "", *lines])
-    yield f"## What fastgrad got wrong or could not tell, by name\n\n{failures(ours)}"
+    yield Section("How each was read", "\n".join(lines))
+    yield Section("What fastgrad got wrong or could not tell, by name", failures(ours))
 
 
 def _sizes(results: Sequence[Result]) -> str:
@@ -138,26 +129,14 @@ def _sizes(results: Sequence[Result]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
-    options = parser.parse_args()
-    remark = refuse_unless_installed(options.quick)
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
     wanted = [FASTGRAD, *RECIPES, *([] if options.quick else FRAMEWORKS)]
     checkers = [each for each in wanted if not missing([each.package])]
-    entrants = corpus(EVERY if options.quick else 1)
-    parts = ["# Gradient checkers", "\\\n".join(circumstances(PACKAGES))]
+    sections = list(tables(ask_all(checkers, corpus(EVERY if options.quick else 1)), checkers))
     if absent := missing([each.package for each in wanted]):
-        parts.append(f"Left out, not installed: {', '.join(absent)}.")
-    parts += report(ask_all(checkers, entrants), checkers)
-    if options.quick:
-        parts.append(f"Smoke run: these figures mean nothing.{remark}")
-    text = "\n\n".join(parts)
-    print(text)
-    if options.out or not options.quick:
-        folder = options.out or HERE / "results"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "checkers.md").write_text(text + "\n", encoding="utf-8")
+        sections.insert(0, Section("", f"Left out, not installed: {', '.join(absent)}."))
+    report("checkers.md", "Gradient checkers", sections, options, PACKAGES)
 
 
 if __name__ == "__main__":

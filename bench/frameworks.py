@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from flat import Flat
 from recipes import RIGHT, WRONG, Answer, Checker, on_vector
+from vectors import Flat
 
 
 def torch_gradcheck(flat: Flat, fast: bool) -> Answer:

@@ -5,31 +5,39 @@ README.md, beside this file, says what is measured and how to read it.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from contestants import (
+from competitors import (
     BARE,
-    Contestant,
+    Competitor,
     Objective,
     check,
-    contestants,
+    competitors,
     count_calls,
     lean_loop,
     rosenbrock,
     trivial,
 )
-from measure import Effort, circumstances, figure, interleave, table, using
+from measure import (
+    Effort,
+    Section,
+    Target,
+    arguments,
+    figure,
+    folder_of,
+    interleave,
+    point,
+    refuse_unless_installed,
+    report,
+    table,
+    using,
+)
 from memory import MIB, in_fresh_process, instruments
-from picture import draw
+from plot import draw
 
-import fastgrad as fg
-
-HERE = Path(__file__).resolve().parent
 COMPILED, PURE = "fastgrad compiled", "fastgrad pure"
 FIXED_CALLS = 1000  # of the bare loop against which the fixed cost is taken
 
@@ -50,32 +58,7 @@ FULL = Scale(Effort(200, 4.0), 1000, 100, 10**7, SIZES)
 QUICK = Scale(Effort(3, 0.03), 100, 10, 10**5, (1, 10, 100))
 
 
-@dataclass(frozen=True)
-class Target:
-    """A promise of the design, and what was measured."""
-
-    promise: str
-    measured: float
-    limit: float
-    unit: str
-    at_least: bool = False
-
-    def row(self) -> list[str]:
-        met = self.measured >= self.limit if self.at_least else self.measured <= self.limit
-        limit = f"{'>=' if self.at_least else '<='} {self.limit:g}{self.unit}"
-        return [self.promise, limit, figure(self.measured, self.unit), "yes" if met else "NO"]
-
-
-@dataclass(frozen=True)
-class Section:
-    """One table of the report, and the targets that it decides."""
-
-    title: str
-    text: str
-    targets: Sequence[Target] = ()
-
-
-def loop_cost(scale: Scale, everyone: Sequence[Contestant]) -> Section:
+def loop_cost(scale: Scale, everyone: Sequence[Competitor]) -> Section:
     x = point(scale.n)
     everyone = [lean_loop(2 * x.size), *everyone]
     times = interleave(everyone, trivial, x, scale.effort)
@@ -99,7 +82,7 @@ def loop_cost(scale: Scale, everyone: Sequence[Contestant]) -> Section:
     return Section(title, table(head, rows), targets)
 
 
-def fixed_cost(scale: Scale, everyone: Sequence[Contestant]) -> Section:
+def fixed_cost(scale: Scale, everyone: Sequence[Competitor]) -> Section:
     costs: dict[str, list[float]] = {each.name: [] for each in everyone}
     for n in (1, 10):
         x = point(n)
@@ -117,7 +100,7 @@ def fixed_cost(scale: Scale, everyone: Sequence[Contestant]) -> Section:
     return Section(title, table(["", "n = 1", "n = 10"], rows), targets)
 
 
-def real_function(scale: Scale, everyone: Sequence[Contestant]) -> Section:
+def real_function(scale: Scale, everyone: Sequence[Competitor]) -> Section:
     x = point(scale.real_n)
     times = interleave(everyone, rosenbrock, x, scale.effort)
     calls = {BARE: 2 * x.size} | counts(everyone, rosenbrock, x)
@@ -137,17 +120,13 @@ def real_function(scale: Scale, everyone: Sequence[Contestant]) -> Section:
 
 def memory(scale: Scale) -> Section:
     used = {
-        what: in_fresh_process(instrument, scale.memory_n) / MIB
+        what: in_fresh_process(instrument, "gradient", scale.memory_n) / MIB
         for instrument, what in instruments().items()
     }
     rows = [[what, figure(size)] for what, size in used.items()]
     targets = [Target(f"compiled, {what}", size, 1.0, " MiB") for what, size in used.items()]
     title = f"Memory: MiB beyond parameters and result, n = {scale.memory_n}"
     return Section(title, table(["compiled", "MiB"], rows), targets)
-
-
-def point(n: int) -> np.ndarray:
-    return np.linspace(0.5, 2.0, n)
 
 
 def counts(everyone: Sequence, f: Objective, x: np.ndarray) -> dict[str, int]:
@@ -158,7 +137,7 @@ def counts(everyone: Sequence, f: Objective, x: np.ndarray) -> dict[str, int]:
     return found
 
 
-def sweep(scale: Scale, everyone: Sequence[Contestant]) -> dict[str, list[tuple[int, float]]]:
+def sweep(scale: Scale, everyone: Sequence[Competitor]) -> dict[str, list[tuple[int, float]]]:
     """Seconds per entry against n, for the picture."""
     curves: dict[str, list[tuple[int, float]]] = {BARE: []}
     effort = Effort(min(scale.effort.rounds, 25), scale.effort.seconds / 10)
@@ -170,54 +149,27 @@ def sweep(scale: Scale, everyone: Sequence[Contestant]) -> dict[str, list[tuple[
     return curves
 
 
-def refuse_unless_installed(quick: bool) -> str:
-    """Stop where not the installed, compiled package would be measured; else a remark."""
-    if fg.backend != "compiled":
-        sys.exit(f"Nothing to measure: the fastgrad found runs on its {fg.backend} backend.")
-    if Path(fg.__file__).resolve().parents[1] != HERE.parent:
-        return ""
-    if not quick:
-        sys.exit(f"Measure an installed fastgrad (pip install .), not {fg.__file__}.")
-    return "\nThis is the fastgrad of the source folder, not an installed one."
+def picture(scale: Scale, everyone: Sequence[Competitor], folder: Path) -> Section:
+    drawn = draw(sweep(scale, everyone), folder / "gradient.png")
+    text = "![Time per entry against n](gradient.png)" if drawn else "No picture: no matplotlib."
+    return Section("", text)
 
 
-def report(scale: Scale) -> str:
-    everyone, missing = contestants()
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
+    scale = QUICK if options.quick else FULL
+    everyone, missing = competitors()
     for each in everyone:
         with using(each.backend):
             check(each, point(100))
     measures = (loop_cost, fixed_cost, real_function)
     sections = [measure(scale, everyone) for measure in measures] + [memory(scale)]
-    rows = [target.row() for section in sections for target in section.targets]
-    targets = Section("Targets", table(["", "target", "measured", "met"], rows))
-    lines = ["# Gradients by finite differences", "", "\\\n".join(circumstances())]
     if missing:
-        lines += ["", f"Left out, not installed: {', '.join(missing)}."]
-    for section in (targets, *sections):
-        lines += ["", f"## {section.title}", "", section.text]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
-    options = parser.parse_args()
-    remark = refuse_unless_installed(options.quick)
-    scale = QUICK if options.quick else FULL
-    text = report(scale)
-    if options.quick:
-        text += f"\n\nSmoke run: these figures mean nothing.{remark}"
-    print(text)
-    if options.quick and not options.out:
-        return
-    folder = options.out or HERE / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    curves = sweep(scale, contestants()[0])
-    drawn = draw(curves, folder / "gradient.png")
-    end = "![Time per entry against n](gradient.png)" if drawn else "No picture: no matplotlib."
-    (folder / "gradient.md").write_text(f"{text}\n\n{end}\n", encoding="utf-8")
-    print(f"\nWritten to {folder}." if drawn else f"\n{end}")
+        sections.insert(0, Section("", f"Left out, not installed: {', '.join(missing)}."))
+    if folder := folder_of(options):
+        sections.append(picture(scale, everyone, folder))
+    report("gradient.md", "Gradients by finite differences", sections, options)
 
 
 if __name__ == "__main__":

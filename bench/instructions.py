@@ -6,7 +6,6 @@ many calls, and the difference is taken, so that starting Python and importing c
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -16,19 +15,18 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import circumstances, table
+from measure import Section, arguments, report, table
 
 SMALL, LARGE = 2_000, 30_000  # entries: both below the size from which fastgrad checks otherwise
 PASSES = 20
 LOOPS = ("fastgrad compiled", "bare loop", "in-place NumPy loop")  # of a Python f
 C_LOOPS = ("fastgrad, native", "C loop by hand")
 C_PASSES = 400  # where an evaluation is so short, the start of Python has to weigh less
-HERE = Path(__file__).resolve().parent
 
 
 def run_loop(name: str, n: int) -> None:
     """What valgrind watches: an `f` that does nothing, many times."""
-    from contestants import bare_loop, fastgrad_and_by_hand, trivial
+    from competitors import bare_loop, fastgrad_and_by_hand, trivial
 
     x = np.ones(n)
     if name in C_LOOPS:
@@ -63,22 +61,19 @@ def count(name: str, n: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
-    folder = parser.parse_args().out or HERE / "results"
+    options = arguments(__doc__).parse_args()
     if not shutil.which("valgrind"):
         sys.exit("Counting instructions needs valgrind, which was not found.")
     rows = []
     for name in (*LOOPS, *C_LOOPS):
-        extra = count(name, LARGE) - count(name, SMALL)
-        evaluations = 2 * (LARGE - SMALL) * (C_PASSES if name in C_LOOPS else PASSES)
+        large = 2 * SMALL if options.quick else LARGE
+        extra = count(name, large) - count(name, SMALL)
+        evaluations = 2 * (large - SMALL) * (C_PASSES if name in C_LOOPS else PASSES)
         rows.append([name, f"{extra / evaluations:.1f}"])
         print(*rows[-1], sep=": ", flush=True)
-    parts = ["# Machine instructions for each evaluation of an f that does nothing"]
-    parts.append("\\\n".join(circumstances(("fastgrad", "numpy"))))
-    parts.append(table(["", "instructions"], rows))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "instructions.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    title = "Machine instructions for each evaluation of an f that does nothing"
+    sections = [Section("", table(["", "instructions"], rows))]
+    report("instructions.md", title, sections, options, ("fastgrad", "numpy"))
 
 
 if __name__ == "__main__":

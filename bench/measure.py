@@ -1,10 +1,12 @@
-"""Interleaved timing, facts about the machine, and Markdown tables."""
+"""What the benchmarks share: timing in turns, Markdown tables, and how they start and end."""
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,24 +18,28 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
-from contestants import Contestant, Objective, bare_loop
+from competitors import Competitor, Objective, bare_loop
 
+import fastgrad
 from fastgrad import _backend
 
+HERE = Path(__file__).resolve().parent
 PACKAGES = ("fastgrad", "numpy", "scipy", "statsmodels", "numdifftools", "jacobi")
-BLOCK = 2e-3  # seconds: long against the clock, short against the machine's moods
+# Seconds of a block of calls: long beside the resolution of the clock (0.1 µs), short beside the
+# changes of a machine that others use too (tens of milliseconds), so that a round sees one of them.
+BLOCK = 2e-3
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds, and about how many seconds each contestant may take of them."""
+    """The number of rounds, and about how many seconds each competitor may use."""
 
     rounds: int
     seconds: float
 
 
 class Timings:
-    """Seconds per gradient: for each contestant, by the number of the round."""
+    """Seconds per gradient, for each competitor and round."""
 
     def __init__(self, blocks: dict[str, dict[int, float]]) -> None:
         self.blocks = blocks
@@ -42,7 +48,7 @@ class Timings:
         return which(self.blocks[name].values())
 
     def combined(self, how: Callable[[float, float], float], name: str, other: str) -> float:
-        """Median over the rounds of a figure made from two blocks of the same round."""
+        """Combine two blocks of the same round, and take the median over the rounds."""
         mine, others = self.blocks[name], self.blocks[other]
         return median(how(mine[number], others[number]) for number in mine.keys() & others.keys())
 
@@ -51,23 +57,23 @@ class Timings:
 
 
 def interleave(
-    contestants: Sequence[Contestant],
+    competitors: Sequence[Competitor],
     f: Objective,
     x: np.ndarray,
     effort: Effort,
     bare_calls: int | None = None,
 ) -> Timings:
-    """Time everyone and a bare loop in turn, round by round.
+    """Time all competitors and a bare loop in turn, round by round.
 
     The bare loop makes the 2n calls of a central difference, or `bare_calls`.
     """
-    return take_turns([bare_loop(bare_calls or 2 * x.size), *contestants], f, x, effort)
+    return take_turns([bare_loop(bare_calls or 2 * x.size), *competitors], f, x, effort)
 
 
 def take_turns(
-    everyone: Sequence[Contestant], f: Objective, x: np.ndarray, effort: Effort
+    everyone: Sequence[Competitor], f: Objective, x: np.ndarray, effort: Effort
 ) -> Timings:
-    """Time everyone in turn, round by round."""
+    """Time all competitors in turn, round by round."""
     plans = [_plan(each, f, x, effort) for each in everyone]
     blocks: dict[str, dict[int, float]] = {each.name: {} for each in everyone}
     for number in range(effort.rounds):
@@ -77,19 +83,20 @@ def take_turns(
     return Timings(blocks)
 
 
-def _plan(contestant: Contestant, f: Objective, x: np.ndarray, effort: Effort) -> tuple[int, int]:
-    """Gradients in a block, and from round to round until this contestant takes part again."""
-    once = min(_block(contestant, f, x, 1) for _ in range(3))  # the first imports and caches
+def _plan(competitor: Competitor, f: Objective, x: np.ndarray, effort: Effort) -> tuple[int, int]:
+    """Number of gradients in a block, and of rounds from one block to the next."""
+    # The best of three: the first call imports modules and fills caches.
+    once = min(_block(competitor, f, x, 1) for _ in range(3))
     repeats = max(1, round(BLOCK / once))
     stride = ceil(effort.rounds * once * repeats / effort.seconds)
     return repeats, min(stride, effort.rounds // 3)
 
 
-def _block(contestant: Contestant, f: Objective, x: np.ndarray, repeats: int) -> float:
-    run = contestant.differentiate
-    with using(contestant.backend), _without_collector():
+def _block(competitor: Competitor, f: Objective, x: np.ndarray, repeats: int) -> float:
+    run = competitor.differentiate
+    with using(competitor.backend), _without_collector():
         if repeats > 1:
-            run(f, x)  # warms the caches that the others have cooled
+            run(f, x)  # the caches hold what the others needed
         start = perf_counter()
         for _ in range(repeats):
             run(f, x)
@@ -118,7 +125,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def circumstances(packages: Sequence[str] = PACKAGES) -> list[str]:
-    """Machine, versions and date: without them a figure means nothing."""
+    """Machine, date and versions: a figure means nothing without them."""
     cores = os.cpu_count()
     python = f"Python {platform.python_version()}"
     versions = [f"{name} {found}" for name in packages if (found := _version(name))]
@@ -145,8 +152,96 @@ def _version(package: str) -> str:
         return ""
 
 
+def point(n: int) -> np.ndarray:
+    """Parameters with no zero and no two entries alike."""
+    return np.linspace(0.5, 2.0, n)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise of the design, and what was measured."""
+
+    promise: str
+    measured: float
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    def row(self) -> list[str]:
+        met = self.measured >= self.limit if self.at_least else self.measured <= self.limit
+        limit = f"{'>=' if self.at_least else '<='} {self.limit:g}{self.unit}"
+        counted = isinstance(self.measured, int)
+        measured = str(self.measured) if counted else figure(self.measured, self.unit)
+        return [self.promise, limit, measured, "yes" if met else "NO"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report, and the targets that it decides; without a title, a paragraph."""
+
+    title: str
+    text: str
+    targets: Sequence[Target] = ()
+
+    def __str__(self) -> str:
+        return f"## {self.title}\n\n{self.text}" if self.title else self.text
+
+
+def arguments(doc: str) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
+    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
+    return parser
+
+
+def from_source() -> bool:
+    """Whether the fastgrad that runs is that of the source folder, not an installed one."""
+    return Path(fastgrad.__file__).resolve().parents[1] == HERE.parent
+
+
+def refuse_unless_installed(quick: bool) -> None:
+    """Stop where not the installed, compiled package would be measured."""
+    if fastgrad.backend != "compiled":
+        sys.exit(f"Nothing to measure: the fastgrad found runs on its {fastgrad.backend} backend.")
+    if from_source() and not quick:
+        sys.exit(f"Measure an installed fastgrad (pip install .), not {fastgrad.__file__}.")
+
+
+def folder_of(options: argparse.Namespace) -> Path | None:
+    """Where the results go. A smoke run leaves none, unless it is told where."""
+    if options.quick and not options.out:
+        return None
+    folder: Path = options.out or HERE / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def report(
+    file: str,
+    title: str,
+    sections: Sequence[Section],
+    options: argparse.Namespace,
+    packages: Sequence[str] = PACKAGES,
+) -> None:
+    """Print title, circumstances, targets and sections, and write them to the folder of results."""
+    parts = [f"# {title}", "\\\n".join(circumstances(packages))]
+    rows = [target.row() for section in sections for target in section.targets]
+    if rows:
+        parts.append(f"## Targets\n\n{table(['', 'target', 'measured', 'met'], rows)}")
+    parts += map(str, sections)
+    if options.quick:
+        parts.append("Smoke run: these figures mean nothing.")
+    if options.quick and from_source():
+        parts.append("This is the fastgrad of the source folder, not an installed one.")
+    text = "\n\n".join(parts)
+    print(text)
+    if folder := folder_of(options):
+        (folder / file).write_text(text + "\n", encoding="utf-8")
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that can be read as it is: the first column left, the others right."""
+    """A Markdown table that reads well as plain text: first column left, others right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(_row(cells, widths) for cells in (head, rule, *rows))

@@ -5,22 +5,30 @@ README.md, beside this file, says what is measured and how to read it.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from contestants import Contestant, contestants, count_calls
-from gradient import Section, Target, point, refuse_unless_installed
-from measure import Effort, Timings, circumstances, figure, table, take_turns
+from competitors import Competitor, competitors, count_calls
+from measure import (
+    Effort,
+    Section,
+    Target,
+    Timings,
+    arguments,
+    figure,
+    point,
+    refuse_unless_installed,
+    report,
+    table,
+    take_turns,
+)
 from native_library import OBJECTIVES, by_hand, entry_point, load, objective, repeated, wrap
 
 import fastgrad as fg
 
-HERE = Path(__file__).resolve().parent
 BY_HAND, CONTRACT = "loop by hand", "fastgrad"
 NATIVE, WRAPPER = "fastgrad, native", "fastgrad, wrapper"
 BLOCK = 2e-3  # seconds, against less than 1e-5 for the call from Python
@@ -63,7 +71,7 @@ def _one_c_loop(name: str, n: int, scale: Scale) -> tuple[tuple[float, float], f
     times = _enough(f, x)
     loops = {BY_HAND: by_hand(), CONTRACT: entry_point()}
     everyone = [
-        Contestant(each, lambda f, x, at=at: repeated(at, f, x, times), 0.0, 10**6)
+        Competitor(each, lambda f, x, at=at: repeated(at, f, x, times), 0.0, 10**6)
         for each, at in loops.items()
     ]
     first, second = (each.differentiate(f, x) for each in everyone)
@@ -90,8 +98,8 @@ def from_python(scale: Scale) -> Section:
     for n in (1, 10, 100):
         f, x = objective("nothing"), point(n)
         everyone = [
-            Contestant(NATIVE, fg.gradient, 0.0, 10**6),
-            Contestant(BY_HAND, lambda f, x: repeated(by_hand(), f, x, 100), 0.0, 10**6),
+            Competitor(NATIVE, fg.gradient, 0.0, 10**6),
+            Competitor(BY_HAND, lambda f, x: repeated(by_hand(), f, x, 100), 0.0, 10**6),
         ]
         timings = take_turns(everyone, f, x, scale.effort)
         beyond = timings.combined(lambda a, b: a - b / 100, NATIVE, BY_HAND) * 1e6
@@ -105,10 +113,10 @@ def from_python(scale: Scale) -> Section:
 def peers(scale: Scale) -> Section:
     """The others on the same compiled function, which they can call through Python only."""
     native, x = objective("rosenbrock"), point(scale.peers_n)
-    others = [each for each in contestants()[0] if not each.name.startswith("fastgrad")]
+    others = [each for each in competitors()[0] if not each.name.startswith("fastgrad")]
     everyone = [
-        Contestant(NATIVE, lambda _, x: fg.gradient(native, x), 1e-7, 10**6),
-        Contestant(WRAPPER, fg.gradient, 1e-7, 10**6),
+        Competitor(NATIVE, lambda _, x: fg.gradient(native, x), 1e-7, 10**6),
+        Competitor(WRAPPER, fg.gradient, 1e-7, 10**6),
         *others,
     ]
     wrapper = wrap("rosenbrock")
@@ -131,7 +139,7 @@ def threads(scale: Scale) -> Section:
     f, x = objective("rosenbrock"), point(scale.threads_n)
     counts = sorted({1, 2, os.cpu_count() or 1})
     everyone = [
-        Contestant(str(k), lambda f, x, k=k: fg.gradient(f, x, workers=k), 0.0, 10**6)
+        Competitor(str(k), lambda f, x, k=k: fg.gradient(f, x, workers=k), 0.0, 10**6)
         for k in counts
     ]
     alone = fg.gradient(f, x)
@@ -172,31 +180,13 @@ def _speed_up(timings: Timings, name: str) -> list[str]:
     return [figure(timings.seconds(name) * 1e3), figure(ratio), figure(best)]
 
 
-def report(scale: Scale) -> str:
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
+    scale = QUICK if options.quick else FULL
     load()
     sections = [measure(scale) for measure in (c_loops, from_python, peers, threads)]
-    rows = [target.row() for section in sections for target in section.targets]
-    targets = Section("Targets", table(["", "target", "measured", "met"], rows))
-    lines = ["# Native objectives", "", "\\\n".join(circumstances())]
-    for section in (targets, *sections):
-        lines += ["", f"## {section.title}", "", section.text]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smoke run; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for the results (default bench/results)")
-    options = parser.parse_args()
-    remark = refuse_unless_installed(options.quick)
-    text = report(QUICK if options.quick else FULL)
-    if options.quick:
-        text += f"\n\nSmoke run: these figures mean nothing.{remark}"
-    print(text)
-    if options.out or not options.quick:
-        folder = options.out or HERE / "results"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "native.md").write_text(text + "\n", encoding="utf-8")
+    report("native.md", "Native objectives", sections, options)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ places; a run that misses what was planted, or names anything else, fails the be
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -18,13 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from measure import circumstances, figure, table
+from from_tests import Network, Params
+from measure import Section, arguments, figure, folder_of, report, table
 from memory import MIB, in_fresh_process
 
 import fastgrad as fg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from network import Network, Params
 
 SMALL = (40, 50, 20, 10)
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -72,28 +69,23 @@ def plant(kind: str, gradient: Params, random: np.random.Generator) -> tuple[Par
     return wrong, entries.tolist()
 
 
-def judged_well(case: Case, report: fg.Report, entries: list[int], shape: tuple[int, ...]) -> str:
+def judged_well(case: Case, found: fg.Report, entries: list[int], shape: tuple[int, ...]) -> str:
     """What is wrong with the report, in a word; nothing if it is as it should be.
 
     Not to be able to tell whether a right gradient is right is no false alarm: it is counted.
     """
     if case.kind == "right":
-        return "false alarm" if report.verdict is fg.Verdict.WRONG else ""
-    if report.verdict is not fg.Verdict.WRONG:
+        return "false alarm" if found.verdict is fg.Verdict.WRONG else ""
+    if found.verdict is not fg.Verdict.WRONG:
         return "missed"
-    found = [
-        (entry.leaf, int(np.ravel_multi_index(entry.index, shape)))
-        for entry in report.wrong
-        if entry.leaf == "W1"
-    ]
-    if any(entry.leaf != "W1" for entry in report.wrong):
+    if any(entry.leaf != "W1" for entry in found.wrong):
         return "falsely named"
     if entries:
-        names = {e for _, e in found}
-        return (
-            "" if names == set(entries) else "missed" if names < set(entries) else "falsely named"
-        )
-    cause = report.causes[0]
+        named = {int(np.ravel_multi_index(entry.index, shape)) for entry in found.wrong}
+        if named == set(entries):
+            return ""
+        return "missed" if named < set(entries) else "falsely named"
+    cause = found.causes[0]
     factor = cause.kind is fg.Cause.FACTOR or cause.evidence.get("inside") == "FACTOR"
     return "" if factor and abs(cause.evidence["factor"] - 2) < 1e-3 else "cause not named"
 
@@ -116,13 +108,13 @@ def tally(case: Case, seeds: int, sizes: tuple[int, ...] | None) -> Tally:
         claimed, entries = plant(case.kind, right, np.random.default_rng(1000 + seed))
         clock = Clock(net.cost)
         start = time.perf_counter()
-        report = fg.check_gradient(clock, claimed, net.params, strategy="probe", seed=seed)
+        found = fg.check_gradient(clock, claimed, net.params, strategy="probe", seed=seed)
         seconds = time.perf_counter() - start
-        failure = judged_well(case, report, entries, right["W1"].shape)
+        failure = judged_well(case, found, entries, right["W1"].shape)
         failures += [failure] if failure else []
-        unclear += report.verdict is fg.Verdict.CANNOT_TELL
-        evaluations.append(report.evaluations)
-        limits.append(report.leaves[0].limit)
+        unclear += found.verdict is fg.Verdict.CANNOT_TELL
+        evaluations.append(found.evaluations)
+        limits.append(found.leaves[0].limit)
         outside.append(1 - clock.seconds / seconds)
     return Tally(evaluations, failures, unclear, limits, outside)
 
@@ -181,11 +173,11 @@ def curve(quick: bool) -> list[tuple[int, int, int]]:
         net = Network(sizes=sizes)
         n = sum(value.size for value in net.params.values())
         wrong, _ = plant("one", net.gradient(net.params), np.random.default_rng(0))
-        report = fg.check_gradient(net.cost, net.gradient(net.params), net.params, strategy="probe")
+        passed = fg.check_gradient(net.cost, net.gradient(net.params), net.params, strategy="probe")
         located = fg.check_gradient(net.cost, wrong, net.params, strategy="probe")
-        assert report
+        assert passed
         assert not located
-        found.append((n, report.evaluations, located.evaluations))
+        found.append((n, passed.evaluations, located.evaluations))
     return found
 
 
@@ -205,10 +197,10 @@ def draw(points: list[tuple[int, int, int]], path: Path) -> bool:
         (wrong, "probe, one entry off by 1 %", "#D55E00", -1, (0, 9)),
         (right, "probe, nothing wrong", "#009E73", -1, (0, -16)),
     )
-    for values, label, colour, at, shift in lines:
-        axes.plot(n, values, "o-", color=colour, linewidth=1.8, markersize=5)
+    for values, label, color, at, shift in lines:
+        axes.plot(n, values, "o-", color=color, linewidth=1.8, markersize=5)
         where = {"xytext": shift, "textcoords": "offset points", "ha": "right"}
-        axes.annotate(label, (n[at], values[at]), color=colour, fontsize=10, **where)
+        axes.annotate(label, (n[at], values[at]), color=color, fontsize=10, **where)
     axes.set(xscale="log", yscale="log", ylim=(10, None))
     axes.set_xlabel("parameters of the network")
     axes.set_ylabel("evaluations of the cost")
@@ -234,7 +226,7 @@ def outside_alone(quick: bool) -> str:
 def memory_used(quick: bool) -> str:
     """Peak beyond parameters and gradient, in units of the largest leaf."""
     n = 10**5 if quick else 10**7
-    used = in_fresh_process("resident", n, script=Path(__file__).with_name("probe_memory.py"))
+    used = in_fresh_process("resident", "probe", n)
     return (
         f"Peak resident memory of a probe of {n:,} parameters in one array, beyond them and the "
         f"gradient that is passed: {figure(used / (8 * n))} x the array, {figure(used / MIB)} MiB."
@@ -242,9 +234,7 @@ def memory_used(quick: bool) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a smoke run that means nothing")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    parser = arguments(__doc__)
     parser.add_argument("--outside", action="store_true", help="print one share and no more")
     options = parser.parse_args()
     if options.outside:
@@ -257,19 +247,17 @@ def main() -> int:
     rows = [[f"{n:,}", f"{2 * n + 9:,}", str(right), str(wrong)] for n, right, wrong in points]
     head = ["parameters", "entry by entry", "probe, right", "probe, one wrong"]
     parts = [
-        "# Probing a network",
-        "  \n".join(circumstances(("fastgrad", "numpy"))),
         counted,
         "*Evaluations* is the median, *detects* the stated detection limit for a single entry of "
         "W1 in the median, *outside f* the share of the time not spent in the cost. " + alone,
         table(head, rows),
         memory,
     ]
-    if draw(points, options.out / "probe.png"):
+    folder = folder_of(options)
+    if folder and draw(points, folder / "probe.png"):
         parts.append("![Evaluations against parameters](probe.png)")
-    text = "\n\n".join(parts) + "\n"
-    (options.out / "probe.md").write_text(text, encoding="utf-8")
-    print(text)
+    sections = [Section("", part) for part in parts]
+    report("probe.md", "Probing a network", sections, options, ("fastgrad", "numpy"))
     for each in broken:
         print(each, file=sys.stderr)
     return int(bool(broken))

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-from flat import Flat, Vector
+from vectors import Flat, Vector
 
 import fastgrad as fg
 

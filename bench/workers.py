@@ -8,29 +8,32 @@ machinery costs; one that computes is at the mercy of what else the two cores ha
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
-from measure import circumstances, figure, table
+from measure import Section, arguments, figure, refuse_unless_installed, report, table
 
 import fastgrad as fg
-from fastgrad._tree import flatten
-from fastgrad._workers.pools import workforce
-from fastgrad._workers.processes import Processes
-from fastgrad._workers.scheduler import hired
 
-HERE = Path(__file__).resolve().parent
 PACKAGES = ("fastgrad", "numpy", "loky", "distributed")
-SLICES = 4  # of one entry each: what a crew of one makes of four entries
+ENTRIES = 4  # few enough for a slice each
+GAINS = """\
+*Ratio* is what two workers gain, *running pool* the same with a ProcessPoolExecutor of two that
+runs already, *bare loops* what two processes gain that call `f` as often and do nothing else: what
+other work on the machine takes, it takes from all. The results were those of the serial run to the
+bit. The times include the start of the processes and the evaluations that compare a worker's copy
+of `f` with the original, two here and two in each worker."""
+OVERHEADS = f"""\
+`fg.gradient` of {ENTRIES} entries and an `f` that does nothing. The processes of fastgrad start and
+end with the call, the others run already. *Each slice* is what one entry more takes, which is a
+slice of its own here."""
 
 
 def cubes(x: np.ndarray) -> float:
@@ -43,7 +46,7 @@ def sleeping(seconds: float, x: np.ndarray) -> float:
 
 
 def computing(seconds: float, x: np.ndarray) -> float:
-    """Busy for so many seconds of processor time, whatever else the machine does."""
+    """Busy for a time that counts this process alone, whatever else the machine does."""
     end = process_time() + seconds
     while process_time() < end:
         pass
@@ -62,10 +65,11 @@ def call(f: Callable[[Any], float], x: np.ndarray, times: int) -> None:
 
 
 def compare(f: Callable[[Any], float], n: int, rounds: int) -> list[float]:
-    """Medians of: seconds serial and with two workers, and how many times faster two are.
+    """Medians: seconds serial and with two workers, and how many times faster two are.
 
-    With processes started for the call, in a pool that runs already, and as two bare loops, which
-    make the same calls of `f` and nothing else: no better is to be had on this machine now.
+    The speed-ups are those of processes started for the call, of a pool that runs already, and of
+    two bare loops, which make the same calls of `f` and nothing else: no more is to be had on this
+    machine at this time.
     """
     x = np.linspace(-1.0, 2.0, n)
     rows = []
@@ -81,11 +85,10 @@ def compare(f: Callable[[Any], float], n: int, rounds: int) -> list[float]:
 
 
 @contextmanager
-def kinds() -> Iterator[dict[str, Any]]:
-    """Workers of each kind, one of each."""
+def pools() -> Iterator[dict[str, Any]]:
+    """Pools of one worker, by kind."""
     with ExitStack() as stack:
         made: dict[str, Any] = {
-            "processes of fastgrad": None,
             "ProcessPoolExecutor": stack.enter_context(ProcessPoolExecutor(1)),
             "ThreadPoolExecutor": stack.enter_context(ThreadPoolExecutor(1)),
         }
@@ -102,67 +105,48 @@ def kinds() -> Iterator[dict[str, Any]]:
         yield made
 
 
-def per_slice(workers: Any, calls: int) -> tuple[float, float]:
-    """Seconds until the first slices are back, and for each slice from then on."""
-    x = np.ones(SLICES)
-    entries, steps = np.arange(SLICES), np.full(SLICES, 1e-5)
-    makes = workforce(workers) if workers is not None else partial(Processes, 1)
-    with hired(makes, cubes, x, flatten(x)) as crew:
-        first, _ = timed(lambda: crew.beside(0, entries, steps))
-        again = [timed(lambda: crew.beside(0, entries, steps))[0] for _ in range(calls)]
-    return first, median(again) / SLICES
+def costs(workers: Any, calls: int) -> tuple[float, float, float]:
+    """Seconds of the first call, of a later one, and of each slice beyond the first.
+
+    A pool of one gets each entry of a few as a slice of its own.
+    """
+    few, one = np.ones(ENTRIES), np.ones(1)
+    first, _ = timed(lambda: fg.gradient(cubes, few, workers=workers))
+    later = [
+        [timed(lambda x=x: fg.gradient(cubes, x, workers=workers))[0] for x in (few, one)]
+        for _ in range(calls)
+    ]
+    whole = median(long for long, _ in later)
+    return first, whole, median(long - short for long, short in later) / (ENTRIES - 1)
 
 
-def gains(quick: bool) -> str:
+def gains(quick: bool) -> Section:
     n, seconds, rounds = (10, 1e-3, 1) if quick else (200, 20e-3, 3)
     rows = []
     for what, f in (("sleeps", sleeping), ("computes", computing)):
         serial, spread, *ratios = compare(partial(f, seconds), n, rounds)
         rows.append([what, figure(serial), figure(spread), *(f"{ratio:.2f}" for ratio in ratios)])
     head = ["serial, s", "workers=2, s", "ratio", "running pool", "bare loops"]
-    return table([f"`f` of {seconds * 1e3:.0f} ms, n = {n}", *head], rows)
+    text = table([f"`f` of {seconds * 1e3:.0f} ms, n = {n}", *head], rows)
+    return Section("What two workers gain", f"{text}\n\n{GAINS}")
 
 
-def overheads(quick: bool) -> str:
-    rows = []
-    with kinds() as made:
+def overheads(quick: bool) -> Section:
+    first, _ = timed(lambda: fg.gradient(cubes, np.ones(ENTRIES), workers=2))
+    rows = [["two processes of fastgrad", figure(first * 1e3), "", ""]]
+    with pools() as made:
         for name, workers in made.items():
-            first, slice_ = per_slice(workers, 3 if quick else 100)
-            rows.append([name, figure(first * 1e3), figure(slice_ * 1e6)])
-    return table(["one worker", "start, ms", "each slice, µs"], rows)
+            first, later, each = costs(workers, 3 if quick else 100)
+            rows.append([name, figure(first * 1e3), figure(later * 1e3), figure(each * 1e6)])
+    text = table(["one worker", "first call, ms", "later, ms", "each slice, µs"], rows)
+    return Section("What handing out costs", f"{text}\n\n{OVERHEADS}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    given = parser.parse_args()
-    text = "\n".join(
-        [
-            "# Workers",
-            "",
-            *circumstances(PACKAGES),
-            "",
-            gains(given.quick),
-            "",
-            "*Ratio* is what two workers gain, *running pool* the same with a ProcessPoolExecutor",
-            "of two that runs already, *bare loops* what two processes gain that call `f` as often",
-            "and do nothing else: what other work on the machine takes, it takes from all. The",
-            "results were those of the serial run to the bit. The times include the start of the",
-            "processes and the evaluations that compare a worker's copy of `f` with the original,",
-            "two here and two in each worker. A slice is one entry here.",
-            "",
-            overheads(given.quick),
-            "",
-            "Of four slices of one entry each, of an `f` that does nothing: *start* is the time",
-            "until the first four are back, with the processes of fastgrad started, others running",
-            "already; *each slice* the median of later calls.",
-            "",
-        ]
-    )
-    print(text)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "workers.md").write_text(text, encoding="utf-8")
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
+    sections = [gains(options.quick), overheads(options.quick)]
+    report("workers.md", "Workers", sections, options, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -52,3 +52,10 @@ __all__ = [
     "relative_error",
     "testing",
 ]
+
+# Public classes and functions say that they live here. So a pickle of a report names `fastgrad`
+# alone, and can still be read after a private module has been renamed; so do tracebacks.
+for _each in map(globals().get, __all__):
+    if callable(_each):
+        _each.__module__ = __name__
+del _each

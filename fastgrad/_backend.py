@@ -9,68 +9,33 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastgrad import _reference
 from fastgrad._errors import InputValueError
-from fastgrad._evaluation import batched
-from fastgrad._evaluation.native import Native
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import numpy as np
 
-    from fastgrad._reference import (
-        Memory,
-        is_native,
-        is_plain,
-        native_sweep,
-        quotients,
-        small_gradient,
-        sweep,
-    )
-
-__all__ = [
-    "Memory",
-    "backend",
-    "is_native",
-    "is_plain",
-    "kernel_for",
-    "native_sweep",
-    "quotients",
-    "small_gradient",
-    "sweep",
-    "sweep_for",
-    "use",
-]
+__all__ = ["backend", "kernel", "kernel_for", "use"]
 
 backend: str
-_kernel: Any = _reference
+# The kernel in use: `_reference`, or the compiled module with the same names and signatures.
+kernel: ModuleType = _reference
 
 
 def use(name: str) -> None:
-    """Make the functions of one backend, ``"pure"`` or ``"compiled"``, those of this module."""
-    kernel: Any = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
-    mine = {each: getattr(kernel, each) for each in _reference.__all__}
-    globals().update(mine, backend=name, _kernel=kernel)
+    """Run the kernel of one backend, ``"pure"`` or ``"compiled"``, from now on."""
+    global backend, kernel
+    kernel = _reference if name == "pure" else importlib.import_module("fastgrad._kernel")
+    backend = name
 
 
-def sweep_for(f: Any, array: np.ndarray, out: np.ndarray | None = None) -> Any:
-    """The `sweep` for this kind of `f` that can work on this memory.
-
-    The kernel knows native float32 and float64; rows of batches are native whatever the array is.
-    """
-    if isinstance(f, batched.Batched):
-        known = array.dtype.char in "fd" and (out is None or is_native(out))
-        return partial(batched.sweep, _kernel if known else _reference)
-    if not is_native(array) or (out is not None and not is_native(out)):
-        return _reference.sweep
-    return native_sweep if type(f) is Native else sweep
-
-
-def kernel_for(array: np.ndarray) -> Any:
-    """The kernel, or its twin, that can work on this memory."""
-    return _kernel if is_native(array) else _reference
+def kernel_for(*arrays: np.ndarray) -> ModuleType:
+    """The kernel in use, or its twin where the kernel cannot work on this memory."""
+    return kernel if all(map(kernel.is_native, arrays)) else _reference
 
 
 def _choose() -> None:

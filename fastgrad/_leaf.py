@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, SupportsInt
+from typing import SupportsInt
 
 import numpy as np
 
-from fastgrad import _errors
+__all__ = ["Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
 
-if TYPE_CHECKING:
-    from fastgrad._memory import Memory
 
-__all__ = ["Leaf", "entry_path"]
+# Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
+_MANY_ROWS = 16
 
 
 class Leaf:
     """One parameter array: its path, the array, and the same memory seen as real numbers."""
 
-    __slots__ = ("array", "found", "path", "real")
+    __slots__ = ("array", "path", "real")
 
     def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
         self.path = path
         self.array = array
-        self.found: Memory | None = None  # set by the guard: the memory before `f` was called
-        self.real = _as_real(array) if real is None else real
+        self.real = as_real(array) if real is None else real
 
     @property
     def is_complex(self) -> bool:
         """Whether two entries of `real` make one of the array; `f` cannot change that."""
         return self.real is not self.array
-
-    def check_found(self) -> None:
-        """Refuse to go on with an array that `f` has resized, retyped or frozen."""
-        if self.found is not None and self.found.moved():
-            raise _errors.moved_error(self.path)
 
     def name(self, entry: int) -> str:
         """Path of the entry with this C-order index in `real`."""
@@ -47,7 +41,27 @@ class Leaf:
         return entry_path(self.path, index) + part
 
 
-def _as_real(array: np.ndarray) -> np.ndarray:
+def lengths_of(x: np.ndarray) -> np.ndarray:
+    """``max(1, |x|)``, and 1 where that is not finite: an array of float64."""
+    size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
+    length = np.asarray(np.maximum(size, 1.0))  # of a 0-d array NumPy makes a scalar
+    if not length.max(initial=1.0) < np.inf:
+        length[~(length < np.inf)] = 1.0
+    return length
+
+
+def thin_box(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
+    """A box of an array that holds all its entries, or, evenly spaced, about `most` of them."""
+    size = math.prod(shape)
+    if size <= most:
+        return (slice(None),) * len(shape)
+    step = -(-size // most)
+    # Whole rows, where there are many: they lie together in the memory.
+    axis = 0 if shape[0] >= _MANY_ROWS * step else int(np.argmax(shape))
+    return (slice(None),) * axis + (slice(None, None, step),)
+
+
+def as_real(array: np.ndarray) -> np.ndarray:
     """The memory of a complex array as reals, with a last axis (real part, imaginary part)."""
     if array.dtype.kind != "c":
         return array

@@ -15,34 +15,34 @@ from fastgrad._errors import ConcurrencyError, MutationError
 from fastgrad._leaf import entry_path
 
 __all__ = [
-    "Memory",
+    "Fingerprint",
     "bounds",
     "checksum",
-    "claim",
-    "claims",
+    "lock",
+    "locks",
     "first_difference",
     "next_key",
     "overwritten",
     "owner",
-    "refuse_if_taken",
-    "release",
+    "refuse_if_locked",
+    "unlock",
     "undo",
 ]
 
 # Runs in progress, oldest first: thread and arrays of each. Operations on a dict are atomic.
-claims: dict[int, tuple[int, Sequence[np.ndarray]]] = {}
+locks: dict[int, tuple[int, Sequence[np.ndarray]]] = {}
 next_key = count().__next__
 _CHUNK = 8192
 
 if hasattr(os, "register_at_fork"):
     # In a forked child the other threads, and so their runs, do not exist.
-    os.register_at_fork(after_in_child=claims.clear)
+    os.register_at_fork(after_in_child=locks.clear)
 
 
-class Memory:
+class Fingerprint:
     """An array's memory as it was found, whatever `f` does to the array object.
 
-    `view` has its own shape, strides, type and flags. It may be touched while `stands` says so.
+    `view` has its own shape, strides, type and flags. It may be touched while `alive` says so.
     """
 
     __slots__ = ("_at", "array", "owner", "view")
@@ -53,17 +53,25 @@ class Memory:
         self.owner = owner(array)
         self._at = _place(self.owner)
 
-    def stands(self) -> bool:
+    def alive(self) -> bool:
         """Whether the memory is still there; a view's owner may have been resized."""
         return _place(self.owner) == self._at
 
-    def moved(self) -> bool:
+    def same_bits(self, other: Fingerprint) -> bool:
+        """Whether two arrays of one kind, both alive, hold the same bits in small, plain memory.
+
+        False may also mean that it takes a closer look to tell.
+        """
+        a, b = self.view, other.view
+        return a.nbytes <= _CHUNK and self.alive() and a.tobytes() == b.tobytes()
+
+    def changed(self) -> bool:
         """Whether the array is no longer what was found."""
         now, then = self.array, self.view
         return (
             (now.shape, now.strides, now.dtype) != (then.shape, then.strides, then.dtype)
             or now.flags.writeable != then.flags.writeable
-            or not self.stands()
+            or not self.alive()
         )
 
 
@@ -78,38 +86,38 @@ def owner(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def claim(key: int, arrays: Sequence[np.ndarray]) -> None:
+def lock(key: int, arrays: Sequence[np.ndarray]) -> None:
     """Register a run on this memory, and refuse it if another thread is at work there.
 
-    The caller takes `key` from `next_key` and calls `release` whatever happens, also if an
+    The caller takes `key` from `next_key` and calls `unlock` whatever happens, also if an
     interrupt arrives in here.
     """
-    claims[key] = (get_ident(), arrays)
-    if len(claims) > 1:
-        refuse_if_taken(key, arrays)
+    locks[key] = (get_ident(), arrays)
+    if len(locks) > 1:
+        refuse_if_locked(key, arrays)
 
 
-def refuse_if_taken(key: int, arrays: Sequence[np.ndarray]) -> None:
-    """Withdraw a claim, with an error, if an older one of another thread overlaps it."""
+def refuse_if_locked(key: int, arrays: Sequence[np.ndarray]) -> None:
+    """Withdraw a lock, with an error, if an older one of another thread overlaps it."""
     mine = [bounds(array) for array in arrays]
     me = get_ident()
-    for other, (thread, taken) in claims.copy().items():
+    for other, (thread, taken) in locks.copy().items():
         if other == key:
             break  # later ones find this one, and give way
         if thread == me:
             continue
         spans = [bounds(array) for array in taken]
         if any(a < d and c < b for a, b in mine for c, d in spans):
-            release(key)
+            unlock(key)
             raise ConcurrencyError(
                 "these parameters are being perturbed by another thread right now; "
                 "give each thread its own copy, or let one wait for the other"
             )
 
 
-def release(key: int) -> None:
-    """End the run that `claim` registered."""
-    claims.pop(key, None)
+def unlock(key: int) -> None:
+    """End the run that `lock` registered."""
+    locks.pop(key, None)
 
 
 def bounds(array: np.ndarray) -> tuple[int, int]:
@@ -123,9 +131,11 @@ def bounds(array: np.ndarray) -> tuple[int, int]:
     return low, high + array.itemsize
 
 
-def undo(path: str, memory: Memory, saved: np.ndarray, culprit: str = "f") -> MutationError | None:
+def undo(
+    path: str, memory: Fingerprint, saved: np.ndarray, culprit: str = "f"
+) -> MutationError | None:
     """Put a copy's bits back where they are not in place, and return what to say of it."""
-    if not memory.stands():
+    if not memory.alive():
         return _errors.moved_error(path, culprit)
     view = memory.view
     if saved.nbytes <= _CHUNK:

@@ -7,7 +7,7 @@ and unaligned ones, on either backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
@@ -15,87 +15,124 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._memory import Memory, claim, claims, next_key, owner, undo
-from fastgrad._returns import as_scalar, at_base
+from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
+from fastgrad._returns import as_scalar, as_vector, at_base
 
 if TYPE_CHECKING:
     from fastgrad._leaf import Leaf
-    from fastgrad._stencils import Stencil
+    from fastgrad._stencils import Stencil, Steps
 
 __all__ = [
-    "Memory",
+    "Fingerprint",
+    "differentiate",
     "displace",
+    "draw",
     "gather",
     "is_native",
     "is_plain",
-    "native_sweep",
+    "native_differentiate",
+    "native_sample",
     "quotients",
+    "sample",
+    "scatter",
     "shift",
     "small_gradient",
-    "spread",
-    "sweep",
 ]
 
 
-def sweep(
+def differentiate(
     f: Callable[[Any], Any],
     argument: Any,
     leaf: Leaf,
     stencil: Stencil,
-    absolute: float,
-    relative: float,
-    steps: np.ndarray | None,
+    steps: Steps,
     base: float,
-    out: np.ndarray | None,
+    out: np.ndarray,
     start: int,
     stop: int,
-    entries: np.ndarray | None = None,
-    raw: np.ndarray | None = None,
+    first: int = 0,
 ) -> None:
-    """Differentiate ``f(argument)`` with respect to entries `start` to `stop` of a leaf.
+    """Differentiate ``f(argument)`` with respect to entries `start` to `stop` - 1 of a leaf.
 
     Each entry is moved in place and gets its saved bits back, whatever happens. Entries count in
-    C order; `entries` (intp) lists others than all. The step is ``absolute + relative * max(1,
-    |x|)``, or ``steps[position]`` where given; `base` is the value at the unperturbed point, for
-    stencils that use it. The derivatives go to `out`; or, in place of it, displacements and
-    values to `raw` (float64, shape (positions, points, 2), C-contiguous).
+    C order; steps that are given are those from entry `start` on. `base` is the value at the
+    unperturbed point, for stencils that use it. The derivatives go to `out`, from that of entry
+    `first` on.
     """
     array = leaf.real
-    leaf.check_found()
-    mover = _Mover(f, argument, leaf, stencil, base)
-    target = None if out is None else _Look(out)
-    store = float if out is None else _arithmetic(out.dtype)[2]
-    for position, (entry, index) in enumerate(_where(array.shape, start, stop, entries), start):
+    mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil)
+    target, store = _Look(out), _arithmetic(out.dtype)[2]
+    places = out if out.shape == array.shape and not first else out.reshape(-1)
+    for entry, index in zip(
+        range(start, stop), islice(_indices(array.shape), start, stop), strict=True
+    ):
         x = mover.wide(array[index])
-        h = mover.step(x, absolute, relative) if steps is None else steps.item(position)
+        h = mover.step(x, steps) if steps.given is None else steps.given.item(entry - start)
         points = mover.place(x, h)
-        if raw is not None:
-            values = mover.measure(entry, index, points)
-            raw[position] = mover.displaced(x, points, values)
-            continue
         if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
             raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
         values = mover.measure(entry, index, points)
-        if out is None or target is None or target.moved(out):
+        if target.moved(out):
             raise _errors.moved_error("out")
-        out[index] = store(mover.combine(points, values))
+        places[index if places is out else entry - first] = store(mover.combine(points, values))
 
 
-native_sweep = sweep  # a native objective can be called like any other
+def sample(
+    f: Callable[[Any], Any],
+    argument: Any,
+    leaf: Leaf,
+    offsets: np.ndarray,
+    steps: Steps,
+    entries: np.ndarray,
+    moved: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Move each of these entries (intp, C order) alone, by its step times each of the offsets.
+
+    Displacements really made go to `moved`, of shape (entries, offsets), values of `f` to
+    `values`, of the same shape, or with one more axis for an `f` that returns arrays: float64,
+    C-contiguous.
+    """
+    array = leaf.real
+    width = values.shape[2] if values.ndim == 3 else None
+    mover = _Mover(f, argument, leaf, offsets, nan, None, width)
+    for position, (entry, index) in enumerate(_where(array.shape, entries)):
+        x = mover.wide(array[index])
+        h = steps.absolute + steps.relative  # beside infinity: no reason to stop
+        if steps.given is not None:
+            h = steps.given.item(position)
+        elif abs(x) < inf:
+            h = mover.step(x, steps)
+        points = mover.place(x, h)
+        values[position] = mover.measure(entry, index, points)
+        moved[position] = mover.displaced(x, points)
+
+
+# A native objective can be called like any other.
+native_differentiate, native_sample = differentiate, sample
 
 
 class _Mover:
     """Moves single entries of a leaf and evaluates: the kernel's arithmetic, entry by entry."""
 
     def __init__(
-        self, f: Callable[[Any], Any], argument: Any, leaf: Leaf, stencil: Stencil, base: float
+        self,
+        f: Callable[[Any], Any],
+        argument: Any,
+        leaf: Leaf,
+        offsets: np.ndarray,
+        base: float,
+        stencil: Stencil | None = None,
+        width: int | None = None,
     ) -> None:
         self._f, self._argument, self._leaf, self._base = f, argument, leaf, base
         self._look = _Look(leaf.real)
         self._kind, self.wide, self._narrow = _arithmetic(leaf.real.dtype)
         kind = self._kind
-        self._offsets = [k for a, b, _ in stencil.quotients for k in (a, b)]
-        self._weights = [kind(v.numerator) / kind(v.denominator) for _, _, v in stencil.quotients]
+        self._width = width
+        self._offsets = [int(k) for k in offsets.tolist()]
+        quotients = stencil.quotients if stencil else ()
+        self._weights = [kind(v.numerator) / kind(v.denominator) for _, _, v in quotients]
         self._extended = self.wide is np.longdouble
         # A longdouble has padding bytes, which only a copy of the raw bytes brings back. (By its
         # name: NumPy swallows a Ctrl-C while it looks at a tuple such as (np.void, 16).)
@@ -107,18 +144,18 @@ class _Mover:
             for name in ("step", "place", "displaced", "combine"):
                 setattr(self, name, calm(getattr(self, name)))
 
-    def step(self, x: Any, absolute: float, relative: float) -> Any:
+    def step(self, x: Any, steps: Steps) -> Any:
         """The step of an entry with this value."""
-        return absolute + relative * max(1.0, abs(x))
+        return steps.absolute + steps.relative * max(1.0, abs(x))
 
     def place(self, x: Any, h: Any) -> list[Any]:
         """The points really evaluated: the nearest numbers that the entry's type can hold."""
         h = self.wide(h)
         return [self._narrow(x + k * h) for k in self._offsets]
 
-    def displaced(self, x: Any, points: list[Any], values: list[Any]) -> list[tuple[Any, Any]]:
-        """How far the points lie from `x`, and the values there."""
-        return [(self.wide(p) - x, v) for p, v in zip(points, values, strict=True)]
+    def displaced(self, x: Any, points: list[Any]) -> list[Any]:
+        """How far the points lie from `x`."""
+        return [self.wide(p) - x for p in points]
 
     def combine(self, points: list[Any], values: list[Any]) -> Any:
         """Weighted sum of difference quotients, each over the step actually taken."""
@@ -137,11 +174,13 @@ class _Mover:
         values = []
         try:
             for k, point in zip(self._offsets, points, strict=True):
-                value = self._base
+                value: Any = self._base
                 if k:
                     array[index] = point
                     value = self._f(self._argument)
-                    if type(value) is not self._kind:
+                    if self._width is not None:
+                        value = as_vector(value, self._width, name, entry)
+                    elif type(value) is not self._kind:
                         value = as_scalar(value, name, entry, self._kind)
                     if look.moved(array):
                         raise _errors.moved_error(self._leaf.path)
@@ -164,38 +203,38 @@ class _Mover:
         return values
 
 
-def _where(
-    shape: tuple[int, ...], start: int, stop: int, entries: np.ndarray | None
-) -> Iterable[tuple[int, tuple[int, ...]]]:
-    """Entries and their indices, at positions `start` to `stop`."""
-    if entries is None:
-        return zip(range(start, stop), islice(_indices(shape), start, stop), strict=True)
-    wanted = entries[start:stop]
-    columns = [axis.tolist() for axis in np.unravel_index(wanted, shape)] if shape else []
-    indices = zip(*columns, strict=True) if columns else [()] * len(wanted)
-    return zip(wanted.tolist(), indices, strict=True)
+def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Entries and their indices."""
+    columns = [axis.tolist() for axis in np.unravel_index(entries, shape)] if shape else []
+    indices = zip(*columns, strict=True) if columns else [()] * len(entries)
+    return zip(entries.tolist(), indices, strict=True)
 
 
 def small_gradient(
-    f: Callable[[Any], Any], leaf: Leaf, stencil: Stencil, relative: float
+    f: Callable[[Any], Any], leaf: Leaf, stencil: Stencil, steps: Steps, native: bool
 ) -> np.ndarray:
-    """Gradient of ``f(array)`` for one small plain array, guarded, with automatic steps."""
+    """Gradient of ``f(array)`` for one small plain array, guarded.
+
+    `native` says that `f` is native, for which the compiled kernel has a loop of its own.
+    """
     array = leaf.array
     out = np.empty_like(array)
-    written = None
+    written = found = None
     key = next_key()
     try:
-        claim(key, (array,))
+        lock(key, (array,))
         saved = array.copy()  # not before: another thread's moves would be taken for the values
-        leaf.found = Memory(array)
+        found = Fingerprint(array)
         base = as_scalar(f(array), at_base, 0) if stencil.uses_base else 0.0
-        sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
+        if found.changed():
+            raise _errors.moved_error(leaf.path)
+        differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
     finally:
         try:
-            if leaf.found is not None:
-                written = undo(leaf.path, leaf.found, saved)
+            if found is not None:
+                written = undo(leaf.path, found, saved)
         finally:
-            claims.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
+            locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
     if written is not None:
         raise written
     return out
@@ -214,35 +253,60 @@ def shift(
     target: np.ndarray,
     before: np.ndarray,
     direction: np.ndarray,
-    claim: np.ndarray,
     time: float,
+    claim: np.ndarray | None,
     rise: np.ndarray,
 ) -> None:
-    """Move a block from `before` by `time` times its direction, in units of ``max(1, |x|)``.
+    """Move a region from `before` by `time` times its direction, in units of ``max(1, |x|)``.
 
-    `rise`, of shape (entries,), gets what the gradient `claim` says that each of the moves really
-    made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16 bits.
+    With a claim, `rise`, of shape (entries,), gets what that gradient says that each of the moves
+    really made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16
+    bits.
     """
     wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-    move = np.maximum(np.abs(wide), 1.0)
+    move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
     move *= direction
     move *= time
     move += wide
     with np.errstate(over="ignore"):
         target[...] = move
-    np.subtract(target, wide, out=move)
-    np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+    if claim is not None:
+        np.subtract(target, wide, out=move)
+        np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
 
 
-def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:
+def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
+    """Fill `out`, of shape (rows, entries), with random integers of 16 bits.
+
+    Those of row `r` belong to the entries from ``start + r * stride`` on. Their magnitudes lie
+    from 2**13 to 3 * 2**13 - 1; they are a function of the key and the entry alone: see
+    `direction.key_of`.
+    """
+    rows, size = out.shape
+    entries = np.add.outer(
+        np.arange(rows, dtype=np.uint64) * np.uint64(stride) + np.uint64(start),
+        np.arange(size, dtype=np.uint64),
+    )
+    z = np.uint64(key) + (entries // 4 + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    z >>= np.uint64(16) * (entries % 4)
+    size16 = (z & np.uint64(0x3FFF)).astype(np.int16) + np.int16(0x2000)
+    out[...] = np.where(z & np.uint64(0x8000), -size16, size16)
+
+
+def quotients(
+    moved: np.ndarray, values: np.ndarray, base: float, noise: float, unit: float
+) -> np.ndarray:
     """Width, central, forward and backward quotient, and a bound, of shape (5, entries).
 
-    `raw`, of shape (entries, 2, 2) and C-contiguous, holds displacement and value, ahead and
-    behind. The bound is `noise`, or `unit` times the larger value where that is more, over the
-    width.
+    `moved` and `values`, of shape (entries, 2) and C-contiguous, hold displacements and values,
+    ahead and behind. The bound is `noise`, or `unit` times the larger value where that is more,
+    over the width.
     """
-    (ahead, above), (behind, below) = raw.transpose(1, 2, 0)
-    found = np.empty((5, len(raw)))
+    (ahead, behind), (above, below) = moved.T, values.T
+    found = np.empty((5, len(moved)))
     with np.errstate(all="ignore"):
         width = np.subtract(ahead, behind, out=found[0])
         np.divide(above - below, width, out=found[1])
@@ -253,65 +317,62 @@ def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.nda
     return found
 
 
-def spread(
+def scatter(
     rows: np.ndarray,
-    stencil: Stencil,
-    absolute: float,
-    relative: float,
-    steps: np.ndarray | None,
+    table: np.ndarray | None,
+    offsets: np.ndarray,
+    steps: Steps,
     start: int,
     stop: int,
     entries: np.ndarray | None,
     points: np.ndarray,
 ) -> int:
-    """Move one entry in each row of a batch: positions `start` to `stop`, all points of each.
+    """Move one entry in each row of a batch: positions `start` to `stop` - 1, all points of each.
 
-    The last of the `rows`, of shape (rows, entries), is the parameters as they are. The points
-    really taken go to `points`, whose type is the one to compute in. Returns the first position
-    whose step was lost in rounding, or -1.
+    Steps that are given are those from position `start` on. The last of the `rows`, of shape
+    (rows, entries), is the parameters as they are. The points
+    really taken go to `points`, whose type is the one to compute in. With the `table` of a stencil
+    it returns the first position whose step was lost in rounding; else, and if there is none, -1.
     """
-    offsets = stencil.table[:, :2].ravel()
-    wanted = _wanted(start, stop, entries)
+    wanted = np.arange(start, stop) if entries is None else entries[start:stop]
     with np.errstate(all="ignore"):
         x = rows[-1, wanted].astype(points.dtype)
         size = np.abs(x)
-        h = absolute + relative * np.where(size > 1.0, size, 1.0)
-        if steps is not None:
-            h = steps[start:stop].astype(points.dtype)
+        if table is None:
+            size = np.where(size < inf, size, 1.0)
+        h = steps.absolute + steps.relative * np.where(size > 1.0, size, 1.0)
+        if steps.given is not None:
+            h = steps.given[: stop - start].astype(points.dtype)
         places = (x[:, np.newaxis] + offsets * h[:, np.newaxis]).astype(rows.dtype)
-    taken = points[: len(wanted)]
-    taken[...] = places
+    points[...] = places
     moved = np.flatnonzero(offsets)
     columns = np.repeat(wanted, len(moved))
     rows[np.arange(len(columns)), columns] = places[:, moved].ravel()
-    vanished = (taken[:, ::2] == taken[:, 1::2]).any(axis=1)
+    if table is None:
+        return -1
+    vanished = (points[:, ::2] == points[:, 1::2]).any(axis=1)
     return start + int(vanished.argmax()) if vanished.any() else -1
 
 
 def gather(
-    rows: np.ndarray,
     stencil: Stencil,
+    steps: Steps,
     points: np.ndarray,
     values: np.ndarray,
     base: float,
     start: int,
     stop: int,
-    entries: np.ndarray | None,
-    out: np.ndarray | None,
-    raw: np.ndarray | None,
+    out: np.ndarray,
+    first: int,
 ) -> None:
-    """Turn the values of the rows that `spread` moved into derivatives, or into `raw`."""
-    wanted = _wanted(start, stop, entries)
-    moved = np.flatnonzero(stencil.table[:, :2])
-    points = points[: len(wanted)]
+    """Turn the values of the rows that `scatter` moved into derivatives."""
+    moved = np.flatnonzero(stencil.offsets)
     all_values = np.full(points.shape, base, points.dtype)
-    all_values[:, moved] = values[: len(wanted) * len(moved)].reshape(-1, len(moved))
+    all_values[:, moved] = values[: len(points) * len(moved)].reshape(-1, len(moved))
     with np.errstate(all="ignore"):
-        if raw is not None:
-            raw[start:stop, :, 0] = points - rows[-1, wanted].astype(points.dtype)[:, np.newaxis]
-            raw[start:stop, :, 1] = all_values
-        elif out is not None:
-            out.flat[wanted] = _combined(stencil, points, all_values).astype(out.dtype)
+        out.flat[start - first : stop - first] = _combined(stencil, points, all_values).astype(
+            out.dtype
+        )
 
 
 def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -324,10 +385,6 @@ def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.nd
         total += kind(v.numerator) / kind(v.denominator) * quotient
         total[~(width < inf)] = nan
     return total
-
-
-def _wanted(start: int, stop: int, entries: np.ndarray | None) -> np.ndarray:
-    return np.arange(start, stop) if entries is None else entries[start:stop]
 
 
 def is_native(array: np.ndarray) -> bool:

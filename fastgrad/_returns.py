@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
 
-__all__ = ["as_scalar", "as_scalars", "at_base", "at_block"]
+__all__ = ["as_scalar", "as_scalars", "as_vector", "as_vectors", "at_base", "at_block"]
 
 
 def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = float) -> Any:
@@ -72,6 +72,28 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
     )
 
 
+def as_vector(value: Any, count: int | None, name: Callable[[int], str], entry: int) -> np.ndarray:
+    """Return what a vector-valued `f` returned as `count` numbers of float64, in C order.
+
+    Without `count` any number of them will do. ``name(entry)`` tells what was being moved.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # a tensor with a gradient or on a device
+        array = _unpacked(value)
+    if array.dtype.kind not in "biuf":
+        seen = "None" if value is None else f"a {type(value).__name__} of dtype {array.dtype}"
+        raise InputTypeError(
+            f"`f` returned {seen} at {name(entry)}; it must return an array of real numbers"
+        )
+    if count is not None and array.size != count:
+        raise InputValueError(
+            f"`f` returned {array.size} numbers at {name(entry)}, and {count} at the unperturbed "
+            "parameters; the size must not change"
+        )
+    return np.ascontiguousarray(array.ravel(), dtype=np.float64)
+
+
 def as_scalars(
     value: Any, count: int, where: Callable[[], str], kind: Any = np.float64
 ) -> np.ndarray:
@@ -98,6 +120,21 @@ def as_scalars(
             "average over all axes but the first?)"
         )
     return np.ascontiguousarray(column, dtype=kind)
+
+
+def as_vectors(value: Any, count: int, where: Callable[[], str]) -> np.ndarray:
+    """Return what a batched, vector-valued `f` returned for `count` points: (count, m) float64."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        array = _unpacked(value)
+    if array.dtype.kind not in "biuf" or array.shape[:1] != (count,):
+        seen = f"shape {array.shape} of dtype {array.dtype}"
+        raise InputTypeError(
+            f"`f` returned {seen} at {where()}; it must return one array of real numbers for each "
+            f"of the {count} points, along the first axis"
+        )
+    return np.ascontiguousarray(array.reshape(count, -1), dtype=np.float64)
 
 
 def _unpacked(value: Any) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The entry loop: perturb in place, evaluate, put the saved bits back; and the filling of batches.
 
 `fastgrad/_reference.py` is the contract: same names, same signatures, same results to the last
-bit. The arithmetic (`seize`, `step_of`, `place`, `poke`, `combine`) is `noexcept nogil` and knows nothing
-of Python, so that any kind of objective can drive it. The loop over a C function is in native.pxi,
-what of it other extensions may call in fastgrad/_kernel.pxd.
+bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
+nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
+native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -23,9 +23,8 @@ cimport numpy as cnp
 from numpy import ndarray
 
 from fastgrad import _errors
-from fastgrad._memory import claims, next_key, overwritten, refuse_if_taken
-from fastgrad._evaluation.native import Native
-from fastgrad._returns import as_scalar, at_base
+from fastgrad._memory import locks, next_key, overwritten, refuse_if_locked
+from fastgrad._returns import as_scalar, as_vector, at_base
 
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object callable, object argument)
@@ -55,7 +54,7 @@ cdef struct View:
     cnp.npy_intp strides[MAX_DIMS]
 
 
-cdef struct Hold:
+cdef struct Tracked:
     View array             # as `f` knows it
     View owner             # of its memory: the array itself, or what it is a view of
     bint is_view
@@ -69,7 +68,7 @@ cdef struct Cell:
     double x
 
 
-cdef void look(View* view, cnp.ndarray array) noexcept:
+cdef void describe(View* view, cnp.ndarray array) noexcept:
     cdef int d
     view.data = cnp.PyArray_BYTES(array)
     view.ndim = cnp.PyArray_NDIM(array)
@@ -84,7 +83,7 @@ cdef void look(View* view, cnp.ndarray array) noexcept:
 
 
 cdef inline bint resized(const View* view, cnp.ndarray array) noexcept:
-    """Whether the memory that `look` saw may be gone: touching it would then be unsafe."""
+    """Whether the memory that `describe` saw may be gone: touching it would then be unsafe."""
     cdef int d
     cdef const cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
     if cnp.PyArray_BYTES(array) != view.data or cnp.PyArray_NDIM(array) != view.ndim:
@@ -95,8 +94,8 @@ cdef inline bint resized(const View* view, cnp.ndarray array) noexcept:
     return False
 
 
-cdef inline bint moved(const View* view, cnp.ndarray array) noexcept:
-    """Whether the array no longer is what `look` saw."""
+cdef inline bint altered(const View* view, cnp.ndarray array) noexcept:
+    """Whether the array no longer is what `describe` saw."""
     cdef int d
     cdef const cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
     cdef const cnp.npy_intp* strides = cnp.PyArray_STRIDES(array)
@@ -119,41 +118,47 @@ cdef cnp.ndarray owner_of(cnp.ndarray array):
     return array
 
 
-cdef void hold(Hold* held, cnp.ndarray array, cnp.ndarray owner) noexcept:
-    look(&held.array, array)
-    look(&held.owner, owner)
+cdef void track(Tracked* held, cnp.ndarray array, cnp.ndarray owner) noexcept:
+    describe(&held.array, array)
+    describe(&held.owner, owner)
     held.is_view = owner is not array
 
 
-cdef inline bint disturbed(const Hold* held, cnp.ndarray array, cnp.ndarray owner) noexcept:
-    return moved(&held.array, array) or (held.is_view and resized(&held.owner, owner))
+cdef inline bint changed(const Tracked* held, cnp.ndarray array, cnp.ndarray owner) noexcept:
+    return altered(&held.array, array) or (held.is_view and resized(&held.owner, owner))
 
 
-cdef inline bint stands(const Hold* held, cnp.ndarray owner) noexcept:
+cdef inline bint alive(const Tracked* held, cnp.ndarray owner) noexcept:
     """Whether the memory is still there, so that saved bits can be put back into it."""
     return (cnp.PyArray_BYTES(owner) == held.owner.data
             and cnp.PyArray_NBYTES(owner) == held.owner.nbytes)
 
 
-cdef class Memory:
+cdef class Fingerprint:
     cdef readonly cnp.ndarray array
     cdef readonly cnp.ndarray owner
     cdef readonly cnp.ndarray view
-    cdef Hold held
+    cdef Tracked held
     cdef bint native
 
     def __init__(self, cnp.ndarray array):
         self.array = array
         self.owner = owner_of(array)
         self.view = array.view(ndarray)
-        hold(&self.held, array, self.owner)
+        track(&self.held, array, self.owner)
         self.native = cnp.PyArray_ISNOTSWAPPED(array)
 
-    def stands(self):
-        return stands(&self.held, self.owner)
+    def alive(self):
+        return alive(&self.held, self.owner)
 
-    def moved(self):
-        return (moved(&self.held.array, self.array) or not stands(&self.held, self.owner)
+    def same_bits(self, Fingerprint other):
+        cdef cnp.npy_intp size = self.held.array.nbytes
+        return (alive(&self.held, self.owner) and self.held.array.contiguous
+                and other.held.array.contiguous and other.held.array.nbytes == size
+                and memcmp(self.held.array.data, other.held.array.data, size) == 0)
+
+    def changed(self):
+        return (altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
                 or cnp.PyArray_ISNOTSWAPPED(self.array) != self.native)
 
 
@@ -181,7 +186,7 @@ def is_plain(cnp.ndarray array):
 
 # ---------------------------------------------------------------- arithmetic, free of Python
 
-cdef inline void seize(Cell* cell, const View* view, Py_ssize_t entry) noexcept nogil:
+cdef inline void load(Cell* cell, const View* view, Py_ssize_t entry) noexcept nogil:
     """Remember where the entry lives and the bits it holds."""
     cell.address = locate(view, entry)
     cell.itemsize = view.itemsize
@@ -209,7 +214,7 @@ cdef inline void place(double* points, const Cell* cell, const double* offsets, 
             points[k] = <float> points[k]
 
 
-cdef inline void poke(Cell* cell, double point) noexcept nogil:
+cdef inline void write(Cell* cell, double point) noexcept nogil:
     cdef float narrow
     if cell.itemsize == 4:
         narrow = <float> point
@@ -220,8 +225,8 @@ cdef inline void poke(Cell* cell, double point) noexcept nogil:
         memcpy(cell.address, &point, 8)
 
 
-cdef inline bint intact(const Cell* cell) noexcept nogil:
-    """Whether the entry still holds what `poke` wrote."""
+cdef inline bint unchanged(const Cell* cell) noexcept nogil:
+    """Whether the entry still holds what `write` wrote."""
     if cell.itemsize == 4:
         return memcmp(cell.address, &cell.written, 4) == 0
     return memcmp(cell.address, &cell.written, 8) == 0
@@ -264,12 +269,78 @@ cdef inline double combine(const double* rows, int quotients,
     return total
 
 
-cdef inline void offsets_of(double* offsets, cnp.ndarray table) noexcept:
-    """Where the points of a stencil lie, in steps: the first two columns of its table."""
-    cdef const double* rows = <const double*> cnp.PyArray_DATA(table)
+# ---------------------------------------------------------------- what a loop is to do
+
+cdef struct Plan:
+    const double* rows     # of the stencil, to combine by; NULL where samples are wanted
+    int count              # points of each entry
+    double offsets[2 * MAX_QUOTIENTS]
+    double absolute
+    double relative
+    double base            # stands for the value at offset 0
+    const double* steps    # by position, or NULL
+    const intptr_t* entries  # by position, or NULL: all of them
+    intptr_t first         # the entry whose derivative is stored first
+    double* moved          # of shape (positions, count)
+    double* values         # the same, or (positions, count, width)
+    intptr_t width         # of a vector that `f` returns; 0 where it returns a number
+
+
+cdef void plan_steps(Plan* plan, object steps):
+    cdef cnp.ndarray given = steps.given
+    plan.absolute, plan.relative = steps.absolute, steps.relative
+    plan.steps = NULL if given is None else <const double*> cnp.PyArray_DATA(given)
+
+
+cdef void plan_offsets(Plan* plan, cnp.ndarray offsets):
+    plan.count = <int> cnp.PyArray_DIM(offsets, 0)
+    memcpy(plan.offsets, cnp.PyArray_DATA(offsets), plan.count * sizeof(double))
+
+
+cdef void plan_derivatives(Plan* plan, object stencil, object steps, double base, intptr_t start,
+                           intptr_t first):
+    cdef cnp.ndarray table = stencil.table
+    plan_steps(plan, steps)
+    plan_offsets(plan, stencil.offsets)
+    plan.rows = <const double*> cnp.PyArray_DATA(table)
+    plan.base, plan.first = base, first
+    if plan.steps != NULL:
+        plan.steps -= start  # they are those of the entries from `start` on
+    plan.entries, plan.moved, plan.values, plan.width = NULL, NULL, NULL, 0
+
+
+cdef void plan_samples(Plan* plan, cnp.ndarray offsets, object steps, cnp.ndarray entries,
+                       cnp.ndarray moved, cnp.ndarray values):
+    plan_steps(plan, steps)
+    plan_offsets(plan, offsets)
+    plan.rows, plan.base, plan.first = NULL, NAN, 0
+    plan.entries = <const intptr_t*> cnp.PyArray_DATA(entries)
+    plan.moved = <double*> cnp.PyArray_DATA(moved)
+    plan.values = <double*> cnp.PyArray_DATA(values)
+    plan.width = cnp.PyArray_DIM(values, 2) if cnp.PyArray_NDIM(values) == 3 else 0
+
+
+cdef inline double step_at(const Plan* plan, intptr_t position, double x) noexcept nogil:
+    if plan.steps != NULL:
+        return plan.steps[position]
+    if plan.rows == NULL and not fabs(x) < INFINITY:
+        return plan.absolute + plan.relative  # samples beside infinity are no reason to stop
+    return step_of(x, plan.absolute, plan.relative)
+
+
+cdef inline intptr_t entry_at(const Plan* plan, intptr_t position) noexcept nogil:
+    return position if plan.entries == NULL else plan.entries[position]
+
+
+cdef inline void keep_samples(const Plan* plan, intptr_t position, double x, const double* points,
+                              const double* values) noexcept nogil:
+    """Displacements really made, and the values there unless they are vectors, kept already."""
+    cdef double* moved = plan.moved + position * plan.count
     cdef int k
-    for k in range(2 * <int> cnp.PyArray_DIM(table, 0)):
-        offsets[k] = rows[3 * (k // 2) + k % 2]
+    for k in range(plan.count):
+        moved[k] = points[k] - x
+    if plan.width == 0:
+        memcpy(plan.values + position * plan.count, values, plan.count * sizeof(double))
 
 
 # ---------------------------------------------------------------- the loop over a Python `f`
@@ -285,97 +356,104 @@ cdef inline object call(object f, vectorcallfunc vectorcall, object argument):
 
 # Out of the loop's way: what it rarely needs, in functions of their own, keeps it small and fast.
 
-cdef double reduced(object value, object leaf, Py_ssize_t entry) except? -1.0:
+cdef double reduced(object value, object leaf, intptr_t entry) except? -1.0:
     return as_scalar(value, leaf.name, entry)
 
 
-cdef int refuse(bint gone, object leaf, Py_ssize_t entry) except -1:
+cdef int keep_vector(const Plan* plan, intptr_t position, int k, object value, object leaf,
+                     intptr_t entry) except -1:
+    cdef cnp.ndarray vector = as_vector(value, plan.width, leaf.name, entry)
+    cdef double* target = plan.values + (position * plan.count + k) * plan.width
+    memcpy(target, cnp.PyArray_DATA(vector), plan.width * sizeof(double))
+
+
+cdef int refuse(bint gone, object leaf, intptr_t entry) except -1:
     raise _errors.moved_error(leaf.path) if gone else _errors.written_error(leaf.name(entry), undone=True)
 
 
-cpdef sweep(object f, object argument, object leaf, object stencil, double absolute,
-            double relative, cnp.ndarray steps, double base, cnp.ndarray out, Py_ssize_t start,
-            Py_ssize_t stop, cnp.ndarray entries=None, cnp.ndarray raw=None):
+cdef int run_python(object f, object argument, object leaf, const Plan* plan, cnp.ndarray out,
+                    intptr_t start, intptr_t stop) except -1:
     cdef cnp.ndarray array = leaf.real
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out_owner = None if out is None else owner_of(out)
-    cdef double* sample
-    cdef cnp.ndarray table = stencil.table
-    cdef const double* rows = <const double*> cnp.PyArray_DATA(table)
-    cdef int quotients = <int> cnp.PyArray_DIM(table, 0)
     cdef vectorcallfunc vectorcall = PyVectorcall_Function(f)
-    cdef Hold mine, target
+    cdef Tracked mine, target
     cdef Cell cell
-    cdef double offsets[2 * MAX_QUOTIENTS]
     cdef double points[2 * MAX_QUOTIENTS]
     cdef double values[2 * MAX_QUOTIENTS]
     cdef double h
     cdef object value
-    cdef int count = 2 * quotients
     cdef int k
     cdef bint held = False
-    cdef Py_ssize_t position = start
-    cdef Py_ssize_t entry = start
-    if leaf.found is not None:
-        leaf.check_found()
-    hold(&mine, array, owner)
-    offsets_of(offsets, table)
-    if raw is None:
-        hold(&target, out, out_owner)
+    cdef intptr_t position = start
+    cdef intptr_t entry = start
+    track(&mine, array, owner)
+    if out is not None:
+        track(&target, out, out_owner)
     try:
         while position < stop:
-            entry = position
-            if entries is not None:
-                entry = (<cnp.npy_intp*> cnp.PyArray_DATA(entries))[position]
-            seize(&cell, &mine.array, entry)
-            if steps is None:
-                h = step_of(cell.x, absolute, relative)
-            else:
-                h = (<double*> cnp.PyArray_DATA(steps))[position]
-            place(points, &cell, offsets, count, h)
-            if raw is None and not distinct(points, quotients):
+            entry = entry_at(plan, position)
+            load(&cell, &mine.array, entry)
+            h = step_at(plan, position, cell.x)
+            place(points, &cell, plan.offsets, plan.count, h)
+            if out is not None and not distinct(points, plan.count // 2):
                 raise _errors.step_vanished_error(leaf.name(entry), cell.x, h, array.dtype)
-            for k in range(count):
-                if offsets[k] == 0.0:
-                    values[k] = base
+            for k in range(plan.count):
+                if plan.offsets[k] == 0.0:
+                    values[k] = plan.base
                     continue
-                poke(&cell, points[k])
+                write(&cell, points[k])
                 held = True
                 value = call(f, vectorcall, argument)
-                if PyFloat_Check(value):
+                if plan.width > 0:
+                    keep_vector(plan, position, k, value, leaf, entry)
+                elif PyFloat_Check(value):
                     values[k] = PyFloat_AS_DOUBLE(value)
                 else:
                     values[k] = reduced(value, leaf, entry)
-                if disturbed(&mine, array, owner) or not intact(&cell):
-                    refuse(disturbed(&mine, array, owner), leaf, entry)
+                if changed(&mine, array, owner) or not unchanged(&cell):
+                    refuse(changed(&mine, array, owner), leaf, entry)
             restore(&cell)
             held = False
-            position += 1
-            if raw is not None:
-                sample = <double*> cnp.PyArray_DATA(raw) + 2 * count * (position - 1)
-                for k in range(count):
-                    sample[2 * k] = points[k] - cell.x
-                    sample[2 * k + 1] = values[k]
+            if out is None:
+                keep_samples(plan, position, cell.x, points, values)
             elif resized(&target.owner, out_owner):
                 raise _errors.moved_error("out")
             else:
-                store(&target.array, entry, combine(rows, quotients, points, values))
+                store(&target.array, entry - plan.first,
+                      combine(plan.rows, plan.count // 2, points, values))
+            position += 1
             if position % SIGNALS_EVERY == 0:
                 PyErr_CheckSignals()
     except Exception as error:
         _errors.annotate(error, leaf.name(entry))
         raise
     finally:
-        if held and stands(&mine, owner):
+        if held and alive(&mine, owner):
             restore(&cell)
 
 
-def small_gradient(object f, object leaf, object stencil, double relative):
+cpdef differentiate(object f, object argument, object leaf, object stencil, object steps,
+                    double base, cnp.ndarray out, Py_ssize_t start, Py_ssize_t stop,
+                    Py_ssize_t first=0):
+    cdef Plan plan
+    plan_derivatives(&plan, stencil, steps, base, start, first)
+    run_python(f, argument, leaf, &plan, out, start, stop)
+
+
+def sample(object f, object argument, object leaf, cnp.ndarray offsets, object steps,
+           cnp.ndarray entries, cnp.ndarray moved, cnp.ndarray values):
+    cdef Plan plan
+    plan_samples(&plan, offsets, steps, entries, moved, values)
+    run_python(f, argument, leaf, &plan, None, 0, cnp.PyArray_DIM(entries, 0))
+
+
+def small_gradient(object f, object leaf, object stencil, object steps, bint native):
     cdef cnp.ndarray array = leaf.array
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out = cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), False)
-    cdef Hold mine
+    cdef Tracked mine
     cdef double base = 0.0
     cdef object written = None
     cdef object key = next_key()
@@ -383,27 +461,27 @@ def small_gradient(object f, object leaf, object stencil, double relative):
     cdef bytes now = None
     cdef bint gone
     try:
-        (<dict> claims)[key] = (PyThread_get_thread_ident(), (array,))
-        if len(<dict> claims) > 1:
-            refuse_if_taken(key, (array,))
+        (<dict> locks)[key] = (PyThread_get_thread_ident(), (array,))
+        if len(<dict> locks) > 1:
+            refuse_if_locked(key, (array,))
         # Not before: another thread's moves would be taken for the values.
-        hold(&mine, array, owner)
+        track(&mine, array, owner)
         saved = mine.array.data[:mine.array.nbytes]
         if stencil.uses_base:
             base = as_scalar(f(array), at_base, 0)
-            if disturbed(&mine, array, owner):
+            if changed(&mine, array, owner):
                 raise _errors.moved_error(leaf.path)
-        if type(f) is Native:
-            native_sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
+        if native:
+            native_differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
         else:
-            sweep(f, array, leaf, stencil, 0.0, relative, None, base, out, 0, out.size)
+            differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
     finally:
-        gone = saved is not None and not stands(&mine, owner)
+        gone = saved is not None and not alive(&mine, owner)
         if (saved is not None and not gone
                 and memcmp(mine.array.data, <const char*> saved, mine.array.nbytes) != 0):
             now = mine.array.data[:mine.array.nbytes]
             memcpy(mine.array.data, <const char*> saved, mine.array.nbytes)
-        (<dict> claims).pop(key, None)
+        (<dict> locks).pop(key, None)
         if gone:
             written = _errors.moved_error(leaf.path)
         elif now is not None:

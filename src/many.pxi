@@ -34,9 +34,9 @@ def displace(cnp.ndarray target, cnp.ndarray before, cnp.ndarray move, double ti
     cdef Py_ssize_t size = target.size
     cdef char* at[3]
     cdef int k
-    look(&views[0], target)
-    look(&views[1], before)
-    look(&views[2], move)
+    describe(&views[0], target)
+    describe(&views[1], before)
+    describe(&views[2], move)
     cdef Py_ssize_t cols = side_by_side(views, 3, size)
     while row < size:
         for k in range(3):
@@ -49,50 +49,68 @@ def displace(cnp.ndarray target, cnp.ndarray before, cnp.ndarray move, double ti
         row += cols
 
 
+cdef inline double length_of(double x) noexcept nogil:
+    return fabs(x) if fabs(x) > 1.0 else 1.0
+
+
 cdef void shift_double(double* target, const double* before, const int16_t* direction,
-                       const double* claim, double time, double* rise,
-                       Py_ssize_t n) noexcept nogil:
+                       double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef double x
     for i in range(n):
-        x = before[i]
-        target[i] = direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x
-        rise[i] = (target[i] - x) * claim[i]
+        target[i] = direction[i] * length_of(before[i]) * time + before[i]
 
 
 cdef void shift_single(float* target, const float* before, const int16_t* direction,
-                       const double* claim, double time, double* rise,
-                       Py_ssize_t n) noexcept nogil:
+                       double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef double x
     for i in range(n):
-        x = before[i]
-        target[i] = <float> (direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x)
-        rise[i] = (target[i] - x) * claim[i]
+        target[i] = <float> (direction[i] * length_of(before[i]) * time + before[i])
 
 
-def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, cnp.ndarray claim,
-          double time, cnp.ndarray rise):
+cdef void claim_double(const double* target, const double* before, const double* claim,
+                       double* rise, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        rise[i] = (target[i] - before[i]) * claim[i]
+
+
+cdef void claim_single(const float* target, const float* before, const double* claim,
+                       double* rise, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        rise[i] = (<double> target[i] - before[i]) * claim[i]
+
+
+def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, double time,
+          cnp.ndarray claim, cnp.ndarray rise):
     cdef View views[4]
     cdef Py_ssize_t row = 0
     cdef Py_ssize_t size = target.size
-    cdef double* sums = <double*> cnp.PyArray_DATA(rise)
+    cdef double* sums = NULL
     cdef char* at[4]
     cdef int k
-    look(&views[0], target)
-    look(&views[1], before)
-    look(&views[2], direction)
-    look(&views[3], claim)
-    cdef Py_ssize_t cols = side_by_side(views, 4, size)
+    cdef int count = 3
+    describe(&views[0], target)
+    describe(&views[1], before)
+    describe(&views[2], direction)
+    if claim is not None:
+        describe(&views[3], claim)
+        count, sums = 4, <double*> cnp.PyArray_DATA(rise)
+    cdef Py_ssize_t cols = side_by_side(views, count, size)
     while row < size:
-        for k in range(4):
+        for k in range(count):
             at[k] = locate(&views[k], row)
         if views[0].itemsize == 4:
-            shift_single(<float*> at[0], <const float*> at[1], <const int16_t*> at[2],
-                         <const double*> at[3], time, sums + row, cols)
+            shift_single(<float*> at[0], <const float*> at[1], <const int16_t*> at[2], time, cols)
+            if sums != NULL:
+                claim_single(<const float*> at[0], <const float*> at[1], <const double*> at[3],
+                             sums + row, cols)
         else:
-            shift_double(<double*> at[0], <const double*> at[1], <const int16_t*> at[2],
-                         <const double*> at[3], time, sums + row, cols)
+            shift_double(<double*> at[0], <const double*> at[1], <const int16_t*> at[2], time,
+                         cols)
+            if sums != NULL:
+                claim_double(<const double*> at[0], <const double*> at[1], <const double*> at[3],
+                             sums + row, cols)
         row += cols
 
 
@@ -104,25 +122,72 @@ cdef inline double larger(double a, double b) noexcept nogil:
 
 
 @cython.cdivision(True)
-def quotients(cnp.ndarray raw, double base, double noise, double unit):
+def quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, double unit):
     cdef Py_ssize_t i
-    cdef Py_ssize_t n = cnp.PyArray_DIM(raw, 0)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(moved, 0)
     cdef cnp.npy_intp shape[2]
-    cdef const double* row = <const double*> cnp.PyArray_DATA(raw)
+    cdef const double* at = <const double*> cnp.PyArray_DATA(moved)
+    cdef const double* f = <const double*> cnp.PyArray_DATA(values)
     shape[0], shape[1] = 5, n
     cdef cnp.ndarray found = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
     cdef double* out = <double*> cnp.PyArray_DATA(found)
-    cdef double ahead, above, behind, below
+    cdef double above, below
     with nogil:
         for i in range(n):
-            ahead, above, behind, below = row[0], row[1], row[2], row[3]
-            row += 4
-            out[i] = ahead - behind
+            above, below = f[2 * i], f[2 * i + 1]
+            out[i] = at[2 * i] - at[2 * i + 1]
             out[n + i] = (above - below) / out[i]
-            out[2 * n + i] = (above - base) / ahead
-            out[3 * n + i] = (below - base) / behind
+            out[2 * n + i] = (above - base) / at[2 * i]
+            out[3 * n + i] = (below - base) / at[2 * i + 1]
             out[4 * n + i] = larger(noise, unit * larger(fabs(above), fabs(below))) / out[i]
     return found
+
+
+# ---------------------------------------------------------------- random directions
+
+cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15
+cdef enum:
+    MAGNITUDES = 0x3FFF    # bits of the magnitude, from SMALLEST on; the highest is the sign
+    SMALLEST = 0x2000
+
+
+cdef inline uint64_t mix(uint64_t z) noexcept nogil:
+    z = (z ^ (z >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * <uint64_t> 0x94D049BB133111EB
+    return z ^ (z >> 31)
+
+
+cdef inline int16_t drawn(uint64_t word, int lane) noexcept nogil:
+    cdef uint64_t bits = word >> (16 * lane)
+    cdef int16_t size = <int16_t> ((bits & MAGNITUDES) + SMALLEST)
+    return -size if bits & 0x8000 else size
+
+
+cdef void draw_run(int16_t* out, uint64_t key, uint64_t entry, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    cdef uint64_t word
+    cdef int lane
+    while i < n and entry & 3:
+        out[i] = drawn(mix(key + ((entry >> 2) + 1) * GOLDEN), <int> (entry & 3))
+        i, entry = i + 1, entry + 1
+    while i + 4 <= n:  # a word makes four entries
+        word = mix(key + ((entry >> 2) + 1) * GOLDEN)
+        for lane in range(4):
+            out[i + lane] = drawn(word, lane)
+        i, entry = i + 4, entry + 4
+    while i < n:
+        out[i] = drawn(mix(key + ((entry >> 2) + 1) * GOLDEN), <int> (entry & 3))
+        i, entry = i + 1, entry + 1
+
+
+def draw(cnp.ndarray out, uint64_t key, uint64_t start, uint64_t stride):
+    cdef Py_ssize_t row
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(out, 0)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(out, 1)
+    cdef int16_t* at = <int16_t*> cnp.PyArray_DATA(out)
+    with nogil:
+        for row in range(rows):
+            draw_run(at + row * n, key, start + row * stride, n)
 
 
 # ---------------------------------------------------------------- batches: many points at once
@@ -134,7 +199,7 @@ cdef struct Rows:
     const cnp.npy_intp* entries
 
 
-cdef void look_at_rows(Rows* rows, cnp.ndarray array, cnp.ndarray entries) noexcept:
+cdef void describe_rows(Rows* rows, cnp.ndarray array, cnp.ndarray entries) noexcept:
     rows.data = cnp.PyArray_BYTES(array)
     rows.own.itemsize = <int> cnp.PyArray_ITEMSIZE(array)
     rows.own.contiguous = True
@@ -143,96 +208,71 @@ cdef void look_at_rows(Rows* rows, cnp.ndarray array, cnp.ndarray entries) noexc
     rows.entries = NULL if entries is None else <cnp.npy_intp*> cnp.PyArray_DATA(entries)
 
 
-cdef inline void seize_own(Cell* cell, const Rows* rows, Py_ssize_t position) noexcept nogil:
-    seize(cell, &rows.own, position if rows.entries == NULL else rows.entries[position])
+cdef inline void load_own(Cell* cell, const Rows* rows, Py_ssize_t position) noexcept nogil:
+    load(cell, &rows.own, position if rows.entries == NULL else rows.entries[position])
 
 
-cdef Py_ssize_t fill(const Rows* rows, const double* offsets, int count, double absolute,
-                     double relative, const double* steps, Py_ssize_t start, Py_ssize_t stop,
+cdef Py_ssize_t fill(const Rows* rows, const Plan* plan, Py_ssize_t start, Py_ssize_t stop,
                      double* points) noexcept nogil:
     """Move one entry in each row; return the first position whose step vanished, or -1."""
     cdef Cell cell
     cdef Py_ssize_t position, offset
     cdef Py_ssize_t vanished = -1
     cdef char* row = rows.data
-    cdef double h
     cdef int k
     for position in range(start, stop):
-        seize_own(&cell, rows, position)
+        load_own(&cell, rows, position)
         offset = cell.address - rows.own.data
-        h = step_of(cell.x, absolute, relative) if steps == NULL else steps[position]
-        place(points, &cell, offsets, count, h)
-        if vanished < 0 and not distinct(points, count // 2):
+        place(points, &cell, plan.offsets, plan.count, step_at(plan, position, cell.x))
+        if vanished < 0 and plan.rows != NULL and not distinct(points, plan.count // 2):
             vanished = position
-        for k in range(count):
-            if offsets[k] != 0.0:
+        for k in range(plan.count):
+            if plan.offsets[k] != 0.0:
                 cell.address = row + offset
-                poke(&cell, points[k])
+                write(&cell, points[k])
                 row += rows.width
-        points += count
+        points += plan.count
     return vanished
 
 
-cdef void reap(const Rows* rows, const double* table, const double* offsets, int count,
-               const double* points, const double* values, double base, Py_ssize_t start,
-               Py_ssize_t stop, const View* target, double* sample) noexcept nogil:
-    """Combine the values of each position, or hand displacements and values over."""
-    cdef Cell cell
+cdef void collect(const Plan* plan, const double* points, const double* values,
+                  Py_ssize_t start, Py_ssize_t stop, const View* target) noexcept nogil:
+    """Combine the values of each position to its derivative."""
     cdef double mine[2 * MAX_QUOTIENTS]
     cdef Py_ssize_t position
     cdef int k
     for position in range(start, stop):
-        seize_own(&cell, rows, position)
-        for k in range(count):
-            mine[k] = base
-            if offsets[k] != 0.0:
+        for k in range(plan.count):
+            mine[k] = plan.base
+            if plan.offsets[k] != 0.0:
                 mine[k] = values[0]
                 values += 1
-        if sample == NULL:
-            store(target, (cell.address - rows.own.data) // cell.itemsize,
-                  combine(table, count // 2, points, mine))
-        else:
-            for k in range(count):
-                sample[2 * k] = points[k] - cell.x
-                sample[2 * k + 1] = mine[k]
-            sample += 2 * count
-        points += count
+        store(target, position - plan.first, combine(plan.rows, plan.count // 2, points, mine))
+        points += plan.count
 
 
-def spread(cnp.ndarray rows, object stencil, double absolute, double relative, cnp.ndarray steps,
-           Py_ssize_t start, Py_ssize_t stop, cnp.ndarray entries, cnp.ndarray points):
+def scatter(cnp.ndarray rows, cnp.ndarray table, cnp.ndarray offsets, object steps,
+            Py_ssize_t start, Py_ssize_t stop, cnp.ndarray entries, cnp.ndarray points):
     cdef Rows mine
-    cdef cnp.ndarray table = stencil.table
-    cdef const double* each = NULL
-    cdef double offsets[2 * MAX_QUOTIENTS]
-    cdef int count = 2 * <int> cnp.PyArray_DIM(table, 0)
+    cdef Plan plan
     cdef Py_ssize_t vanished
-    offsets_of(offsets, table)
-    look_at_rows(&mine, rows, entries)
-    if steps is not None:
-        each = <const double*> cnp.PyArray_DATA(steps)
+    plan_steps(&plan, steps)
+    if plan.steps != NULL:
+        plan.steps -= start
+    plan_offsets(&plan, offsets)
+    plan.rows = NULL if table is None else <const double*> cnp.PyArray_DATA(table)
+    describe_rows(&mine, rows, entries)
     with nogil:
-        vanished = fill(&mine, offsets, count, absolute, relative, each, start, stop,
-                        <double*> cnp.PyArray_DATA(points))
+        vanished = fill(&mine, &plan, start, stop, <double*> cnp.PyArray_DATA(points))
     return vanished
 
 
-def gather(cnp.ndarray rows, object stencil, cnp.ndarray points, cnp.ndarray values, double base,
-           Py_ssize_t start, Py_ssize_t stop, cnp.ndarray entries, cnp.ndarray out,
-           cnp.ndarray raw):
-    cdef Rows mine
+def gather(object stencil, object steps, cnp.ndarray points, cnp.ndarray values, double base,
+           Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, Py_ssize_t first):
     cdef View target
-    cdef cnp.ndarray table = stencil.table
-    cdef double offsets[2 * MAX_QUOTIENTS]
-    cdef double* sample = NULL
-    cdef int count = 2 * <int> cnp.PyArray_DIM(table, 0)
-    offsets_of(offsets, table)
-    look_at_rows(&mine, rows, entries)
-    if raw is None:
-        look(&target, out)
-    else:
-        sample = <double*> cnp.PyArray_DATA(raw) + 2 * count * start
+    cdef Plan plan
+    plan_derivatives(&plan, stencil, steps, base, start, first)
+    describe(&target, out)
     with nogil:
-        reap(&mine, <const double*> cnp.PyArray_DATA(table), offsets, count,
-             <const double*> cnp.PyArray_DATA(points), <const double*> cnp.PyArray_DATA(values),
-             base, start, stop, &target, sample)
+        collect(&plan, <const double*> cnp.PyArray_DATA(points),
+                <const double*> cnp.PyArray_DATA(values), start, stop, &target)

@@ -14,22 +14,15 @@ ctypedef int (*narrow_status)(int, const double*, double*, void*) noexcept nogil
 ctypedef int (*wide_status)(intptr_t, const double*, double*, void*) noexcept nogil
 
 
-cdef struct Plan:
+cdef struct NativePlan:
+    Plan plan
     int kind
     void* function
     intptr_t n
     double* x
     void* user
-    const double* rows     # of the stencil
-    int quotients
-    double absolute
-    double relative
-    double base
-    const double* steps    # by position, or NULL
-    const intptr_t* entries  # by position, or NULL
-    const View* out        # where `raw` is NULL
-    double* raw
-    double* common         # `out` once more, or NULL if `run_common` will not do
+    const View* out        # where no samples are wanted
+    double* common         # its memory once more, or NULL if `run_common` will not do
     # What stopped it.
     int outcome
     int code
@@ -50,60 +43,48 @@ cdef inline int evaluate(int kind, void* function, intptr_t n, double* x, void* 
     return (<wide_status> function)(n, x, value, user)
 
 
-cdef inline double step_at(const Plan* plan, intptr_t position, double x) noexcept nogil:
-    return step_of(x, plan.absolute, plan.relative) if plan.steps == NULL else plan.steps[position]
-
-
-cdef inline intptr_t entry_at(const Plan* plan, intptr_t position) noexcept nogil:
-    return position if plan.entries == NULL else plan.entries[position]
-
-
-cdef int measure(Plan* plan, double* place, const double* offsets, const double* points,
+cdef int measure(NativePlan* native, double* place, const double* points,
                  double* values) noexcept nogil:
     """Values at the points; afterwards the entry has its bits back. Returns an outcome."""
+    cdef const Plan* plan = &native.plan
     cdef uint64_t saved
     cdef int outcome = DONE
     cdef int k
     memcpy(&saved, place, 8)
-    for k in range(2 * plan.quotients):
-        if offsets[k] == 0.0:
+    for k in range(plan.count):
+        if plan.offsets[k] == 0.0:
             values[k] = plan.base
             continue
         memcpy(place, &points[k], 8)
-        plan.code = evaluate(plan.kind, plan.function, plan.n, plan.x, plan.user, &values[k])
-        if plan.code != 0 or memcmp(place, &points[k], 8) != 0:
-            outcome = WRITTEN if plan.code == 0 else FAILED
+        native.code = evaluate(native.kind, native.function, native.n, native.x, native.user,
+                               &values[k])
+        if native.code != 0 or memcmp(place, &points[k], 8) != 0:
+            outcome = WRITTEN if native.code == 0 else FAILED
             break
     memcpy(place, &saved, 8)
     return outcome
 
 
-cdef int differentiate_one(Plan* plan, intptr_t position) noexcept nogil:
-    """Differentiate with respect to the entry at one position; returns an outcome."""
-    cdef double offsets[2 * MAX_QUOTIENTS]
+cdef int measure_one(NativePlan* native, intptr_t position) noexcept nogil:
+    """The derivative or the samples of the entry at one position; returns an outcome."""
+    cdef const Plan* plan = &native.plan
     cdef double points[2 * MAX_QUOTIENTS]
     cdef double values[2 * MAX_QUOTIENTS]
-    cdef int count = 2 * plan.quotients
     cdef intptr_t entry = entry_at(plan, position)
-    cdef double x = plan.x[entry]
+    cdef double x = native.x[entry]
     cdef double h = step_at(plan, position, x)
-    cdef double* sample
     cdef int outcome, k
-    for k in range(count):
-        offsets[k] = plan.rows[3 * (k // 2) + k % 2]
-        points[k] = x + offsets[k] * h
-    if plan.raw == NULL and not distinct(points, plan.quotients):
+    for k in range(plan.count):
+        points[k] = x + plan.offsets[k] * h
+    if plan.rows != NULL and not distinct(points, plan.count // 2):
         return VANISHED
-    outcome = measure(plan, &plan.x[entry], offsets, points, values)
+    outcome = measure(native, &native.x[entry], points, values)
     if outcome != DONE:
         return outcome
-    if plan.raw == NULL:
-        store(plan.out, entry, combine(plan.rows, plan.quotients, points, values))
-        return DONE
-    sample = plan.raw + 2 * count * position
-    for k in range(count):
-        sample[2 * k] = points[k] - x
-        sample[2 * k + 1] = values[k]
+    if plan.rows == NULL:
+        keep_samples(plan, position, x, points, values)
+    else:
+        store(native.out, entry - plan.first, combine(plan.rows, plan.count // 2, points, values))
     return DONE
 
 
@@ -147,26 +128,28 @@ cdef inline intptr_t run_common(int kind, void* function, intptr_t n, double* x,
     return position
 
 
-cdef inline intptr_t run_kind(int kind, Plan* plan, intptr_t position, intptr_t stop) noexcept nogil:
-    return run_common(kind, plan.function, plan.n, plan.x, plan.user, plan.common, plan.absolute,
-                      plan.relative, position, stop, &plan.outcome, &plan.code)
+cdef inline intptr_t run_kind(int kind, NativePlan* native, intptr_t position,
+                              intptr_t stop) noexcept nogil:
+    return run_common(kind, native.function, native.n, native.x, native.user, native.common,
+                      native.plan.absolute, native.plan.relative, position, stop, &native.outcome,
+                      &native.code)
 
 
-cdef intptr_t run(Plan* plan, intptr_t position, intptr_t stop) noexcept nogil:
-    """Differentiate from a position to `stop`; returns where it ended, and leaves an outcome."""
-    plan.outcome = DONE
+cdef intptr_t run(NativePlan* native, intptr_t position, intptr_t stop) noexcept nogil:
+    """Work from a position to `stop`; returns where it ended, and leaves an outcome."""
+    native.outcome = DONE
     while position < stop:
-        if plan.common != NULL:
-            if plan.kind == 0:  # constants, for which the compiler writes a loop each
-                position = run_kind(0, plan, position, stop)
-            elif plan.kind == WIDE:
-                position = run_kind(WIDE, plan, position, stop)
+        if native.common != NULL:
+            if native.kind == 0:  # constants, for which the compiler writes a loop each
+                position = run_kind(0, native, position, stop)
+            elif native.kind == WIDE:
+                position = run_kind(WIDE, native, position, stop)
             else:
-                position = run_kind(plan.kind, plan, position, stop)
-            if position == stop or plan.outcome != DONE:
+                position = run_kind(native.kind, native, position, stop)
+            if position == stop or native.outcome != DONE:
                 return position
-        plan.outcome = differentiate_one(plan, position)
-        if plan.outcome != DONE:
+        native.outcome = measure_one(native, position)
+        if native.outcome != DONE:
             return position
         position += 1
     return position
@@ -174,55 +157,59 @@ cdef intptr_t run(Plan* plan, intptr_t position, intptr_t stop) noexcept nogil:
 
 # ---------------------------------------------------------------- called from Python
 
-cpdef native_sweep(object f, object argument, object leaf, object stencil, double absolute,
-                   double relative, cnp.ndarray steps, double base, cnp.ndarray out,
-                   Py_ssize_t start, Py_ssize_t stop, cnp.ndarray entries=None,
-                   cnp.ndarray raw=None):
+cdef int run_native(object f, object leaf, NativePlan* native, cnp.ndarray out, intptr_t start,
+                    intptr_t stop) except -1:
     cdef cnp.ndarray array = leaf.real
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out_owner = None if out is None else owner_of(out)
-    cdef cnp.ndarray table = stencil.table
-    cdef Hold mine, target
-    cdef Plan plan
+    cdef Tracked mine, target
     cdef intptr_t position = start, size = 1, end
     cdef double began
-    if leaf.found is not None:
-        leaf.check_found()
-    hold(&mine, array, owner)
-    plan.function = PyLong_AsVoidPtr(f.address)
-    plan.user = PyLong_AsVoidPtr(f.user)
-    plan.kind = f.kind
-    plan.n = cnp.PyArray_SIZE(array)
-    plan.x = <double*> mine.array.data
-    plan.absolute, plan.relative, plan.base = absolute, relative, base
-    plan.steps = NULL if steps is None else <double*> cnp.PyArray_DATA(steps)
-    plan.entries = NULL if entries is None else <intptr_t*> cnp.PyArray_DATA(entries)
-    plan.rows = <const double*> cnp.PyArray_DATA(table)
-    plan.quotients = <int> cnp.PyArray_DIM(table, 0)
-    plan.raw = NULL if raw is None else <double*> cnp.PyArray_DATA(raw)
-    plan.common = NULL
-    if raw is None:
-        hold(&target, out, out_owner)
-        plan.out = &target.array
-        if (plan.quotients == 1 and plan.rows[0] == 1.0 and plan.rows[1] == -1.0
-                and steps is None and entries is None and target.array.contiguous
-                and target.array.itemsize == 8):
-            plan.common = <double*> target.array.data
+    track(&mine, array, owner)
+    native.function, native.user = PyLong_AsVoidPtr(f.address), PyLong_AsVoidPtr(f.user)
+    native.kind = f.kind
+    native.n, native.x = cnp.PyArray_SIZE(array), <double*> mine.array.data
+    native.common = NULL
+    if out is not None:
+        track(&target, out, out_owner)
+        native.out = &target.array
+        if is_common(&native.plan) and target.array.contiguous and target.array.itemsize == 8:
+            native.common = <double*> target.array.data - native.plan.first
     while True:
-        end = min(position + size, <intptr_t> stop)
+        end = min(position + size, stop)
         began = perf_counter() if end < stop else 0.0
         with nogil:
-            position = run(&plan, position, end)
-        if disturbed(&mine, array, owner):
+            position = run(native, position, end)
+        if changed(&mine, array, owner):
             raise _errors.moved_error(leaf.path)
-        if raw is None and resized(&target.owner, out_owner):
+        if out is not None and resized(&target.owner, out_owner):
             raise _errors.moved_error("out")
         if position < end:
-            refuse_native(&plan, leaf, position)
+            refuse_native(native, leaf, position)
         PyErr_CheckSignals()
         if end == stop:
-            break
+            return 0
         size = next_size(size, perf_counter() - began)
+
+
+cdef inline bint is_common(const Plan* plan) noexcept:
+    return (plan.count == 2 and plan.rows[0] == 1.0 and plan.rows[1] == -1.0
+            and plan.steps == NULL and plan.entries == NULL)
+
+
+cpdef native_differentiate(object f, object argument, object leaf, object stencil, object steps,
+                           double base, cnp.ndarray out, Py_ssize_t start, Py_ssize_t stop,
+                           Py_ssize_t first=0):
+    cdef NativePlan native
+    plan_derivatives(&native.plan, stencil, steps, base, start, first)
+    run_native(f, leaf, &native, out, start, stop)
+
+
+def native_sample(object f, object argument, object leaf, cnp.ndarray offsets, object steps,
+                  cnp.ndarray entries, cnp.ndarray moved, cnp.ndarray values):
+    cdef NativePlan native
+    plan_samples(&native.plan, offsets, steps, entries, moved, values)
+    run_native(f, leaf, &native, None, 0, cnp.PyArray_DIM(entries, 0))
 
 
 cdef intptr_t next_size(intptr_t size, double seconds) noexcept:
@@ -232,13 +219,14 @@ cdef intptr_t next_size(intptr_t size, double seconds) noexcept:
     return max(<intptr_t> 1, <intptr_t> (<double> size * (SLICE / seconds)))
 
 
-cdef int refuse_native(const Plan* plan, object leaf, intptr_t position) except -1:
-    cdef intptr_t entry = entry_at(plan, position)
-    cdef double x = plan.x[entry]
-    if plan.outcome == VANISHED:
-        raise _errors.step_vanished_error(leaf.name(entry), x, step_at(plan, position, x), leaf.real.dtype)
-    if plan.outcome == FAILED:
-        raise _errors.ObjectiveError(plan.code, leaf.name(entry))
+cdef int refuse_native(const NativePlan* native, object leaf, intptr_t position) except -1:
+    cdef intptr_t entry = entry_at(&native.plan, position)
+    cdef double x = native.x[entry]
+    cdef double h = step_at(&native.plan, position, x)
+    if native.outcome == VANISHED:
+        raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
+    if native.outcome == FAILED:
+        raise _errors.ObjectiveError(native.code, leaf.name(entry))
     raise _errors.written_error(leaf.name(entry), undone=True)
 
 
@@ -320,16 +308,20 @@ cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, doubl
                       int* outcome) noexcept nogil:
     """`run` for any method; a plan to carry out costs as much as a few evaluations."""
     cdef View out
-    cdef Plan plan
+    cdef NativePlan native
+    cdef Plan* plan = &native.plan
     cdef intptr_t reached
-    plan.rows, plan.quotients = TABLES[method][order], LENGTHS[method][order]
-    plan.kind, plan.function, plan.user = WIDE, <void*> f, user_data
-    plan.n, plan.x = n, x
-    plan.absolute, plan.relative = eps, relative
+    cdef int k
+    plan.rows, plan.count = TABLES[method][order], 2 * LENGTHS[method][order]
+    for k in range(plan.count):
+        plan.offsets[k] = plan.rows[3 * (k // 2) + k % 2]
+    plan.absolute, plan.relative, plan.first = eps, relative, 0
     plan.base = 0.0 if method == CENTRAL else f(n, x, user_data)
-    plan.steps, plan.entries, plan.raw, plan.common = NULL, NULL, NULL, NULL
+    plan.steps, plan.entries, plan.width = NULL, NULL, 0
+    native.kind, native.function, native.user = WIDE, <void*> f, user_data
+    native.n, native.x, native.common = n, x, NULL
     out.data, out.itemsize, out.contiguous = <char*> g, 8, True
-    plan.out = &out
-    reached = run(&plan, start, stop)
-    outcome[0] = plan.outcome
+    native.out = &out
+    reached = run(&native, start, stop)
+    outcome[0] = native.outcome
     return reached

@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from strategies import PATIENCE
 
 HERE = Path(__file__).resolve().parent
 NATIVE = HERE / "native"
@@ -48,7 +49,7 @@ def build(folder, source=NATIVE / "objectives.c"):
     flags = ["-O2", "-ffp-contract=off", "-fPIC", "-shared"]
     command = [*compiler, *flags, "-o", target, source, "-lm"]
     try:
-        subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=60)
+        subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=PATIENCE)
     except (OSError, subprocess.CalledProcessError) as error:
         skip_or_fail(f"no C compiler: {error}")
     return target

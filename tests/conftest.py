@@ -1,10 +1,12 @@
-"""Both backends, through one suite; and a look at which copy of fastgrad is being tested."""
+"""Both backends, through one suite; which copy of fastgrad is tested; and what a run prints."""
 
 import importlib.util
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from which_copy import wrong_copy
 
 import fastgrad
@@ -12,12 +14,75 @@ from fastgrad import _backend
 
 CHOSEN = os.environ.get("FASTGRAD_BACKEND")
 BACKENDS = [CHOSEN] if CHOSEN else ["compiled", "pure"]
+SKIPPED = os.environ.get("FASTGRAD_SKIPPED")
+REQUIRE_ALL = os.environ.get("FASTGRAD_REQUIRE_ALL") == "1"
+# Ten thousand dots would fill 150 lines: a dot stands for so many tests that passed.
+TESTS_PER_DOT = 50
+_passed = Counter()
+
+# The same examples in every run, so that a failure is the change's and never the day's. A thorough
+# run draws others each time; what it finds becomes an `example` of the test that found it.
+THOROUGH = os.environ.get("FASTGRAD_THOROUGH") == "1"
+settings.register_profile(
+    "fastgrad",
+    derandomize=not THOROUGH,
+    max_examples=1000 if THOROUGH else 100,
+    print_blob=THOROUGH,
+    database=None,
+    # Neither may the load of the machine decide, nor the fixture `backend`, which only switches.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("fastgrad")
 
 
 def pytest_configure():
     complaint = wrong_copy(Path(fastgrad.__file__).resolve().parent)
     if complaint:
         raise pytest.UsageError(complaint)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _refused((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _refused((yield))
+
+
+def _refused(report):
+    """Where everything is installed, what is skipped has failed."""
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        report.longrepr = f"skipped in spite of FASTGRAD_REQUIRE_ALL=1: {_reason(report)}"
+        report.outcome = "failed"
+    return report
+
+
+def _reason(report):
+    where = report.longrepr
+    return where[2] if isinstance(where, tuple) else str(where)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report, config):
+    """Failures and errors are shown one by one, what passed by the number, skips at the end."""
+    if config.get_verbosity() > 0 or hasattr(report, "wasxfail"):
+        return None
+    if report.passed and report.when == "call":
+        _passed["call"] += 1
+        return "passed", "" if _passed["call"] % TESTS_PER_DOT else ".", "PASSED"
+    return ("skipped", "", "SKIPPED") if report.skipped else None
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for each reason to skip; the skipped tests' ids go to a file where one is wanted."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    for reason, count in sorted(Counter(map(_reason, skipped)).items()):
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
+    if SKIPPED:
+        Path(SKIPPED).write_text("".join(f"{report.nodeid}\n" for report in skipped))
 
 
 @pytest.fixture(scope="session", autouse=True)

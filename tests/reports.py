@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastgrad._report.entries import Block, Entries, Verdict
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Cause, Curve, Finding, Report
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -40,7 +40,7 @@ def make(leaves, *, causes=(), reason=None, curve=None, dtype="float64", **chang
     for path, (analytic, _, _) in leaves.items():
         shape = analytic.shape[:-1] if dtype == "complex128" else analytic.shape
         stop = start + analytic.size
-        blocks.append(Block(path, shape, dtype, start, stop, dtype == "complex128"))
+        blocks.append(LeafSpan(path, shape, dtype, start, stop, dtype == "complex128"))
         start = stop
     entries = _entries(tuple(blocks), list(leaves.values()))
     n, wrong = len(entries), len(entries.only(Verdict.WRONG))

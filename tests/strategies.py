@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import fastgrad as fg
 from fastgrad import _backend
 
+# Seconds after which what a test waits for has failed: ten times what it takes beside four others.
+PATIENCE = 600
 NATIVE = ("f8", "f4")
 REAL = (*NATIVE, "f2", "g")
 ALL = (*REAL, "c8", "c16")
@@ -25,6 +28,8 @@ STENCILS = (
     *(fg.backward(order) for order in (1, 2, 3, 4)),
     *(fg.central(order) for order in (2, 4, 6, 8)),
 )
+# For long tests of what both backends compute to the last bit, which others assert.
+one_backend = pytest.mark.parametrize("backend", [_backend.backend], indirect=True)
 STENCIL_IDS = [repr(stencil) for stencil in STENCILS]
 
 # Zeros of both signs, denormals, infinities, NaNs that carry a payload, signalling NaNs.
@@ -38,13 +43,13 @@ _BITS = {
 
 
 def quick(examples: int):
-    """Settings for a property that runs on both backends, on a machine shared with others."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
+    """Settings for a property with so many examples; in a thorough run in proportion more."""
+    return settings(max_examples=examples * settings.default.max_examples // 100)
+
+
+def named(value: object) -> str:
+    """An id for a parameter of a test, the same in every process: without an address."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))[:40]
 
 
 def specials(dtype: str) -> np.ndarray:
@@ -168,7 +173,7 @@ def run_python(source: str, *args: str, **options) -> subprocess.CompletedProces
     """Run a program in a Python of its own, so that a crash or a signal stays there."""
     command = [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source), *args]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, **options
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options
     )
 
 
@@ -183,7 +188,7 @@ def run_on_terminal(command, **options) -> tuple[subprocess.CompletedProcess, st
     reader.start()
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=slave, timeout=120, check=False, **options
+            command, stdout=subprocess.PIPE, stderr=slave, timeout=PATIENCE, check=False, **options
         )
     finally:
         os.close(slave)

@@ -5,31 +5,26 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.batched import Batched
+from fastgrad._evaluation.local import check_callable
 from fastgrad._leaf import Leaf
 from fastgrad._memory import bounds
+from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, is_function, pair
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
 
-__all__ = ["Analytic", "analytic", "base_value", "check_arguments", "check_callable"]
+__all__ = ["Analytic", "analytic", "check_arguments"]
 
 _ORDER = "the order of the arguments is f, grad, params"
-
-
-def check_callable(f: Any, name: str) -> None:
-    """Refuse an objective that cannot be called."""
-    if not callable(f):
-        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {describe(f)}")
 
 
 def check_arguments(f: Any, grad: Any, params: Any) -> None:
@@ -41,35 +36,24 @@ def check_arguments(f: Any, grad: Any, params: Any) -> None:
     check_callable(f, "f")
 
 
-def base_value(f: Callable[[Any], Any], argument: Any, leaves: Sequence[Leaf]) -> Any:
-    """Value of `f` at the unperturbed parameters, in the precision of the widest leaf."""
-    extended = any(leaf.real.dtype.type is np.longdouble for leaf in leaves)
-    kind = np.longdouble if extended else float
-    return as_scalar(f(argument), at_base, 0, kind)
-
-
 @dataclass(frozen=True)
 class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 
     `eps` is the spacing of each leaf's gradient type; `value` is the value of `f` that came with
-    the gradient, if one did.
+    the gradient, if one did; `spans` say which stretch of the column belongs to which leaf.
     """
 
     column: np.ndarray
     eps: tuple[float, ...]
     value: float | None
+    spans: tuple[LeafSpan, ...]
 
 
 def analytic(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
-) -> tuple[Analytic, Callable[[Any], Any]]:
-    """Copy the analytic gradient, and return with it `f` as a function that returns the value."""
-    if grad is True and isinstance(f, Batched):
-        raise InputTypeError(
-            "with grad=True `f` must return the pair (value, gradient), and a batched `f` returns "
-            "values only; pass the gradient, or a function that returns it, as `grad`"
-        )
+) -> Analytic:
+    """Call and copy the analytic gradient."""
     if grad is None or grad is False:
         raise InputTypeError(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
@@ -80,17 +64,12 @@ def analytic(
             raise InputTypeError(
                 f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
             )
-        return _copied(_arrays(argument, given[1]), given[0], leaves), partial(_value, f)
+        return _copied(_arrays(argument, given[1]), given[0], leaves)
     if callable(grad):
-        return _copied(*_split(argument, grad(argument)), leaves), f
+        return _copied(*_split(argument, grad(argument)), leaves)
     arrays = _arrays(argument, grad)
     _refuse_aliases(arrays, leaves)
-    return _copied(arrays, None, leaves), f
-
-
-def _value(f: Callable[[Any], Any], params: Params) -> Any:
-    """At the top level, so that it can be sent to workers."""
-    return f(params)[0]
+    return _copied(arrays, None, leaves)
 
 
 def _is_pair(given: Any) -> bool:
@@ -125,15 +104,23 @@ def _arrays(argument: Params, given: Any) -> list[np.ndarray]:
 
 def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:
     column = np.empty(sum(leaf.real.size for leaf in leaves))
+    spans = []
     start = 0
     for leaf, array in zip(leaves, arrays, strict=True):
-        kind = np.complex128 if leaf.is_complex else np.float64
-        wide = array.astype(kind, copy=False)
-        column[start : start + leaf.real.size] = wide.ravel().view(np.float64)
-        start += leaf.real.size
+        stop = start + leaf.real.size
+        wide = array.astype(np.complex128 if leaf.is_complex else np.float64, copy=False)
+        column[start:stop] = wide.ravel().view(np.float64)
+        dtype = _name(leaf.array.dtype)
+        spans.append(LeafSpan(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
+        start = stop
     eps = tuple(_EPS.get(array.dtype.char, _EPS["d"]) for array in arrays)
     number = None if value is None else float(as_scalar(value, at_base, 0))
-    return Analytic(column, eps, number)
+    return Analytic(column, eps, number, tuple(spans))
+
+
+@cache
+def _name(dtype: np.dtype) -> str:
+    return str(dtype)  # slow, and a model has many leaves of one type
 
 
 def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:

@@ -13,36 +13,54 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad._checks import judge
-from fastgrad._checks.judge import Columns, Terms
+from fastgrad._checks.baseline import MOST_MOVED
+from fastgrad._checks.differences import Differences
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._derivatives import noise
-from fastgrad._derivatives.extrapolation import RATIO, Ladder, estimate
-from fastgrad._evaluation.blocks import UNIT, Box, Shift, lengths, pieces, size_of, thinned
-from fastgrad._evaluation.sampling import Sampler
+from fastgrad._derivatives.extrapolation import RATIO, SHRINKS, StepTable, estimate
+from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.direction import UNIT, Box, Region, Uniform, size_of
+from fastgrad._evaluation.protocol import Along, Changes, Evaluator
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 
-__all__ = ["Prober", "Reading"]
+__all__ = ["Directional", "Reading"]
 
-# Magnitudes of the entries of a direction lie between these: none is too small to be seen, and no
-# two errors, equal ones least of all, cancel but by chance.
-_SMALLEST, _LARGEST = round(0.5 / UNIT), round(1.5 / UNIT)
-_BITS = _LARGEST - _SMALLEST - 1  # of a random number, for the magnitude
-# A direction is calibrated to show an error of this share of a typical entry, if noise allows, by
-# moves of up to this length, where that of a single entry's is one.
-_VISIBLE, _FARTHEST = 0.05, 2.0
+# Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
+# still moves by a number that is right to 1.6 %, and what it really moves by is counted.
+_LEAST_SPACINGS = 64.0
+# A direction is calibrated to show an error of this share of a typical entry, if noise allows: a
+# missing factor of 1.05, in the worst of places. Half of it needs steps a quarter longer.
+_VISIBLE = 0.05
+# Longest move along a direction, where that of a single entry at a step of its length is one. With
+# all entries moving by twice their length little is left of where the gradient was asked for.
+_FARTHEST = 2.0
+# From one step of the calibration to the next: noise falls by 4, and truncation grows by 16.
 _GROWTH = 4.0
-_SIGMAS = 4.0
-# Truncation granted at first: in units of the squared relative step.
-_TRUNCATION = 300.0
-# Granted to the analytic gradient: relative errors that are no bugs, and its own rounding.
-_MATERIAL, _ROUNDING = 1e-7, 64.0
-# Two residuals are taken for the same if they differ by less than this share.
+# Smallest step that shows a residual: its noise bound must be below a twentieth of it.
+_TELLING = 20.0
+# Two residuals are taken for the same if they differ by less than this share: the truncation of
+# both, as granted to single entries (MOST_OWN).
 _SAME = 0.02
+# A residual is real if it changes by less than this share at half the step, where truncation would
+# shrink to a quarter; and it is a kink if the gap shrinks less than to this share, where it would
+# shrink to a half. Both lie halfway between, in ratio.
 _STEADY, _CLOSING = 0.2, 0.7
+# Steps of a residual that is in doubt, at most: 8^8 = 2^24 is half the digits of float64.
 _MOST_ROWS = 8
-# Spacing of the table that tells a leaf's own noise, in parts of a single entry's step; more than
-# this many times the noise that was known counts.
-_FINER, _NOISIER = 64.0, 2.0
+# Change between two steps that ends the search for the limit, relatively: a residual is wanted to
+# two digits, for it is only compared with its bound.
+_SETTLED = 1e-2
+# The gap is no kink below so many noise bounds, as each one-sided quotient has twice the noise.
+_GAP_BOUNDS = 4.0
+# A second difference is curvature beyond so many noise bounds: its noise is sqrt(6) of f's.
+_CURVED = 8.0
+# Spacing of the table that tells a leaf's own noise, in parts of a single entry's step: seven of
+# them stay within a ninth of it, where the table's differences are of noise.
+_FINER = 64.0
+# More than this many times the noise that was known counts: an estimate from 7 values is that good.
+_NOISIER = 2.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ class Reading:
     @property
     def significant(self) -> bool:
         """Whether something in the block must be wrong."""
-        return abs(self.value) > 2 * self.bound
+        return abs(self.value) > SAFETY * self.bound
 
     def minus(self, other: Reading) -> Reading:
         """Residual of the rest of the block, without looking at it."""
@@ -82,42 +100,42 @@ class _Row:
         return abs(self.ahead - self.behind)
 
 
-class Prober:
-    """Probes one leaf: holds a direction, and the entries judged so far."""
+class Directional:
+    """Derivatives along random directions in one leaf, and the entries of it judged so far."""
 
-    def __init__(self, sampler: Sampler, leaf: Leaf, analytic: np.ndarray, terms: Terms) -> None:
-        self.leaf = leaf
-        self.analytic = analytic.reshape(leaf.real.shape)
-        self.columns = _columns(np.zeros(0))
+    def __init__(
+        self,
+        run: Evaluator,
+        number: int,
+        analytic: np.ndarray,
+        model: ErrorModel,
+        seed: int,
+    ) -> None:
+        self.leaf: Leaf = run.leaves[number]
+        self.analytic = analytic.reshape(self.leaf.real.shape)
+        self.columns = EntryTable.blank(np.zeros(0), math.inf, Verdict.CANNOT_TELL.code)
         self.judged = np.zeros(0, dtype=np.intp)
         self.moves = False  # whether f was seen to move with the leaf, at the smallest step
         self.last: _Row | None = None
-        self._sampler = sampler
-        self._terms = terms
-        self._step = terms.relative
+        self._run = run
+        self._number = number
+        self._model = model
+        self._step = model.relative
         # Smaller moves would be lost in the rounding of the parameters.
-        self._least = 64 * terms.spacing
+        self._least = _LEAST_SPACINGS * model.spacing
         self._truncation = 0.0
         self._own_noise: float | None = None  # on top, where the whole leaf moves
-        self._direction = np.zeros(0, dtype=np.int16)
+        self._seed, self._turn = seed, 0
+        self._without: tuple[Box, ...] = ()
         self._left_out = np.zeros(0, dtype=np.intp), np.zeros(0)
 
-    def draw(self, random: np.random.Generator, without: tuple[Box, ...]) -> None:
-        """Draw a new direction, in units of the entries' lengths; leave some blocks alone."""
-        if not self._direction.size:
-            self._direction = np.empty(self.leaf.real.shape, dtype=np.int16)
-        flat = self._direction.reshape(-1)
-        for (piece,) in pieces(flat.shape):
-            part = flat[piece]
-            words = random.bit_generator.random_raw(-(-part.size // 4))
-            drawn = words.view(np.int16)[: part.size]
-            np.bitwise_and(drawn, _BITS, out=part)
-            part += _SMALLEST
-            drawn >>= 15  # the sign bit: 0, or -1 to negate by
-            part ^= drawn
-            part -= drawn
-        for box in without:
-            self._direction[box] = 0
+    def turn_to(self, turn: int, without: tuple[Box, ...]) -> None:
+        """Take another random direction, which leaves some boxes alone."""
+        self._turn, self._without = turn, without
+
+    def _direction(self, box: Box) -> Uniform:
+        region = Region(self._number, box, self.leaf.real.shape)
+        return Uniform(self._seed, self._turn, (region,), (1.0,), self._without)
 
     def calibrate(self, box: Box) -> Reading:
         """Read a block at a step at which errors in typical entries would show.
@@ -128,14 +146,17 @@ class Prober:
         root = math.sqrt(size_of(box))
         lower = self._row(box, max(self._step / root, self._least))
         visible = _VISIBLE * lower.norm / root
-        best, row = lower.noise + _TRUNCATION * self._step**2 * lower.norm, lower
-        while 2 * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
+        best, row = lower.noise + self._model.direction_truncation(self._step, lower.norm), lower
+        while SAFETY * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
             upper = self._row(box, _GROWTH * lower.time)
             change = abs(upper.central - lower.central)
-            for bound, each in ((change / 4 + lower.noise, lower), (change + upper.noise, upper)):
+            for bound, each in (
+                (change / SHRINKS + lower.noise, lower),
+                (change + upper.noise, upper),
+            ):
                 if bound < best:
                     best, row = bound, each
-            if not change <= 2 * (upper.noise + lower.noise):
+            if not change <= SAFETY * (upper.noise + lower.noise):
                 break
             lower = upper
         self._step = row.time * root
@@ -151,8 +172,8 @@ class Prober:
         root = math.sqrt(size_of(box))
         time = max(self._step / root, self._least)
         if whole:  # as small a step as still shows it
-            telling = 20 * _SIGMAS * self._noise(box) / abs(whole)
-            time = min(time, max(self._terms.relative / root, telling, self._least))
+            telling = _TELLING * SIGMAS * self._noise(box) / abs(whole)
+            time = min(time, max(self._model.relative / root, telling, self._least))
         return self._judged(box, self._row(box, time), whole)
 
     def _judged(self, box: Box, row: _Row, whole: float = 0.0) -> Reading:
@@ -171,18 +192,19 @@ class Prober:
         # At a kink the quotients on both sides keep their distance, and it may hide the residual.
         smooth = rows[0].gap <= max(abs(value), _CLOSING * first.gap)
         # Steps that are far too large leave nothing but the claim of the residual.
-        means = max(_STEADY * abs(rows[0].numeric), 2 * (rows[0].noise + first.noise))
+        means = max(_STEADY * abs(rows[0].numeric), SAFETY * (rows[0].noise + first.noise))
         if change <= min(_STEADY * abs(value), means) and smooth:
+            # The truncation left is a third of the change; a half is on the safe side.
             return Reading(value, change / 2 + rows[0].noise + rows[0].slack)
-        some = thinned(self.leaf).size < self.leaf.real.size
+        some = self.leaf.real.size > MOST_MOVED
         if some and self._own_noise is None and self._hear(box) > 0.0:
             return self.calibrate(box)
         root = math.sqrt(size_of(box))
         while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / 4:
             rows.append(self._row(box, rows[-1].time / RATIO))
             change = abs(rows[-1].central - rows[-2].central)
-            steady = change <= max(2 * rows[-1].noise, 1e-2 * abs(rows[-1].central))
-            if steady and rows[-1].gap < max(abs(rows[-1].central), 4 * rows[-1].noise):
+            steady = change <= max(SAFETY * rows[-1].noise, _SETTLED * abs(rows[-1].central))
+            if steady and rows[-1].gap < max(abs(rows[-1].central), _GAP_BOUNDS * rows[-1].noise):
                 break
         return self._limit(rows, root)
 
@@ -192,36 +214,36 @@ class Prober:
         A sum over many entries is rounded anew for each that moves; of a large leaf the survey
         moves but a few.
         """
-        time = max(self._terms.relative / math.sqrt(size_of(box)) / _FINER, self._least)
+        time = max(self._model.relative / math.sqrt(size_of(box)) / _FINER, self._least)
         # Both sides for themselves: a kink at the parameters is no noise.
-        ahead, behind = [self._terms.base], [self._terms.base]
+        ahead, behind = [self._model.base], [self._model.base]
         for k in range(1, noise.POINTS):
-            found = self._shift(box, k * time)
-            ahead.append(found.above - found.claimed_above)
-            behind.append(found.below - found.claimed_below)
+            found = self._change(box, k * time)
+            ahead.append(found.values[0] - found.claimed[0])
+            behind.append(found.values[1] - found.claimed[1])
         finite = [side for side in (ahead, behind) if all(map(math.isfinite, side))]
         heard = max(map(noise.noise_of, finite), default=0.0)
         self._own_noise = 0.0
-        if heard > _NOISIER * self._terms.noise:
+        if heard > _NOISIER * self._model.noise:
             self._own_noise = heard * math.sqrt(self.leaf.real.size / size_of(box))
-            self._step = self._terms.relative
+            self._step = self._model.relative
         return self._own_noise
 
     def _noise(self, box: Box) -> float:
         share = size_of(box) / self.leaf.real.size
-        return math.hypot(self._terms.noise, (self._own_noise or 0.0) * math.sqrt(share))
+        return math.hypot(self._model.noise, (self._own_noise or 0.0) * math.sqrt(share))
 
-    def _shift(self, box: Box, time: float) -> Shift:
-        direction, claim = self._direction[box], self.analytic[box]
-        return self._sampler.block(self.leaf, box, direction, time, claim)
+    def _change(self, box: Box, time: float) -> Changes:
+        """Move a block to both sides."""
+        return self._run.along(Along(self._direction(box), (time, -time)), self.analytic[box])
 
     def _limit(self, rows: list[_Row], root: float) -> Reading:
         """The residual for small steps; the step that shows it is for the next blocks too."""
         names = ("time", "central", "ahead", "behind", "noise")
-        ladder = Ladder(*(np.array([[getattr(row, n)] for row in rows]) for n in names))
+        table = StepTable(*(np.array([[getattr(row, n)] for row in rows]) for n in names))
         if len(rows) < 2:
             return Reading(rows[0].central, math.inf)
-        found = estimate(ladder)
+        found = estimate(table)
         if not found.converged[0]:
             return Reading(float(found.value[0]), math.inf)
         self._step = min(self._step, RATIO * float(found.step[0]) * root)
@@ -234,25 +256,27 @@ class Prober:
         return Reading(value, bound, bool(found.kink[0]))
 
     def _row(self, box: Box, time: float) -> _Row:
-        terms, base = self._terms, self._terms.base
-        found = self._shift(box, time)
-        above, below = found.above, found.below
-        small = time * math.sqrt(size_of(box)) <= 1.01 * terms.relative or time <= self._least
+        model, base = self._model, self._model.base
+        found = self._change(box, time)
+        above, below = found.values
+        rise, fall = found.claimed
+        # Within rounding of the smallest step: there no truncation moves f.
+        small = time * math.sqrt(size_of(box)) <= 1.01 * model.relative or time <= self._least
         self.moves = self.moves or (small and not above == below == base)
-        level = max(self._noise(box), terms.unit * max(abs(above), abs(below)))
-        claimed = (found.claimed_above - found.claimed_below) / (2 * time)
+        level = max(self._noise(box), model.unit * max(abs(above), abs(below)))
+        claimed = (rise - fall) / (2 * time)
         numeric = (above - below) / (2 * time)
         norm, second = found.norm / time, (above - 2 * base + below) / time
         return _Row(
             time,
             claimed - numeric,
-            (found.claimed_above - (above - base)) / time,
-            ((below - base) - found.claimed_below) / time,
-            _SIGMAS * level / time,
+            (rise - (above - base)) / time,
+            ((below - base) - fall) / time,
+            model.direction_noise(level, time),
             norm,
             numeric,
-            (_MATERIAL + _ROUNDING * terms.eps) * norm,
-            abs(second) / time if 8 * _SIGMAS * level < abs(second) * time < math.inf else 0.0,
+            model.direction_slack(norm),
+            abs(second) / time if _CURVED * SIGMAS * level < abs(second) * time < math.inf else 0.0,
         )
 
     def judge(self, entries: np.ndarray) -> np.ndarray:
@@ -260,25 +284,21 @@ class Prober:
         fresh = np.setdiff1d(entries, self.judged)
         if len(fresh):
             columns = self._measured(fresh)
-            names = [each.name for each in fields(Columns)]
+            names = [each.name for each in fields(EntryTable)]
             pairs = ((getattr(self.columns, n), getattr(columns, n)) for n in names)
-            self.columns = Columns(*map(np.concatenate, pairs))
+            self.columns = EntryTable(*map(np.concatenate, pairs))
             self.judged = np.concatenate([self.judged, fresh])
         order = np.argsort(self.judged)
         rows = order[np.searchsorted(self.judged, entries, sorter=order)]
         wrong: np.ndarray = self.columns.codes[rows] == Verdict.WRONG.code
         return wrong
 
-    def _measured(self, entries: np.ndarray) -> Columns:
-        columns = _columns(self._claimed(entries))
-        length = lengths(self.leaf, entries)
-
-        def measure(which: np.ndarray, steps: np.ndarray) -> np.ndarray:
-            return self._sampler.beside(self.leaf, entries[which], steps)
-
-        judge.first_pass(columns, measure, length, self._terms, ((0, len(entries)),))
-        judge.judge(columns, measure, length, self._terms)
-        return columns
+    def _measured(self, entries: np.ndarray) -> EntryTable:
+        table = EntryTable.blank(self._claimed(entries), math.inf, Verdict.CANNOT_TELL.code)
+        at = Differences(self._run, self._number, entries)
+        judge.first_pass(table, at, self._model)
+        judge.judge(table, at, self._model)
+        return table
 
     def _claimed(self, entries: np.ndarray) -> np.ndarray:
         """What the gradient claims of entries, those that were left out among them."""
@@ -320,8 +340,7 @@ class Prober:
         flat[entries] = 0.0
 
     def finish(self) -> None:
-        """Put the analytic values back, and give up the direction."""
-        self._direction = np.zeros(0, dtype=np.int16)
+        """Put the analytic values back."""
         entries, values = self._left_out
         self.analytic.reshape(-1)[entries] = values
         self.analytic.reshape(-1)[self.judged] = self.columns.analytic
@@ -331,20 +350,9 @@ class Prober:
         known = self._replaced
         if not known.any():
             return reading
-        drawn = self._direction.reshape(-1)[self.judged[known]].astype(np.float64)
-        parts = UNIT * np.abs(drawn)
-        parts *= lengths(self.leaf, self.judged[known])
+        entries = self.judged[known]
+        whole = tuple(slice(0, n) for n in self.leaf.real.shape)
+        parts = UNIT * np.abs(self._direction(whole).at(0, entries).astype(np.float64))
+        parts *= self._run.scale(self._number, entries)
         doubt = float(parts @ self.columns.uncertainty[known])
         return replace(reading, bound=reading.bound + doubt)
-
-
-def _columns(analytic: np.ndarray) -> Columns:
-    n = len(analytic)
-    return Columns(
-        analytic=analytic,
-        numeric=np.full(n, np.nan),
-        uncertainty=np.full(n, np.inf),
-        gaps=np.zeros(n),
-        codes=np.full(n, Verdict.CANNOT_TELL.code, dtype=np.int8),
-        kinks=np.zeros(n, dtype=bool),
-    )

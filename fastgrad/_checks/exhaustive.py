@@ -4,229 +4,172 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, partial
+from dataclasses import fields, replace
 
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._checks import diagnosis, judge
-from fastgrad._checks.baseline import Survey, moves_in_jumps
+from fastgrad._checks import diagnosis, judge, verdict
+from fastgrad._checks.baseline import Baseline, moves_in_jumps
 from fastgrad._checks.claim import Analytic
-from fastgrad._checks.interruption import Part, so_far
-from fastgrad._checks.judge import Columns, Terms
+from fastgrad._checks.differences import Differences
+from fastgrad._checks.entry_table import UNJUDGED, EntryTable
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.staleness import name_stale
-from fastgrad._derivatives.extrapolation import rung
-from fastgrad._evaluation.blocks import lengths, spacing
-from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._dtypes import eps_of
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Block, Entries, Verdict
-from fastgrad._report.report import Curve, Finding
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
+from fastgrad._report.report import Curve
 
-__all__ = ["Found", "blocks_of", "judge_all", "unjudged"]
+__all__ = ["judge_all"]
 
-# Steps of the curve of the worst entry, relative to its length.
+# Steps of the curve of the worst entry, relative to its length: from the length down to where
+# rounding leaves nothing of a float64's difference, two in each decade.
 _CURVE_STEPS = np.logspace(0, -14, 29)
+_WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 
-@dataclass(frozen=True)
-class Found:
-    """What judging every entry has found."""
-
-    leaves: Sequence[Leaf]
-    columns: Columns
-    seen: Survey | None = None
-    jumps: tuple[str, ...] = ()
-    causes: tuple[Finding, ...] = ()
-    curve: Curve | None = None
-    stopped: str = ""  # why not all was looked at
-
-    @cached_property
-    def entries(self) -> Entries:
-        """The columns as entries with paths."""
-        c = self.columns
-        blocks = blocks_of(self.leaves)
-        return Entries(blocks, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks)
-
-    @property
-    def still(self) -> bool:
-        """Whether `f` was looked at and moved with no entry at all."""
-        return _unmoved(self.columns) and not self.stopped
-
-
-def judge_all(
-    sampler: Sampler, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey, seed: int
-) -> Found:
+def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Judge every entry, and explain what is wrong."""
-    columns = _blank(claimed.column, math.nan, judge.UNJUDGED)
-    parts = _parts(columns, leaves, claimed, seen)
-    found = Found(leaves, columns, seen)
+    table = EntryTable.blank(claim.column)
+    parts = _parts(table, run.leaves, claim, baseline)
+    jumps: list[int] = []
+    measured = None  # all of them
     try:
         try:
-            if jumps := _fill(parts, columns, sampler, seen, seed):
-                found = replace(found, jumps=jumps)
+            _fill(run, parts, table, baseline, seed, jumps)
         except OutOfBudget:
-            found = replace(found, stopped=_out_of_budget(columns))
-        return _explained(found, sampler, claimed.eps)
+            measured = _give_up(table)
+        result = _result(parts, claim.spans, table, baseline, jumps)
+        result = result if measured is None else replace(result, measured=measured)
+        # Nothing below is entered for a right gradient of a smooth `f`; at a kink that is met,
+        # the user learns that other values would be right as well.
+        if np.count_nonzero(table.codes == _WRONG) or np.count_nonzero(table.kinks):
+            return _explained(result, parts, run)
+        return result
     except KeyboardInterrupt as error:
-        _errors.note(error, so_far(parts))
+        _errors.note(error, verdict.entries_so_far(parts))
         raise
 
 
-def _out_of_budget(columns: Columns) -> str:
-    known = int(judge.looked_at(columns).sum())
-    columns.uncertainty[columns.codes == judge.UNJUDGED] = math.inf
-    columns.codes[columns.codes == judge.UNJUDGED] = Verdict.CANNOT_TELL.code
-    return f"the budget ran out when {known:,} of {len(columns.codes):,} entries were measured"
-
-
-def _explained(found: Found, sampler: Sampler, eps: Sequence[float]) -> Found:
-    """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
-    columns, seen = found.columns, found.seen
-    assert seen is not None
-    is_wrong = np.count_nonzero(columns.codes == Verdict.WRONG.code)
-    if not is_wrong and not np.count_nonzero(columns.kinks):
-        return found
-    blocks = found.entries.blocks
-    cases = [_case(*each, columns) for each in zip(found.leaves, blocks, eps, strict=True)]
-    if not is_wrong:
-        met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
-        return replace(found, causes=met)
-    sampler.progress.phase("causes")
-    found = replace(found, causes=diagnosis.diagnose(cases))
-    try:
-        causes = name_stale(sampler, found.leaves, cases, found.causes, seen.relative)
-        return replace(found, causes=causes, curve=_curve(found, sampler, seen))
-    except OutOfBudget:
-        return found
-
-
-def _blank(claimed: np.ndarray, uncertainty: float, code: int) -> Columns:
-    """Columns that say nothing of any entry."""
-    n = len(claimed)
-    return Columns(
-        analytic=claimed,
-        numeric=np.full(n, math.nan),
-        uncertainty=np.full(n, uncertainty),
-        gaps=np.zeros(n),
-        codes=np.full(n, code, np.int8),
-        kinks=np.zeros(n, bool),
-    )
-
-
-def unjudged(claimed: np.ndarray) -> Columns:
-    """The same, with the verdict that nothing can be told."""
-    return _blank(claimed, math.inf, Verdict.CANNOT_TELL.code)
-
-
-def _fill(
-    parts: Sequence[Part], columns: Columns, sampler: Sampler, seen: Survey, seed: int
-) -> tuple[str, ...]:
-    """Judge all entries; return the paths of the leaves with which `f` moves in jumps only."""
-    hows = [
-        (partial(sampler.beside, part.leaf), _lengths(part.leaf, known), part.terms)
-        for part, known in zip(parts, seen.lengths, strict=True)
-    ]
-    for part, how in zip(parts, hows, strict=True):
-        sampler.progress.phase(f"first pass, {part.leaf.path}")
-        judge.first_pass(part.columns, *how, sampler.pieces(len(part.columns.codes)))
-    leaves = [part.leaf for part in parts]
-    jumps, faint = [], []
-    for k, (part, how) in enumerate(zip(parts, hows, strict=True)):
-        sampler.progress.phase(f"ladder, {part.leaf.path}")
-        if _unmoved(part.columns) and moves_in_jumps(sampler, leaves, k, seen.base, seed):
-            jumps.append(part.leaf.path)
-            part.columns.codes[:] = Verdict.CANNOT_TELL.code
-        elif not judge.judge(part.columns, *how):
-            faint.append(part)
-    scale = judge.scale_of(columns) if faint else 0.0
-    for part in faint:
-        weak = judge.without_power(part.columns, part.terms, scale)
-        part.columns.codes[weak] = Verdict.CANNOT_TELL.code
-    return tuple(jumps)
-
-
-def _lengths(leaf: Leaf, known: np.ndarray) -> np.ndarray:
-    """Of all entries; of a large leaf only some are known."""
-    return known if known.size == leaf.real.size else lengths(leaf)
-
-
-def _unmoved(part: Columns) -> bool:
-    """Whether no entry of a leaf moves `f` at all."""
-    moved = np.count_nonzero(part.numeric) or np.count_nonzero(part.gaps)
-    return bool(len(part.numeric)) and not moved
-
-
-def _parts(columns: Columns, leaves: Sequence[Leaf], claimed: Analytic, seen: Survey) -> list[Part]:
-    """Each leaf with its stretch of the columns, and what its entries are judged by."""
-    parts, start = [], 0
-    for k, leaf in enumerate(leaves):
-        stop = start + leaf.real.size
-        part = columns if len(leaves) == 1 else _stretch(columns, slice(start, stop))
-        known = (seen.base, seen.noise, seen.unit, seen.relative[k], claimed.eps[k], spacing(leaf))
-        parts.append(Part(leaf, part, Terms(*known)))
-        start = stop
+def _parts(
+    table: EntryTable, leaves: Sequence[Leaf], claim: Analytic, baseline: Baseline
+) -> list[Part]:
+    """Each leaf with its stretch of the table, and what its entries are judged by."""
+    parts = []
+    known = (baseline.base, baseline.noise, baseline.unit)
+    for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
+        alone = len(leaves) == 1
+        part = table if alone else _stretch(table, slice(span.start, span.stop))
+        model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
+        parts.append(Part(k, leaf, part, model))
     return parts
 
 
-def _stretch(columns: Columns, mine: slice) -> Columns:
-    """Views of a part of the columns."""
-    return Columns(**{each.name: getattr(columns, each.name)[mine] for each in fields(Columns)})
+def _stretch(table: EntryTable, mine: slice) -> EntryTable:
+    """Views of a part of the table."""
+    return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
 
 
-def blocks_of(leaves: Sequence[Leaf]) -> tuple[Block, ...]:
-    """Which stretch of the columns belongs to which leaf."""
-    blocks, start = [], 0
-    for leaf in leaves:
-        stop = start + leaf.real.size
-        array = leaf.array
-        is_complex = leaf.is_complex
-        blocks.append(Block(leaf.path, array.shape, _name(array.dtype), start, stop, is_complex))
-        start = stop
-    return tuple(blocks)
+def _fill(
+    run: Metered,
+    parts: Sequence[Part],
+    table: EntryTable,
+    baseline: Baseline,
+    seed: int,
+    jumps: list[int],
+) -> None:
+    """Judge all entries; gather the numbers of the leaves with which `f` moves in jumps only."""
+    for part in parts:
+        run.phase(f"first pass, {part.leaf.path}")
+        judge.first_pass(part.table, Differences(run, part.number), part.model)
+    faint = []
+    for part in parts:
+        run.phase(f"refinement, {part.leaf.path}")
+        still = len(part.table.codes) > 0 and not _moves(part.table)
+        if still and moves_in_jumps(run, part.number, baseline.base, seed):
+            jumps.append(part.number)
+            part.table.codes[:] = _UNCLEAR
+        elif not judge.judge(part.table, Differences(run, part.number), part.model):
+            faint.append(part)
+    scale = table.scale if faint else 0.0
+    for part in faint:
+        weak = judge.without_power(part.table, part.model, scale)
+        part.table.codes[weak] = _UNCLEAR
 
 
-@cache
-def _name(dtype: np.dtype) -> str:
-    return str(dtype)
+def _moves(table: EntryTable) -> bool:
+    """Whether an entry of a leaf moves `f`, if only to one side."""
+    return bool(np.count_nonzero(table.numeric) or np.count_nonzero(table.gaps))
 
 
-def _curve(found: Found, sampler: Sampler, seen: Survey) -> Curve:
-    """Differences of the worst of the wrong entries, from large steps to the smallest."""
-    worst = found.entries.only(Verdict.WRONG)[0]
-    k = next(i for i, block in enumerate(found.entries.blocks) if block.path == worst.leaf)
-    leaf = found.leaves[k]
-    part = int(worst.path.endswith(".imag"))
-    flat = int(np.ravel_multi_index(worst.index, leaf.array.shape)) if worst.index else 0
-    entry = np.array([2 * flat + part if leaf.is_complex else flat], dtype=np.intp)
-    steps = lengths(leaf)[entry] * _CURVE_STEPS
-    raw = sampler.beside(leaf, np.repeat(entry, len(steps)), steps)
-    row = rung(raw, seen.base, seen.noise, seen.unit)
-    return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])
+def _give_up(table: EntryTable) -> int:
+    """Say of what is not judged that nothing can be told; return how many were measured."""
+    measured = int(table.looked_at.sum())
+    unjudged = table.codes == UNJUDGED
+    table.uncertainty[unjudged] = math.inf
+    table.codes[unjudged] = _UNCLEAR
+    return measured
 
 
-def _case(leaf: Leaf, block: Block, eps: float, columns: Columns) -> diagnosis.Case:
-    """A leaf's columns in its own shape; complex numbers put together again."""
-    mine = slice(block.start, block.stop)
-
-    def values(column: np.ndarray) -> np.ndarray:
-        part = column[mine]
-        return (part.view(np.complex128) if block.is_complex else part).reshape(block.shape)
-
-    def flags(column: np.ndarray) -> np.ndarray:
-        part = column[mine]
-        return (part.reshape(-1, 2).any(axis=1) if block.is_complex else part).reshape(block.shape)
-
-    bound = columns.uncertainty[mine]
-    if block.is_complex:
-        bound = bound.reshape(-1, 2).max(axis=1)
-    return diagnosis.Case(
-        path=block.path,
-        a=values(columns.analytic),
-        d=values(columns.numeric),
-        bound=bound.reshape(block.shape),
-        theta=leaf.array.astype(np.complex128 if block.is_complex else np.float64),
-        wrong=flags(columns.codes == Verdict.WRONG.code),
-        kinks=flags(columns.kinks),
-        precise=eps,
+def _result(
+    parts: Sequence[Part],
+    spans: tuple[LeafSpan, ...],
+    table: EntryTable,
+    baseline: Baseline,
+    jumps: Sequence[int],
+) -> Result:
+    found = []
+    for part in parts:
+        c, in_jumps = part.table, part.number in jumps
+        # Asked again: at the larger steps of the refinement more may have moved `f`.
+        moves = _moves(c)
+        still = not (moves or in_jumps or np.count_nonzero(c.analytic))
+        found.append(LeafResult(verdict.of_entries(c.codes), moves, still, in_jumps))
+    c = table
+    return Result(
+        Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
+        tuple(found),
+        baseline,
+        detection_limit=float(c.uncertainty.max(initial=0.0, where=c.uncertainty < math.inf)),
     )
+
+
+def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
+    """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
+    cases = [_case(part) for part in parts]
+    if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
+        met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
+        return replace(result, causes=met)
+    run.phase("causes")
+    result = replace(result, causes=diagnosis.diagnose(cases))
+    try:
+        result = replace(result, causes=name_stale(run, parts, cases, result.causes))
+        return replace(result, curve=_curve(result.entries, parts, run))
+    except OutOfBudget:
+        return result
+
+
+def _case(part: Part) -> diagnosis.Case:
+    shape, c = part.leaf.real.shape, part.table
+    entries = np.arange(len(c.codes))
+    judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.model.eps, entries, c)
+    return diagnosis.case_of(judged, entries.reshape(shape))
+
+
+def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Curve:
+    """Differences of the worst of the wrong entries, from large steps to the smallest."""
+    wrong = entries.only(Verdict.WRONG)
+    assert wrong.selection is not None
+    at = int(wrong.selection[0])
+    k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
+    differences = Differences(run, k)
+    entry = np.array([at - entries.spans[k].start])
+    steps = differences.lengths(entry) * _CURVE_STEPS
+    found = differences.at(np.repeat(entry, len(steps)), steps)
+    row = parts[k].model.step_row(found)
+    worst = wrong[0]
+    return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])

@@ -13,14 +13,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.diagnosis import Case
-from fastgrad._evaluation.blocks import lengths
-from fastgrad._evaluation.sampling import Sampler
+from fastgrad._checks.differences import Differences
+from fastgrad._checks.result import Part
+from fastgrad._evaluation.direction import Given, Region
+from fastgrad._evaluation.protocol import Evaluator
 from fastgrad._leaf import Leaf
-from fastgrad._report.report import Cause, Finding
+from fastgrad._report.causes import Cause, Finding
 
 __all__ = ["name_stale"]
 
-_ENTRIES, _LEAST, _ITERATIONS, _MOST_PARTS = 8, 3, 6, 8
+# Wrong entries of each leaf that must be explained, the clearest first: two evaluations each, at
+# each iteration.
+_ENTRIES = 8
+# Entries of all leaves without which nothing is said: the rate is one free number, and two more
+# that fit by chance are rare.
+_LEAST = 3
+# Gauss-Newton iterations. They converge quadratically from a small rate, or not at all: six double
+# one digit to 64.
+_ITERATIONS = 6
+# First step, as the largest move over an entry's length: small enough for a slope, and large enough
+# that the noise of the differences is below it.
+_FIRST_MOVE = 1e-3
+# Largest move over an entry's length: no update of a parameter is larger.
+_LARGEST_MOVE = 10
+# What may be left unexplained: this share of the largest error, and so many bounds. It is two
+# thirds of what a pattern may leave (`case`), as one number is fitted to few entries.
+_LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
+# Single parameters of which it is tried whether they alone were updated.
+_MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -34,19 +54,19 @@ class _Picked:
 
 
 def name_stale(
-    sampler: Sampler,
-    leaves: Sequence[Leaf],
+    run: Evaluator,
+    parts: Sequence[Part],
     cases: Sequence[Case],
     findings: tuple[Finding, ...],
-    relative: Sequence[float],
 ) -> tuple[Finding, ...]:
     """Replace what is unexplained among the findings by STALE, if that explains it."""
     unexplained = {f.leaf for f in findings if f.kind is Cause.UNKNOWN}
-    picked = _pick(leaves, cases, unexplained, relative)
+    picked = _pick(run, parts, cases, unexplained)
     if picked is None:
         return findings
+    leaves = [part.leaf for part in parts]
     for what, moves in _directions(leaves, cases):
-        rate = _rate(sampler, moves, leaves, picked)
+        rate = _rate(run, moves, picked)
         if rate is not None:
             stale = [_finding(f, what, rate) if f.leaf in unexplained else f for f in findings]
             return tuple(sorted(stale, key=lambda f: f.kind is not Cause.STALE))
@@ -54,19 +74,19 @@ def name_stale(
 
 
 def _pick(
-    leaves: Sequence[Leaf], cases: Sequence[Case], unexplained: set[str], relative: Sequence[float]
+    run: Evaluator, parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]
 ) -> _Picked | None:
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
-    for k, (leaf, case) in enumerate(zip(leaves, cases, strict=True)):
-        if case.path not in unexplained or np.iscomplexobj(case.a):
+    for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
+        if case.path not in unexplained or np.iscomplexobj(case.analytic):
             continue
-        a, d, bound = case.a.ravel(), case.d.ravel(), case.bound.ravel()
+        a, d, bound = case.analytic.ravel(), case.numeric.ravel(), case.bound.ravel()
         with np.errstate(invalid="ignore", divide="ignore"):
             clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
         entries = np.sort(entries[case.wrong.ravel()[entries]])
-        picks.append((k, entries, relative[k] * lengths(leaf)[entries]))
+        picks.append((k, entries, part.model.relative * run.scale(k, entries)))
         columns.append((a[entries], d[entries], bound[entries]))
     if sum(len(entries) for _, entries, _ in picks) < _LEAST:
         return None
@@ -78,39 +98,38 @@ def _directions(
     leaves: Sequence[Leaf], cases: Sequence[Case]
 ) -> list[tuple[str, list[np.ndarray]]]:
     """The whole analytic gradient, and its part in each single parameter."""
-    whole = [np.nan_to_num(case.a) for case in cases]
+    whole = [np.nan_to_num(case.analytic) for case in cases]
     directions = [("all parameters", whole)]
     for k in range(min(len(cases), _MOST_PARTS) if len(cases) > 1 else 0):
         part = [a if i == k else np.zeros_like(a) for i, a in enumerate(whole)]
         directions.append((f"`{cases[k].path}`", part))
     as_real = [
-        (what, [_real(move, leaf) for move, leaf in zip(moves, leaves, strict=True)])
+        (what, [_as_real(move, leaf) for move, leaf in zip(moves, leaves, strict=True)])
         for what, moves in directions
     ]
     return [(what, moves) for what, moves in as_real if any(move.any() for move in moves)]
 
 
-def _real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
-    return Leaf("", np.asarray(move)).real.reshape(leaf.real.shape)
+def _as_real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
+    """A move of complex numbers as one of their parts."""
+    return np.ascontiguousarray(move).view(np.float64).reshape(leaf.real.shape)
 
 
-def _rate(
-    sampler: Sampler, moves: list[np.ndarray], leaves: Sequence[Leaf], picked: _Picked
-) -> float | None:
+def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | None:
     """The multiple of `moves` at which the numeric gradient is what the analytic one claims."""
     largest = max(
-        float((np.abs(move).ravel() / lengths(leaf)).max(initial=0.0))
-        for move, leaf in zip(moves, leaves, strict=True)
+        float((np.abs(move).ravel() / run.scale(k)).max(initial=0.0))
+        for k, move in enumerate(moves)
     )
-    previous, time = 0.0, 1e-3 / largest
+    previous, time = 0.0, _FIRST_MOVE / largest
     before = picked.numeric
     error = picked.analytic - picked.numeric
     for _ in range(_ITERATIONS):
-        now = sampler.gradient_at(moves, time, picked.picks)
+        now = _gradient_at(run, moves, time, picked.picks)
         left = picked.analytic - now
         if not np.isfinite(left).all():
             return None
-        if (np.abs(left) <= 2e-3 * np.abs(error).max() + 4 * picked.bound).all():
+        if (np.abs(left) <= _LEFT_OVER * np.abs(error).max() + _LEFT_BOUNDS * picked.bound).all():
             return time
         slope = (now - before) / (time - previous)
         square = float(slope @ slope)
@@ -118,9 +137,28 @@ def _rate(
             return None
         previous, before = time, now
         time += float(left @ slope) / square
-        if time == previous or abs(time) * largest > 10:
+        if time == previous or abs(time) * largest > _LARGEST_MOVE:
             return None
     return None
+
+
+def _gradient_at(
+    run: Evaluator,
+    moves: Sequence[np.ndarray],
+    time: float,
+    picks: Sequence[tuple[int, np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """Central differences of the picked entries with all leaves moved by `time` times `moves`."""
+    regions = tuple(
+        Region(k, (slice(None),) * move.ndim, move.shape) for k, move in enumerate(moves)
+    )
+    quotients = []
+    with run.displaced(Given(regions, tuple(moves)), time) as there:
+        for leaf, entries, steps in picks:
+            found = Differences(there, leaf, entries).at(np.arange(len(entries)), steps)
+            rise, width = np.diff(found.values)[:, 0], np.diff(found.moved)[:, 0]
+            quotients.append(rise / width)
+    return np.concatenate(quotients)
 
 
 def _finding(old: Finding, what: str, rate: float) -> Finding:

@@ -1,78 +1,250 @@
-"""The verdict on a whole gradient, and the sentence that gives its reason."""
+"""The verdict on a leaf and on the whole gradient, and every sentence that gives its reason."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
-from fastgrad._checks.baseline import Survey
-from fastgrad._report.entries import Entries, Verdict
+from fastgrad._checks.baseline import Baseline, Trouble
+from fastgrad._checks.bisection import MOST_WRONG
+from fastgrad._checks.error_model import enough_power
+from fastgrad._checks.judge import unsettled
+from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
+from fastgrad._derivatives.noise import is_single
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
 
-__all__ = ["conclude"]
+__all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
+
+_WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
+# Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
+_LISTED, _NAMED = 3, 5
 
 
-def conclude(
-    entries: Entries, seen: Survey | None, jumps: Sequence[str], still: bool
-) -> tuple[Verdict, str]:
-    """Conclude from the judged entries.
+# ------------------------------------------------------------------------------------- verdicts
 
-    `jumps` are the leaves with which `f` moves in jumps only; `still` says that nothing moved it.
-    """
-    if seen is None:
-        return Verdict.CANNOT_TELL, "nothing was tested: the parameters hold no entries"
-    if seen.trouble:
-        return Verdict.CANNOT_TELL, seen.trouble
-    _, wrong, unclear = np.bincount(entries.codes, minlength=3).tolist()
+
+def of_entries(codes: np.ndarray) -> Verdict:
+    """The verdict on a leaf of which every entry was judged."""
+    _, wrong, unclear = np.bincount(codes, minlength=3).tolist()
     if wrong:
-        return Verdict.WRONG, _wrong_reason(entries, wrong)
-    if still and not jumps and not entries.analytic.any():
+        return Verdict.WRONG
+    return Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
+
+
+def of_probe(p: LeafProbe, whole: float) -> Verdict:
+    """The verdict on a leaf that was probed; `whole` is the size of the whole gradient."""
+    codes = p.table.codes
+    if p.dense or p.unexplained or (codes == _WRONG).any():
+        return Verdict.WRONG
+    # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
+    enough = enough_power(p.claimed, whole, p.growth)
+    weak = not (math.isfinite(p.floor) and p.floor <= enough)
+    if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
+        return Verdict.CANNOT_TELL
+    return Verdict.RIGHT
+
+
+def conclude(result: Result) -> tuple[Verdict, str]:
+    """The verdict on the whole gradient, and the sentence that gives its reason."""
+    if result.baseline is not None and result.baseline.trouble is not None:
+        return Verdict.CANNOT_TELL, _trouble(result.baseline)
+    verdicts = set(map(attrgetter("verdict"), result.leaves))
+    if Verdict.WRONG in verdicts:
+        return Verdict.WRONG, _wrong_reason(result)
+    if result.measured is not None:
+        return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; raise `budget`"
+    if not verdicts:
+        return Verdict.CANNOT_TELL, "nothing was tested: the parameters hold no entries"
+    if all(map(attrgetter("still"), result.leaves)):
         return Verdict.CANNOT_TELL, (
             "both gradients are exactly zero: `f` does not move with these parameters, here at "
             "least, and a gradient that was never computed would look the same"
         )
-    if unclear:
-        return Verdict.CANNOT_TELL, _unclear_reason(seen, jumps, entries)
-    return Verdict.RIGHT, _right_reason(entries)
+    if Verdict.CANNOT_TELL in verdicts:
+        return Verdict.CANNOT_TELL, _unclear_reason(result)
+    return Verdict.RIGHT, _right_reason(result)
 
 
-def _right_reason(entries: Entries) -> str:
-    reason = f"all {len(entries):,} entries agree with central differences"
-    count = int(np.count_nonzero(entries.kinks))
-    if count:
-        first = entries.at(int(np.argmax(entries.kinks)))
-        reason += (
-            f"; at {count:,} of them `f` has a kink, and the analytic value lies between the "
-            f"one-sided derivatives (for example {first.path})"
-        )
-    return reason
+# ------------------------------------------------------------------------ what forbids to judge
+
+_TROUBLES = {
+    Trouble.NOT_FINITE: "`f` is {0.base} at the unperturbed parameters; check where it is finite",
+    Trouble.NOT_REPEATABLE: (
+        "`f` is not deterministic: two calls with the same parameters gave {0.base:.9g} and "
+        "{0.again:.9g}, {1:.2g} apart; fix the seed, switch off dropout"
+    ),
+    Trouble.OTHER_VALUE: (
+        "the value that came with the gradient, {0.value:.9g}, is not that of `f`, {0.base:.9g}: "
+        "they are two different functions"
+    ),
+    Trouble.DRIFTED: (
+        "`f` drifted during the check: {0.base:.9g} before and {0.last:.9g} after it at the same "
+        "parameters; it keeps a state or a cache"
+    ),
+}
 
 
-def _wrong_reason(entries: Entries, wrong: int) -> str:
-    worst = entries.only(Verdict.WRONG)[0]
-    reason = (
-        f"{wrong:,} of {len(entries):,} entries disagree; the worst is {worst.path}: analytic "
-        f"{worst.analytic:.6g}, numeric {worst.numeric:.6g}"
+def _trouble(baseline: Baseline) -> str:
+    assert baseline.trouble is not None
+    return _TROUBLES[baseline.trouble].format(baseline, abs(baseline.base - baseline.again))
+
+
+# ---------------------------------------------------------------------------------------- right
+
+
+def _right_reason(result: Result) -> str:
+    entries = result.entries
+    if result.leaves[0].probe is None:  # then of all leaves: every entry was judged
+        kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
+        return f"all {len(entries.codes):,} entries agree with central differences{kinks}"
+    spans, total = entries.spans, sum(span.size for span in entries.spans)
+    return (
+        f"derivatives along random directions in {len(spans):,} parameter{'s' * (len(spans) > 1)}"
+        f" with {total:,} entries agree with the gradient{_hidden(result)}"
     )
-    for block in entries.blocks:
-        mine = slice(block.start, block.stop)
-        if not entries.numeric[mine].any() and (entries.codes[mine] == Verdict.WRONG.code).any():
-            reason += (
-                f". No entry of {block.path} moves `f`: it may be reading another copy of that "
-                "array"
-            )
-    return reason
 
 
-def _unclear_reason(seen: Survey, jumps: Sequence[str], entries: Entries) -> str:
-    unclear = entries.only(Verdict.CANNOT_TELL)
+def _kinks(entries: Entries) -> str:
+    """That the analytic value is one of many at some of the entries."""
+    count = int(np.count_nonzero(entries.kinks))
+    first = entries.at(int(np.argmax(entries.kinks)))
+    return (
+        f"; at {count:,} of them `f` has a kink, and the analytic value lies between the "
+        f"one-sided derivatives (for example {first.path})"
+    )
+
+
+def _hidden(result: Result) -> str:
+    """What may be hidden where the limit is above a typical entry, and what would show it."""
+    path, typical, size = "", 0.0, 1.0
+    for span, leaf in _pairs(result):
+        if leaf.probe is None:
+            continue
+        own = leaf.probe.claimed / math.sqrt(max(span.size, 1))
+        if own and leaf.probe.limit > size * own:
+            path, typical, size = span.path, own, leaf.probe.limit / own
+    if not path:
+        return ""
+    said = (
+        f"; but single entries of {path} could be wrong by up to {size:.2g} times their typical "
+        "size unseen"
+    )
+    if result.baseline is not None and is_single(result.baseline.unit):
+        said += f"; evaluated in float64, errors above {typical:.1g} would be seen, and smaller"
+    return said
+
+
+def _pairs(result: Result) -> Iterable[tuple[LeafSpan, LeafResult]]:
+    return zip(result.entries.spans, result.leaves, strict=True)
+
+
+# ---------------------------------------------------------------------------------------- wrong
+
+
+def _wrong_reason(result: Result) -> str:
+    parts = [
+        f"{span.path} disagrees along every random direction"
+        for span, leaf in _pairs(result)
+        if leaf.probe is not None and leaf.probe.unexplained
+    ]
+    spans = result.entries.spans
+    dense = [path for span in spans if span.probe for path in span.probe.blocks]
+    if dense:
+        parts.append(f"{_listed(dense)} {'are' if len(dense) > 1 else 'is'} wrong throughout")
+    parts += _worst(result.entries, dense)
+    return "; ".join(parts + _stops(result)) + _unmoved(result)
+
+
+def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
+    """How many entries are wrong, and the worst of them; nothing if none is."""
+    wrong = entries.only(Verdict.WRONG)
+    if not len(wrong):
+        return []
+    worst, count, judged = wrong[0], len(wrong), len(entries)
+    said = "1 entry disagrees" if count == 1 else f"{count:,} entries disagree"
+    # Of all entries, or of examples of what is wrong throughout; else the judged ones are those
+    # that were found to be wrong, and their number says nothing.
+    if judged == sum(span.size for span in entries.spans):
+        said = f"{count:,} of {judged:,} entries disagree"
+    elif dense:
+        said = f"{count:,} of {judged:,} entries judged disagree"
+    where = f"{worst.path}: analytic {worst.analytic:.6g}, numeric {worst.numeric:.6g}"
+    return [f"{said}; the worst is {where}"]
+
+
+def _unmoved(result: Result) -> str:
+    """A sentence of its own about the wrong leaves that `f` does not seem to read."""
+    paths = [
+        span.path
+        for span, leaf in _pairs(result)
+        if leaf.verdict is Verdict.WRONG and not leaf.moves
+    ]
+    if not paths:
+        return ""
+    arrays = "those arrays" if len(paths) > 1 else "that array"
+    return f". No entry of {_listed(paths)} moves `f`: it may be reading another copy of {arrays}"
+
+
+_STOPS = {
+    Stop.BUDGET: "the budget ran out",
+    Stop.WRONG: f"the search stopped after {MOST_WRONG} wrong entries",
+    Stop.KINKS: f"the search stopped after {MOST_WRONG} kinks of `f`",
+    Stop.JUMPS: "`f` moves in jumps only",
+}
+
+
+def _stops(result: Result) -> list[str]:
+    """Why the check ended early, where it did."""
+    if result.measured is not None:
+        known, whole = result.measured, len(result.entries)
+        when = f"when {known:,} of {whole:,} entries were" if known else "before any entry was"
+        return [f"{_STOPS[Stop.BUDGET]} {when} measured"]
+    return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in _stopped(result).items()]
+
+
+def _stopped(result: Result) -> dict[Stop, list[str]]:
+    """The leaves in which a search ended early, by the reason."""
+    stopped: dict[Stop, list[str]] = {}
+    for span, leaf in _pairs(result):
+        if leaf.probe is not None and leaf.probe.stopped is not None:
+            stopped.setdefault(leaf.probe.stopped, []).append(span.path)
+    return stopped
+
+
+def _listed(paths: Sequence[str]) -> str:
+    shown = ", ".join(paths[:_LISTED])
+    return shown + (f" and {len(paths) - _LISTED:,} more" if len(paths) > _LISTED else "")
+
+
+# ---------------------------------------------------------------------------------- cannot tell
+
+
+def _unclear_reason(result: Result) -> str:
+    jumps = [span.path for span, leaf in _pairs(result) if leaf.jumps]
     if jumps:
         return (
             f"`f` moves in jumps only with {', '.join(jumps)}: it is piecewise constant (an "
             "accuracy, a count, something rounded), and its derivative says nothing; check a "
             "smooth loss"
         )
+    stopped = _stopped(result)
+    if stopped:
+        # More evaluations help where they ran out, and not where all that is looked for was found.
+        way = "raise `budget`" if Stop.BUDGET in stopped else 'try strategy="exhaustive"'
+        return f"{'; '.join(_stops(result))}, and nothing wrong was found until then; {way}"
+    assert result.baseline is not None
+    unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
+    span, leaf = next(unclear)
+    if leaf.probe is None:
+        return _unclear_entry(result.entries, result.baseline)
+    return _unclear_direction(span.path, leaf.probe, result.baseline)
+
+
+def _unclear_entry(entries: Entries, baseline: Baseline) -> str:
+    unclear = entries.only(Verdict.CANNOT_TELL)
     entry = unclear[0]
     if not math.isfinite(entry.numeric):
         why = (
@@ -84,17 +256,80 @@ def _unclear_reason(seen: Survey, jumps: Sequence[str], entries: Entries) -> str
             "the differences do not converge as the step shrinks; `f` jumps there, or its noise "
             "hides the derivative"
         )
-    elif seen.base != seen.again:
-        why = (
-            f"`f` is not deterministic: two calls differ by {abs(seen.base - seen.again):.1e}, "
-            "too much to see the gradient; fix the seed"
-        )
     else:
-        why = (
-            f"the noise of `f`, {seen.noise:.1e}, leaves +/- {entry.uncertainty:.1e}, more than "
-            "the gradient itself; evaluate in float64, or subtract large constants from `f`"
-        )
+        why = _drowned(baseline, entry.uncertainty, "", "more than the gradient itself")
     return (
         f"{len(unclear):,} of {len(entries):,} entries cannot be judged, for example "
         f"{entry.path}: {why}"
     )
+
+
+def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
+    if not math.isfinite(p.floor):
+        return (
+            f"the derivative of `f` along random directions in {path} does not converge as the "
+            "step shrinks: it is not finite, jumps or has kinks there; try "
+            'strategy="exhaustive"'
+        )
+    if p.kink:
+        return (
+            f"`f` has a kink at the parameters: along a direction in {path} all derivatives "
+            f"within {p.floor:.1e} are right, too wide to judge its gradient by; try "
+            'strategy="exhaustive", or parameters beside the kink'
+        )
+    beside = f"too much beside its gradient, {p.claimed:.1e}"
+    return _drowned(baseline, p.floor, f" along a direction in {path}", beside)
+
+
+def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
+    """What hides a derivative that is finite and converges: two calls that differ, or noise."""
+    if baseline.base != baseline.again:
+        return (
+            f"`f` is not deterministic: two calls differ by "
+            f"{abs(baseline.base - baseline.again):.1e}, too much to see the gradient{where}; fix "
+            "the seed"
+        )
+    return (
+        f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {bound:.1e}{where}, {beside}; "
+        "evaluate in float64, or subtract large constants from `f`"
+    )
+
+
+# ---------------------------------------------------------------------------------- interrupted
+
+
+def entries_so_far(parts: Sequence[Part]) -> str:
+    """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
+    seen = sum(int(np.count_nonzero(part.table.looked_at)) for part in parts)
+    whole = sum(len(part.table.analytic) for part in parts)
+    wrong = _named((p, np.flatnonzero(p.table.codes == _WRONG)) for p in parts)
+    doubtful = _named((part, unsettled(part.table, part.model)) for part in parts)
+    said = []
+    if wrong:
+        said.append(f"wrong: {wrong}")
+    if doubtful:
+        said.append(f"at odds with their first difference, and not settled: {doubtful}")
+    head = f"the check had looked at {seen} of {whole} entries"
+    return f"{head}; {'; '.join(said)}" if said else f"{head}, and none of them disagreed"
+
+
+def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
+    """How many, and the paths of those with the largest errors."""
+    picked: list[tuple[float, str]] = []
+    count = 0
+    for part, entries in found:
+        count += len(entries)
+        with np.errstate(invalid="ignore"):
+            errors = np.abs(part.table.analytic[entries] - part.table.numeric[entries])
+        errors = np.where(np.isnan(errors), np.inf, errors)
+        worst = np.argsort(-errors, kind="stable")[:_NAMED]
+        picked += [(float(errors[i]), part.leaf.name(int(entries[i]))) for i in worst]
+    picked.sort(key=lambda pair: -pair[0])
+    names = ", ".join(name for _, name in picked[:_NAMED])
+    return f"{count} ({names}{', ...' if count > _NAMED else ''})" if count else ""
+
+
+def leaves_so_far(done: int, whole: int, wrong: Sequence[str]) -> str:
+    """The same of a probe: how many parameters it had finished, and which entries are wrong."""
+    said = f"wrong: {_listed(wrong)}" if wrong else "nothing wrong was found"
+    return f"the probe had finished {done:,} of {whole:,} parameters; {said}"

@@ -1,7 +1,9 @@
 """Estimates one derivative from differences at many steps, with a bound that holds.
 
-A ladder is a matrix: one column per entry, one row per step, the largest step first, each step a
-factor `RATIO` below the one above. Rows that were not measured are NaN.
+A step table is a matrix: one column per entry, one row per step, the largest step first, each
+step a factor `RATIO` below the one above. Rows that were not measured are NaN. Neighbouring rows
+are compared as in Richardson's extrapolation, and the pair with the smallest bound is taken
+(C. J. F. Ridders, Accurate computation of F'(x) and F'(x)F''(x), Adv. Eng. Softw. 4 (1982) 75-76).
 """
 
 from __future__ import annotations
@@ -12,20 +14,67 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastgrad import _backend
+from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.protocol import Samples
 
-__all__ = ["RATIO", "Estimate", "Ladder", "estimate", "quotients", "rung"]
+__all__ = [
+    "ONE_SIDED_NOISE",
+    "OPEN_BOUNDS",
+    "OPEN_SHARE",
+    "RATIO",
+    "SETTLED",
+    "SHRINKS",
+    "Estimate",
+    "StepTable",
+    "estimate",
+    "quotients",
+    "step_row",
+]
 
+# Each step over the next. A power of two, so that it rounds nothing; 8 shrinks the truncation of
+# a central difference by 64, and twenty steps reach from 1 to the spacing of float64. Ridders
+# takes 1.4, for a table of high orders: more evaluations, and no use where noise is the limit.
 RATIO = 8.0
-# A bound on the noise of a difference is this many standard deviations of the noise of f over h.
-_SIGMAS = 4.0
-# Neighbouring quotients this close, relatively, are taken to converge.
-_CLOSE, _LOOSE = 1e-3, 2e-2
-# Noise may turn out to be this much larger than was measured; beyond, it is something else.
-_MOST_NOISE = 1e9
+# Bound on the noise of a one-sided quotient, in units of that of the central one with the same
+# step: both are differences of two values, over h and over 2 h.
+ONE_SIDED_NOISE = 2.0
+# The same for Richardson's combination ``c + (c - C) / 63`` of a quotient c with the one above,
+# C, whose noise is an eighth: ``64/63 + 1/504 < 1.1``.
+EXTRAPOLATED_NOISE = 1.1
+# One over the share of the change from the step above that bounds the truncation left. Theory:
+# 1 / 63 for second order, 1 / 7 for first; the bounds are 1 / 4 and 1 / 3, for functions on
+# which the orders have not set in yet.
+CENTRAL_SHRINK, ONE_SIDED_SHRINK = 4.0, 3.0
+# A pair of quotients is taken to converge if they differ by noise and by this share of their
+# size: 1e-3 / 4 is then the largest relative truncation of a result, and it is in its bound.
+SETTLED = 1e-3
+# Pairs this close are compared in their noise: farther apart, truncation changes them.
+NEAR = 2e-2
+# Changes must shrink at least by this from step to step, where noise explains no more. A function
+# of any order shrinks them by 8; what is left is a factor 2 for orders that have not set in.
+SHRINKS = 4.0
+# Noise may turn out to be this much larger than was measured: from the rounding of float64 to that
+# of float32 it is 5e8. Beyond, it is a jump.
+MOST_NOISE = 1e9
+# Where changes grow as the step shrinks, noise is this many times what they imply: a change is
+# the difference of two values, and either may be the luckier one.
+IMPLIED_NOISE = 2.0
+# Part of the gap between forward and backward quotients, beyond a parabola's, that passes for
+# noise, in noise bounds of the central quotient: 1.5 bounds are 6 standard deviations of f over h,
+# and the gap itself has sqrt(6). What is more widens the bound, so too little here costs power.
+PARABOLA_NOISE = 1.5
+# A gap between the one-sided quotients is open beyond this many noise bounds of the central one:
+# 33 of its own standard deviations, as the noise may be underestimated.
+OPEN_BOUNDS = 20.0
+# At a kink the gap stays as the step shrinks, elsewhere an eighth of it is left: see KINK_STAYS.
+OPEN_SHARE = 0.5
+# Below the last telling step this share of the gap must still be possible within the noise, or the
+# kink was a corner that is rounded off.
+STILL_OPEN = 0.3
 
 
 @dataclass(frozen=True)
-class Ladder:
+class StepTable:
     """Difference quotients at many steps: arrays of shape (steps, entries)."""
 
     steps: np.ndarray
@@ -35,24 +84,26 @@ class Ladder:
     noise: np.ndarray  # bound on the noise of `central`; twice that for the one-sided ones
 
     @property
-    def kinks(self) -> np.ndarray:
-        """What the two one-sided quotients differ by."""
+    def gaps(self) -> np.ndarray:
+        """Forward minus backward quotients."""
         gap: np.ndarray = self.forward - self.backward
         return gap
 
-    def grained(self) -> Ladder:
-        """The same, with noise of at least the grain that the values of f show themselves.
+    def with_quantization(self) -> StepTable:
+        """The same, with noise of at least the quantum that the values of f move by.
 
         Where f moves at one step, and not at all at the next smaller one, on both sides, the
-        move was a grain of its values.
+        move was one quantum of its values: f rounds them, or counts.
         """
-        grain = np.fmin(*(_grain(np.abs(q) * self.steps) for q in (self.forward, self.backward)))
-        return replace(self, noise=np.fmax(self.noise, _SIGMAS * grain / self.steps))
+        quantum = np.fmin(
+            *(_quantum(np.abs(q) * self.steps) for q in (self.forward, self.backward))
+        )
+        return replace(self, noise=np.fmax(self.noise, SIGMAS * quantum / self.steps))
 
-    def stacked(self, below: Ladder) -> Ladder:
-        """Continue the ladder by smaller steps."""
+    def above(self, below: StepTable) -> StepTable:
+        """Continue the table by smaller steps."""
         names = ("steps", "central", "forward", "backward", "noise")
-        return Ladder(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in names))
+        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in names))
 
 
 @dataclass(frozen=True)
@@ -73,38 +124,41 @@ class Estimate:
     step: np.ndarray
 
 
-def quotients(raw: np.ndarray, base: float, noise: float, unit: float) -> np.ndarray:
+def quotients(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
     """Width, central, forward and backward quotient, and the bound on the noise of the central.
 
-    `raw`, of shape (entries, 2, 2), holds displacement and value, ahead and behind. Values
-    are uncertain by `noise`, or by `unit` times their size where that is more.
+    Displacements and values are of shape (entries, 2), ahead and behind. Values are uncertain by
+    `noise`, or by `unit` times their size where that is more.
     """
-    found: np.ndarray = _backend.quotients(raw, base, 2 * _SIGMAS * noise, 2 * _SIGMAS * unit)
-    return found
+    # Divided by the width, 2 h: the sum of two independent errors, each of them bounded.
+    bounds = (2 * SIGMAS * noise, 2 * SIGMAS * unit)
+    rows: np.ndarray = _backend.kernel.quotients(found.moved, found.values, base, *bounds)
+    return rows
 
 
-def rung(raw: np.ndarray, base: float, noise: float, unit: float) -> Ladder:
-    """One row of a ladder, from displacements and values at both sides."""
-    width, *rest = quotients(raw, base, noise, unit)
-    return Ladder(*(row[np.newaxis] for row in (width / 2, *rest)))
+def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:
+    """A table of one step, from displacements and values at both sides."""
+    width, *rest = quotients(found, base, noise, unit)
+    return StepTable(*(row[np.newaxis] for row in (width / 2, *rest)))
 
 
-def _grain(moves: np.ndarray) -> np.ndarray:
+def _quantum(moves: np.ndarray) -> np.ndarray:
+    # The move that was seen may be up to RATIO quanta: at the next step it would be one.
     lost = (moves[:-1] > 0) & (moves[1:] == 0)
     found: np.ndarray = np.where(lost, moves[:-1] / RATIO, 0.0).max(axis=0, initial=0.0)
     return found
 
 
-def estimate(ladder: Ladder) -> Estimate:
+def estimate(table: StepTable) -> Estimate:
     """Combine all steps of each entry into the estimate with the smallest bound."""
     with np.errstate(invalid="ignore", over="ignore"):
-        columns = _columns(ladder)
-        central, ahead, behind, finer = (_best(ladder.steps, column) for column in columns)
+        columns = _columns(table)
+        central, ahead, behind, finer = (_best(table.steps, column) for column in columns)
         central = _choose(finer.bound < central.bound, finer, central)
         one_sided = np.isnan(central.bound)
         side = _choose(np.isfinite(ahead.bound) | np.isnan(behind.bound), ahead, behind)
         smooth = _choose(one_sided, side, central)
-        open_to_the_end = _kinks(ladder)
+        open_to_the_end = _kinks(table)
         kink = open_to_the_end & ahead.converged & behind.converged
     low, high = np.fmin(ahead.value, behind.value), np.fmax(ahead.value, behind.value)
     return replace(
@@ -126,7 +180,7 @@ class _Column:
     quotients: np.ndarray
     noise: np.ndarray
     size: np.ndarray  # of the quotients of any kind
-    bend: np.ndarray  # of each pair, what a kink within reach may hide
+    nonlinearity: np.ndarray  # of each pair, what a kink within reach may hide
     shrink: float  # one over the share of a change that truncation may still hide below it
 
     @property
@@ -134,20 +188,21 @@ class _Column:
         return np.abs(np.diff(self.quotients, axis=0))
 
 
-def _columns(ladder: Ladder) -> Iterator[_Column]:
+def _columns(table: StepTable) -> Iterator[_Column]:
     """Central, forward, backward and extrapolated quotients, with the noise that they show."""
     kinds = (
-        (ladder.central, ladder.noise, 4.0),
-        (ladder.forward, 2 * ladder.noise, 3.0),
-        (ladder.backward, 2 * ladder.noise, 3.0),
-        (_extrapolated(ladder.central), 1.1 * ladder.noise, 4.0),
+        (table.central, table.noise, CENTRAL_SHRINK),
+        (table.forward, ONE_SIDED_NOISE * table.noise, ONE_SIDED_SHRINK),
+        (table.backward, ONE_SIDED_NOISE * table.noise, ONE_SIDED_SHRINK),
+        (_extrapolated(table.central), EXTRAPOLATED_NOISE * table.noise, CENTRAL_SHRINK),
     )
     size = np.fmax.reduce([np.abs(quotients) for quotients, _, _ in kinds[:3]])
-    bend = _bend(ladder)
-    bends = (bend, np.zeros_like(bend), np.zeros_like(bend), bend)
+    off = _nonlinearity(table)
+    # One-sided quotients see one side of a kink, and it hides nothing from them.
+    nonlinear = (off, np.zeros_like(off), np.zeros_like(off), off)
     columns = [
         _Column(quotients, noise, size, each, shrink)
-        for (quotients, noise, shrink), each in zip(kinds, bends, strict=True)
+        for (quotients, noise, shrink), each in zip(kinds, nonlinear, strict=True)
     ]
     # Noise of f is in all of them: what only some show is a kink, and no noise.
     factor = np.nan_to_num(
@@ -163,14 +218,14 @@ def _extrapolated(central: np.ndarray) -> np.ndarray:
     return finer
 
 
-def _bend(ladder: Ladder) -> np.ndarray:
+def _nonlinearity(table: StepTable) -> np.ndarray:
     """How far each pair of steps is from one parabola through both.
 
     On a parabola forward and backward quotients differ in proportion to the step. What they
     differ by beyond that and beyond noise is a kink within the step, or curvature that changes.
     """
-    gap = ladder.kinks
-    excess = np.abs(gap[1:] - gap[:-1] / RATIO) - 1.5 * ladder.noise[1:]
+    gap = table.gaps
+    excess = np.abs(gap[1:] - gap[:-1] / RATIO) - PARABOLA_NOISE * table.noise[1:]
     return np.fmax(np.nan_to_num(excess), 0.0)
 
 
@@ -182,10 +237,12 @@ def _best(steps: np.ndarray, column: _Column) -> Estimate:
     if nothing unexpected happens below it: a derivative is a limit.
     """
     change, lower, rounding = column.change, column.quotients[1:], column.noise[1:]
-    good = (change <= rounding + _CLOSE * column.size[1:]) & ~_upset_below(change, rounding)
-    bound = change / column.shrink + rounding + column.bend
+    good = (change <= rounding + SETTLED * column.size[1:]) & ~_upset_below(change, rounding)
+    bound = change / column.shrink + rounding + column.nonlinearity
     known = np.isfinite(bound)
-    pick = np.argmin(np.where(known, np.where(good, bound, 1e150 + bound), np.inf), axis=0)
+    good &= known
+    # Where no pair converges the value is that of the largest step: noise tells least of it.
+    pick = np.where(good.any(axis=0), np.where(good, bound, np.inf).argmin(axis=0), known.argmax(0))
     at = (pick, np.arange(bound.shape[1]))
     found = known.any(axis=0)
     value = np.where(found, lower[at], np.nan)
@@ -197,7 +254,7 @@ def _best(steps: np.ndarray, column: _Column) -> Estimate:
 def _upset_below(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
     """For each pair, whether it or a later one changed more than truncation and noise explain."""
     upset = np.zeros(change.shape, dtype=bool)
-    upset[1:] = change[1:] > np.fmax(change[:-1] / 4, rounding[1:])
+    upset[1:] = change[1:] > np.fmax(change[:-1] / SHRINKS, rounding[1:])
     # The pair above the upset one is spoilt by it; the upset one itself may be the new start.
     spoilt = np.zeros_like(upset)
     spoilt[:-1] = np.logical_or.accumulate(upset[:0:-1], axis=0)[::-1]
@@ -210,26 +267,26 @@ def _noise_factor(column: _Column) -> np.ndarray:
     NaN where there are no three values to tell it from.
     """
     change, noise = column.change, column.noise
-    near = change <= noise[1:] + _LOOSE * column.size[1:]
+    near = change <= noise[1:] + NEAR * column.size[1:]
     grows = near[:-1] & (change[1:] > change[:-1]) & (noise[2:] > 0)
-    growth = 2 * np.fmin(RATIO * change[:-1], change[1:])
+    growth = IMPLIED_NOISE * np.fmin(RATIO * change[:-1], change[1:])
     implied = np.where(grows, growth / np.where(grows, noise[2:], 1.0), 1.0)
     implied = np.where(np.isfinite(change[1:] + change[:-1]), implied, np.nan)
     factor = np.fmax.reduce(implied, axis=0, initial=np.nan)
-    found: np.ndarray = np.clip(factor, 1.0, _MOST_NOISE)
+    found: np.ndarray = np.clip(factor, 1.0, MOST_NOISE)
     return found
 
 
-def _kinks(ladder: Ladder) -> np.ndarray:
+def _kinks(table: StepTable) -> np.ndarray:
     """Whether forward and backward keep their distance down to the smallest telling step."""
-    gap = np.abs(ladder.kinks)
-    telling = np.isfinite(gap) & (gap > 20 * ladder.noise)
+    gap = np.abs(table.gaps)
+    telling = np.isfinite(gap) & (gap > OPEN_BOUNDS * table.noise)
     rows = np.arange(len(gap))[:, np.newaxis]
     last = np.where(telling, rows, -1).max(axis=0)
     columns = np.arange(gap.shape[1])
-    kept = (last >= 1) & (gap[last, columns] > 0.5 * gap[np.fmax(last - 1, 0), columns])
+    kept = (last >= 1) & (gap[last, columns] > OPEN_SHARE * gap[np.fmax(last - 1, 0), columns])
     # Further down the distance must have drowned in the noise, not vanished.
-    drowned = gap + 2 * ladder.noise > 0.3 * gap[last, columns]
+    drowned = gap + ONE_SIDED_NOISE * table.noise > STILL_OPEN * gap[last, columns]
     found: np.ndarray = kept & (drowned | (rows <= last) | np.isnan(gap)).all(axis=0)
     return found
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend
-from fastgrad._checks.claim import base_value, check_callable
+from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.batched import Batched, capacity, check_rows
-from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout, is_small
-from fastgrad._evaluation.meter import Progress
-from fastgrad._evaluation.native import Native, check_native
+from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout
+from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Gradient, Target
 from fastgrad._leaf import Leaf
-from fastgrad._memory import claims
-from fastgrad._stencils import Stencil, resolve
+from fastgrad._stencils import Stencil, Steps, resolve
 from fastgrad._tree import Params, as_params, check_places, flatten, pair, unflatten
-from fastgrad._workers.pools import Makes, crew_of
-from fastgrad._workers.scheduler import Sweep, hired
-from fastgrad._workers.threads import spread
-from fastgrad._workers.worker import Rule
+from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["derivative", "gradient"]
-
-# Stencil, absolute step or 0, steps entry by entry, value at the unperturbed parameters.
-_Rule: TypeAlias = tuple[Stencil, float, np.ndarray | None, float]
 
 
 def derivative(
@@ -42,15 +34,16 @@ def derivative(
     Parameters
     ----------
     f : callable
-        Takes a number of the type of `x` and returns a real number.
+        ``f(t)`` takes a number of the type of `x` and returns a real number.
     x : float or NumPy floating scalar
         Where to differentiate. The derivative has its type.
     method : Stencil or str, default "central"
-        The difference to take: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or
-        the name alone. Central costs one evaluation more than forward and is worth it.
+        The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
+        alone. A central difference costs no more than a forward one here, two evaluations, and is
+        far more accurate.
     eps : float, optional
-        Absolute step. By default ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine
-        epsilon of the type of `x`, which balances truncation and rounding.
+        Absolute step. By default ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon
+        `u` of the type of `x`, which balances truncation and rounding.
 
     Returns
     -------
@@ -80,12 +73,9 @@ def derivative(
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         raise InputTypeError(f"`x` must be one real number; got {x!r} (use fg.gradient for arrays)")
     if isinstance(x, (int, float)) and not isinstance(x, np.floating):
-        objective = f if isinstance(f, Batched) else lambda at: f(at.item())
-        return float(gradient(objective, place, method=method, eps=eps))
+        return float(gradient(of_numbers(f, np.ndarray.item), place, method=method, eps=eps))
     place = place.copy()  # `x` may be the user's own 0-d array
-    if isinstance(f, Batched):
-        return gradient(f, place, method=method, eps=eps)[()]
-    return gradient(lambda at: f(at[()]), place, method=method, eps=eps)[()]
+    return gradient(of_numbers(f, lambda at: at[()]), place, method=method, eps=eps)[()]
 
 
 def gradient(
@@ -100,54 +90,57 @@ def gradient(
 ) -> Any:
     """Differentiate a real function with respect to every entry of its parameters.
 
-    Each entry is moved in place, `f` is called with the very object passed as `params`, and the
-    saved bits are put back: after success, after any exception, after Ctrl-C.
+    Each entry is moved in place, `f` is called with the very object that was passed as `params`,
+    and the saved bits are put back: after success, after an exception, after Ctrl-C.
 
     Parameters
     ----------
     f : callable
-        ``f(params)`` returns one real number. It may ignore its argument and read the same
-        arrays another way. It must not write into them.
-    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
-        Arrays of a floating or complex type, writable, sharing no memory; any shape, strides
-        and byte order. A number or a list of numbers is turned into an array first.
+        ``f(params)`` returns one real number. It may ignore its argument and read the same arrays
+        in another way, for example as a closure. It must not write into them.
+    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
+        Writable arrays of a floating or complex type that share no memory, of any shape, strides
+        and byte order. A number or a list of numbers is converted to an array first.
     method : Stencil or str, default "central"
-        The difference to take: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or
-        the name alone.
+        The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
+        alone.
     eps : float, or the structure of `params`, optional
-        Absolute step, for all entries or entry by entry. By default
-        ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine epsilon of the leaf's type.
+        Absolute step: one for all entries, or one for each. By default
+        ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon `u` of the array's type,
+        which balances truncation and rounding.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
     workers : int, Executor, dask Client or map-like callable, optional
-        Who evaluates `f`: so many processes, started for this call (-1: one for each core); any
-        ``concurrent.futures.Executor``, which stays open; or a function like ``pool.map``. By
-        default, and with 1, this process. For a native `f` (see `native`) the number of threads,
-        each with its own copy of the parameters. The result is the same to the bit.
+        The workers that evaluate `f`: a number of processes to start for this call (-1: one for
+        each core); a ``concurrent.futures.Executor`` or dask Client, which stays open; or a
+        function like ``pool.map``. By default, and with 1, this process evaluates `f`. For a native
+        `f` (see `native`), the number of threads, each with its own copy of the parameters. The
+        result is the same to the last bit.
     progress : bool, default False
         Show a bar with the evaluations made and expected, if standard error is a terminal, or in
-        a notebook. It needs tqdm.
+        a notebook. This needs tqdm.
 
     Returns
     -------
     structure of `params`
-        Arrays with the shapes and types of the leaves. For a complex leaf an entry is
+        Arrays with the shapes and types of those in `params`. In a complex array an entry is
         ``df/dRe + 1j * df/dIm``, the direction of steepest ascent. An entry is NaN where `f` is.
 
     Raises
     ------
     InputTypeError
-        A leaf is not an array of a floating type, or `f` did not return one real number.
+        A parameter is not an array of a floating type, or `f` did not return one real number.
     InputValueError
-        A leaf is read-only or shares memory, `eps` is unusable, or `out` does not fit.
+        An array is read-only or shares memory with another, `eps` is not a usable step, or `out`
+        does not fit.
     MutationError
         `f` wrote into its input or resized it. What it wrote is undone; in parameters beyond
         256 KiB, where no copy is kept, only if it did so at the first entry.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
     WorkerError
-        A copy of `f` in a worker does not behave as the original, or a part of the work killed
-        three workers.
+        A copy of `f` in a worker does not reproduce the original's values, or a part of the work
+        killed three workers.
     MissingPackageError
         `progress` is true, and tqdm is not installed.
     ObjectiveError
@@ -155,17 +148,18 @@ def gradient(
 
     Notes
     -----
-    Central differences of order `p` take `p` evaluations per entry, one-sided ones `p` per entry
-    and one more. Memory beyond the parameters and the result stays below 1 MiB.
+    A central difference of order `p` takes `p` evaluations for each entry; a forward or backward
+    difference takes `p` for each entry, and one more. Memory beyond the parameters and the result
+    stays below 1 MiB.
 
-    With workers, `f` and the parameters are pickled together, by cloudpickle where pickle cannot
-    and that is installed, and with the memory that their arrays share. They cross to each worker
-    about once; it keeps them as bytes and as copies, of which a second one while it works.
-    Before a copy counts it must give the values that `f` gives here, at the parameters and with
-    all of them moved a little: two evaluations here, and two of each copy. An `f` that reads its
-    parameters elsewhere, as in a global of a module, is refused. Errors of `f` are those of a
-    serial run. A worker that dies is replaced; if an executor breaks by that, processes started
-    here do the rest. Processes started here are spawned: a script needs its
+    With workers, `f` and the parameters are pickled together, with the memory that their arrays
+    share; cloudpickle is used where pickle fails, if it is installed. They are sent to each worker
+    about once. A worker keeps the bytes and a copy, and a second copy while it works. Before a copy
+    is used, it must reproduce two values of `f`: at the parameters, and with all of them moved a
+    little. This takes two evaluations here and two in each worker. An `f` that reads its
+    parameters elsewhere, for example in a global of a module, is refused. Exceptions of `f` are
+    those of a serial run. A worker that dies is replaced; if an executor breaks because of it, new
+    processes do the rest. New processes are spawned, so that a script needs
     ``if __name__ == "__main__":``.
 
     Examples
@@ -178,41 +172,25 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
-    plain = type(params) is np.ndarray and eps is out is workers is None
-    if plain and not progress and is_small(params) and _takes_one(f, params):
-        # The commonest case, where a microsecond counts.
-        relative = stencil.relative_step(params.dtype)
-        return _backend.small_gradient(f, Leaf("params", params, params), stencil, relative)
-    makes, threads = crew_of(f, workers)
+    if eps is out is workers is None and not progress:
+        small = small_gradient(f, params, stencil)
+        if small is not None:
+            return small
     argument = as_params(params)
-    if type(f) is Native:
-        check_native(f, argument, "params")
     leaves = flatten(argument)
     check_layout(leaves)
     results = _results(argument, leaves, out)
-    steps = _steps(argument, leaves, eps)
+    steps = _steps(argument, leaves, stencil, eps)
     answer = unflatten(argument, iter([result.array for result in results]))
-    guard = Guard(leaves, [result.array for result in results])
-    expected = stencil.evaluations * sum(leaf.real.size for leaf in leaves)
-    watch = Progress(expected, shown=progress, batch=capacity(f, leaves))
+    guard = Guard(leaves, spare=[result.array for result in results])
+    expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
+    made = evaluator(f, argument, guard, workers=workers, expected=expected, progress=progress)
     try:
-        with guard, watch:
-            if isinstance(f, Batched):
-                check_rows(f, argument, leaves)
-            base = base_value(f, argument, leaves) if stencil.uses_base else math.nan
-            if stencil.uses_base:
-                guard.check_base()
-            rules = [(stencil, absolute, given, base) for absolute, given in steps]
-            plan = list(zip(leaves, results, rules, strict=True))
-            if makes is None:
-                for part in plan:
-                    _fill(guard, watch, f, argument, *part, threads)
-            else:
-                _spread(makes, guard, watch, f, argument, plan)
+        with made as run:
+            _fill(run, guard, stencil, steps, results)
             check_places(argument, leaves)
     finally:
-        # Inline: a Ctrl-C could come in between the call of `__exit__` and its body.
-        claims.pop(guard.key, None)
+        guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if out is not None:
         return out
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
@@ -220,66 +198,35 @@ def gradient(
     return answer
 
 
-def _takes_one(f: Any, params: np.ndarray) -> bool:
-    """Whether `f` is called with this very array, one point at a time."""
-    if type(f) is Native:
-        return params.dtype.char == "d"
-    return type(f) is not Batched
-
-
 def _fill(
-    guard: Guard,
-    watch: Progress,
-    f: Callable[[Any], Any],
-    argument: Params,
-    leaf: Leaf,
-    result: Leaf,
-    rule: _Rule,
-    threads: int,
+    run: Metered, guard: Guard, stencil: Stencil, steps: Sequence[Steps], results: Sequence[Leaf]
 ) -> None:
-    """Differentiate with respect to one leaf; look for writes by `f` after its first entry."""
-    leaf.check_found()
-    result.check_found()
-    if not leaf.real.size:
-        return
-    stencil, absolute, given, base = rule
-    relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
-    how = (stencil, absolute, relative, given, base, result.real)
-    run = _backend.sweep_for(f, leaf.real, result.real)
-    watch.phase(leaf.path)
-    done = 0
-    if guard.awaits_first:
-        run(f, argument, leaf, *how, 0, 1)
-        guard.check_first()
-        done = 1
-    for low, high in watch.pieces(done, leaf.real.size, stencil.evaluations):
-        spread(run, threads)(f, argument, leaf, *how, low, high)
-        watch.update((high - low) * stencil.evaluations)
+    """Differentiate with respect to all leaves.
 
-
-def _spread(
-    makes: Makes,
-    guard: Guard,
-    watch: Progress,
-    f: Callable[[Any], Any],
-    argument: Params,
-    plan: Sequence[tuple[Leaf, Leaf, _Rule]],
-) -> None:
-    """Differentiate with respect to all leaves, by workers; the derivatives are stored here."""
-    sweeps = []
-    for number, (leaf, result, (stencil, absolute, given, base)) in enumerate(plan):
-        relative = 0.0 if absolute else stencil.relative_step(leaf.real.dtype)
-        rule = Rule(stencil, absolute, relative, base, result.real.dtype)
-        sweeps.append(Sweep(number, rule, steps=given))
-    with hired(makes, f, argument, [leaf for leaf, _, _ in plan], watch.update) as crew:
-        assert crew is not None
-        crew.start()
-        if guard.awaits_first:
-            guard.check_first()  # no derivative is stored yet, and all copies are whole
-        for task, values in crew.sweep(sweeps):
-            result = plan[task.leaf][1]
-            result.check_found()
-            result.real.flat[task.start : task.start + len(values)] = values
+    Results are stored only after the first evaluations, for until then they may hold the copy of
+    large parameters.
+    """
+    found = [_backend.kernel.Fingerprint(result.array) for result in results]
+    base = run.base() if stencil.uses_base else math.nan
+    requests = [
+        Gradient(k, 0, result.real.size, stencil, each, base, result.real.dtype)
+        for k, (result, each) in enumerate(zip(results, steps, strict=True))
+        if result.real.size
+    ]
+    first = None
+    if guard.large:
+        first = requests[0].part(0, 1).run(run).values
+        guard.thin()
+        requests[0] = requests[0].part(1, requests[0].count)
+    elif stencil.uses_base:
+        guard.check()
+    for result, before in zip(results, found, strict=True):
+        if before.changed():
+            raise _errors.moved_error(result.path)
+    targets = [Target(results[request.leaf].real) for request in requests]
+    if first is not None:
+        targets[0].array.flat[:1] = first
+    run.gradient(requests, targets)
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:
@@ -299,8 +246,6 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
         results.append(Leaf(path, array))
     check_layout(results)
     check_disjoint([*leaves, *results])
-    for result in results:
-        result.found = _backend.Memory(result.array)
     return results
 
 
@@ -310,19 +255,17 @@ def _describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _steps(
-    argument: Params, leaves: Sequence[Leaf], eps: Any
-) -> list[tuple[float, np.ndarray | None]]:
-    """For each leaf the absolute step, 0 for automatic, and the steps entry by entry."""
+def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:
+    """The steps of each leaf."""
     if eps is None:
-        return [(0.0, None)] * len(leaves)
+        return [stencil.steps(leaf.real.dtype) for leaf in leaves]
     if isinstance(eps, (int, float, np.floating, np.integer, np.bool_)):
-        return [(_positive(eps, "eps"), None)] * len(leaves)
-    steps: list[tuple[float, np.ndarray | None]] = []
+        return [Steps(absolute=_positive(eps, "eps"))] * len(leaves)
+    steps = []
     for leaf, given in pair(argument, eps, "eps"):
         name = f"eps of {leaf.path}"
         if isinstance(given, (int, float, np.floating, np.integer, np.bool_)):
-            steps.append((_positive(given, name), None))
+            steps.append(Steps(absolute=_positive(given, name)))
             continue
         array = _array_of_steps(given, name)
         if array.shape != leaf.array.shape:
@@ -331,8 +274,7 @@ def _steps(
             )
         if not ((array > 0) & (array < np.inf)).all():
             raise InputValueError(f"`{name}` must hold positive finite steps; got {array}")
-        parts = 2 if leaf.is_complex else 1
-        steps.append((1.0, np.repeat(array.ravel(), parts)))
+        steps.append(Steps(given=np.repeat(array.ravel(), 2 if leaf.is_complex else 1)))
     return steps
 
 

@@ -12,17 +12,45 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import factorial
 
-__all__ = ["POINTS", "is_single", "noise_of", "relative_step", "rounding_unit", "varies"]
+__all__ = ["POINTS", "SIGMAS", "is_single", "noise_of", "relative_step", "rounding_unit", "varies"]
 
-# Values in the table; their differences up to order 6 are looked at.
+# A bound on noise is this many of its standard deviations: normal noise exceeds it once in 16,000
+# values, and the rounding of one operation, which is uniform, never beyond sqrt(3).
+SIGMAS = 4.0
+# Values in the difference table: what Moré and Wild recommend. They give orders up to 6, of which
+# the first three that agree are taken.
 POINTS = 7
+# Standard deviation of k-th differences to that of the values: ``sqrt((k!)^2 / (2k)!)``, over the
+# root of their number (Moré and Wild, eq. 1.2).
 _WEIGHTS = [
     math.sqrt(factorial(k) ** 2 / factorial(2 * k) / (POINTS - k)) for k in range(1, POINTS)
 ]
+# Neighbouring orders of differences whose estimates must agree, and the factor to within which:
+# both as in Moré and Wild's ECNoise.
+_ORDERS, _AGREE = 3, 4.0
+# Unit roundoff of float32 and float64.
 _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
-# Most doubles take 16 or 17 digits to write.
+# Significant bits of float32, which tell whether values are of that type.
+_SINGLE_BITS = 24
+# Exponents of float32's normal range are at most this, with one spare bit.
+_SINGLE_EXPONENT = 126
+# Values of so few bits say nothing of their type: counts, halves, quarters. One value in 4096 of
+# float64 with random bits has 12 by chance within float32's 24.
+_SHORT_BITS = 12
+# Whole numbers up to this are counts as well, whatever their bits.
+_LARGEST_COUNT = 2**20
+# Digits after which a decimal number is no longer taken for one that was printed and read again:
+# all but one of a hundred doubles take 16 or 17 digits to write, and none in 10,000 so few.
 _FEW_DIGITS = 13
+# Values that fit into so many bits are binary fractions, and their few digits mean nothing.
+_BINARY_BITS = 32
+# Least and largest first step, relative to the entry's length. At 2^-30 one rounding of `f` makes
+# 2^-23 = 1.2e-7 of `f` over the length, the errors that matter at all (MATERIAL); at 0.05 the
+# truncation of ``exp(7 x)`` is 2 % (MOST_OWN), and what varies faster could not be judged.
 _LEAST_STEP, _LARGEST_STEP = 2.0**-30, 0.05
+# The least step in units of the spacing of the parameter's type, for short types: a step of 32
+# spacings is exact to 1.6 %, and the displacement really made is what is divided by.
+_LEAST_SPACINGS = 32.0
 
 
 def varies(values: Sequence[float]) -> bool:
@@ -45,7 +73,7 @@ def noise_of(values: Sequence[float], unit: float | None = None) -> float:
 
 def rounding_unit(values: Sequence[float]) -> float:
     """Relative rounding error of numbers as precise as these."""
-    if not all(_has_bits(24, value) for value in values):
+    if not all(_has_bits(_SINGLE_BITS, value) for value in values):
         return _rounding_of_decimals(values)
     telling = len(set(values)) > 1 and not all(map(_is_short, values))
     return _SINGLE if telling else _DOUBLE
@@ -55,7 +83,7 @@ def _rounding_of_decimals(values: Sequence[float]) -> float:
     """The same for numbers that came as text, rounded to some number of digits."""
     if any(_digits(value) > _FEW_DIGITS for value in values):
         return _DOUBLE
-    if all(_has_bits(32, value) for value in values):
+    if all(_has_bits(_BINARY_BITS, value) for value in values):
         return _DOUBLE
     return float(0.5 * 10.0 ** (1 - max(map(_digits, values))))
 
@@ -73,13 +101,13 @@ def is_single(unit: float) -> bool:
 
 def _is_short(value: float) -> bool:
     """Whether a number is one of those that say nothing of their format: a count, a half."""
-    return _has_bits(12, value) or (value.is_integer() and abs(value) < 2**20)
+    return _has_bits(_SHORT_BITS, value) or (value.is_integer() and abs(value) < _LARGEST_COUNT)
 
 
 def _has_bits(bits: int, value: float) -> bool:
     """Whether a format of so many significant bits, with the range of float32, holds a number."""
     mantissa, exponent = math.frexp(value)
-    return abs(exponent) < 126 and math.ldexp(mantissa, bits).is_integer()
+    return abs(exponent) < _SINGLE_EXPONENT and math.ldexp(mantissa, bits).is_integer()
 
 
 def _from_table(values: list[float]) -> float:
@@ -90,8 +118,10 @@ def _from_table(values: list[float]) -> float:
         values = [after - before for before, after in pairwise(values)]
         levels.append(weight * math.hypot(*values))
         changes_sign.append(min(values) < 0 < max(values))
-        window = levels[-3:]
-        if len(levels) > 2 and changes_sign[-3] and max(window) <= 4 * min(window):
+        window = levels[-_ORDERS:]
+        # Differences of one sign are those of something smooth, or of a trend in the noise.
+        full = len(window) == _ORDERS and changes_sign[-_ORDERS]
+        if full and max(window) <= _AGREE * min(window):
             return window[0]
     return levels[-1]  # the smooth part, at least, is smallest here
 
@@ -105,5 +135,5 @@ def relative_step(noise: float, variation: float, eps: float) -> float:
     derivative-free optimization, SIAM J. Sci. Comput. 44 (2022) A2302-A2321).
     """
     ratio = 3.0 * noise / variation if variation > 0 else 0.0
-    least = max(_LEAST_STEP, 32.0 * eps)
+    least = max(_LEAST_STEP, _LEAST_SPACINGS * eps)
     return float(min(max(ratio ** (1 / 3), least), max(_LARGEST_STEP, least)))

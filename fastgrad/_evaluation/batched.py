@@ -1,37 +1,51 @@
-"""Objectives that take many points at once, along a leading batch axis.
+"""Evaluates an `f` that takes many points at once, along a leading batch axis.
 
 The rows of a batch are copies in fastgrad's own memory: the caller's parameters are only read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from math import ceil, isfinite
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 import numpy as np
 
-from fastgrad import _errors
+from fastgrad import _backend, _errors
+from fastgrad._dtypes import EPS, FLOATS, is_extended
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
-from fastgrad._leaf import Leaf
-from fastgrad._memory import Memory
-from fastgrad._returns import as_scalars, at_base
-from fastgrad._stencils import Stencil
+from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.inplace import group_points, offsets_of, part_of
+from fastgrad._evaluation.protocol import (
+    Along,
+    Changes,
+    Gradient,
+    Grouped,
+    Samples,
+    Single,
+    Target,
+    Where,
+)
+from fastgrad._leaf import Leaf, as_real, lengths_of
+from fastgrad._memory import Fingerprint
+from fastgrad._returns import as_scalars, as_vectors, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
 
-__all__ = ["Batched", "batched", "capacity", "check_rows", "sweep", "values"]
+__all__ = ["Batched", "InBatches", "batched"]
 
-# Bytes of a batch unless the user says: few calls of an `f` that has a price for each, and not
-# so many rows that they leave the caches. bench/batched.py shows what others cost.
+# Bytes of a batch by default: large enough that the cost of a call is shared by many rows, small
+# enough that the rows stay in the caches. Measured by bench/batched.py for other sizes.
 MEMORY = 2**20
 # In the test for rows that influence each other: how far the others are off, and what values may
 # differ by, relatively, as `f` sums in another order.
 _NEARER, _OFF_ZERO = {0: 0.9375, 2: 0.875}, 2.0**-7
 _ROWS_OF_F = slice(0, -1)
-_ROUNDING = {char: max(1e-5, float(np.finfo(char).eps) ** 0.5) for char in "efdg"}
+_ROUNDING = {char: max(1e-5, EPS[char] ** 0.5) for char in FLOATS}
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,10 @@ class Batched:
     def __call__(self, params: Params) -> Any:
         """The value at one point, given without the batch axis."""
         argument = as_params(params)
-        rows = _Rows(self, argument, flatten(argument), 1)
-        kind = np.longdouble if any(map(_is_extended, rows.real)) else np.float64
+        leaves = flatten(argument)
+        found = [_backend.kernel.Fingerprint(leaf.array) for leaf in leaves]
+        rows = _Rows(self, argument, leaves, found, 1)
+        kind = np.longdouble if any(map(is_extended, rows.real)) else np.float64
         value = rows.values(_at_base, kind)[0].item()
         rows.refuse_moved()
         return value
@@ -54,8 +70,8 @@ class Batched:
 def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     """Mark an objective as one that evaluates many points in one call.
 
-    Wherever an objective is taken, the result is evaluated in batches. Called with parameters
-    like any other, it returns one number.
+    Every function that takes an objective evaluates the result in batches. Called with parameters,
+    it returns one number, like any objective.
 
     Parameters
     ----------
@@ -63,11 +79,11 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
         Takes the structure of the parameters with arrays of shape ``(B, *shape)`` and returns `B`
         real numbers: an array of shape ``(B,)``, a tensor, or a list. Each must depend on its own
         row alone. The arrays are copies, in C order and native byte order, of the types of the
-        parameters; other than a plain objective, `f` must use them and not the originals.
+        parameters. Unlike a plain objective, `f` must use these arrays and not the originals.
     memory : int, default 1 MiB
-        Most bytes of a batch, all arrays together; however large the parameters, a batch holds
-        one entry moved to all points of its difference. A larger bound may pay for an `f` with
-        a high price of a call, as on a GPU.
+        Largest number of bytes of a batch, all arrays together. A batch holds at least one entry
+        moved to all points of its difference, however large the parameters are. A larger bound may
+        pay for an `f` whose calls are expensive, as on a GPU.
 
     Returns
     -------
@@ -82,9 +98,9 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     Notes
     -----
     Results are those of one evaluation after the other, up to the order in which `f` itself sums.
-    That rows do not influence each other is tested once for each gradient, at one point alone
-    and among two others. Evaluations are counted in rows. However small `memory` is, up to four
-    copies of the parameters are held.
+    Once for each gradient, `f` is evaluated at one point alone and together with two other points,
+    to test that rows do not influence each other. Evaluations are counted in rows. Up to four
+    copies of the parameters are held, even if `memory` is smaller.
 
     Examples
     --------
@@ -119,9 +135,17 @@ def capacity(f: Any, leaves: Sequence[Leaf]) -> int:
 class _Rows:
     """Copies of the parameters: one for each point of a batch, and one more as they are."""
 
-    def __init__(self, f: Batched, argument: Params, leaves: Sequence[Leaf], count: int) -> None:
+    def __init__(
+        self,
+        f: Batched,
+        argument: Params,
+        leaves: Sequence[Leaf],
+        found: Sequence[Fingerprint],
+        count: int,
+    ) -> None:
         self._f, self._argument, self._leaves, self.count = f.f, argument, leaves, count
-        self._found = [leaf.found or Memory(leaf.array) for leaf in leaves]
+        self._found = found
+        self.moved: dict[int, np.ndarray] = {}  # by leaf: the entries that rows have moved
         self._stacks = [_stack(leaf.array, count + 1) for leaf in leaves]
         # As real numbers in C order, the row as they are at the end.
         self.real = [_flat(*pair) for pair in zip(self._stacks, leaves, strict=True)]
@@ -131,26 +155,33 @@ class _Rows:
         where: Callable[[], str],
         kind: Any = np.float64,
         part: slice = _ROWS_OF_F,
+        vector: bool = False,
     ) -> np.ndarray:
         """One value for each row, or for part of them; ``where()`` says what the rows are."""
         inputs = [stack[part] for stack in self._stacks]
         count = len(range(self.count + 1)[part])
         try:
-            return as_scalars(self._f(unflatten(self._argument, iter(inputs))), count, where, kind)
+            found = self._f(unflatten(self._argument, iter(inputs)))
+            if vector:
+                return as_vectors(found, count, where)
+            return as_scalars(found, count, where, kind)
         except Exception as error:
             _errors.annotate_batch(error, where())
             raise
 
-    def take(self, row: int) -> None:
-        """Copy the parameters, wherever they are now, into a row."""
-        for leaf, stack in zip(self._leaves, self._stacks, strict=True):
-            stack[row] = leaf.array
+    def view(self, leaf: int, row: int) -> np.ndarray:
+        """One row of a leaf, in its shape, as real numbers."""
+        return as_real(self._stacks[leaf][row])
 
-    def put_back(self, which: int, columns: np.ndarray) -> None:
-        """Undo the moves in these columns of a leaf's rows."""
-        real = self.real[which]
+    def put_back(self, leaf: int, each: int) -> None:
+        """Undo the moves in a leaf's rows, `each` for an entry; refuse an `f` that wrote there."""
+        if leaf not in self.moved:
+            return
+        real = self.real[leaf]
         bits = real.view(f"V{real.itemsize}")
+        columns = np.repeat(self.moved.pop(leaf), each)
         bits[np.arange(len(columns)), columns] = bits[-1, columns]
+        self.refuse_writes()
 
     def spread_out(self) -> None:
         """Move rows as a whole, nearer to zero."""
@@ -164,7 +195,7 @@ class _Rows:
     def refuse_moved(self) -> None:
         """Refuse an `f` that knows the originals and resized one: they will be read again."""
         for leaf, found in zip(self._leaves, self._found, strict=True):
-            if found.moved():
+            if found.changed():
                 raise _errors.moved_error(leaf.path)
 
     def refuse_writes(self) -> None:
@@ -191,10 +222,6 @@ def _flat(stack: np.ndarray, leaf: Leaf) -> np.ndarray:
     return flat.view(flat.real.dtype) if leaf.is_complex else flat
 
 
-def _is_extended(array: np.ndarray) -> bool:
-    return array.dtype.type is np.longdouble
-
-
 def _at_base() -> str:
     return at_base(0)
 
@@ -209,110 +236,214 @@ def _first_change(rows: np.ndarray) -> int | None:
     return int(changed.any(axis=0).argmax()) * size // rows.itemsize
 
 
-def sweep(
-    kernel: Any,
-    f: Batched,
-    argument: Params,
-    leaf: Leaf,
-    stencil: Stencil,
-    absolute: float,
-    relative: float,
-    steps: np.ndarray | None,
-    base: float,
-    out: np.ndarray | None,
-    start: int,
-    stop: int,
-    entries: np.ndarray | None = None,
-    raw: np.ndarray | None = None,
-) -> None:
-    """Do what `_reference.sweep` does, for a batched objective.
+class InBatches:
+    """Evaluates a batched objective; see `Evaluator`.
 
-    All batches have the same number of rows, the last ones filled up with the parameters as they
-    are: compilers of array code, such as jax's, work anew for each number.
+    Before its first request it makes sure that rows do not influence each other.
     """
-    leaf.check_found()
-    if start >= stop:
-        return
-    leaves, which = _located(argument, leaf)
-    each = stencil.evaluations
-    parts = ceil((stop - start) / max(1, capacity(f, leaves) // each))
-    size = ceil((stop - start) / parts)
-    rows = _Rows(f, argument, leaves, size * each)
-    mine = rows.real[which]
-    kind = np.longdouble if _is_extended(mine) else np.float64
-    points = np.empty((size, 2 * len(stencil.quotients)), kind)
-    target = None if out is None else Memory(out)
-    for low in range(start, stop, size):
-        part = (low, min(low + size, stop), entries)
-        if low > start:
-            rows.put_back(which, np.repeat(_entries(low - size, low, entries), each))
-            rows.refuse_writes()
-        lost = kernel.spread(mine, stencil, absolute, relative, steps, *part, points)
-        if raw is None and lost >= 0:
-            entry = int(_entries(lost, lost + 1, entries)[0])
-            x = mine[-1].item(entry)
-            h = absolute + relative * max(1.0, abs(x)) if steps is None else steps.item(lost)
-            raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
-        column = rows.values(partial(_name, leaf, *part), kind)
-        if target is not None and target.moved():
-            raise _errors.moved_error("out")
-        kernel.gather(mine, stencil, points, column, base, *part, out, raw)
-    rows.refuse_moved()
 
+    in_threads = False
 
-def _located(argument: Params, leaf: Leaf) -> tuple[list[Leaf], int]:
-    """All leaves, and which of them this one is."""
-    leaves = flatten(argument)
-    for which, each in enumerate(leaves):
-        if each.array is leaf.array:
-            return leaves, which
-    raise _errors.replaced_error(leaf.path)
+    def __init__(self, f: Batched, argument: Params, guard: Guard, *, vector: bool = False) -> None:
+        self.f = f
+        self.argument = argument
+        self.guard = guard
+        self.leaves = guard.leaves
+        self.evaluations = 0
+        self.batch = capacity(f, guard.leaves)
+        self._vector = vector
+        self._checked = False
+        extended = any(is_extended(leaf.real) for leaf in guard.leaves)
+        self._kind: Any = np.longdouble if extended else np.float64
 
+    def __enter__(self) -> InBatches:
+        self.guard.__enter__()
+        return self
 
-def _entries(start: int, stop: int, entries: np.ndarray | None) -> np.ndarray:
-    return np.arange(start, stop) if entries is None else entries[start:stop]
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.guard.__exit__(kind, error, traceback)
 
+    def _rows(self, count: int) -> _Rows:
+        if not self._checked:
+            self._checked = True
+            if not self._vector:
+                self.evaluations += check_rows(self.f, self.argument, self.guard)
+        return _Rows(self.f, self.argument, self.leaves, self.guard.found, count)
 
-def _name(leaf: Leaf, start: int, stop: int, entries: np.ndarray | None) -> str:
-    """What is moved in the rows of a batch."""
-    first, *_, last = _entries(start, stop, entries)[[0, 0, -1]].tolist()
-    return f"the rows that move `{leaf.name(first)}` to `{leaf.name(last)}`"
-
-
-def values(
-    f: Batched,
-    argument: Params,
-    leaves: Sequence[Leaf],
-    places: Iterable[object],
-    count: int,
-) -> list[float]:
-    """Values at up to `count` points: each step of `places` moves the parameters to the next."""
-    most = min(count, capacity(f, leaves))
-    rows = _Rows(f, argument, leaves, most)
-    found: list[float] = []
-    steps = iter(places)
-    while len(found) < count:
-        row = -1
-        for row, _ in enumerate(islice(steps, most)):
-            rows.take(row)
-        if row < 0:
-            break
-        found += rows.values(_along)[: row + 1].tolist()
+    def base(self) -> Any:
+        """Value at the unperturbed parameters: see `Evaluator`."""
+        rows = self._rows(1)
+        value = rows.values(_at_base, self._kind, vector=self._vector)[0]
         rows.refuse_moved()
-    return found
+        self.evaluations += 1
+        return value if self._vector else value.item()
+
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return lengths_of(part_of(self.guard.reals[leaf], where))
+
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The parameters themselves: see `Evaluator`."""
+        return part_of(self.guard.reals[leaf], where).astype(np.float64)
+
+    def single(self, request: Single) -> Samples:
+        """Move each entry alone: see `Evaluator`."""
+        points, count = len(request.offsets), len(request.entries)
+        moved, values = np.empty((count, points)), []
+        leaf, offsets = self.leaves[request.leaf], offsets_of(request.offsets)
+        for rows, low, high in self._batches(count, points):
+            mine, part = rows.real[request.leaf], request.part(low, high)
+            entries, how = part.entries, (offsets, part.steps)
+            rows.put_back(request.leaf, points)
+            places = np.empty((high - low, points), _kind_of(mine))
+            kernel = _backend.kernel_for(mine)
+            kernel.scatter(mine, None, *how, 0, high - low, entries, places)
+            rows.moved[request.leaf] = entries
+            found = rows.values(partial(_name, leaf, entries), vector=self._vector)
+            moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
+            values.append(_folded(found, high - low, points))
+            self.evaluations += (high - low) * points
+        return Samples(moved, np.concatenate(values) if values else np.empty((0, points)))
+
+    def _batches(self, count: int, each: int) -> Iterator[tuple[_Rows, int, int]]:
+        """Rows for all positions, in batches of one size, with the positions that they hold.
+
+        The last rows are filled up with the parameters as they are: compilers of array code, such
+        as jax's, work anew for each number of rows. Writes by `f` are refused before the next use.
+        """
+        if not count:
+            return
+        parts = ceil(count / max(1, self.batch // each))
+        size = ceil(count / parts)
+        rows = self._rows(size * each)
+        for low in range(0, count, size):
+            yield rows, low, min(low + size, count)
+        rows.refuse_moved()
+
+    def grouped(self, request: Grouped) -> Samples:
+        """Move each group of entries as one: see `Evaluator`."""
+        points, groups = len(request.offsets), len(request.starts) - 1
+        moved, values = np.empty((len(request.entries), points)), []
+        leaf = self.leaves[request.leaf]
+        for rows, low, high in self._batches(groups, points):
+            mine = rows.real[request.leaf]
+            mine[:-1] = mine[-1]
+            for group in range(low, high):
+                part = slice(int(request.starts[group]), int(request.starts[group + 1]))
+                entries = request.entries[part]
+                places, moves = group_points(mine[-1, entries], request, part)
+                for k in range(points):
+                    mine[(group - low) * points + k, entries] = places[k]
+                    moved[part, k] = moves[k]
+            named = request.entries[int(request.starts[low]) : int(request.starts[high])]
+            found = rows.values(partial(_name, leaf, named), vector=self._vector)
+            values.append(_folded(found, high - low, points))
+            self.evaluations += (high - low) * points
+        return Samples(moved, np.concatenate(values) if values else np.empty((0, points)))
+
+    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+        """Move all regions of a direction at once, in rows: see `Evaluator`."""
+        values: list[Any] = []
+        claimed: list[float] = []
+        square = 0.0
+        regions, times = request.direction.regions, request.times
+        most = min(len(times), self.batch)
+        rows = self._rows(most)
+        before = [region.of(self.guard.view(region.leaf)) for region in regions]
+        movers = [
+            request.direction.mover(k, part, _backend.kernel_for(part))
+            for k, part in enumerate(before)
+        ]
+        for start in range(0, len(times), most):
+            part = times[start : start + most]
+            for row, time in enumerate(part):
+                moves = [
+                    move(region.of(rows.view(region.leaf, row)), time, claim)
+                    for region, move in zip(regions, movers, strict=True)
+                ]
+                square += 0.0 if claimed else sum(squares for _, squares in moves)
+                claimed.append(sum(rise for rise, _ in moves))
+            found = rows.values(_along, vector=self._vector)[: len(part)]
+            values += list(found) if self._vector else found.tolist()
+            rows.refuse_moved()
+            self.evaluations += len(part)
+        if not self._vector and values[:2] == [request.still] * 2:
+            values = values[:2]
+        return Changes(tuple(values), tuple(claimed), square**0.5)
+
+    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
+        """Sample and combine: see `Evaluator`."""
+        for request, target in zip(requests, targets, strict=True):
+            self._differentiate(request, target)
+
+    def _differentiate(self, request: Gradient, target: Target) -> None:
+        stencil, leaf = request.stencil, self.leaves[request.leaf]
+        each, out = stencil.evaluations, _backend.kernel.Fingerprint(target.array)
+        for rows, low, high in self._batches(request.stop - request.start, each):
+            part = (request.start + low, request.start + high)
+            mine = rows.real[request.leaf]
+            rows.put_back(request.leaf, each)
+            kernel, entries = _backend.kernel_for(mine, target.array), np.arange(*part)
+            points = np.empty((high - low, len(stencil.offsets)), _kind_of(mine))
+            steps = request.steps.part(low, high)
+            lost = kernel.scatter(mine, stencil.table, stencil.offsets, steps, *part, None, points)
+            rows.moved[request.leaf] = entries
+            if lost >= 0:
+                self._refuse_step(request, lost, mine[-1].item(lost))
+            column = rows.values(partial(_name, leaf, entries), _kind_of(mine))
+            if out.changed():
+                raise _errors.moved_error("out")
+            kernel.gather(
+                stencil, steps, points, column, request.base, *part, target.array, target.first
+            )
+            self.evaluations += (high - low) * each
+
+    def _refuse_step(self, request: Gradient, entry: int, x: float) -> NoReturn:
+        steps, leaf = request.steps, self.leaves[request.leaf]
+        h = steps.absolute + steps.relative * max(1.0, abs(x))
+        if steps.given is not None:
+            h = steps.given.item(entry - request.start)
+        raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
+
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[InBatches]:
+        """The same at displaced parameters: see `Evaluator`."""
+        with self.guard.displaced(direction, time):
+            yield self
+
+
+def _folded(values: np.ndarray, positions: int, points: int) -> np.ndarray:
+    """Values of the rows in use, by position and point."""
+    return values[: positions * points].reshape(positions, points, *values.shape[1:])
+
+
+def _kind_of(array: np.ndarray) -> Any:
+    """The type to compute in."""
+    return np.longdouble if is_extended(array) else np.float64
+
+
+def _name(leaf: Leaf, entries: np.ndarray) -> str:
+    """What is moved in the rows of a batch."""
+    first, last = entries[[0, -1]].tolist()
+    return f"the rows that move `{leaf.name(first)}` to `{leaf.name(last)}`"
 
 
 def _along() -> str:
     return "points along a direction"
 
 
-def check_rows(f: Batched, argument: Params, leaves: Sequence[Leaf]) -> int:
+def check_rows(f: Batched, argument: Params, guard: Guard) -> int:
     """Refuse an `f` whose value at a point depends on the other rows; return the rows evaluated.
 
     The value alone is compared with that between two rows nearer to zero: most domains contain
     them, and a sum over the wrong axis, or a mean taken off, shows.
     """
-    rows = _Rows(f, argument, leaves, 3)
+    rows = _Rows(f, argument, guard.leaves, guard.found, 3)
     alone = float(rows.values(_at_base, part=slice(1, 2))[0])
     rows.refuse_writes()
     together = _among_others(rows)
@@ -324,7 +455,7 @@ def check_rows(f: Batched, argument: Params, leaves: Sequence[Leaf]) -> int:
         return 5  # not deterministic, which others find
     raise InputValueError(
         f"the rows of the batched `f` influence each other: its value at the parameters is "
-        f"{alone:.9g} alone and {together:.9g} among others; let it sum, average and normalise "
+        f"{alone:.9g} alone and {together:.9g} among others; let it sum, average and normalize "
         "over all axes but the first"
     )
 

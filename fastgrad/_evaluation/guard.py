@@ -1,12 +1,14 @@
-"""Custody of the parameters' memory while they are perturbed in place.
+"""The memory of the parameters while a run moves them.
 
-Before a run: every leaf is writable and no two entries share memory. During it: no other thread
-moves the same memory. After it: every bit is where it was, or the user is told.
+Before: every leaf is writable, and no two entries share memory. During: no other thread works on
+the same memory, and whatever is moved stands in the undo log. After: every bit is where it was, or
+the user is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -14,12 +16,17 @@ import numpy as np
 
 from fastgrad import _backend, _errors, _memory
 from fastgrad._errors import InputValueError, MutationError
-from fastgrad._leaf import Leaf, entry_path
+from fastgrad._evaluation.direction import Direction, Mover
+from fastgrad._leaf import Leaf, as_real
 
-__all__ = ["Guard", "check_disjoint", "check_layout", "is_small"]
+__all__ = ["COPIED_BYTES", "Guard", "UndoLog", "check_disjoint", "check_layout", "is_small"]
 
-# Up to this size the guard keeps its own copy of the parameters.
+# Parameters up to this size are copied for the whole run: 256 KiB, the second-level cache of small
+# processors, cost some microseconds. Beyond it a copy would be the larger part of a run's memory.
 COPIED_BYTES = 2**18
+
+# Saved bits beyond this lie in memory that is used again: from 128 KiB on malloc takes pages anew.
+_SPARE_BYTES = 2**17
 
 _C_OR_F_CONTIGUOUS = 0x1 | 0x2
 _WRITEABLE = 0x400
@@ -27,7 +34,7 @@ _WRITEABLE = 0x400
 
 def is_small(array: np.ndarray) -> bool:
     """Whether nothing else about the array needs a look: plain, and small enough to copy."""
-    return _backend.is_plain(array) and 0 < array.nbytes <= COPIED_BYTES
+    return _backend.kernel.is_plain(array) and 0 < array.nbytes <= COPIED_BYTES
 
 
 def check_layout(leaves: Sequence[Leaf]) -> None:
@@ -92,95 +99,167 @@ def _overlaps_itself(array: np.ndarray) -> bool:
     return bool(np.diff(np.sort(starts, axis=None)).min() < array.itemsize)
 
 
-class Guard:
-    """Context in which the leaves belong to one run and come back bit-identical.
+class UndoLog:
+    """What has to be put back: places in memory, and the bits that they had.
 
-    Small parameters are copied. For large ones `spare`, the arrays that the results will be
-    written to, hold the copy until `check_first` has seen what the first evaluations did; from
-    there on a checksum tells. Without `spare` the guard copies whatever the size, until `thin`.
+    A place is registered before the first write to it, and taken out after its bits are back. An
+    interrupt in between leaves it registered, and whoever ends the run puts it back.
+    """
+
+    def __init__(self) -> None:
+        # What was found, a target in its memory, the key of a place in the target, saved bits.
+        self.entries: list[tuple[_memory.Fingerprint, Any, Any, np.ndarray]] = []
+        self._spare = np.empty(0, np.uint8)
+
+    def register(self, found: _memory.Fingerprint, target: Any, key: Any = ...) -> np.ndarray:
+        """Copy ``target[key]``, which lies in the memory that was found, to be put back.
+
+        `target` is an array or the flat view of one.
+        """
+        if key is ... and not self.entries and target.nbytes > _SPARE_BYTES:
+            saved = self._copied(target)
+        else:
+            saved = target[key].copy()
+        self.entries.append((found, target, key, saved))
+        return saved
+
+    def _copied(self, view: np.ndarray) -> np.ndarray:
+        """A copy in memory that serves for one region after the other: new pages cost more."""
+        if self._spare.size < view.nbytes:
+            self._spare = np.empty(view.nbytes, np.uint8)
+        saved = self._spare[: view.nbytes].view(view.dtype).reshape(view.shape)
+        saved[...] = view
+        return saved
+
+    def undo(self, mark: int = 0) -> None:
+        """Put back what was registered since there were `mark` entries, the last first."""
+        entries = self.entries
+        while len(entries) > mark:
+            found, target, key, saved = entries[-1]
+            if found.alive():  # else `f` gave the memory away, which is found and said elsewhere
+                target[key] = saved
+            del entries[-1]  # not before: see the class
+
+    def finish(self) -> None:
+        """Put everything back; an interrupt that comes meanwhile waits until that is done."""
+        interrupt = None
+        while self.entries:
+            try:
+                self.undo()
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+
+class Guard:
+    """Context in which the leaves belong to one run: lock, snapshot and undo log.
+
+    The snapshot is a copy of every leaf, from which writes by `f` are undone, or, once large
+    parameters are `thin`, a checksum of every leaf, by which they are found. The copy of large
+    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Memory
+    that is `private` to the caller needs no lock, and the caller looks for writes.
     """
 
     def __init__(
         self,
         leaves: Sequence[Leaf],
-        spare: Sequence[np.ndarray] | None = None,
         culprit: str = "f",
+        spare: Sequence[np.ndarray] = (),
+        *,
+        private: bool = False,
     ) -> None:
-        self._leaves = leaves
-        self.culprit = culprit
-        self.key = _memory.next_key()
-        size = sum(leaf.array.nbytes for leaf in leaves)
-        self.awaits_first = spare is not None and size > COPIED_BYTES
-        self._copied = not self.awaits_first
-        self._spare = spare or ()
+        self.leaves = leaves
+        self.culprit = culprit  # who is told to have written
+        # Whether the parameters are too large to be copied for the whole run.
+        self.large = sum([leaf.array.nbytes for leaf in leaves]) > COPIED_BYTES
+        self.log = UndoLog()
+        self.found: list[_memory.Fingerprint] = []
+        # The memory that was found as real numbers: `f` may change shape and flags of the arrays.
+        self.reals: list[np.ndarray] = []
+        self._key = _memory.next_key()
+        self._spare = spare if self.large else ()
+        self._private = private
+        self._copies: list[_memory.Fingerprint] | None = None
+        self._sums: list[int] | None = None
 
     def __enter__(self) -> Guard:
+        arrays = [leaf.array for leaf in self.leaves]
         try:
-            _memory.claim(self.key, [leaf.array for leaf in self._leaves])
-            self._found = [_backend.Memory(leaf.array) for leaf in self._leaves]
-            for leaf, found in zip(self._leaves, self._found, strict=True):
-                leaf.found = found
-            self._remember()
+            if not self._private:
+                _memory.lock(self._key, arrays)
+            self.found = list(map(_backend.kernel.Fingerprint, arrays))
+            self.reals = [found.view for found in self.found]
+            for k, leaf in enumerate(self.leaves):
+                if leaf.is_complex:
+                    self.reals[k] = as_real(self.reals[k])
+            self._sums = None
+            self._copies = None if self._private else self._copied()
         except BaseException:
-            _memory.release(self.key)
+            self.close()
             raise
         return self
 
-    def _remember(self) -> None:
-        if self._copied:
-            self._saved = [found.view.copy() for found in self._found]
-            return
-        self._sums = [_memory.checksum(found.view) for found in self._found]
-        pairs = zip(self._leaves, self._found, map(_backend.Memory, self._spare), strict=True)
-        self._copies = [each for each in pairs if each[1].view.dtype == each[2].view.dtype]
-        for _, found, copy in self._copies:
-            copy.view[...] = found.view
-        # The first derivative is written over the first entry's copy, so that is kept apart.
-        first = next(i for i, found in enumerate(self._found) if found.view.size)
-        view = self._found[first].view
-        corner: Any = (*[slice(0, 1)] * view.ndim, ...)
-        self._head = self._spare[first].view(np.ndarray)[corner]
-        # A result of another type holds no copy, and so has nothing to keep apart.
-        kept = view if self._head.dtype == view.dtype else self._spare[first]
-        self._first = kept[corner].copy()
+    def _copied(self) -> list[_memory.Fingerprint]:
+        """Copies, of the memory that was found."""
+        copies = []
+        for k, found in enumerate(self.found):
+            view = found.view
+            fits = k < len(self._spare) and self._spare[k].dtype == view.dtype
+            copy = _backend.kernel.Fingerprint(self._spare[k] if fits else view.copy())
+            if fits:
+                copy.view[...] = view
+            copies.append(copy)
+        return copies
 
-    def check_base(self) -> None:
-        """Look for writes by `f` at the unperturbed parameters, where a copy is at hand."""
-        if self.awaits_first:
-            self._refuse_writes()
-        elif self._copied and (written := self._undo()):
+    def view(self, leaf: int) -> np.ndarray:
+        """A leaf's memory as real numbers, if it is what was found."""
+        if self.found[leaf].changed():
+            raise _errors.moved_error(self.leaves[leaf].path, self.culprit)
+        return self.reals[leaf]
+
+    def check(self) -> None:
+        """Refuse what was done so far if `f` wrote into the parameters, none of which is moved."""
+        written = self._written()
+        if written is not None:
             raise written
 
     def thin(self) -> None:
-        """Give up the copy of large parameters for a checksum, now that `f` was called once."""
-        if not self._copied or sum(saved.nbytes for saved in self._saved) <= COPIED_BYTES:
+        """Check, and give up the copy of large parameters for checksums."""
+        if self._copies is None or not self.large:
             return
-        self.check_base()
-        self._sums = [_memory.checksum(found.view) for found in self._found]
-        self._copied, self._saved = False, []
+        self.check()
+        self._sums = [_memory.checksum(found.view) for found in self.found]
+        self._copies = None
 
-    def check_first(self) -> None:
-        """Look for writes by `f` after the first entry, whose derivative is now in `spare`."""
-        derivative = self._head.copy()
-        self._head[...] = self._first
-        self._refuse_writes()
-        self._head[...] = derivative
-        self.awaits_first = False
+    def moving(self, direction: Direction) -> list[tuple[_memory.Fingerprint, np.ndarray, Mover]]:
+        """The regions of a direction, registered to be put back.
 
-    def _refuse_writes(self) -> None:
-        for leaf, found, copy in self._copies:
-            if not (found.stands() and copy.stands()):
-                raise _errors.moved_error(leaf.path)
-            difference = _memory.first_difference(found.view, copy.view)
-            if difference is not None:
-                self._put_back()
-                raise _errors.written_error(entry_path(leaf.path, difference), undone=True)
+        What was found of the leaf, a view of the region, and how it moves.
+        """
+        moving = []
+        for which, region in enumerate(direction.regions):
+            found = self.found[region.leaf]
+            if found.changed():
+                raise _errors.moved_error(self.leaves[region.leaf].path, self.culprit)
+            view = region.of(self.reals[region.leaf])
+            # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
+            bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
+            saved = self.log.register(found, bits)
+            mover = direction.mover(which, saved.view(view.dtype), _backend.kernel_for(view))
+            moving.append((found, view, mover))
+        return moving
 
-    def _put_back(self) -> None:
-        self._head[...] = self._first
-        for _, found, copy in self._copies:
-            if found.stands() and copy.stands():
-                found.view[...] = copy.view
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[None]:
+        """The parameters moved along a direction, as long as the context lasts."""
+        mark = len(self.log.entries)
+        try:
+            for _, view, move in self.moving(direction):
+                move(view, time, None)
+            yield
+        finally:
+            self.log.undo(mark)
 
     def __exit__(
         self,
@@ -188,26 +267,47 @@ class Guard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        written = None
         try:
-            if self.awaits_first:
-                self._put_back()
-            written = self._undo() if self._copied else self._compare()
+            if self.log.entries:
+                self.log.finish()
+            written = self._written()
         finally:
-            _memory.release(self.key)
-        if written is not None and error is None:
+            self.close()
+        if written is None:
+            return
+        if error is None:
             raise written
+        if self._copies is None or not all(found.alive() for found in self.found):
+            _errors.note(error, str(written))  # bits are lost
 
-    def _undo(self) -> MutationError | None:
-        triples = zip(self._leaves, self._found, self._saved, strict=True)
-        undone = [
-            _memory.undo(leaf.path, found, saved, self.culprit) for leaf, found, saved in triples
-        ]
-        return next(filter(None, undone), None)
+    def close(self) -> None:
+        """Put back what is still moved, and unlock the memory; twice does no harm."""
+        try:
+            if self.log.entries:
+                self.log.finish()
+        finally:
+            _memory.locks.pop(self._key, None)
 
-    def _compare(self) -> MutationError | None:
-        for leaf, found, before in zip(self._leaves, self._found, self._sums, strict=True):
-            if not found.stands():
-                return _errors.moved_error(leaf.path)
+    def _written(self) -> MutationError | None:
+        """What to say of bits that are not what they were; from a copy they are put back."""
+        if self._sums is not None:
+            return self._summed()
+        first = None
+        for leaf, found, copy in zip(self.leaves, self.found, self._copies or (), strict=False):
+            if not copy.alive():
+                error: MutationError | None = _errors.moved_error(leaf.path, self.culprit)
+            elif found.same_bits(copy):
+                continue
+            else:
+                error = _memory.undo(leaf.path, found, copy.view, self.culprit)
+            first = first or error
+        return first
+
+    def _summed(self) -> MutationError | None:
+        for leaf, found, before in zip(self.leaves, self.found, self._sums or (), strict=True):
+            if not found.alive():
+                return _errors.moved_error(leaf.path, self.culprit)
             if _memory.checksum(found.view) != before:
-                return _errors.written_error(leaf.path, undone=False)
+                return _errors.written_error(leaf.path, self.culprit, undone=False)
         return None

@@ -1,39 +1,106 @@
-"""Shows how far a run is: evaluations done of those expected, and what is being looked at."""
+"""Bounds, paces and shows the evaluations of any evaluator, as an evaluator around it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from fastgrad._errors import missing_package_error
+import numpy as np
 
-__all__ = ["Progress"]
+from fastgrad._errors import missing_package_error
+from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.protocol import (
+    Along,
+    Changes,
+    Evaluator,
+    Gradient,
+    Grouped,
+    OutOfBudget,
+    Samples,
+    Single,
+    Target,
+)
+
+__all__ = ["Bar", "Metered"]
 
 # Seconds that a piece of the work shall take: short for the eye, long against a look at the clock.
 _PIECE = 0.1
+# From one piece to the next its size grows by this factor at most: `f` may slow down.
 _GROWTH = 8.0
 # Seconds before a bar appears: what is over sooner needs none.
 _DELAY = 0.5
 
 
-class Progress:
-    """Context in which a run tells its evaluations; closes the bar whatever happens.
+class Bar:
+    """A bar of tqdm's that shows evaluations made, evaluations expected, and what they are for."""
 
-    Without a bar, as by default or where standard error is no terminal, it only counts.
+    def __init__(self, expected: int) -> None:
+        try:
+            from tqdm.auto import tqdm  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        except ImportError:
+            raise missing_package_error("tqdm", "progress=True", "progress") from None
+        # None: not unless standard error is a terminal; tqdm's bar for notebooks takes it for a
+        # yes. Pieces are few, so that each of them may look at the clock.
+        options = {"unit": " evaluations", "delay": _DELAY, "miniters": 1, "disable": None}
+        self._bar = tqdm(total=expected, **options)
+        self._made = 0
+
+    @property
+    def seen(self) -> bool:
+        """Whether anybody can see it."""
+        return not self._bar.disable
+
+    def to(self, evaluations: int) -> None:
+        """Show this many evaluations."""
+        self._bar.total = max(self._bar.total, evaluations)
+        self._bar.update(evaluations - self._made)
+        self._made = evaluations
+
+    def expect(self, evaluations: int) -> None:
+        """Leave room for evaluations to come."""
+        self._bar.total = max(self._bar.total, self._made + evaluations)
+
+    def phase(self, text: str) -> None:
+        """Say what is being looked at."""
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
+
+class Metered:
+    """An evaluator with a budget, whose requests are paced and shown.
+
+    Requests are cut into pieces of about a tenth of a second where a bar is to move, and, after
+    `calibrate`, where an interrupt should not lose much. The last look at `f` is part of a budget,
+    and so one evaluation is kept for it from the start.
     """
 
-    def __init__(self, expected: int, *, shown: bool, batch: int = 1) -> None:
-        self._bar = _bar(expected) if shown else None
-        self._batch = batch
-        self._done = 0
+    def __init__(self, inner: Evaluator, budget: float = math.inf, bar: Bar | None = None) -> None:
+        self.leaves = inner.leaves
+        self.batch = inner.batch
+        # What costs no evaluation goes past the meter.
+        self.read, self.scale = inner.read, inner.scale
+        self._inner = inner
+        self._left = budget - 1
+        self._made_before = 0
+        self._bar = bar
         # Evaluations in a piece.
-        self._pace = math.inf if self._bar is None else 1.0
+        self._pace = math.inf if bar is None else 1.0
         self._started = perf_counter()
 
-    def __enter__(self) -> Progress:
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated."""
+        return self._made_before + self._inner.evaluations
+
+    def __enter__(self) -> Metered:
+        self._inner.__enter__()
         return self
 
     def __exit__(
@@ -42,63 +109,114 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        try:
+            if self._bar is not None:
+                self._bar.close()
+        finally:
+            self._inner.__exit__(kind, error, traceback)
+
+    def count_call(self) -> None:
+        """Count an evaluation that was made before: the one that gave the gradient."""
+        self._left -= 1
+        self._made_before += 1
+
+    def base(self) -> Any:
+        """Value at the unperturbed parameters: see `Evaluator`."""
+        if self._left < 1:
+            raise OutOfBudget
+        self._left -= 1
+        return self._inner.base()
+
+    def last(self) -> Any:
+        """The same, once more at the end, whatever was spent."""
+        return self._inner.base()
+
+    def single(self, request: Single) -> Samples:
+        """Move each entry alone: see `Evaluator`."""
+        evaluations = len(request.entries) * len(request.offsets)
+        if evaluations > self._left:
+            raise OutOfBudget
+        self._left -= evaluations
+        if evaluations <= self._pace:
+            return self._inner.single(request)
+        return self._in_pieces(request)
+
+    def grouped(self, request: Grouped) -> Samples:
+        """Move each group of entries as one: see `Evaluator`."""
+        if request.evaluations > self._left:
+            raise OutOfBudget
+        self._left -= request.evaluations
+        if request.evaluations <= self._pace:
+            return self._inner.grouped(request)
+        return self._in_pieces(request)
+
+    def _in_pieces(self, request: Single | Grouped) -> Samples:
+        parts = [
+            request.part(low, high).run(self._inner)
+            for low, high in self._pieces(request.count, len(request.offsets))
+        ]
+        moved = np.concatenate([part.moved for part in parts])
+        return Samples(moved, np.concatenate([part.values for part in parts]))
+
+    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+        """Move all regions of a direction at once: see `Evaluator`."""
+        if len(request.times) > self._left:
+            raise OutOfBudget
+        found = self._inner.along(request, claim)
+        self._left -= len(found.values)
         if self._bar is not None:
-            self._bar.close()
+            self._bar.to(self.evaluations)
+        return found
+
+    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
+        """Sample and combine in one loop: see `Evaluator`."""
+        largest = max((request.evaluations for request in requests), default=0)
+        if self._pace == math.inf or self.batch > largest:
+            self._inner.gradient(requests, targets)
+            return
+        for request, target in zip(requests, targets, strict=True):
+            self.phase(self.leaves[request.leaf].path)
+            each = request.stencil.evaluations
+            for low, high in self._pieces(request.stop - request.start, each):
+                self._inner.gradient((request.part(low, high),), (target,))
+
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[Metered]:
+        """The same at displaced parameters: see `Evaluator`."""
+        inner = self._inner
+        with inner.displaced(direction, time) as there:
+            self._inner = there
+            try:
+                yield self
+            finally:
+                self._inner = inner
 
     def phase(self, text: str) -> None:
         """Say what is being looked at."""
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-
-    def update(self, evaluations: int) -> None:
-        """Tell that so many evaluations were made since the last time."""
-        self._done += evaluations
-        if self._bar is not None:
-            self._bar.total = max(self._bar.total, self._done)
-            self._bar.update(evaluations)
+            self._bar.phase(text)
 
     def calibrate(self) -> None:
         """Take the evaluations so far for the measure of how long the next ones take."""
-        if self._done:
-            self._pace = _PIECE * self._done / max(perf_counter() - self._started, 1e-9)
+        if self._inner.evaluations:
+            seconds = max(perf_counter() - self._started, 1e-9)
+            self._pace = _PIECE * self._inner.evaluations / seconds
 
-    def pieces(
-        self, start: int, stop: int, each: int, most: int | None = None
-    ) -> Iterable[tuple[int, int]]:
-        """Cut a range into pieces that take about a tenth of a second.
-
-        Each position takes `each` evaluations. Pieces hold `most` positions, and fill batches.
-        Without a bar and without calibration any range takes no time.
-        """
+    def _pieces(self, count: int, each: int) -> Iterator[tuple[int, int]]:
+        """Cut positions that take `each` evaluations; pieces fill batches."""
         if self._bar is not None:
-            self._bar.total = max(self._bar.total, self._done + (stop - start) * each)
-        if (most is None or stop - start <= most) and (stop - start) * each <= self._pace:
-            return ((start, stop),) if start < stop else ()
-        return self._cut(start, stop, each, most)
-
-    def _cut(self, start: int, stop: int, each: int, most: int | None) -> Iterator[tuple[int, int]]:
-        grain = max(1, self._batch // each)
-        while start < stop:
-            size = stop - start
+            self._bar.expect(count * each)
+        grain = max(1, self.batch // each)
+        start = 0
+        while start < count:
+            size = count - start
             if self._pace < size * each:
                 size = min(size, max(grain, int(self._pace / each) // grain * grain))
-            end = start + min(size, most or size)
             began = perf_counter()
-            yield start, end
-            made = (end - start) * each
-            rate = made / max(perf_counter() - began, 1e-9)
+            yield start, start + size
+            rate = size * each / max(perf_counter() - began, 1e-9)
             if self._pace < math.inf:
-                self._pace = min(_PIECE * rate, _GROWTH * max(self._pace, made))
-            start = end
-
-
-def _bar(expected: int) -> Any:
-    """A bar of tqdm's, or None where it would not be seen."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError:
-        raise missing_package_error("tqdm", "progress=True", "progress") from None
-    # None: not unless standard error is a terminal; tqdm's bar for notebooks takes it for a yes.
-    # Pieces are few, so that each of them may look at the clock.
-    bar = tqdm(total=expected, unit=" evaluations", delay=_DELAY, miniters=1, disable=None)
-    return None if bar.disable else bar
+                self._pace = min(_PIECE * rate, _GROWTH * max(self._pace, size * each))
+            start += size
+            if self._bar is not None:
+                self._bar.to(self.evaluations)

@@ -1,19 +1,19 @@
 """Judged entries of a gradient: columns of numbers that look like a sequence."""
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `causes.py`.
 
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
 from fastgrad._leaf import entry_path
 
-__all__ = ["Block", "Entries", "Entry", "Probe", "Verdict", "norm_error"]
+__all__ = ["Entries", "Entry", "LeafSpan", "Probe", "Verdict", "norm_error"]
 
 
 class Verdict(Enum):
@@ -52,7 +52,8 @@ class Entry:
     Attributes
     ----------
     path : str
-        Where it is, for example ``layers[1].W[3, 2]``; of a complex entry, which part.
+        Where it is, for example ``layers[1].W[3, 2]``; for a complex entry, ``.real`` or ``.imag``
+        follows.
     leaf : str
         Path of the array that holds it.
     index : tuple of int
@@ -60,7 +61,9 @@ class Entry:
     analytic, numeric : float
         The gradient that was checked, and the difference quotient.
     uncertainty : float
-        Bound on the error of `numeric` from rounding and truncation.
+        The error bar: `analytic` and `numeric` agree if they differ by no more. It bounds the
+        error of `numeric` from the noise of `f` and from truncation, and holds what is granted to
+        `analytic` for the rounding of its type. Infinite where nothing bounds the error.
     verdict : Verdict
     """
 
@@ -80,17 +83,17 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What random directions told of one leaf, of which only some entries were judged.
+    """What random directions showed about one leaf; only some of its entries were judged.
 
     Attributes
     ----------
     judged : ndarray of int
-        Those entries, in C order of the leaf's real numbers.
+        The entries that were judged: positions in the leaf's real numbers, in C order.
     verdict : Verdict
     directions : int
-        How many directions in a row agreed in the end.
+        Number of directions in a row that agreed at the end.
     limit : float
-        Smallest error in a single entry that would have been seen.
+        Smallest error in a single entry that the directions would have shown.
     relative_error : float
         ``|a - d| / (|a| + |d|)`` in the Euclidean norm, estimated from the directions.
     blocks : tuple of str
@@ -106,8 +109,11 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Which stretch of the columns belongs to one leaf; with a probe, to some of its entries."""
+class LeafSpan:
+    """The stretch of the columns that belongs to one leaf, and what the leaf looks like.
+
+    The stretch holds all real numbers of the leaf or, after a probe, those that were judged.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -119,14 +125,16 @@ class Block:
 
     @property
     def size(self) -> int:
-        """How many numbers the leaf holds."""
+        """Number of real numbers in the leaf: two for a complex entry."""
         return math.prod(self.shape) * (2 if self.is_complex else 1)
 
     def locate(self, position: int) -> tuple[str, tuple[int, ...]]:
         """Path and index of the entry at this position of the columns."""
-        parts = 2 if self.is_complex else 1
-        entry = position - self.start
-        flat, part = divmod(entry if self.probe is None else int(self.probe.judged[entry]), parts)
+        parts = 2 if self.is_complex else 1  # a complex entry is stored as real, imaginary
+        number = position - self.start
+        if self.probe is not None:
+            number = int(self.probe.judged[number])
+        flat, part = divmod(number, parts)
         index = tuple(int(i) for i in np.unravel_index(flat, self.shape))
         suffix = (".real", ".imag")[part] if self.is_complex else ""
         return entry_path(self.path, index) + suffix, index
@@ -138,7 +146,7 @@ class Entries(Sequence[Entry]):
 
     Attributes
     ----------
-    blocks : tuple of Block
+    spans : tuple of LeafSpan
         The leaves, in order.
     analytic, numeric, uncertainty : ndarray of float64, shape (n,)
     codes : ndarray of int8, shape (n,)
@@ -149,13 +157,25 @@ class Entries(Sequence[Entry]):
         Positions of the columns that this sequence shows, in its order; None for all of them.
     """
 
-    blocks: tuple[Block, ...]
+    spans: tuple[LeafSpan, ...]
     analytic: np.ndarray
     numeric: np.ndarray
     uncertainty: np.ndarray
     codes: np.ndarray
     kinks: np.ndarray
     selection: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Spans as dicts: a pickle then names public classes alone, and can be read wherever the
+        # private ones live by then.
+        spans = [vars(span) | {"probe": span.probe and vars(span.probe)} for span in self.spans]
+        return vars(self) | {"spans": spans}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        spans = [
+            LeafSpan(**s | {"probe": s["probe"] and Probe(**s["probe"])}) for s in state["spans"]
+        ]
+        vars(self).update(state | {"spans": tuple(spans)})
 
     def __len__(self) -> int:
         return len(self.codes if self.selection is None else self.selection)
@@ -179,14 +199,19 @@ class Entries(Sequence[Entry]):
     def __repr__(self) -> str:
         return f"<{len(self)} entries>"
 
+    @property
+    def blocks(self) -> tuple[LeafSpan, ...]:
+        """The spans, by their name in 0.1."""
+        return self.spans
+
     def at(self, position: int) -> Entry:
         """The entry at this position of the columns."""
-        # The last that starts here or before: empty leaves start where the next one does.
-        block = self.blocks[bisect_right(self.blocks, position, key=lambda each: each.start) - 1]
-        path, index = block.locate(position)
+        # An empty leaf starts where the next one does: the last span that starts here is meant.
+        span = self.spans[bisect_right(self.spans, position, key=lambda each: each.start) - 1]
+        path, index = span.locate(position)
         return Entry(
             path,
-            block.path,
+            span.path,
             index,
             float(self.analytic[position]),
             float(self.numeric[position]),
@@ -194,20 +219,21 @@ class Entries(Sequence[Entry]):
             _VERDICTS[self.codes[position]],
         )
 
-    def only(self, verdict: Verdict) -> Entries:
-        """The entries with this verdict, largest error beyond the uncertainty first."""
+    def only(self, verdict: Verdict) -> "Entries":
+        """The entries with this verdict; first those whose error exceeds the error bar most."""
         positions = np.flatnonzero(self.codes == verdict.code)
         with np.errstate(invalid="ignore"):
             excess = np.abs(self.analytic[positions] - self.numeric[positions])
             excess -= self.uncertainty[positions]
-        excess[np.isnan(excess)] = np.inf
+        excess[np.isnan(excess)] = np.inf  # what is not finite comes before all numbers
         order = positions[np.argsort(-excess, kind="stable")]
         columns = (self.analytic, self.numeric, self.uncertainty, self.codes, self.kinks)
-        return Entries(self.blocks, *columns, selection=order)
+        return Entries(self.spans, *columns, selection=order)
 
 
 def norm_error(a: np.ndarray, b: np.ndarray) -> float:
-    """``|a - b| / (|a| + |b|)`` in the Euclidean norm, 0 where both are 0, never overflowing."""
+    """``|a - b| / (|a| + |b|)`` in the Euclidean norm; 0 where both are 0."""
+    # Scaled by the largest entry: squares of 1e200 would overflow, those of 1e-200 vanish.
     largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
     if largest == 0.0:
         return 0.0

@@ -1,21 +1,28 @@
-"""Words and numbers in few, printable characters, for all renderings."""
+"""Words and numbers in few, printable characters, sentences and JSON values for all renderings."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import unicodedata
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
+
+import numpy as np
 
 __all__ = [
     "HEADLINES",
     "compact",
     "count",
+    "facts",
     "limit",
     "number",
     "printable",
     "shape",
     "shorten",
     "steps",
+    "to_json",
     "where",
     "width",
     "worst_first",
@@ -36,7 +43,7 @@ def _escaped(character: str) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns a terminal needs for it."""
+    """Number of columns that the text takes in a terminal."""
     return sum(_columns(character) for character in text)
 
 
@@ -47,7 +54,7 @@ def _columns(character: str) -> int:
 
 
 def shorten(text: str, most: int) -> str:
-    """Leave out the middle of a long path: both its root and its index matter."""
+    """Leave out the middle of a path that is too long: its root and its index both matter."""
     text = printable(text)
     if width(text) <= most:
         return text
@@ -56,7 +63,7 @@ def shorten(text: str, most: int) -> str:
 
 
 def _start(text: str, most: int) -> str:
-    """As much of the beginning as fits."""
+    """The longest beginning that fits into `most` columns."""
     used = 0
     for i, character in enumerate(text):
         used += _columns(character)
@@ -65,8 +72,13 @@ def _start(text: str, most: int) -> str:
     return text
 
 
-def wrap(text: str, most: int, first: str = "", later: str = "", lines: int = 99) -> list[str]:
-    """Lines of `most` columns; words longer than a line are broken, lines too many cut off."""
+def wrap(
+    text: str, most: int, first: str = "", later: str = "", lines: int | None = None
+) -> list[str]:
+    """Break a text into lines of at most `most` columns, and cut it off after so many `lines`.
+
+    A word longer than a line is broken.
+    """
     done, line = [], first
     empty = True
     for word in printable(text).split():
@@ -80,13 +92,13 @@ def wrap(text: str, most: int, first: str = "", later: str = "", lines: int = 99
         line += word if empty else f" {word}"
         empty = False
     done.append(line)
-    if len(done) > lines:
+    if lines and len(done) > lines:
         done = [*done[: lines - 1], _start(done[lines - 1], most - 4) + " ..."]
     return done
 
 
 def number(value: Any, digits: int = 6) -> str:
-    """A number in few characters; what is not finite arrives as a word."""
+    """A number in few characters; an infinity or NaN is a word already (see `to_json`)."""
     return value if isinstance(value, str) else f"{value:.{digits}g}"
 
 
@@ -102,7 +114,7 @@ def compact(n: int) -> str:
 
 def count(leaf: Mapping[str, Any]) -> str:
     """How many entries of a leaf are wrong, or cannot be judged."""
-    if leaf["blocks"]:
+    if leaf["blocks"]:  # a probe did not count them
         return f"many of {compact(leaf['entries'])}"
     of = f" of {compact(leaf['entries'])}"
     if leaf["unclear"] and not leaf["wrong"]:
@@ -111,7 +123,7 @@ def count(leaf: Mapping[str, Any]) -> str:
 
 
 def shape(leaf: Mapping[str, Any]) -> str:
-    """``4x3``."""
+    """The shape of a leaf in the form ``4x3``."""
     return "x".join(map(str, leaf["shape"])) or "scalar"
 
 
@@ -122,7 +134,7 @@ def where(leaf: Mapping[str, Any]) -> str:
 
 
 def worst_first(leaves: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Wrong leaves before unclear before right ones, each by their relative error."""
+    """Wrong leaves first, then unclear ones, then right ones; each by relative error."""
     return sorted(leaves, key=lambda leaf: (_ORDER.index(leaf["verdict"]), -_size(leaf)))
 
 
@@ -131,8 +143,20 @@ def _size(leaf: Mapping[str, Any]) -> float:
     return float("inf") if isinstance(error, str) else float(error)
 
 
+def facts(report: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What the check cost, what is needed to repeat it, and what it could see."""
+    return (
+        f"{report['n_entries']:,} entries, {report['evaluations']:,} evaluations of f in "
+        f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
+        f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}, "
+        f"relative error {number(report['relative_error'], 2)}",
+        limit(report),
+    )
+
+
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
+    # A block that is wrong throughout hides what else is wrong in it.
     throughout = any(leaf["blocks"] for leaf in report["leaves"])
     if throughout and not report["detection_limit"]:
         return "other errors were not looked for"
@@ -153,3 +177,32 @@ def steps(report: Mapping[str, Any]) -> str:
         return ""
     ends = dict.fromkeys(number(end(report["steps"]), 1) for end in (min, max))
     return f", relative step {' to '.join(ends)}"
+
+
+# -------------------------------------------------------------------------------- JSON values
+
+
+def to_json(value: Any) -> Any:
+    """A result as JSON-ready values; infinities and NaN become words, since JSON has none."""
+    if isinstance(value, Enum):
+        return value.name
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {field.name: to_json(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_json(each) for each in value]
+    return _array(value) if isinstance(value, (np.ndarray, np.generic)) else _scalar(value)
+
+
+def _array(value: np.ndarray | np.generic) -> Any:
+    if value.dtype.kind in "fc":  # `tolist` leaves a longdouble as it is, and JSON knows none
+        value = value.astype(np.float64 if value.dtype.kind == "f" else np.complex128)
+    return to_json(value.tolist())
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,88 +1,33 @@
 """What a gradient check found, as plain immutable values."""
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `causes.py`.
 
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastgrad._report import figure, html, text
-from fastgrad._report.entries import Block, Entries, Entry, Verdict, norm_error
-from fastgrad._report.plain import plain
+from fastgrad._report.causes import Cause, Finding
+from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
+from fastgrad._report.format import to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "Block",
     "Cause",
     "Curve",
     "Entries",
     "Entry",
     "Finding",
     "LeafReport",
+    "LeafSpan",
     "Report",
     "Verdict",
     "leaf_report",
 ]
-
-
-class Cause(Enum):
-    """Kinds of bugs that a wrong gradient can be traced to; the value says what it means.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> print(fg.Cause.TRANSPOSED.value)
-    the transpose of the right gradient
-    """
-
-    FACTOR = "a constant factor too large or too small"
-    SIGN = "the wrong sign"
-    ZERO = "zero: never computed"
-    TRANSPOSED = "the transpose of the right gradient"
-    SHIFTED = "shifted against the right gradient"
-    REVERSED = "the right gradient in reverse"
-    PERMUTED = "the right gradient with rows or columns in another order"
-    SWAPPED = "the gradient of another parameter"
-    MISSING_L2 = "a multiple of the parameter is missing or too much"
-    MISSING_L1 = "a multiple of the parameter's sign is missing or too much"
-    BROADCAST = "one value broadcast over an axis, or summed over the wrong one"
-    SLICE = "wrong in one row, column or slice"
-    MASKED = "wrong only where the parameter passes a test"
-    OFFSET = "a constant added"
-    SINGLE = "isolated entries"
-    KINK = "a kink of the function"
-    CONJUGATE = "another convention for complex parameters"
-    PRECISION = "computed in too short a format"
-    STALE = "right for other parameters"
-    LOG_PARAMETER = "the derivative with respect to the parameter's logarithm"
-    SYMMETRIC = "the argument treated as symmetric"
-    UNKNOWN = "no known pattern"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A likely bug in one parameter's gradient.
-
-    Attributes
-    ----------
-    kind : Cause
-    leaf : str
-        Path of the parameter array.
-    sentence : str
-        What was found, for people.
-    evidence : dict
-        The numbers behind it: a factor, a shift, how many entries.
-    """
-
-    kind: Cause
-    leaf: str
-    sentence: str
-    evidence: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,22 +57,25 @@ class LeafReport:
 
     Attributes
     ----------
-    path, shape, dtype
-        Of the array.
+    path : str
+        Path of the array.
+    shape : tuple of int
+    dtype : str
     entries, wrong, unclear : int
-        How many numbers it holds (two for a complex entry), and how many of them were found to be
+        Number of real numbers in the array (two for a complex entry), and how many of them are
         wrong or cannot be judged.
     relative_error : float
-        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array; after a probe, estimated.
+        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array, where `a` is the analytic
+        and `d` the numeric gradient; an estimate after a probe.
     worst : Entry, optional
         The judged entry with the largest error; None if there is none.
     verdict : Verdict
     judged : int
-        How many entries were judged one by one: all of them, but after a probe.
+        Number of entries that were judged one by one: after a probe some, otherwise all.
     blocks : tuple of str
-        Of a probe: the blocks that are wrong throughout, of which only some entries were judged.
+        Blocks that a probe found wrong throughout; only some of their entries were judged.
     limit : float
-        Smallest error in a single entry that would have been seen.
+        Smallest error in a single entry that the check would have seen.
     """
 
     path: str
@@ -144,9 +92,9 @@ class LeafReport:
     limit: float
 
 
-def leaf_report(block: Block, entries: Entries) -> LeafReport:
+def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
     """Count and measure what was found in one leaf."""
-    mine = slice(block.start, block.stop)
+    mine = slice(span.start, span.stop)
     codes, analytic, numeric = entries.codes[mine], entries.analytic[mine], entries.numeric[mine]
     wrong, unclear = (
         int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
@@ -156,13 +104,13 @@ def leaf_report(block: Block, entries: Entries) -> LeafReport:
     if len(codes):
         with np.errstate(invalid="ignore"):
             errors = np.nan_to_num(np.abs(analytic - numeric), nan=np.inf)
-        worst = entries[block.start + int(np.argmax(errors))]
-    probe, bounds = block.probe, entries.uncertainty[mine]
+        worst = entries[span.start + int(np.argmax(errors))]
+    probe, bounds = span.probe, entries.uncertainty[mine]
     return LeafReport(
-        path=block.path,
-        shape=block.shape,
-        dtype=block.dtype,
-        entries=block.size,
+        path=span.path,
+        shape=span.shape,
+        dtype=span.dtype,
+        entries=span.size,
         wrong=wrong,
         unclear=unclear,
         relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
@@ -174,16 +122,16 @@ def leaf_report(block: Block, entries: Entries) -> LeafReport:
     )
 
 
-def _placed(entries: Entries, block: Block) -> list[np.ndarray]:
-    """Analytic, numeric and codes of a leaf, in its order; NaN where nothing was measured."""
-    mine = slice(block.start, block.stop)
+def _placed(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
+    """Analytic, numeric and codes of a leaf, in its order; NaN where an entry was not judged."""
+    mine = slice(span.start, span.stop)
     columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
-    if block.probe is None:
+    if span.probe is None:
         return columns
     blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
-    full = [np.full(block.size, blank) for blank in blanks]
+    full = [np.full(span.size, blank) for blank in blanks]
     for column, place in zip(columns, full, strict=True):
-        place[block.probe.judged] = column
+        place[span.probe.judged] = column
     return full
 
 
@@ -195,30 +143,36 @@ class Report:
     ----------
     verdict : Verdict
     reason : str
-        Why, in one sentence.
+        The reason for the verdict, in one sentence.
     causes : tuple of Finding
-        Likely bugs, most likely first, and kinks that were met.
+        Likely bugs, most likely first, and kinks that the check met.
     entries : Entries
-        Every entry judged one by one, made when looked at.
+        The entries that were judged one by one.
     evaluations : int
-        How often `f` was called.
+        Number of evaluations of `f`.
     noise : float
-        Size of the rounding errors in the values of `f`.
+        Noise of `f`: by how much its values at nearby points differ from a smooth function.
+        Estimated from a table of differences along a random direction or, where the table shows
+        nothing, from the rounding of the values; never less than two calls with the same
+        parameters differ. NaN where it was not measured.
     detection_limit : float
         Smallest error in a single entry that this check would have seen in every leaf.
-    strategy, backend : str
-        How the entries were visited, ``"exhaustive"`` or ``"probe"``, and by which kernel.
+    strategy : str
+        ``"exhaustive"`` (every entry was judged) or ``"probe"`` (random directions were).
+    backend : str
+        The kernel that moved the entries, ``"compiled"`` or ``"pure"``.
     seed : int
-        Of all random directions.
+        Seed of the random directions.
     seconds : float
         Wall time.
     curve : Curve, optional
-        Of a wrong gradient: the differences of the worst entry at many steps.
+        For a wrong gradient, the differences of its worst entry at many steps.
     steps : tuple of float
-        First step of each leaf, relative to the entries' lengths; empty if none was taken.
+        First step in each leaf, relative to the typical magnitude ``max(1, |x|)`` of an entry `x`;
+        empty if no step was taken.
     miss_probability : float
-        Of a probe: with which probability an error at the detection limit is missed, whatever else
-        is wrong. 0 where every entry is judged.
+        Probability that a probe misses an error at the detection limit, whatever else is wrong;
+        0 where every entry was judged.
     """
 
     verdict: Verdict
@@ -236,6 +190,13 @@ class Report:
     steps: tuple[float, ...] = ()
     miss_probability: float = 0.0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The curve as a dict, for the reason given at `Entries`.
+        return vars(self) | {"curve": self.curve and vars(self.curve)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"curve": state["curve"] and Curve(**state["curve"])})
+
     def __bool__(self) -> bool:
         return self.verdict is Verdict.RIGHT
 
@@ -243,13 +204,13 @@ class Report:
         return text.as_text(self.to_dict())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The report as a notebook shows it."""
         return html.fragment(self.to_dict())
 
     @cached_property
     def leaves(self) -> tuple[LeafReport, ...]:
-        """One line per parameter array, counted when first looked at."""
-        return tuple(leaf_report(block, self.entries) for block in self.entries.blocks)
+        """What was found in each parameter array, in order."""
+        return tuple(leaf_report(span, self.entries) for span in self.entries.spans)
 
     @cached_property
     def relative_error(self) -> float:
@@ -259,7 +220,7 @@ class Report:
         """
         if self.strategy == "probe":
             return max((leaf.relative_error for leaf in self.leaves), default=0.0)
-        if len(self.entries.blocks) == 1:
+        if len(self.entries.spans) == 1:
             return self.leaves[0].relative_error
         return norm_error(self.entries.analytic, self.entries.numeric)
 
@@ -270,13 +231,13 @@ class Report:
 
     @property
     def unclear(self) -> Entries:
-        """The entries about which nothing can be said, largest disagreement first."""
+        """The entries that cannot be judged, largest disagreement first."""
         return self.entries.only(Verdict.CANNOT_TELL)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready values; of wrong and unclear entries the worst 20 each.
+        """The report as JSON-ready values, with the 20 worst of the wrong and unclear entries.
 
-        Infinities and NaN, which JSON lacks, become the words ``"inf"``, ``"-inf"``, ``"nan"``.
+        JSON has no infinities and no NaN: they become the words ``"inf"``, ``"-inf"``, ``"nan"``.
 
         Examples
         --------
@@ -310,10 +271,12 @@ class Report:
             "curve": self.curve,
             "seconds": self.seconds,
         }
-        return {name: plain(value) for name, value in values.items()}
+        return {name: to_json(value) for name, value in values.items()}
 
     def to_html(self) -> str:
-        """The report as a page of its own: no script, nothing loaded, light or dark as wished.
+        """The report as an HTML page of its own, light or dark as the reader's system is.
+
+        The page has no script and loads nothing.
 
         Examples
         --------
@@ -324,11 +287,11 @@ class Report:
         """
         return html.page(self.to_dict())
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """Draw the errors by parameter, analytic against numeric, and the worst entry's curve.
 
-        Needs matplotlib: ``pip install "fastgrad[plot]"``. No window is opened, and pyplot is
-        left alone.
+        Needs matplotlib: ``pip install "fastgrad[plot]"``. It opens no window and does not touch
+        pyplot.
 
         Returns
         -------
@@ -347,5 +310,5 @@ class Report:
         >>> len(report.plot().get_axes()) >= 3  # doctest: +SKIP
         True
         """
-        parts = [_placed(self.entries, block) for block in self.entries.blocks]
+        parts = [_placed(self.entries, span) for span in self.entries.spans]
         return figure.report_figure(self.to_dict(), parts, [each.name for each in Verdict])

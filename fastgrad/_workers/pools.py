@@ -1,4 +1,4 @@
-"""Who performs the tasks of a run: processes of our own, the user's executor, or the user's map."""
+"""Pools that run tasks: processes of our own, the user's executor, or the user's map."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError, WorkerError
-from fastgrad._evaluation.native import Native
 from fastgrad._workers.processes import Lost, Processes
-from fastgrad._workers.threads import thread_count
-from fastgrad._workers.worker import Outcome, perform
+from fastgrad._workers.worker import TaskResult, run_task
 
-__all__ = ["Hands", "Makes", "crew_of", "workforce"]
+__all__ = ["Pool", "PoolFactory", "pool_of", "thread_count"]
 
 _MANY = 32  # workers that an executor may have which does not tell
 _NO_MAP = "`workers` must return results as map(function, iterable) does, one for each; got {}"
 
-Makes: TypeAlias = "Callable[[], Hands]"
+PoolFactory: TypeAlias = "Callable[[], Pool]"
 
 
-class Hands(Protocol):
-    """What performs tasks, some at a time, in any order."""
+class Pool(Protocol):
+    """Runs tasks, some at a time, in any order."""
 
     size: int
 
@@ -35,13 +33,13 @@ class Hands(Protocol):
         """Whether one more task would not have to wait for long."""
 
     def submit(self, number: int, message: tuple[Any, ...]) -> None:
-        """Have `perform` called with the message."""
+        """Have `run_task` called with the message."""
 
-    def next(self) -> tuple[int, Outcome | Lost | None]:
-        """Wait for a task; return its number and what `perform` returned."""
+    def next(self) -> tuple[int, TaskResult | Lost | None]:
+        """Wait for a task; return its number and the result of `run_task`."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """End what was started, and cancel what waits."""
 
 
 class _Futures:
@@ -50,14 +48,14 @@ class _Futures:
     def __init__(self, executor: futures.Executor, size: int) -> None:
         self.size = size
         self._executor = executor
-        self._pending: dict[futures.Future[Outcome | None], int] = {}
+        self._pending: dict[futures.Future[TaskResult | None], int] = {}
 
     def has_room(self) -> bool:
         return len(self._pending) < 2 * self.size
 
     def submit(self, number: int, message: tuple[Any, ...]) -> None:
         try:
-            future = self._executor.submit(perform, *message)
+            future = self._executor.submit(run_task, *message)
         except futures.BrokenExecutor as error:
             future = futures.Future()
             future.set_exception(error)
@@ -67,7 +65,7 @@ class _Futures:
             ) from error
         self._pending[future] = number
 
-    def next(self) -> tuple[int, Outcome | Lost | None]:
+    def next(self) -> tuple[int, TaskResult | Lost | None]:
         done, _ = futures.wait(self._pending, return_when=futures.FIRST_COMPLETED)
         future = min(done, key=self._pending.__getitem__)
         number = self._pending.pop(future)
@@ -101,12 +99,12 @@ class _Mapped:
         self._numbers.append(number)
         self._messages.append(message)
 
-    def next(self) -> tuple[int, Outcome | Lost | None]:
+    def next(self) -> tuple[int, TaskResult | Lost | None]:
         if self._messages:
             messages, self._messages = self._messages, []
-            self._answers = self._iterated(self._map(_perform, messages))
+            self._answers = self._iterated(self._map(_run_task, messages))
         answer = next(self._answers, "too few of them")
-        if not isinstance(answer, (Outcome, type(None))):
+        if not isinstance(answer, (TaskResult, type(None))):
             raise InputTypeError(_NO_MAP.format(repr(answer)))
         return self._numbers.popleft(), answer
 
@@ -122,19 +120,12 @@ class _Mapped:
         self._messages.clear()
 
 
-def _perform(message: tuple[Any, ...]) -> Outcome | None:
-    return perform(*message)
+def _run_task(message: tuple[Any, ...]) -> TaskResult | None:
+    return run_task(*message)
 
 
-def crew_of(f: Any, workers: Any) -> tuple[Makes | None, int]:
-    """Who evaluates `f`: a function that engages them, or, of a native `f`, so many threads."""
-    if type(f) is Native:
-        return None, thread_count(workers)
-    return workforce(workers), 1
-
-
-def workforce(workers: Any) -> Makes | None:
-    """What the user passed as `workers`, as a function that engages them; None for serial runs."""
+def pool_of(workers: Any) -> PoolFactory | None:
+    """How to make the pool that the user passed as `workers`; None for a serial run."""
     if workers is None:
         return None
     if isinstance(workers, futures.Executor):
@@ -167,16 +158,24 @@ def _is_executor_type(workers: Any) -> bool:
     return isinstance(workers, type) and issubclass(workers, futures.Executor)
 
 
-def _count(workers: Any) -> int:
+def thread_count(workers: Any) -> int:
+    """How many threads the user asks for by `workers`, of a native `f`."""
+    return 1 if workers is None else _count(workers, "the number of threads, for a native `f`")
+
+
+_EXPECTED = (
+    "None, a number of processes, a concurrent.futures.Executor, a dask Client, or a function "
+    "such as pool.map"
+)
+
+
+def _count(workers: Any, expected: str = _EXPECTED) -> int:
     try:
         if isinstance(workers, (bool, np.bool_)):
             raise TypeError
         count = operator.index(workers)
     except TypeError:
-        raise InputTypeError(
-            "`workers` must be None, a number of processes, a concurrent.futures.Executor, a dask "
-            f"Client, or a function such as pool.map; got {workers!r}"
-        ) from None
+        raise InputTypeError(f"`workers` must be {expected}; got {workers!r}") from None
     if count == -1:
         return os.cpu_count() or 1
     if count < 1:

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from fastgrad._workers.worker import Outcome, perform
+from fastgrad._workers.worker import TaskResult, run_task
 
 __all__ = ["Lost", "Processes"]
 
@@ -68,7 +68,7 @@ def _serve(pipe: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the caller's, who ends this process
     with contextlib.suppress(EOFError, OSError):
         while (message := pipe.recv()) is not None:
-            pipe.send(perform(*message))
+            pipe.send(run_task(*message))
     _leave()
 
 
@@ -99,13 +99,13 @@ class Processes:
         return len(self._busy) < self.size
 
     def submit(self, number: int, message: tuple[Any, ...]) -> None:
-        """Have `perform` called with the message."""
+        """Have `run_task` called with the message."""
         process = self._idle.pop() if self._idle else _Process()
         self._busy[process] = number
         process.send(message)
 
-    def next(self) -> tuple[int, Outcome | Lost | None]:
-        """Wait for a task; return its number and what `perform` returned."""
+    def next(self) -> tuple[int, TaskResult | Lost | None]:
+        """Wait for a task; return its number and what `run_task` returned."""
         from multiprocessing.connection import wait
 
         watched = {process.pipe: process for process in self._busy}

@@ -1,53 +1,65 @@
-"""Slices a run over workers: processes, the user's executor, or the user's map.
+"""Cuts requests into tasks for a pool of workers: processes, the user's executor, or a map.
 
-Every worker moves entries of its own copy of the parameters, with the very loop that would move
-them here, so the results are those of a serial run, to the bit. Of what is at work we end only
-what we started.
+Every worker moves entries of its own copy of the parameters, by the very loop that would move them
+here, so the results are those of a serial run, to the bit. Only what was started here is ended.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 import uuid
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad import _backend
+from fastgrad import _backend, _errors
 from fastgrad._errors import WorkerError
-from fastgrad._leaf import Leaf
-from fastgrad._stencils import central
-from fastgrad._tree import Params
+from fastgrad._evaluation.batched import InBatches
+from fastgrad._evaluation.direction import Direction, claimed
+from fastgrad._evaluation.inplace import InPlace
+from fastgrad._evaluation.meter import Bar
+from fastgrad._evaluation.protocol import (
+    Along,
+    Changes,
+    Evaluator,
+    Gradient,
+    Grouped,
+    Request,
+    Samples,
+    Single,
+    Target,
+    Where,
+)
 from fastgrad._workers.payload import pack
-from fastgrad._workers.pools import Makes
+from fastgrad._workers.pools import PoolFactory
 from fastgrad._workers.processes import Lost, Processes
 from fastgrad._workers.worker import (
-    PROOFS,
-    Blocks,
     Failure,
-    Outcome,
-    Proof,
-    Rule,
-    Slice,
-    Task,
-    deposit,
-    prove,
-    withdraw,
+    TaskResult,
+    Verification,
+    forget,
+    remember,
+    verify,
 )
 
-__all__ = ["Crew", "Sweep", "hired"]
+__all__ = ["Scheduler"]
 
-_VALUES = Rule(central())
-_SECONDS = 0.05  # that a slice should take: long against what it costs to send one
-_SLICES = 4  # for each worker at least, so that none waits long for the last
-_DEATHS = 3  # after so many a slice is given up
-_CLOSE = 1e-5  # relative: two values of one function on two machines
+# Seconds that a task should take: long against the 0.3 ms that it costs to send one.
+_SECONDS = 0.05
+# Tasks for each worker at least, so that none waits long for the last.
+_TASKS = 4
+# After this many deaths of its workers a task is given up: a machine may be out of memory once.
+_DEATHS = 3
+# Two values of one function on two machines agree to this share: they round in another order.
+_CLOSE = 1e-5
+# ... and so does what a small move adds, to this many times the difference of the values.
 _FACTOR = 64.0
 
 _DIES = (
@@ -59,8 +71,8 @@ _BROKEN = (
     "with the same results; pass a new executor next time"
 )
 _ROUNDS = (
-    "workers round otherwise than this process: {}. Results may differ from a serial run in their "
-    "last digits; use as many BLAS threads here as there (OMP_NUM_THREADS)"
+    "workers round differently from this process: {}. Results may differ from a serial run in "
+    "their last digits; use as many BLAS threads here as there (OMP_NUM_THREADS)"
 )
 _STANDS = (
     "does not see its parameters move: `f` reads them from another place, such as a global of a "
@@ -72,144 +84,145 @@ _DIFFERS = (
 )
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Entries of one leaf to be differentiated by one rule: all of them, or those listed."""
+class _Task(NamedTuple):
+    """A part of a request: which one in a list of them, from which position on."""
 
-    leaf: int
-    rule: Rule
-    entries: np.ndarray | None = None
-    steps: np.ndarray | None = None
-
-    def count(self, leaves: Sequence[Leaf]) -> int:
-        """How many entries."""
-        return leaves[self.leaf].real.size if self.entries is None else len(self.entries)
-
-    def part(self, start: int, stop: int) -> Slice:
-        """Those at some positions."""
-        listed = self.entries
-        entries = np.arange(start, stop, dtype=np.intp) if listed is None else listed[start:stop]
-        steps = None if self.steps is None else self.steps[start:stop]
-        return Slice(self.leaf, start, entries, steps, self.rule)
+    which: int
+    start: int
+    request: Request
 
 
-def _nobody(evaluations: int) -> None:
-    """Tell nobody how far the run is."""
+class Scheduler:
+    """An evaluator that has requests evaluated by the workers of a pool.
 
-
-@contextmanager
-def hired(
-    makes: Makes | None,
-    f: Callable[[Any], Any],
-    argument: Params,
-    leaves: Sequence[Leaf],
-    tell: Callable[[int], None] = _nobody,
-) -> Iterator[Crew | None]:
-    """A crew for one run, dismissed after it; None for a serial run.
-
-    The crew calls ``tell(n)`` when `n` evaluations were made.
+    What a worker's copy of `f` gives is compared with what `f` gives here before it counts.
     """
-    if makes is None:
-        yield None
-        return
-    crew = Crew(makes, f, argument, leaves, tell)
-    try:
-        yield crew
-    finally:
-        crew.dismiss()
 
-
-class Crew:
-    """Workers, each with its own copies of `f` and its parameters.
-
-    `evaluations` counts those that were asked for, here and there.
-    """
+    batch = sys.maxsize  # it cuts requests itself
 
     def __init__(
-        self,
-        makes: Makes,
-        f: Callable[[Any], Any],
-        argument: Params,
-        leaves: Sequence[Leaf],
-        tell: Callable[[int], None] = _nobody,
+        self, inner: InPlace | InBatches, make_pool: PoolFactory, bar: Bar | None = None
     ) -> None:
-        self.evaluations = 0
-        self._tell = tell
-        self._f, self._argument, self._leaves = f, argument, leaves
+        self.leaves = inner.leaves
+        self._inner = inner
+        self._make_pool = make_pool
+        self._bar = bar  # shows evaluations as they come in, and not with the answer alone
+        self._remote = 0  # evaluations that workers made
         self._token = uuid.uuid4().hex
-        self._parcel = b""
-        self._hands = makes()
+        self._payload = b""
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated, here and by the workers."""
+        return self._inner.evaluations + self._remote
+
+    def __enter__(self) -> Scheduler:
+        self._inner.__enter__()
+        try:
+            self._pool = self._make_pool()
+        except BaseException as error:
+            self._inner.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            forget(self._token)
+            self._pool.close()
+        finally:
+            self._inner.__exit__(kind, error, traceback)
 
     def start(self) -> None:
-        """Pack the parcel, and evaluate here what every copy has to reproduce."""
-        if self._parcel:
+        """Pack the payload, and evaluate here what every copy has to reproduce."""
+        if self._payload:
             return
-        self._parcel = pack(self._f, self._argument)
-        deposit(self._token, self._parcel)
-        if isinstance(self._hands, Processes):
-            self._hands.open()  # they start while `f` is evaluated here
-        self._proof = prove(self._f, self._argument, self._leaves)
-        self.evaluations += PROOFS
-        self._tell(PROOFS)
+        self._payload = pack(self._inner.f, self._inner.argument)
+        remember(self._token, self._payload)
+        if isinstance(self._pool, Processes):
+            self._pool.open()  # they start while `f` is evaluated here
+        self._verification = verify(self._inner)
 
-    def dismiss(self) -> None:
-        """Stop what still runs, and end what was started."""
-        withdraw(self._token)
-        self._hands.close()
+    def base(self) -> Any:
+        """Value at the unperturbed parameters, here: see `Evaluator`."""
+        return self._inner.base()
 
-    def sweep(self, sweeps: Sequence[Sweep]) -> Iterator[tuple[Slice, np.ndarray]]:
-        """Slices as they are finished, with their derivatives, or displacements and values."""
-        self.start()
-        for task, values in self._results(self._cut(sweeps)):
-            assert isinstance(task, Slice)
-            yield task, values
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return self._inner.scale(leaf, where)
 
-    def beside(self, leaf: int, entries: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Values with single entries moved: see Sampler.beside."""
-        raw = np.empty((len(entries), 2, 2))
-        for task, values in self.sweep([Sweep(leaf, _VALUES, entries, steps)]):
-            raw[task.start : task.start + len(values)] = values
-        return raw
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The parameters themselves: see `Evaluator`."""
+        return self._inner.read(leaf, where)
 
-    def values(
-        self, leaf: int, box: tuple[slice, ...], blocks: Sequence[np.ndarray]
-    ) -> list[float]:
-        """Values of `f` with a box of ``leaf.real`` replaced by one block after the other."""
-        self.start()
-        found = np.empty(len(blocks))
-        tasks = (Blocks(leaf, i, box, (block,)) for i, block in enumerate(blocks))
-        for task, values in self._results(tasks):
-            found[task.start] = values[0]
-        return list(map(float, found))
+    def single(self, request: Single) -> Samples:
+        """Move each entry alone: see `Evaluator`."""
+        if request.count < 2:
+            return self._inner.single(request)  # to send it would cost more
+        return _joined(self._answers((request,)))
 
-    def _cut(self, sweeps: Sequence[Sweep]) -> Iterator[Task]:
-        """Slices that take about as long as each other; how long does not change their values."""
-        counts = [each.count(self._leaves) for each in sweeps]
-        share = math.ceil(sum(counts) / (_SLICES * self._hands.size))
-        for each, count in zip(sweeps, counts, strict=True):
-            once = max(self._proof.seconds * each.rule.stencil.evaluations, 1e-9)
-            length = max(1, min(int(_SECONDS / once), share))
-            for start in range(0, count, length):
-                yield each.part(start, min(start + length, count))
+    def grouped(self, request: Grouped) -> Samples:
+        """Move each group of entries as one: see `Evaluator`."""
+        if request.count < 2:
+            return self._inner.grouped(request)
+        return _joined(self._answers((request,)))
 
-    def _results(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, np.ndarray]]:
-        """Tasks as they are finished, and their values; every one counts here, as it comes in.
+    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+        """Move all regions of a direction at once: see `Evaluator`.
+
+        Workers draw the direction themselves; the claim stays here. Without one the first points
+        may decide whether more are taken, and so they are taken here.
+        """
+        if claim is None:
+            return self._inner.along(request)
+        answers = self._answers((request,))
+        guard = self._inner.guard
+        before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
+        rises, norm = claimed(request.direction, before, request.times, claim)
+        values = [answer.values[0] for _, answer in answers]
+        return Changes(tuple(values), rises, norm)
+
+    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
+        """Sample and combine, in tasks of all leaves together: see `Evaluator`."""
+        found = [_backend.kernel.Fingerprint(target.array) for target in targets]
+        for task, answer in self._finished(requests):
+            target = targets[task.which]
+            if found[task.which].changed():
+                raise _errors.moved_error("out")
+            start = requests[task.which].start + task.start - target.first
+            target.array.flat[start : start + len(answer.values)] = answer.values
+
+    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[Evaluator]:
+        """The same at displaced parameters, here: the workers' copies have not moved."""
+        return self._inner.displaced(direction, time)
+
+    def _answers(self, requests: Sequence[Request]) -> list[tuple[_Task, Any]]:
+        return sorted(self._finished(requests), key=lambda pair: pair[0][:2])
+
+    def _finished(self, requests: Sequence[Request]) -> Iterator[tuple[_Task, Any]]:
+        """Tasks as they are finished, with their answers.
 
         Where `f` fails it is with the exception that a serial run meets first.
         """
-        queue = _Queue(tasks)
+        self.start()
+        queue = _Queue(self._cut(requests))
         while True:
-            while self._hands.has_room() and (given := queue.take()):
-                number, task, with_parcel = given
-                parcel = self._parcel if with_parcel else None
-                self._hands.submit(number, (self._token, parcel, _backend.backend, task))
+            while self._pool.has_room() and (given := queue.take()):
+                number, task, with_payload = given
+                payload = self._payload if with_payload else None
+                message = (self._token, payload, _backend.backend, task.request)
+                self._pool.submit(number, message)
             if not queue.waits():
                 break
-            number, answer = self._hands.next()
+            number, answer = self._pool.next()
             if isinstance(answer, Lost):
                 self._recover(queue, number, answer)
             elif answer is None:
-                queue.give_back(number, with_parcel=True)
+                queue.give_back(number, with_payload=True)
             elif answer.failure is not None:
                 queue.fail(number, answer.failure)
             else:
@@ -217,44 +230,62 @@ class Crew:
         if queue.failure is not None:
             raise queue.failure.error()
 
-    def _accepted(self, outcome: Outcome) -> np.ndarray:
-        self.evaluations += outcome.evaluations
-        self._tell(outcome.evaluations)
-        if outcome.proof is not None:
-            _compare(self._proof, outcome.proof)
-        assert outcome.values is not None
-        return outcome.values
+    def _cut(self, requests: Sequence[Request]) -> Iterator[_Task]:
+        """Tasks that take about as long as each other; how long does not change their answers."""
+        share = math.ceil(sum(each.count for each in requests) / (_TASKS * self._pool.size))
+        for which, request in enumerate(requests):
+            if not request.count:
+                continue
+            once = max(self._verification.seconds * request.evaluations, 1e-9) / request.count
+            length = max(1, min(int(_SECONDS / once), share))
+            for start in range(0, request.count, length):
+                part = request.part(start, min(start + length, request.count))
+                yield _Task(which, start, part)
+
+    def _accepted(self, result: TaskResult) -> Any:
+        self._remote += result.evaluations
+        if self._bar is not None:
+            self._bar.to(self.evaluations)
+        if result.verification is not None:
+            _compare(self._verification, result.verification)
+        return result.answer
 
     def _recover(self, queue: _Queue, number: int, lost: Lost) -> None:
         """Give out again what was lost: to a new process, or to our own in place of an executor."""
-        if isinstance(self._hands, Processes):
+        if isinstance(self._pool, Processes):
             queue.deaths[number] += 1
             if queue.deaths[number] == _DEATHS:
-                where = queue.out[number].name(self._leaves)
+                where = queue.out[number].request.name(self.leaves)
                 raise WorkerError(_DIES.format(_DEATHS, lost.how, where))
             queue.give_back(number)
             return
-        self._hands.close()
-        self._hands = Processes(min(self._hands.size, os.cpu_count() or 1))
+        self._pool.close()
+        self._pool = Processes(min(self._pool.size, os.cpu_count() or 1))
         for each in sorted(queue.out):
             queue.give_back(each)
-        text = _BROKEN.format(lost.how, self._hands.size)
+        text = _BROKEN.format(lost.how, self._pool.size)
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
-class _Queue:
-    """Tasks, numbered as in a serial run: those that are out, and those to be given out again."""
+def _joined(answers: Sequence[tuple[_Task, Samples]]) -> Samples:
+    """The answers of the parts of one request as one."""
+    moved = np.concatenate([answer.moved for _, answer in answers])
+    return Samples(moved, np.concatenate([answer.values for _, answer in answers]))
 
-    def __init__(self, tasks: Iterator[Task]) -> None:
-        self.out: dict[int, Task] = {}
+
+class _Queue:
+    """_Tasks, numbered as in a serial run: those that are out, and those to be given out again."""
+
+    def __init__(self, tasks: Iterator[_Task]) -> None:
+        self.out: dict[int, _Task] = {}
         self.deaths: Counter[int] = Counter()
         self.failure: Failure | None = None
         self._failed: float = math.inf  # the first that did
         self._fresh = enumerate(tasks)
-        self._again: deque[tuple[int, Task, bool]] = deque()
+        self._again: deque[tuple[int, _Task, bool]] = deque()
 
-    def take(self) -> tuple[int, Task, bool] | None:
-        """The next task with its number, and whether to send the parcel with it."""
+    def take(self) -> tuple[int, _Task, bool] | None:
+        """The next task with its number, and whether to send the payload with it."""
         while self._again:
             if self._again[0][0] < self._failed:
                 return self._taken(*self._again.popleft())
@@ -263,12 +294,12 @@ class _Queue:
             return None  # what is fresh comes after what has failed
         return next((self._taken(number, task, False) for number, task in self._fresh), None)
 
-    def _taken(self, number: int, task: Task, with_parcel: bool) -> tuple[int, Task, bool]:
+    def _taken(self, number: int, task: _Task, with_payload: bool) -> tuple[int, _Task, bool]:
         self.out[number] = task
-        return number, task, with_parcel
+        return number, task, with_payload
 
-    def give_back(self, number: int, with_parcel: bool = False) -> None:
-        self._again.append((number, self.out.pop(number), with_parcel))
+    def give_back(self, number: int, with_payload: bool = False) -> None:
+        self._again.append((number, self.out.pop(number), with_payload))
 
     def fail(self, number: int, failure: Failure) -> None:
         del self.out[number]
@@ -280,7 +311,7 @@ class _Queue:
         return any(number < self._failed for number in self.out)
 
 
-def _compare(mine: Proof, theirs: Proof) -> None:
+def _compare(mine: Verification, theirs: Verification) -> None:
     """Refuse a copy that behaves otherwise than `f` does here."""
     pairs = ((mine.base, theirs.base), (mine.moved, theirs.moved))
     if all(a == b or (a != a and b != b) for a, b in pairs):
@@ -296,7 +327,7 @@ def _compare(mine: Proof, theirs: Proof) -> None:
     raise WorkerError(f"a worker's copy of `f` {why}, or use workers=None ({said})")
 
 
-def _close(mine: Proof, theirs: Proof) -> bool:
+def _close(mine: Verification, theirs: Verification) -> bool:
     """Whether the values differ by rounding only, and no more where all entries have moved."""
     values = (mine.base, mine.moved, theirs.base, theirs.moved)
     if any(isinstance(value, str) or not math.isfinite(value) for value in values):

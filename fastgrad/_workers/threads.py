@@ -1,90 +1,153 @@
-"""Spreads the entries over threads, for native objectives, which run without the GIL."""
+"""Shares out the entries among threads, for native objectives, which run without the GIL."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import AbstractContextManager
 from threading import Lock
 from time import perf_counter
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.native import Native
+from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.inplace import InPlace
+from fastgrad._evaluation.protocol import (
+    Along,
+    Changes,
+    Evaluator,
+    Gradient,
+    Grouped,
+    Samples,
+    Single,
+    Target,
+    Where,
+)
 from fastgrad._leaf import Leaf, entry_path
 from fastgrad._memory import first_difference
 
-__all__ = ["spread", "thread_count"]
+__all__ = ["Threaded", "threaded"]
 
-Sweep = Callable[..., None]
-
-_SHARE = 0.01  # seconds of a share of the work: after at most that a Ctrl-C is heard
-
-
-def thread_count(workers: Any) -> int:
-    """How many threads `workers` asks for."""
-    if workers is None:
-        return 1
-    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)):
-        raise InputTypeError(
-            f"`workers` must be the number of threads, for a native `f`; got {workers!r}"
-        )
-    if workers == -1:
-        return os.cpu_count() or 1
-    if workers < 1:
-        raise InputValueError(
-            f"`workers` must be at least 1, or -1 for as many as there are cores; got {workers}"
-        )
-    return int(workers)
+# Seconds of a share of the work: after at most that a Ctrl-C is heard.
+_SHARE = 0.01
 
 
-def spread(run: Sweep, threads: int) -> Sweep:
-    """A `sweep` that shares its positions among threads."""
-    return run if threads == 1 else partial(_sweep, run, threads)
+def threaded(inner: Any, threads: int) -> Evaluator:
+    """An evaluator in this many threads; with one, the evaluator itself."""
+    return inner if threads == 1 else Threaded(inner, threads)
 
 
-def _sweep(
-    run: Sweep,
-    threads: int,
-    f: Native,
-    argument: np.ndarray,
-    leaf: Leaf,
-    *rule: Any,
-) -> None:
-    """As `_reference.sweep`, each thread on a copy of its own of the parameters."""
-    *how, start, stop = rule[:8]
-    rest = rule[8:]  # entries and raw
-    leaf.check_found()
-    shares = _Shares(start, stop, threads)
+class Threaded:
+    """An evaluator that lets threads move copies of the parameters, each one its own."""
 
-    def work() -> tuple[int, ...] | None:
-        mine = leaf.array.copy()
-        own = Leaf(leaf.path, mine)
-        shares.work(lambda first, last: run(f, mine, own, *how, first, last, *rest))
-        return first_difference(mine, leaf.array)
+    batch = 1
 
-    threads = min(threads, max(stop - start, 1))
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            futures = [pool.submit(work) for _ in range(threads)]
-            written = [future.result() for future in futures]
-        finally:
-            shares.close()
-    shares.raise_first()
-    for index in written:
-        if index is not None:
-            raise _errors.written_error(entry_path(leaf.path, index), undone=True)
+    def __init__(self, inner: InPlace, threads: int) -> None:
+        self.leaves = inner.leaves
+        self._inner = inner
+        self._threads = threads
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated, in all threads."""
+        return self._inner.evaluations
+
+    def __enter__(self) -> Threaded:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._inner.__exit__(kind, error, traceback)
+
+    def base(self) -> Any:
+        """Value at the unperturbed parameters: see `Evaluator`."""
+        return self._inner.base()
+
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return self._inner.scale(leaf, where)
+
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The parameters themselves: see `Evaluator`."""
+        return self._inner.read(leaf, where)
+
+    def single(self, request: Single) -> Samples:
+        """Move each entry alone: see `Evaluator`."""
+        shape = (request.count, len(request.offsets))
+        moved, values = np.empty(shape), np.empty(shape)
+
+        def run(own: InPlace, low: int, high: int) -> None:
+            found = own.single(request.part(low, high))
+            moved[low:high], values[low:high] = found.moved, found.values
+
+        self._share(request.count, run)
+        self._inner.evaluations += request.evaluations
+        return Samples(moved, values)
+
+    def grouped(self, request: Grouped) -> Samples:
+        """Move each group of entries as one: see `Evaluator`."""
+        return self._inner.grouped(request)
+
+    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+        """Move all regions of a direction at once: see `Evaluator`."""
+        return self._inner.along(request, claim)
+
+    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
+        """Sample and combine: see `Evaluator`."""
+        for request, target in zip(requests, targets, strict=True):
+
+            def run(
+                own: InPlace, low: int, high: int, part: Any = request.part, target: Any = target
+            ) -> None:
+                own.gradient((part(low, high),), (target,))
+
+            self._share(request.count, run)
+            self._inner.evaluations += request.evaluations
+
+    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[InPlace]:
+        """The same at displaced parameters, in this thread: see `Evaluator`."""
+        return self._inner.displaced(direction, time)
+
+    def _share(self, count: int, run: Callable[[InPlace, int, int], None]) -> None:
+        """Call ``run(evaluator, low, high)`` in threads until all positions are done."""
+        leaf = self.leaves[0]
+        array = self._inner.guard.view(0)
+        threads = min(self._threads, max(count, 1))
+        shares = _Shares(count, threads)
+
+        def work() -> tuple[int, ...] | None:
+            mine = array.copy()
+            own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], private=True))
+            with own:
+                shares.work(lambda low, high: run(own, low, high))
+                return first_difference(mine, array)
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                futures = [pool.submit(work) for _ in range(threads)]
+                written = [future.result() for future in futures]
+            finally:
+                shares.close()
+        shares.raise_first()
+        for index in written:
+            if index is not None:
+                raise _errors.written_error(entry_path(leaf.path, index), undone=True)
 
 
 class _Shares:
     """Hands out ranges of positions in ascending order, until they or the patience end."""
 
-    def __init__(self, start: int, stop: int, threads: int) -> None:
-        self._next, self._stop, self._threads = start, stop, threads
+    def __init__(self, stop: int, threads: int) -> None:
+        self._next, self._stop, self._threads = 0, stop, threads
         self._lock = Lock()
         self._errors: dict[int, Exception] = {}
 

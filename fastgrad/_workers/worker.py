@@ -1,165 +1,43 @@
-"""What a worker does: it keeps copies of `f` and its parameters, and runs tasks on them.
+"""What a worker does: it keeps copies of `f` and its parameters, and runs requests on them.
 
-A parcel (see `parcels`) crosses to a worker once. A task names it by a token; a worker that does
-not know the token says so, and gets the task again with the parcel.
+A payload (see `payload`) crosses to a worker once. A task names it by a token; a worker that does
+not know the token says so, and gets the task again with the payload.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from fastgrad import _backend
-from fastgrad._checks.claim import base_value
-from fastgrad._errors import InputValueError, WorkerError, annotate
+from fastgrad._dtypes import eps_of
+from fastgrad._errors import InputValueError, WorkerError
+from fastgrad._evaluation.direction import Region, Uniform
 from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.local import local
+from fastgrad._evaluation.protocol import Along, Changes, Evaluator, Request, Samples
 from fastgrad._leaf import Leaf
-from fastgrad._returns import as_scalar, at_block
-from fastgrad._stencils import Stencil
-from fastgrad._tree import Params, check_places, flatten
+from fastgrad._tree import check_places, flatten
 from fastgrad._workers.payload import dump, unpack
 
-__all__ = [
-    "PROOFS",
-    "Blocks",
-    "Failure",
-    "Outcome",
-    "Proof",
-    "Rule",
-    "Slice",
-    "Task",
-    "deposit",
-    "perform",
-    "prove",
-    "withdraw",
-]
+__all__ = ["Failure", "TaskResult", "Verification", "forget", "remember", "run_task", "verify"]
 
-_KEPT = 2  # parcels that a process remembers
-_GOLDEN = 2654435761  # 2**32 over the golden ratio: multiples of it are spread evenly
-PROOFS = 2  # evaluations that a proof takes
+# Payloads that a process remembers: that of the run at work, and that of one beside it.
+_KEPT = 2
 
 
-class Task(Protocol):
-    """A piece of a run: small enough to be sent, large enough to be worth it."""
-
-    @property
-    def start(self) -> int:
-        """Its place in the plan."""
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of `f` that it takes."""
-
-    def run(self, f: Any, argument: Params, leaves: Sequence[Leaf]) -> np.ndarray:
-        """Its values, measured on these leaves, which are as before afterwards."""
-
-    def name(self, leaves: Sequence[Leaf]) -> str:
-        """The entries it moves."""
+# ---------------------------------------------------------------- is a copy like the original
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How each entry is differentiated; `store` is the derivatives' type.
-
-    Without it, what is wanted are the displacements and values themselves.
-    """
-
-    stencil: Stencil
-    absolute: float = 0.0
-    relative: float = 0.0
-    base: Any = math.nan
-    store: np.dtype | None = None
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Some entries of one leaf, to be swept; `start` is the position of the first in the plan."""
-
-    leaf: int
-    start: int
-    entries: np.ndarray
-    steps: np.ndarray | None
-    rule: Rule
-
-    @property
-    def evaluations(self) -> int:
-        """The stencil's for each entry."""
-        return self.rule.stencil.evaluations * len(self.entries)
-
-    def run(self, f: Any, argument: Params, leaves: Sequence[Leaf]) -> np.ndarray:
-        """Derivatives of the entries, or displacements and values."""
-        leaf, rule, count = leaves[self.leaf], self.rule, len(self.entries)
-        out = raw = None
-        if rule.store is None:
-            raw = np.empty((count, 2 * len(rule.stencil.quotients), 2))
-        else:
-            out = np.empty(leaf.real.shape, rule.store)  # pages that are not touched cost nothing
-        how = (rule.stencil, rule.absolute, rule.relative, self.steps, rule.base, out)
-        run = _backend.sweep_for(f, leaf.real, out)
-        run(f, argument, leaf, *how, 0, count, self.entries, raw)
-        values = raw if out is None else out.reshape(-1)[self.entries]
-        assert values is not None
-        return values
-
-    def name(self, leaves: Sequence[Leaf]) -> str:
-        """The first and the last entry."""
-        first, last = (leaves[self.leaf].name(int(self.entries[i])) for i in (0, -1))
-        return f"`{first}`" if first == last else f"`{first}` to `{last}`"
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Values of `f` with a box of one leaf replaced by one block of numbers after the other."""
-
-    leaf: int
-    start: int
-    box: tuple[slice, ...]
-    blocks: tuple[np.ndarray, ...]
-
-    @property
-    def evaluations(self) -> int:
-        """One for each block."""
-        return len(self.blocks)
-
-    def run(self, f: Any, argument: Params, leaves: Sequence[Leaf]) -> np.ndarray:
-        """Values of `f`, one for each block."""
-        leaf = leaves[self.leaf]
-        part = leaf.real[self.box]
-        saved = part.copy()
-        values = []
-        try:
-            for block in self.blocks:
-                part[...] = block
-                values.append(as_scalar(f(argument), at_block, 0))
-                leaf.check_found()
-        except Exception as error:
-            annotate(error, f"{leaf.path}[...]")
-            raise
-        finally:
-            if leaf.found is None or leaf.found.stands():
-                part[...] = saved
-        return np.array(values)
-
-    def name(self, leaves: Sequence[Leaf]) -> str:
-        """The leaf."""
-        return f"a block of `{leaves[self.leaf].path}`"
-
-
-# ---------------------------------------------------------------- is a copy as the original
-
-
-@dataclass(frozen=True)
-class Proof:
+class Verification:
     """What `f` gives at the parameters, and with all of them moved a little.
 
     A value, or the name of the exception. A copy of `f` that reads other memory than that of its
@@ -171,46 +49,32 @@ class Proof:
     seconds: float
 
 
-def prove(f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> Proof:
+def verify(evaluator: Evaluator) -> Verification:
     """Take the two evaluations."""
-    base, seconds = _outcome(f, argument, leaves)
-    saved = [leaf.array.copy() for leaf in leaves]
-    try:
-        for number, leaf in enumerate(leaves):
-            _nudge(leaf, number)
-        moved, again = _outcome(f, argument, leaves)
-        return Proof(base, moved, min(seconds, again))
-    finally:
-        for leaf, before in zip(leaves, saved, strict=True):
-            if leaf.found is None or leaf.found.stands():
-                place = leaf.array if leaf.found is None else leaf.found.view
-                place[...] = before
-
-
-def _nudge(leaf: Leaf, number: int) -> None:
-    """Move every entry of a leaf by its own share of a usual step, in either direction."""
-    real = leaf.real
-    spread = (np.arange(number, number + real.size, dtype=np.uint64) * _GOLDEN) % 2**32
-    share = np.ldexp(spread.astype(np.float64), -31) - 1
-    step = float(np.finfo(real.dtype).eps) ** (1 / 3)
-    with np.errstate(all="ignore"):
-        size = np.maximum(np.abs(real), 1).astype(np.float64)
-        real += (step * share.reshape(real.shape) * size).astype(real.dtype)
-
-
-def _outcome(
-    f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]
-) -> tuple[Any, float]:
-    outcome: Any
     started = time.perf_counter()
+    base = _value_or_name(evaluator.base)
+    between = time.perf_counter()
+    moved = _value_or_name(lambda: evaluator.along(_nudge(evaluator.leaves)).values[0])
+    return Verification(base, moved, min(between - started, time.perf_counter() - between))
+
+
+def _nudge(leaves: Sequence[Leaf]) -> Along:
+    """Every entry moved by its own share of a usual step, in either direction."""
+    regions = tuple(
+        Region(k, tuple(slice(0, n) for n in leaf.real.shape), leaf.real.shape)
+        for k, leaf in enumerate(leaves)
+        if leaf.real.size
+    )
+    # The cube root of the rounding: the step of a central difference, in the leaf's own type.
+    widths = tuple(eps_of(leaves[region.leaf].real) ** (1 / 3) for region in regions)
+    return Along(Uniform(0, 0, regions, widths), (1.0,))
+
+
+def _value_or_name(evaluate: Any) -> Any:
     try:
-        outcome = base_value(f, argument, leaves)
-    except Exception as error:  # the sweep will meet it, and name the entry
-        outcome = type(error).__qualname__
-    seconds = time.perf_counter() - started
-    for leaf in leaves:
-        leaf.check_found()
-    return outcome, seconds
+        return evaluate()
+    except Exception as error:  # the request itself will meet it, and name the entry
+        return type(error).__qualname__
 
 
 # ---------------------------------------------------------------- in the worker
@@ -254,47 +118,45 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a task came to: values, or a failure; and, of a copy just made, its proof."""
+class TaskResult:
+    """The answer to a request, or a failure; of a copy just made, a verification."""
 
-    values: np.ndarray | None
+    answer: Samples | Changes | None
     evaluations: int
-    proof: Proof | None = None
+    verification: Verification | None = None
     failure: Failure | None = None
 
 
 class _Copy:
     """`f` and parameters that one task at a time may move."""
 
-    def __init__(self, parcel: bytes) -> None:
-        self._f, self._argument = unpack(parcel)
+    def __init__(self, payload: bytes) -> None:
+        f, self._argument = unpack(payload)
         self._leaves = flatten(self._argument)
-        self._proven = False
+        # Its guard copies whatever the size: only so is every write undone before the next task.
+        self._evaluator = local(f, self._argument, Guard(self._leaves))
+        self._verified = False
 
-    def run(self, task: Task) -> Outcome:
-        proof, evaluations = None, task.evaluations
-        # The guard copies whatever the size: only so is every write undone before the next task.
-        with Guard(self._leaves):
-            if not self._proven:
-                proof, evaluations = (
-                    prove(self._f, self._argument, self._leaves),
-                    evaluations + PROOFS,
-                )
-            values = task.run(self._f, self._argument, self._leaves)
+    def run(self, request: Request) -> TaskResult:
+        verification, before = None, self._evaluator.evaluations
+        with self._evaluator:
+            if not self._verified:
+                verification = verify(self._evaluator)
+            answer = request.run(self._evaluator)
         check_places(self._argument, self._leaves)
-        self._proven = True
-        return Outcome(values, evaluations, proof)
+        self._verified = True
+        return TaskResult(answer, self._evaluator.evaluations - before, verification)
 
 
-class _Depot:
-    """A parcel, and the copies made from it that no task is using."""
+class _Cached:
+    """A payload, and the copies made from it that no task is using."""
 
-    def __init__(self, parcel: bytes) -> None:
-        self.parcel = parcel
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
         self.free: list[_Copy] = []
 
 
-_depots: OrderedDict[str, _Depot] = OrderedDict()
+_cache: OrderedDict[str, _Cached] = OrderedDict()
 _lock = Lock()
 
 
@@ -308,47 +170,49 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def deposit(token: str, parcel: bytes) -> _Depot:
-    """Make a parcel known in this process: to its threads, and to those it forks."""
+def remember(token: str, payload: bytes) -> _Cached:
+    """Make a payload known in this process: to its threads, and to those it forks."""
     with _lock:
-        depot = _depots.setdefault(token, _Depot(parcel))
-        _depots.move_to_end(token)
-        while len(_depots) > _KEPT:
-            _depots.popitem(last=False)
-    return depot
+        cached = _cache.setdefault(token, _Cached(payload))
+        _cache.move_to_end(token)
+        while len(_cache) > _KEPT:
+            _cache.popitem(last=False)
+    return cached
 
 
-def withdraw(token: str) -> None:
-    """Forget a parcel and its copies."""
+def forget(token: str) -> None:
+    """Give up a payload and its copies."""
     with _lock:
-        _depots.pop(token, None)
+        _cache.pop(token, None)
 
 
-def perform(token: str, parcel: bytes | None, backend: str, task: Task) -> Outcome | None:
-    """Run a task on a copy of its own. None means that the parcel is needed."""
+def run_task(
+    token: str, payload: bytes | None, backend: str, request: Request
+) -> TaskResult | None:
+    """Run a request on a copy of its own. None means that the payload is needed."""
     with _lock:
-        depot = _depots.get(token)
-    if depot is None:
-        if parcel is None:
+        cached = _cache.get(token)
+    if cached is None:
+        if payload is None:
             return None
-        depot = deposit(token, parcel)
+        cached = remember(token, payload)
     try:
         _same_backend(backend)
-        copy = _taken(depot)
-        outcome = copy.run(task)
+        copy = _taken(cached)
+        result = copy.run(request)
     except BaseException as error:  # also an exit that `f` asks for: it is the caller's
-        return Outcome(None, 0, failure=Failure.of(error))
-    depot.free.append(copy)
-    return outcome
+        return TaskResult(None, 0, failure=Failure.of(error))
+    cached.free.append(copy)
+    return result
 
 
-def _taken(depot: _Depot) -> _Copy:
+def _taken(cached: _Cached) -> _Copy:
     try:
-        return depot.free.pop()
+        return cached.free.pop()
     except IndexError:
         pass
     try:
-        return _Copy(depot.parcel)
+        return _Copy(cached.payload)
     except Exception as error:
         raise WorkerError(
             f"`f` cannot be loaded in a worker: {type(error).__name__}: {error}. Install there "

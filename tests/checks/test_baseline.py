@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fastgrad._evaluation.sampling import Sampler
 
 import fastgrad as fg
-from fastgrad._checks.baseline import moves_in_jumps, survey
+from fastgrad._checks.baseline import Trouble, moves_in_jumps, survey
 from fastgrad._checks.claim import Analytic
-from fastgrad._evaluation.sampling import Sampler
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -19,7 +19,7 @@ def surveyed(f, x, claimed=None, value=None, seed=0):
     leaves = flatten(x)
     sampler = Sampler(f, x, leaves)
     column = np.ones(sum(leaf.array.size for leaf in leaves)) if claimed is None else claimed
-    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value)
+    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value, ())
     return survey(sampler, leaves, analytic, sampler.base(), seed), sampler
 
 
@@ -99,9 +99,7 @@ def test_value_that_is_exactly_zero_here_but_not_elsewhere_has_noise():
 def test_two_calls_that_differ():
     random = np.random.default_rng(0)
     seen, sampler = surveyed(lambda x: waves(x) + 0.1 * random.normal(), point())
-    assert "not deterministic" in seen.trouble
-    assert f"{abs(seen.base - seen.again):.2g} apart" in seen.trouble
-    assert "fix the seed" in seen.trouble
+    assert seen.trouble is Trouble.NOT_REPEATABLE
     assert sampler.evaluations == 2
 
 
@@ -115,14 +113,14 @@ def test_two_calls_that_differ_in_the_last_digits_are_noise():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_not_finite(bad):
     seen, sampler = surveyed(lambda x: bad, point())
-    assert f"`f` is {bad}" in seen.trouble
+    assert seen.trouble is Trouble.NOT_FINITE
     assert sampler.evaluations == 1
 
 
 @pytest.mark.parametrize(("off", "troubled"), [(0.0, False), (1e-15, False), (1e-6, True)])
 def test_value_that_came_with_the_gradient(off, troubled):
     seen, _ = surveyed(waves, point(), value=waves(point()) + off)
-    assert bool(seen.trouble) is troubled
+    assert seen.trouble is (Trouble.OTHER_VALUE if troubled else None)
 
 
 def test_edge_of_the_domain_close_by():

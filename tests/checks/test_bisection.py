@@ -45,7 +45,6 @@ def test_a_report_shows_what_the_gradient_holds(value, count, how):
     if how == "drift":
         report = fg.check_gradient(Drifting(f.calls), claimed, x, strategy="probe")
         assert "drift" in report.reason
-        assert len(report.entries) == SIZE
     elif how == "budget":
         report = fg.check_gradient(f, claimed, x, strategy="probe", budget=20 + count)
     for entry, analytic in shown(report).items():

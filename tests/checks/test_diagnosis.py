@@ -266,3 +266,25 @@ def test_most_wrong_entries_first_and_the_unexplained_last():
         ("W", Cause.UNKNOWN),
         ("b", Cause.SINGLE),
     ]
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+@pytest.mark.parametrize("leaf", ["f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize(("kind", "spread", "same"), [
+    ("f", 2.0**-21, True),
+    ("f", 2.0**-17, False),
+    ("d", 1e-13, True),
+    ("d", 2.0**-21, False),
+])  # fmt: skip
+def test_values_are_the_same_by_the_spacing_of_the_gradients_type(
+    strategy, leaf, kind, spread, same
+):
+    """Of which type the parameters are says nothing about what rounding did to the gradient."""
+    x = np.random.default_rng(1).normal(size=8).astype(leaf)
+    claimed = (1 + spread * np.linspace(-0.5, 0.5, 8)).astype(kind)
+
+    def f(x):
+        return float((SLOPES["b"][:8] * np.sin(x.real.astype("f8"))).sum())
+
+    report = fg.check_gradient(f, claimed, x, strategy=strategy)
+    assert (report.causes[0].kind is Cause.BROADCAST) is same

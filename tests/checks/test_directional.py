@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from strategies import LAYOUTS, lay_out
+from strategies import LAYOUTS, lay_out, one_backend
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
 from fastgrad._checks.directional import Prober, Reading
-from fastgrad._checks.judge import Terms
-from fastgrad._evaluation.blocks import UNIT, pieces
-from fastgrad._evaluation.sampling import OutOfBudget, Sampler
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -22,7 +20,7 @@ def prober_of(x, f, claimed, relative=1e-5):
     (leaf,) = flatten(x)
     sampler = Sampler(f, x, [leaf])
     base = sampler.base()
-    terms = Terms(base, 1e-15 * max(abs(base), 1), EPS / 2, relative, EPS, EPS)
+    terms = ErrorModel(base, 1e-15 * max(abs(base), 1), EPS / 2, relative, EPS, EPS)
     prober = Prober(sampler, leaf, np.array(claimed, float), terms)
     prober.draw(np.random.default_rng(0), ())
     return prober, sampler
@@ -84,6 +82,7 @@ def test_truncation_is_not_taken_for_an_error():
     assert not prober.calibrate(whole(x)).significant
 
 
+@one_backend
 def test_noise_that_grows_with_the_moved_entries_is_heard():
     x = np.linspace(-1.0, 1.0, 2**20)
 

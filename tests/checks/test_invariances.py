@@ -13,7 +13,9 @@ from strategies import quick
 
 import fastgrad as fg
 from fastgrad import Verdict
-from fastgrad._checks.judge import Columns, Terms, first_pass, judge, scale_of, without_power
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.judge import first_pass, judge, without_power
 
 pytestmark = pytest.mark.usefixtures("backend")
 RIGHT, WRONG, UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
@@ -153,7 +155,7 @@ def columns(analytic, **given):
         "codes": np.full(n, UNCLEAR, np.int8),
         "kinks": np.zeros(n, bool),
     }
-    return Columns(np.array(analytic, float), **(values | given))
+    return EntryTable(np.array(analytic, float), **(values | given))
 
 
 def terms(base, **given):
@@ -164,7 +166,7 @@ def terms(base, **given):
         "eps": 2.0**-52,
         "spacing": 2.0**-52,
     }
-    return Terms(base, **(values | given))
+    return ErrorModel(base, **(values | given))
 
 
 class Separable:
@@ -238,4 +240,4 @@ def test_at_an_optimum_power_is_measured_by_the_curvature():
 
 def test_scale_is_not_that_of_one_wild_entry():
     found = columns([1e9, 1.0, np.nan], numeric=np.array([2.0, 1.0, np.inf]))
-    assert scale_of(found) == 2.0
+    assert found.scale == 2.0

@@ -58,6 +58,21 @@ def test_one_parameter_updated_before_the_others():
     assert Cause.STALE in kinds(report)
 
 
+def test_complex_parameters_are_moved_along_too():
+    def joint(p):
+        return float((np.abs(p["z"]) ** 4).sum()) * (1 + 0.1 * cost(p["x"]))
+
+    def joint_gradient(p):
+        z, rest = p["z"], 1 + 0.1 * cost(p["x"])
+        size = float((np.abs(z) ** 4).sum())
+        return {"z": 4 * np.abs(z) ** 2 * z * rest, "x": 0.1 * size * gradient(p["x"])}
+
+    old = {"z": np.exp(1j * np.arange(4)).reshape(2, 2), "x": point()}
+    now = {key: value - 1e-3 * joint_gradient(old)[key] for key, value in old.items()}
+    report = fg.check_gradient(joint, joint_gradient(old), now)
+    assert (Cause.STALE, "x") in [(cause.kind, cause.leaf) for cause in report.causes]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_scattered_errors_are_not_stale(seed):
     off = 1 + 0.1 * np.random.default_rng(seed).normal(size=5)

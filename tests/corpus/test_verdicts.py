@@ -38,7 +38,7 @@ def checked(item, **options):
 def named_wrong(report):
     """The entries called wrong as one column; of a complex entry it is enough that a part is."""
     columns = []
-    for block in report.entries.blocks:
+    for block in report.entries.spans:
         wrong = report.entries.codes[block.start : block.stop] == Verdict.WRONG.code
         columns.append(wrong.reshape(-1, 2).any(axis=1) if block.is_complex else wrong)
     return np.concatenate(columns)

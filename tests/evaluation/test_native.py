@@ -382,4 +382,4 @@ def test_the_same_memory_in_two_threads_is_refused(library, backend):
     flags[1] = 1
     run.join()
     assert refused
-    assert not _memory.claims
+    assert not _memory.locks

@@ -58,14 +58,16 @@ def interrupt():
     sent.append(time.perf_counter())
     os.kill(os.getpid(), signal.SIGINT)
 
-threading.Thread(target=interrupt).start()
+interrupter = threading.Thread(target=interrupt)
+interrupter.start()
 try:
     fg.gradient(f, x, workers=workers)
     sys.exit("not interrupted")
 except KeyboardInterrupt:
     late = time.perf_counter() - sent[0]
 assert x.tobytes() == before
-assert not _memory.claims
+assert not _memory.locks
+interrupter.join()
 assert threading.active_count() == 1, threading.enumerate()
 print(f"{late * 1e3:.0f} ms")
 """

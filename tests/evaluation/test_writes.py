@@ -21,7 +21,7 @@ BIG = COPIED_BYTES // 8 + 1
 @pytest.fixture(autouse=True)
 def no_claim_outlives_its_run():
     yield
-    assert not _memory.claims
+    assert not _memory.locks
 
 
 # ---------------------------------------------------------------- writes

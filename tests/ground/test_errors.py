@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from strategies import named
 
 import fastgrad as fg
 
@@ -48,7 +49,7 @@ def test_a_step_that_is_no_step(eps, nest):
 
 
 @pytest.mark.parametrize(
-    "eps", ["0.1", "text", [[0.1], [0.1, 0.2]], object(), 1j, [1j, 2]], ids=repr
+    "eps", ["0.1", "text", [[0.1], [0.1, 0.2]], object(), 1j, [1j, 2]], ids=named
 )
 def test_a_step_of_another_kind(eps):
     with pytest.raises(fg.FastgradError, match="`eps of params` must be a"):

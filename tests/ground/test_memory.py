@@ -27,7 +27,7 @@ def square(x):
 @pytest.fixture(autouse=True)
 def no_claim_outlives_its_run():
     yield
-    assert not _memory.claims
+    assert not _memory.locks
 
 
 # ---------------------------------------------------------------- runs inside runs
@@ -62,7 +62,7 @@ def test_endless_recursion_is_a_recursion_error_not_a_crash(backend):
         for x in (np.ones(3), np.ones(4)[::2]):
             def f(a): return fg.gradient(f, a).sum()
             try: fg.gradient(f, x)
-            except RecursionError: print((x == 1).all(), _memory.claims)
+            except RecursionError: print((x == 1).all(), _memory.locks)
         """,
         backend,
     )
@@ -168,16 +168,16 @@ def test_the_later_claim_gives_way_whichever_key_was_drawn_first():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(_memory.claim, late, (x,)).result()
     with pytest.raises(fg.ConcurrencyError):
-        _memory.claim(early, (x,))
-    assert list(_memory.claims) == [late]
-    _memory.release(late)
+        _memory.lock(early, (x,))
+    assert list(_memory.locks) == [late]
+    _memory.unlock(late)
 
 
 @pytest.mark.parametrize("nest", [lambda x: x, lambda x: {"x": x}], ids=["small", "nested"])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, fg.FastgradError])
 def test_claims_are_released_after_any_outcome(nest, error):
     def f(_):
-        assert len(_memory.claims) == 1
+        assert len(_memory.locks) == 1
         raise error
 
     x = np.ones(2)
@@ -213,7 +213,7 @@ def test_a_fork_inside_f(backend):
 
         g = fg.gradient(f, x)
         assert abs(g - 2 * np.arange(3.0)).max() < 1e-6 and (x == np.arange(3.0)).all()
-        assert not _memory.claims
+        assert not _memory.locks
         if not children[0]:
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7

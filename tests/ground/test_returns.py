@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import quick
+from strategies import named, quick
 
 import fastgrad as fg
 
@@ -159,7 +159,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("value", "said"), BAD, ids=lambda each: repr(each)[:40])
+@pytest.mark.parametrize(("value", "said"), BAD, ids=named)
 def test_everything_else_is_named_with_the_entry(value, said):
     x = np.array([[0.0, X], [2.0, 3.0]])
     with pytest.raises(fg.InputTypeError) as caught:

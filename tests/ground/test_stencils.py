@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import STENCIL_IDS, STENCILS, quick
+from strategies import STENCIL_IDS, STENCILS, named, quick
 
 import fastgrad as fg
 from fastgrad._stencils import resolve
@@ -227,7 +227,7 @@ def test_an_unknown_name():
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize("method", [None, 2, fg.central, ("central",)], ids=str)
+@pytest.mark.parametrize("method", [None, 2, fg.central, ("central",)], ids=named)
 def test_a_method_of_another_kind(method):
     with pytest.raises(fg.InputTypeError, match=r"`method` must be a stencil such as fg\.central"):
         fg.gradient(np.sum, np.ones(2), method=method)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from strategies import run_on_terminal
+from strategies import PATIENCE, run_on_terminal
 
 import fastgrad as fg
 from fastgrad.__main__ import main
@@ -84,6 +84,8 @@ def long():
         time.sleep(0.01)
         if x[60] != theta0[60] and x[0] == theta0[0]:  # and not the survey
             pathlib.Path("reached").touch()
+            while pathlib.Path("wait").exists():  # for the interrupt, however late it comes
+                time.sleep(0.01)
         return cost(x)
 
     theta0 = theta.copy()
@@ -132,7 +134,7 @@ def strict_json(text):
 
 def run(*command, cwd):
     return subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=120
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -318,7 +320,7 @@ def test_interrupt_leaves_the_parameters_alone(workplace, capsys):
 
 
 def wait_for(path, process):
-    for _ in range(1200):
+    for _ in range(20 * PATIENCE):
         if path.exists() or process.poll() is not None:
             return
         time.sleep(0.05)
@@ -328,12 +330,13 @@ def wait_for(path, process):
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_ctrl_c_tells_what_is_known_so_far(workplace, options):
     command = [sys.executable, "-m", "fastgrad", "check", "model.py:long", *options]
+    (workplace / "wait").touch()
     process = subprocess.Popen(
         command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for(workplace / "reached", process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "left: True" in out
     said = err.splitlines()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reports
+from strategies import PATIENCE
 
 import fastgrad as fg
 from fastgrad.__main__ import main
@@ -114,7 +115,7 @@ def test_drawing_leaves_pyplot_and_settings_alone(tmp_path):
         "assert matplotlib.rcParams.copy() == before\n"
     )
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "report.png").stat().st_size > 10_000
 

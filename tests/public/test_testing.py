@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from strategies import PATIENCE
 
 import fastgrad as fg
 
@@ -62,7 +63,7 @@ def test_pytest_shows_the_callers_line_and_the_report(tmp_path):
         "    fg.testing.assert_gradient(lambda x: (x**2).sum(), lambda x: 1 * x, np.ones(2))\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert "WRONG" in done.stdout
     assert "def test_gradient" in done.stdout

@@ -1,12 +1,26 @@
-"""Words and numbers in few characters, and advice for every cause."""
+"""Words and numbers in few characters, and results as JSON's types."""
 
+import json
+from collections import namedtuple
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgrad._report.advice import advice
-from fastgrad._report.format import compact, limit, number, printable, shorten, steps, width, wrap
-from fastgrad._report.report import Cause
+from fastgrad._report.format import (
+    compact,
+    limit,
+    number,
+    printable,
+    shorten,
+    steps,
+    to_json,
+    width,
+    wrap,
+)
 
 TEXT = st.text(max_size=300)
 
@@ -79,8 +93,48 @@ def test_a_limit_of_zero_is_none():
     assert limit({**report, "leaves": [{"blocks": []}]}) == "no entry could be judged"
 
 
-@pytest.mark.parametrize("cause", Cause)
-def test_every_cause_has_its_advice(cause):
-    said = advice(cause.name)
-    assert len(said) < 140
-    assert (said == advice("anything")) == (cause is Cause.UNKNOWN)
+Pair = namedtuple("Pair", "a b")
+
+
+class Color(Enum):
+    RED = "a long sentence"
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    where: tuple[int, ...]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        ("a", "a"),
+        (0.5, 0.5),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (Color.RED, "RED"),
+        ((1, (2, 3)), [1, [2, 3]]),
+        (Pair(1, np.int64(2)), [1, 2]),
+        ({1: (2,)}, {"1": [2]}),
+        (frozenset([1]), [1]),
+        (np.float32(0.5), 0.5),
+        (np.longdouble(0.5), 0.5),
+        (np.array([1.0, np.inf]), [1.0, "inf"]),
+        (np.array(2), 2),
+        (np.bool_(True), True),
+        (1j, "1j"),
+        (np.complex64(1j), "1j"),
+        (np.clongdouble(1j), "1j"),
+        (np.datetime64("2020-01-01"), "2020-01-01"),
+        (Point(0.5, (1, 2)), {"x": 0.5, "where": [1, 2]}),
+    ],
+)
+def test_results_become_what_json_knows(value, expected):
+    seen = to_json(value)
+    assert seen == expected
+    assert type(seen) is type(expected)
+    assert json.loads(json.dumps(seen, allow_nan=False)) == seen

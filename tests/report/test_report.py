@@ -1,7 +1,9 @@
 """Reports and entries as values."""
 
+import io
 import json
 import pickle
+import typing
 
 import numpy as np
 import pytest
@@ -87,6 +89,51 @@ def test_a_report_can_be_pickled():
     again = pickle.loads(pickle.dumps(report))
     assert again.to_dict() == report.to_dict()
     assert str(again) == str(report)
+
+
+class Reader(pickle.Unpickler):
+    """Keeps the names that a pickle asks for."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.names = set()
+
+    def find_class(self, module, name):
+        self.names.add((module, name))
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+def test_a_pickle_names_public_classes_alone(protocol, strategy):
+    """It can then be read by a later version, wherever the private modules are by then."""
+    x = {"W": np.ones((300, 2)), "b": np.ones(2), "none": np.ones(0)}
+    claimed = {"W": 3 * x["W"], "b": 2 * x["b"], "none": x["none"]}
+
+    def f(p):
+        return sum((each**2).sum() for each in p.values())
+
+    report = fg.check_gradient(f, lambda p: claimed, x, strategy=strategy)
+    assert (report.curve is not None) == (strategy == "exhaustive")
+    pickled = pickle.dumps((report, report.leaves, report.wrong, report.wrong[0]), protocol)
+    reader = Reader(io.BytesIO(pickled))
+    again = reader.load()[0]
+    ours = {(place, name) for place, name in reader.names if "fastgrad" in place + name}
+    classes = {"Cause", "Entries", "Entry", "Finding", "LeafReport", "Report", "Verdict"}
+    assert ours == {("fastgrad", name) for name in classes}
+    assert again.to_dict() == report.to_dict()
+    assert again.entries.spans[0].probe is None or len(again.entries.spans[0].probe.judged)
+    assert again.entries.at(5) == report.entries.at(5)
+
+
+@pytest.mark.parametrize("name", fg.__all__)
+def test_public_things_live_in_the_package(name):
+    thing = getattr(fg, name)
+    if not callable(thing):
+        return
+    assert (thing.__module__, thing.__qualname__) == ("fastgrad", name)
+    assert pickle.loads(pickle.dumps(thing)) is thing
+    typing.get_type_hints(thing)  # finds every name that the annotations hold
 
 
 def test_a_checks_report_has_its_steps(backend):

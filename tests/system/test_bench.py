@@ -72,7 +72,7 @@ def test_smoke_run_of_probing(tmp_path):
 @pytest.mark.slow
 def test_smoke_run_of_the_workers(tmp_path):
     written = smoke(tmp_path, BENCH / "workers.py", result="workers.md")
-    for row in ("| sleeps", "| computes", "| processes of fastgrad", "| ThreadPoolExecutor"):
+    for row in ("| sleeps", "| computes", "| two processes of fastgrad", "| ThreadPoolExecutor"):
         assert row in written
 
 
@@ -88,6 +88,15 @@ def test_smoke_run_of_batches(tmp_path):
 def test_smoke_run_of_native_objectives(tmp_path, library):
     written = smoke(tmp_path, BENCH / "native.py", result="native.md")
     for row in ("| C loop, f constant", "| rosenbrock", "| fastgrad, native", "| two processes"):
+        assert row in written
+
+
+def test_smoke_run_of_the_walks(tmp_path):
+    """The counts do not depend on the machine, and so those of the shortest call are known."""
+    written = smoke(tmp_path, BENCH / "walk.py", result="walk.md")
+    small = next(line for line in written.splitlines() if line.startswith("| gradient, small"))
+    assert [int(cell) for cell in small.split("|")[2:-1]] == [7, 7, 5, 6, 2]
+    for row in ("| probe, one wrong entry", "| modules in a circle of imports ", "Cross: `"):
         assert row in written
 
 

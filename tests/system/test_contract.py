@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clibrary import NATIVE, skip_or_fail
-from strategies import STENCIL_IDS, STENCILS, same
+from strategies import PATIENCE, STENCIL_IDS, STENCILS, same
 from which_copy import ROOT
 
 import fastgrad as fg
@@ -52,7 +52,7 @@ def run(*command, site=None, cwd, check=True, **options):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
         **options,
     )

@@ -1,4 +1,4 @@
-"""Imports go down only, each module can be imported alone, and NumPy is all they need."""
+"""Imports go down CONTRIBUTING's table only, each module can be imported alone, needing NumPy."""
 
 import ast
 import re
@@ -7,71 +7,57 @@ import sys
 from pathlib import Path
 
 import pytest
+from strategies import PATIENCE
 
 import fastgrad
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(fastgrad.__file__).resolve().parent
-KERNEL = "_kernel"  # compiled from src/_kernel.pyx, which only the twin's level may rely on
+KERNEL = "_kernel"  # compiled from src/_kernel.pyx
+# What users import or run; all else has an underscore.
+PUBLIC = {"__main__", "demo", "plots", "testing"}
+# Imported where it is needed, and not before.
+OPTIONAL = {"_report.figure": {"matplotlib"}, "_evaluation.meter": {"tqdm"}}
 
-# DESIGN: plan, sample, combine, judge, render. A module may import from lower levels, and from
-# those on its own that come before it in the line.
-LEVELS = {
-    0: [
-        "errors",
-        "pointers",
-        "natives",
-        "values",
-        "progress",
-        "custody",
-        "plain",
-        "advice",
-        "wording",
-        "rendering",
-        "html",
-        "figures",
-        KERNEL,
-    ],
-    1: ["_reference", "trees", "stencils", "parcels", "batches"],
-    2: ["_backend", "ladder", "threads", "noise", "entries", "results", "memory"],
-    3: [
-        "objectives",
-        "blocks",
-        "sampling",
-        "survey",
-        "judging",
-        "patterns",
-        "diagnosis",
-        "staleness",
-        "conclusions",
-        "interruption",
-    ],
-    4: [
-        "workshop",
-        "processes",
-        "hands",
-        "executors",
-        "readings",
-        "probing",
-        "samples",
-        "probed",
-    ],
-    5: ["exhaustive", "derivatives"],
-    6: ["checking"],
-    8: ["testing", "plots", "demo"],
-    9: ["__init__", "__main__"],
-}
-OPTIONAL = {
-    "figures": {"matplotlib"},
-    "progress": {"tqdm"},
-}  # imported where it is needed, and not before
-ORDER = [module for level in sorted(LEVELS) for module in LEVELS[level]]
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+def table(text):
+    """Names below fastgrad and what is said of them, in the order of the lines under "Layout".
+
+    An indented line is a module of the folder above it; the folder's own line is its `__init__`.
+    """
+    block = re.search(r"^## Layout\n.*?^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    rows, folder = {}, ""
+    for line in block[1].splitlines():
+        row = re.fullmatch(r"(  )?(\w+)(/?) +(\S.*)", line)
+        assert row, f"no module and its purpose: {line!r}"
+        indented, name, slash, purpose = row.groups()
+        if not indented:
+            folder = f"{name}." if slash else ""
+        full = f"{folder}{name}" if indented else name
+        assert full not in rows, f"twice in the table: {full}"
+        rows[full] = purpose
+    return rows
+
+
+def modules_of(package):
+    """Names of a package's modules; a folder has the name of its `__init__`."""
+    for path in package.rglob("*.py"):
+        *folders, name = path.relative_to(package).with_suffix("").parts
+        yield ".".join(folders) if folders and name == "__init__" else ".".join([*folders, name])
+
+
+ORDER = list(table((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+MODULES = sorted(modules_of(PACKAGE))
+
+
+def source(module):
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports(module):
     """Dotted names that a module imports at run time, wherever in it."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(source(module).read_text(encoding="utf-8"))
     return set(_imports(tree))
 
 
@@ -85,34 +71,56 @@ def _imports(node):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             assert not child.level, "imports are absolute"
-            names = [alias.name for alias in child.names]
-            if child.module == "fastgrad":
-                yield from (f"fastgrad.{n}" if n in MODULES else "fastgrad" for n in names)
-            else:
-                yield child.module
+            yield from (_imported(child.module, alias.name) for alias in child.names)
         else:
             yield from _imports(child)
 
 
-def test_the_kernel_imports_from_the_lowest_level():
-    source = (ROOT / "src" / "_kernel.pyx").read_text(encoding="utf-8")
-    found = re.findall(r"^from (fastgrad[.\w]*) import (.*)$", source, re.MULTILINE)
-    names = {f"{place}.{name}" for place, line in found for name in line.split(", ")}
-    below = tuple(f"fastgrad.{each}" for each in LEVELS[0])
-    assert all(name.startswith(below) for name in names), names
+def _imported(place, name):
+    """The module that ``from place import name`` needs."""
+    full = f"{place}.{name}"
+    return full if full.removeprefix("fastgrad.") in {*MODULES, KERNEL} else place
 
 
-def test_every_module_has_its_level():
-    assert set(MODULES) == set(ORDER) - {KERNEL}
+def upwards(module, names):
+    """Imports from within fastgrad that do not lie below this module in the table."""
+    below = {f"fastgrad.{each}" for each in ORDER[ORDER.index(module) + 1 :]}
+    if "__init__" in ORDER[ORDER.index(module) + 1 :]:
+        below.add("fastgrad")
+    return sorted(n for n in names if n.split(".")[0] == "fastgrad" and n not in below)
+
+
+def test_the_table_is_read_from_top_to_bottom():
+    text = "# A\n\n## Layout\n\nSome words.\n\n```\ntop  first\n_in/  a folder\n  a    one\n```\n"
+    assert table(text) == {"top": "first", "_in": "a folder", "_in.a": "one"}
+
+
+def test_the_table_has_a_line_for_every_module_and_no_other():
+    assert sorted({*MODULES, KERNEL}) == sorted(ORDER)
+
+
+def test_all_but_what_users_import_has_an_underscore():
+    assert {name for name in ORDER if not name.startswith("_")} | {"__main__"} == PUBLIC
+    inner = [name.split(".") for name in MODULES if "." in name]
+    assert all(folder.startswith("_") for folder, *_ in inner)
+
+
+def test_dir_shows_what_is_public_and_nothing_else():
+    shown = {name for name in dir(fastgrad) if not name.startswith("_")}
+    assert shown <= {*fastgrad.__all__, *PUBLIC}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module):
-    below = ORDER[: ORDER.index(module)]
-    allowed = {"fastgrad"} if module == "__main__" else set()
-    allowed |= {f"fastgrad.{each}" for each in below}
-    inner = {name for name in imports(module) if name.split(".")[0] == "fastgrad"}
-    assert inner <= allowed
+    assert upwards(module, imports(module)) == []
+
+
+def test_the_kernels_imports_go_down():
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").glob("*.p[yx][xi]"))
+    lines = re.findall(r"^from (fastgrad[.\w]*) import (.*)$", text, re.MULTILINE)
+    names = {_imported(place, name) for place, names in lines for name in names.split(", ")}
+    assert names
+    assert upwards(KERNEL, names) == []
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -133,8 +141,7 @@ def test_can_be_imported_alone(module, tmp_path):
     )
     if module == "__main__":  # needs the package whole
         code = "import fastgrad.__main__\n"
-    command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = python(code, tmp_path, "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -145,10 +152,12 @@ def test_importing_the_package_loads_numpy_and_the_standard_library_only(tmp_pat
         "import fastgrad\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    loaded = set(done.stdout.split())
+    loaded = set(python(code, tmp_path).stdout.split())
     assert "numpy" in loaded
     others = {n for n in loaded - {"numpy", "fastgrad"} if not n.startswith("_")}
     assert others <= sys.stdlib_module_names | {"cython_runtime"}
+
+
+def python(code, cwd, *options):
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)

@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from strategies import PATIENCE
 from which_copy import ROOT, installed_editable, wrong_copy
 
 import fastgrad as fg
@@ -27,7 +28,7 @@ def run(*command, cwd, **environment):
         env=inherited | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -114,9 +115,9 @@ def test_pytest_in_the_checkout_tests_the_installed_package(checkout):
 def test_a_copy_that_is_not_this_checkouts_is_refused(checkout):
     assert wrong_copy(PACKAGE) is None
     assert wrong_copy(checkout / "fastgrad") is None
-    with (checkout / "fastgrad" / "stencils.py").open("a") as source:
+    with (checkout / "fastgrad" / "_stencils.py").open("a") as source:
         source.write("# changed\n")
-    (checkout / "fastgrad" / "trees.py").unlink()
+    (checkout / "fastgrad" / "_tree.py").unlink()
     complaint = wrong_copy(checkout / "fastgrad")
-    assert "stencils.py" in complaint
-    assert "trees.py" in complaint
+    assert "_stencils.py" in complaint
+    assert "_tree.py" in complaint

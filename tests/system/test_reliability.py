@@ -1,4 +1,4 @@
-"""The promise kept: every bit comes back, whatever interrupts a run, a million times over."""
+"""The promise kept: every bit comes back, whatever interrupts a run, thousands of times over."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_bit_identical_after_a_stop_at_every_evaluation(make, method):
             with pytest.raises(error):
                 fg.gradient(StopAt(when, act), params, method=method)
             assert everything(params) == before
-    assert not _memory.claims
+    assert not _memory.locks
 
 
 @pytest.mark.parametrize("when", [0, 1, 2, 3, 7, 12])
@@ -178,38 +178,35 @@ def arrays(p):
         return [p]
     return [leaf for part in (p.values() if isinstance(p, dict) else p) for leaf in arrays(part)]
 
-inside = 0
-for turn in range(rounds):
+inside = turn = 0
+while inside < rounds:  # a signal that comes outside of the runs, as under load, does not count
     f, params = cases[turn % len(cases)]
+    turn += 1
     before = [a.tobytes() for a in arrays(params)]
     running = False
     try:
         os.write(write, b"!")
         running = True
-        for _ in range(10_000):  # until the signal comes, however late
+        while True:  # until the signal comes, however late
             fg.gradient(f, params)
-        running = False
-        time.sleep(60)
-        sys.exit("no signal came")
     except KeyboardInterrupt:
         inside += running
     assert [a.tobytes() for a in arrays(params)] == before, (turn, f)
-    assert not _memory.claims, turn
+    assert not _memory.locks, turn
 os.close(write)
 os.waitpid(killer, 0)
-print(inside)
+print("done")
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="sends itself signals from a fork")
 def test_ctrl_c_at_random_moments_five_hundred_times(backend):
     done = run_python(SIGNALS, backend, "500")
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert int(done.stdout) > 450
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr + done.stdout
 
 
 MANY_CALLS = """
-import gc, sys
+import ctypes, gc, sys
 import numpy as np, fastgrad as fg
 from fastgrad import _backend
 from fastgrad import _memory
@@ -251,28 +248,36 @@ def counts():
     watched = (good, bad, wrong, x, half, nest, stencil, stencil.table, number, None)
     return [sys.getrefcount(each) for each in watched], sys.getallocatedblocks()
 
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
+class Heap(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split())]
 
-for _ in range(30):
+def allocated():
+    # By malloc, to the byte: the pages that the system keeps resident depend on the others.
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):  # not glibc
+        return 0
+    measure = ctypes.CDLL(None).mallinfo2
+    measure.restype = Heap
+    heap = measure()
+    return heap.uordblks + heap.hblkhd
+
+for _ in range(5):
     burst()
 references, blocks = counts()
-linux = sys.platform == "linux"
-memory = resident() if linux else 0
+memory = allocated()
 for _ in range(calls // 1000):
     burst()
 after, blocks_after = counts()
 assert all(abs(a - b) <= 20 for a, b in zip(references, after)), (references, after)
 assert blocks_after - blocks < 200, blocks_after - blocks
-assert not linux or resident() - memory < 2**22, resident() - memory
-assert not _memory.claims
+assert allocated() - memory < 2**17, allocated() - memory
+assert not _memory.locks
 assert x[0] == half[0] == nest["x"][0] == 1.0
 print("done")
 """
 
 
-def test_a_million_calls_leave_nothing_behind(backend):
-    """In proportion to the speed of the backends: together a million."""
-    done = run_python(MANY_CALLS, backend, "950000" if backend == "compiled" else "50000")
+def test_a_hundred_thousand_calls_leave_nothing_behind(backend):
+    """In proportion to the speed of the backends. A block for every fiftieth call would be seen."""
+    done = run_python(MANY_CALLS, backend, "100000" if backend == "compiled" else "10000")
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -11,6 +11,7 @@ from concurrent import futures
 import numpy as np
 import pytest
 import sendable
+from strategies import PATIENCE
 
 import fastgrad as fg
 from fastgrad._workers.pools import workforce
@@ -81,8 +82,8 @@ class Keeping(futures.ThreadPoolExecutor):
 def test_what_is_queued_is_cancelled_and_what_runs_is_not():
     started, ended = threading.Event(), threading.Event()
     with Keeping(1) as pool:
-        pool.submit(lambda: started.set() or ended.wait(10))
-        started.wait(10)
+        pool.submit(lambda: started.set() or ended.wait(PATIENCE))
+        started.wait(PATIENCE)
         hands = workforce(pool)()
         hands.submit(0, ("unknown", None, fg.backend, None))
         hands.close()

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import sendable
-from strategies import run_python
+from strategies import PATIENCE, run_python
 
 from fastgrad import _backend
 from fastgrad._stencils import central
@@ -112,7 +112,9 @@ import multiprocessing, numpy as np, fastgrad as fg
 multiprocessing.set_start_method("spawn", force=True)
 fg.gradient(np.sum, np.arange(5.0), workers=2)
 """)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 1
     assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
 
@@ -135,7 +137,7 @@ if __name__ == "__main__":
 """)
     environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=120, env=environment
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, env=environment
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -23,6 +23,7 @@ from corpus import bugs, problems
 from strategies import (
     ALL,
     LAYOUTS,
+    PATIENCE,
     REAL,
     STENCIL_IDS,
     STENCILS,
@@ -108,7 +109,7 @@ def workers(request, opened):
 def nothing_stays():
     before = set(multiprocessing.active_children())
     yield
-    wait_for(lambda: not _memory.claims)  # threads of an executor may still finish their slices
+    wait_for(lambda: not _memory.locks)  # threads of an executor may still finish their slices
     ours = set(multiprocessing.active_children()) - before
     assert not [each for each in ours if "_serve" in repr(getattr(each, "_target", None))]
 
@@ -404,16 +405,18 @@ def test_another_thread_is_refused_while_workers_run(opened, x):
     seen = []
 
     def intrude():
-        while not _memory.claims:
+        while not _memory.locks:
             time.sleep(1e-4)
         try:
             fg.gradient(sendable.cubes, x)
         except fg.ConcurrencyError as error:
             seen.append(error)
+        sendable.tried.set()
 
+    sendable.tried.clear()
     thread = threading.Thread(target=intrude)
     thread.start()
-    spread = fg.gradient(sendable.slow, x, workers=opened("threads"))
+    spread = fg.gradient(sendable.patient, x, workers=opened("threads"))
     thread.join()
     assert len(seen) == 1
     assert same(spread, fg.gradient(sendable.cubes, x))
@@ -423,7 +426,7 @@ def test_a_foreign_executor_stays_open_and_gets_rid_of_what_is_queued(x):
     with futures.ThreadPoolExecutor(1) as pool:
         with pytest.raises(KeyError):
             fg.gradient(sendable.Raising(KeyError(), 0), x, workers=pool)
-        assert pool.submit(abs, -1).result(10) == 1
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 # ---------------------------------------------------------------- death
@@ -512,7 +515,7 @@ def test_ctrl_c_leaves_no_process(call, tmp_path):
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
         wait_for(lambda: len(os.listdir(pids)) == 2)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "True\n", "")
     assert not [pid for pid in os.listdir(pids) if alive(int(pid))]
 
@@ -530,7 +533,7 @@ def test_processes_end_when_the_caller_is_killed(tmp_path):
     wait_for(lambda: not [pid for pid in os.listdir(pids) if alive(int(pid))])
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

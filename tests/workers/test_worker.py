@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import sendable
-from strategies import bits, complex_specials, specials
+from strategies import PATIENCE, bits, complex_specials, specials
 
 import fastgrad as fg
 from fastgrad import _backend
@@ -80,7 +80,7 @@ sendable_barrier = threading.Barrier(2)
 
 def meeting(x):
     """Both threads are at every evaluation together."""
-    sendable_barrier.wait(10)
+    sendable_barrier.wait(PATIENCE)
     return sendable.cubes(x)
 
 

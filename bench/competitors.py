@@ -17,7 +17,7 @@ Objective = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Competitor:
     """A way to get a gradient; `largest` is the n beyond which a measurement takes too long."""
 
     name: str
@@ -50,24 +50,24 @@ def rosenbrock_gradient(x: np.ndarray) -> np.ndarray:
     return gradient
 
 
-def bare_loop(calls: int) -> Contestant:
+def bare_loop(calls: int) -> Competitor:
     """The calls and nothing else: the reference."""
 
     def loop(f: Objective, x: np.ndarray) -> None:
         for _ in range(calls):
             f(x)
 
-    return Contestant(BARE, loop, tolerance=np.inf, largest=10**6)
+    return Competitor(BARE, loop, tolerance=np.inf, largest=10**6)
 
 
-def lean_loop(calls: int) -> Contestant:
+def lean_loop(calls: int) -> Competitor:
     """The leanest there is: `range` makes an integer for each turn beyond the 256th."""
 
     def loop(f: Objective, x: np.ndarray) -> None:
         for _ in repeat(None, calls):
             f(x)
 
-    return Contestant("bare, over repeat()", loop, tolerance=np.inf, largest=10**6)
+    return Competitor("bare, over repeat()", loop, tolerance=np.inf, largest=10**6)
 
 
 def in_place_loop(f: Objective, x: np.ndarray) -> np.ndarray:
@@ -88,45 +88,45 @@ def in_place_loop(f: Objective, x: np.ndarray) -> np.ndarray:
     return gradient
 
 
-def fastgrad_and_by_hand() -> list[Contestant]:
+def fastgrad_and_by_hand() -> list[Competitor]:
     return [
-        Contestant("fastgrad compiled", fg.gradient, 1e-7, 10**6),
-        Contestant("fastgrad pure", fg.gradient, 1e-7, 10**5, backend="pure"),
-        Contestant("in-place NumPy loop", in_place_loop, 1e-7, 10**6),
+        Competitor("fastgrad compiled", fg.gradient, 1e-7, 10**6),
+        Competitor("fastgrad pure", fg.gradient, 1e-7, 10**5, backend="pure"),
+        Competitor("in-place NumPy loop", in_place_loop, 1e-7, 10**6),
     ]
 
 
-def _scipy() -> list[Contestant]:
+def _scipy() -> list[Competitor]:
     from scipy.optimize import approx_fprime
     from scipy.optimize._numdiff import approx_derivative
 
     return [
         # 3-point is the default of approx_derivative; approx_fprime knows forward differences only.
-        Contestant("scipy 3-point", approx_derivative, 1e-7, 10**4),
-        Contestant("scipy forward", lambda f, x: approx_fprime(x, f), 1e-5, 10**4),
+        Competitor("scipy 3-point", approx_derivative, 1e-7, 10**4),
+        Competitor("scipy forward", lambda f, x: approx_fprime(x, f), 1e-5, 10**4),
     ]
 
 
-def _statsmodels() -> list[Contestant]:
+def _statsmodels() -> list[Competitor]:
     from statsmodels.tools.numdiff import approx_fprime
 
     def differentiate(f: Objective, x: np.ndarray) -> np.ndarray:
         return approx_fprime(x, f, centered=True)
 
-    return [Contestant("statsmodels", differentiate, 1e-7, 10**4)]
+    return [Competitor("statsmodels", differentiate, 1e-7, 10**4)]
 
 
-def _numdifftools() -> list[Contestant]:
+def _numdifftools() -> list[Competitor]:
     from numdifftools import Gradient
 
-    return [Contestant("numdifftools", lambda f, x: Gradient(f)(x), 1e-8, 10**3)]
+    return [Competitor("numdifftools", lambda f, x: Gradient(f)(x), 1e-8, 10**3)]
 
 
-def _jacobi() -> list[Contestant]:
+def _jacobi() -> list[Competitor]:
     from jacobi import jacobi
 
     # It stops too early at a few entries near a sign change, and says so in its error estimate.
-    return [Contestant("jacobi", lambda f, x: jacobi(f, x)[0], 2e-3, 10**3)]
+    return [Competitor("jacobi", lambda f, x: jacobi(f, x)[0], 2e-3, 10**3)]
 
 
 PEERS = {
@@ -137,14 +137,14 @@ PEERS = {
 }
 
 
-def contestants() -> tuple[list[Contestant], list[str]]:
+def competitors() -> tuple[list[Competitor], list[str]]:
     """Everyone who is installed, and the names of the packages that are not."""
     missing = [package for package in PEERS if find_spec(package) is None]
     peers = [each for package in PEERS if package not in missing for each in PEERS[package]()]
     return fastgrad_and_by_hand() + peers, missing
 
 
-def count_calls(contestant: Contestant, f: Objective, x: np.ndarray) -> int:
+def count_calls(competitor: Competitor, f: Objective, x: np.ndarray) -> int:
     """Calls of `f` that one gradient takes."""
     calls = 0
 
@@ -153,16 +153,16 @@ def count_calls(contestant: Contestant, f: Objective, x: np.ndarray) -> int:
         calls += 1
         return f(x)
 
-    contestant.differentiate(counting, x.copy())
+    competitor.differentiate(counting, x.copy())
     return calls
 
 
-def check(contestant: Contestant, x: np.ndarray) -> None:
-    """Assert, before anything is timed, that the contestant gets a real gradient right."""
+def check(competitor: Competitor, x: np.ndarray) -> None:
+    """Assert, before anything is timed, that the competitor gets a real gradient right."""
     exact = rosenbrock_gradient(x)
-    result = np.reshape(contestant.differentiate(rosenbrock, x.copy()), exact.shape)
+    result = np.reshape(competitor.differentiate(rosenbrock, x.copy()), exact.shape)
     error = relative_error(result, exact)
-    assert error <= contestant.tolerance, f"{contestant.name}: relative error {error:.1e}"
+    assert error <= competitor.tolerance, f"{competitor.name}: relative error {error:.1e}"
 
 
 def relative_error(a: np.ndarray, b: np.ndarray) -> float:

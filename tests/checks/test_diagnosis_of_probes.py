@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastgrad._checks.judge import Columns
-from fastgrad._checks.samples import Sample, box_text, find_cause
+from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.result import Dense, LeafProbe
+from fastgrad._report.causes import Cause
 from fastgrad._report.entries import Verdict
-from fastgrad._report.report import Cause
 from fastgrad._tree import flatten
 
 SHAPE = (12, 30)
 BOX = (slice(0, 12), slice(0, 30))
 
 
-def sample_of(exact, claimed, grid, x=None):
-    """A sample of a leaf in which the entries of a grid were judged."""
+def judged_of(exact, claimed, grid, x=None):
+    """A leaf in which the entries of a grid were judged."""
     x = np.random.default_rng(3).normal(size=exact.shape) if x is None else x
     (leaf,) = flatten({"W": x})
     judged = np.ravel_multi_index(np.ix_(*grid), exact.shape).ravel()
     a, d = claimed.ravel()[judged], exact.ravel()[judged]
     wrong = np.abs(a - d) > 1e-9
-    columns = Columns(
+    columns = EntryTable(
         analytic=a,
         numeric=d,
         uncertainty=np.full(len(a), 1e-10),
@@ -30,7 +31,15 @@ def sample_of(exact, claimed, grid, x=None):
         codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
         kinks=np.zeros(len(a), bool),
     )
-    return Sample(leaf, claimed.reshape(leaf.real.shape), judged, columns, 2.0**-52)
+    return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, columns)
+
+
+def find_cause(judged, box=None, grid=None, others=()):
+    """The cause in the first of some leaves: in a block wrong throughout, or in single entries."""
+    dense = () if box is None else (Dense(box, grid),)
+    leaves = [judged, *others]
+    probes = [LeafProbe(each.entries, each.table, dense) for each in leaves]
+    return diagnose_probes(leaves, probes)[0]
 
 
 def grid():
@@ -42,8 +51,7 @@ def exact():
 
 
 def cause(claimed, others=(), box=BOX):
-    sample = sample_of(exact(), claimed, grid())
-    return find_cause(sample, box, grid(), [sample, *others])
+    return find_cause(judged_of(exact(), claimed, grid()), box, grid(), others)
 
 
 PLACES = {
@@ -70,7 +78,7 @@ def test_nearly_the_right_values_elsewhere_are_something_else(name):
 
 
 def test_another_parameter_holds_the_gradient():
-    other = sample_of(np.ones(SHAPE), exact(), grid())
+    other = judged_of(np.ones(SHAPE), exact(), grid())
     found = cause(np.ones(SHAPE) + exact() ** 2, [other])
     assert (found.kind, found.evidence["with"]) == (Cause.SWAPPED, "W")
 
@@ -87,7 +95,7 @@ def test_factor_in_a_part_of_the_leaf():
     places = (grid()[0], np.array([1, 2, 5, 7, 14]))
     claimed = exact()
     claimed[:, :15] *= 4
-    found = find_cause(sample_of(exact(), claimed, places), box, places, ())
+    found = find_cause(judged_of(exact(), claimed, places), box, places)
     assert (found.kind, found.evidence["inside"]) == (Cause.SLICE, "FACTOR")
     assert found.evidence["slice"] == ":, 0:15"
     assert found.sentence.startswith("`W` is wrong in the slice [:, 0:15]: there it is 4 x")
@@ -99,16 +107,16 @@ def test_threshold_that_chance_may_explain_is_not_named(right, kind):
     rows, columns = np.arange(5 if right == 1 else 7), np.array([4])
     x = np.linspace(-1, 1, 12 * 30).reshape(12, 30)
     claimed = np.where(np.isin(np.arange(12), rows[-right:])[:, None], exact(), exact() ** 3)
-    sample = sample_of(exact(), claimed, (rows, columns), x)
+    judged = judged_of(exact(), claimed, (rows, columns), x)
     box = (slice(0, 12), slice(4, 5))
-    assert find_cause(sample, box, (rows, columns), []).evidence["inside"] == kind.name
+    assert find_cause(judged, box, (rows, columns)).evidence["inside"] == kind.name
 
 
 def test_isolated_entries():
     claimed = exact()
     claimed[3, 2] *= 2
     claimed[8, 20] *= 2
-    found = find_cause(sample_of(exact(), claimed, grid()), None, None, ())
+    found = find_cause(judged_of(exact(), claimed, grid()))
     assert found.kind is Cause.SINGLE
     assert found.sentence == "`W` is wrong in 2 isolated entries, each 2 x the numeric gradient"
 
@@ -116,8 +124,8 @@ def test_isolated_entries():
 def test_leaf_judged_as_a_whole_has_all_patterns():
     x = np.array([[0.3, 1.2], [2.0, -1.0]])
     d = np.array([[1.0, 2.0], [3.0, 4.0]])
-    sample = sample_of(d, d.T.copy(), (np.arange(2), np.arange(2)), x)
-    assert find_cause(sample, None, None, ()).kind is Cause.TRANSPOSED
+    judged = judged_of(d, d.T.copy(), (np.arange(2), np.arange(2)), x)
+    assert find_cause(judged, None, None, ()).kind is Cause.TRANSPOSED
 
 
 def test_wrong_throughout_though_no_judged_entry_is():

@@ -1,0 +1,132 @@
+"""What a check has found, whichever way it looked: all that a verdict and its reason go by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+import numpy as np
+
+from fastgrad._checks.baseline import Baseline
+from fastgrad._checks.claim import Analytic
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._evaluation.direction import Box
+from fastgrad._leaf import Leaf
+from fastgrad._report.causes import Finding
+from fastgrad._report.entries import Entries, LeafSpan, Verdict
+from fastgrad._report.report import Curve
+
+__all__ = ["Dense", "LeafProbe", "LeafResult", "Part", "Result", "Stop", "unjudged"]
+
+
+class Stop(Enum):
+    """Why the search in a leaf ended early."""
+
+    BUDGET = auto()
+    WRONG = auto()  # as many wrong entries as are looked for were found
+    KINKS = auto()  # the same of kinks
+    JUMPS = auto()  # `f` moves in jumps only
+
+
+@dataclass(frozen=True)
+class Part:
+    """A leaf of which every entry is judged: its entries, and what they are judged by."""
+
+    number: int  # of the leaf
+    leaf: Leaf
+    table: EntryTable
+    model: ErrorModel
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A block that is wrong throughout, and the grid of entries in it that were judged."""
+
+    box: Box
+    grid: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class LeafProbe:
+    """What probing has found in one leaf.
+
+    `entries` were judged one by one, with `table` in their order. Of the derivatives along the
+    directions, `error` is the size of the residuals, `claimed` and `numeric` that of both sides.
+    """
+
+    entries: np.ndarray
+    table: EntryTable
+    dense: tuple[Dense, ...] = ()
+    directions: int = 0
+    floor: float = 0.0  # smallest residual that counts
+    limit: float = 0.0  # smallest error in a single entry that would have been seen
+    error: float = 0.0
+    claimed: float = 0.0
+    numeric: float = 0.0
+    growth: float = 0.0  # how fast the derivative grows beside the point
+    factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
+    kink: bool = False  # along a direction that agrees
+    moves: bool = True
+    unexplained: bool = False  # the directions disagree, but no entry could be named
+    stopped: Stop | None = None
+
+
+@dataclass(frozen=True)
+class LeafResult:
+    """What a check has found in one leaf."""
+
+    verdict: Verdict
+    moves: bool  # whether small steps were seen to move `f`
+    still: bool  # whether `f` does not move at all, and the gradient says the same
+    jumps: bool = False  # whether `f` moves in jumps only
+    probe: LeafProbe | None = None  # None where every entry was judged
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check has found; `leaves` are in the order of the spans of `entries`."""
+
+    entries: Entries
+    leaves: tuple[LeafResult, ...] = ()  # none if something forbids to judge at all
+    baseline: Baseline | None = None  # None if `f` was not looked at, or not often enough
+    causes: tuple[Finding, ...] = ()
+    curve: Curve | None = None
+    detection_limit: float = 0.0
+    miss_probability: float = 0.0
+    measured: int | None = None  # entries that were measured when the budget ran out
+
+    def distrusted(self, baseline: Baseline) -> Result:
+        """The same numbers without a verdict: `baseline` says what is wrong with them."""
+        codes = np.full_like(self.entries.codes, Verdict.CANNOT_TELL.code)
+        spans = tuple(map(_distrusted, self.entries.spans))
+        entries = replace(self.entries, spans=spans, codes=codes)
+        return replace(
+            self,
+            entries=entries,
+            leaves=(),
+            baseline=baseline,
+            causes=(),
+            curve=None,
+            measured=None,
+        )
+
+
+def _distrusted(span: LeafSpan) -> LeafSpan:
+    if span.probe is None:
+        return span
+    return replace(span, probe=replace(span.probe, verdict=Verdict.CANNOT_TELL))
+
+
+def unjudged(analytic: Analytic) -> Entries:
+    """All entries of a gradient, of which nothing can be told."""
+    n = len(analytic.column)
+    return Entries(
+        analytic.spans,
+        analytic.column,
+        numeric=np.full(n, math.nan),
+        uncertainty=np.full(n, math.inf),
+        codes=np.full(n, Verdict.CANNOT_TELL.code, np.int8),
+        kinks=np.zeros(n, bool),
+    )

@@ -1,0 +1,330 @@
+"""Directions along which many entries move at once, drawn where the parameters live.
+
+A direction says which regions of which leaves move, and how. What is random in it is a function of
+(seed, turn, leaf, entry), by a counter-based generator: whoever has the parameters draws the part
+that is needed, in any order, so that nothing large is sent or kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from fastgrad import _backend
+from fastgrad._dtypes import EPS
+from fastgrad._leaf import lengths_of
+
+__all__ = [
+    "UNIT",
+    "Box",
+    "Direction",
+    "Given",
+    "Jumps",
+    "Mover",
+    "Own",
+    "Powers",
+    "Region",
+    "Uniform",
+    "claimed",
+    "key_of",
+    "size_of",
+]
+
+Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
+
+# Writes a region, moved by `time`, to `target`; returns the inner product of the move really made
+# with `claim`, and the sum of the squares of its terms.
+Mover: TypeAlias = Callable[[np.ndarray, float, "np.ndarray | None"], tuple[float, float]]
+
+# Random moves are integers of 16 bits in this unit: quickly drawn, and little to read.
+UNIT = 2.0**-14
+# Regions are moved this many entries at a time, so that intermediate results stay in the cache.
+_PIECE = 2**15
+# Directions this short are remembered: a check in a tight loop draws the same one each time.
+_FEW = 4096
+_MASK = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of one leaf, seen as real numbers; `shape` is that of the whole leaf."""
+
+    leaf: int
+    box: Box
+    shape: tuple[int, ...]
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The region as a view of an array of the whole leaf's shape, a 0-d one too."""
+        return _view(array, self.box)
+
+
+def _view(array: np.ndarray, box: Box) -> np.ndarray:
+    # Without the dots the box of a 0-d array would take a number out of it.
+    index: Any = (*box, ...)
+    view: np.ndarray = array[index]
+    return view
+
+
+class Direction(Protocol):
+    """Regions that move, and how."""
+
+    @property
+    def regions(self) -> Sequence[Region]:
+        """What moves."""
+
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Random moves of 0.5 to 1.5 lengths ``max(1, |x|)``, times a width, in either direction.
+
+    No entry is too small to be seen in a sum over all, and no two errors cancel but by chance.
+    `without` are boxes, in the coordinates of the leaf, that stay where they are.
+    """
+
+    seed: int
+    turn: int
+    regions: tuple[Region, ...]
+    widths: tuple[float, ...]
+    without: tuple[Box, ...] = ()
+
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        scratch, shift = np.empty(min(before.size, _PIECE)), kernel.shift
+        unit = UNIT * self.widths[which]
+
+        def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
+            nonlocal scratch
+            rise = square = 0.0
+            for piece in pieces(before.shape):
+                part = _view(before, piece)
+                if part.size > scratch.size:  # rows that are longer than a piece
+                    scratch = np.empty(part.size)
+                terms, drawn = scratch[: part.size], self.drawn(which, piece)
+                claimed = None if claim is None else _view(claim, piece)
+                shift(_view(target, piece), part, drawn, time * unit, claimed, terms)
+                if claim is not None:
+                    rise += float(terms.sum())
+                    square += float(terms @ terms)
+            return rise, square
+
+        return move
+
+    def drawn(self, which: int, piece: Box) -> np.ndarray:
+        """The moves of a piece of a region, in units of `UNIT`."""
+        region = self.regions[which]
+        box = tuple(
+            slice(side.start + low, side.start + high)
+            for side, (low, high, _) in zip(
+                region.box,
+                (p.indices(s.stop - s.start) for p, s in zip(piece, region.box, strict=True)),
+                strict=True,
+            )
+        )
+        out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
+        for other in self.without:
+            _view(out, _common(box, other))[...] = 0
+        return out
+
+    def at(self, which: int, entries: np.ndarray) -> np.ndarray:
+        """The moves of some entries of a region's leaf, in units of `UNIT`."""
+        region = self.regions[which]
+        key = key_of(self.seed, self.turn, region.leaf)
+        out = np.empty((len(entries), 1, 1), np.int16)
+        for row, entry in zip(out, entries.tolist(), strict=True):
+            _backend.kernel.draw(row, key, entry, 0)
+        index = np.unravel_index(entries, region.shape)
+        for box in self.without:
+            sides = [(i >= s.start) & (i < s.stop) for i, s in zip(index, box, strict=True)]
+            out[np.logical_and.reduce(sides)] = 0
+        return out.reshape(-1)
+
+
+def _common(box: Box, other: Box) -> Box:
+    """The part of a box that lies in another one, in coordinates of the first."""
+    return tuple(
+        slice(max(b.start, a.start) - a.start, max(min(b.stop, a.stop) - a.start, 0))
+        for a, b in zip(box, other, strict=True)
+    )
+
+
+def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
+    """Random integers for the entries of a box, by their numbers in C order of the leaf."""
+    sides = [side.stop - side.start for side in box]
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    start = sum(side.start * stride for side, stride in zip(box, strides, strict=True))
+    axis = len(shape)
+    while axis and sides[axis - 1] == shape[axis - 1]:
+        axis -= 1
+    # From the first axis that is cut on, entries lie side by side; the one before makes rows.
+    axis = max(axis - 1, 0)
+    out = np.empty(sides, np.int16)
+    if axis == 0:
+        _backend.kernel.draw(out.reshape(1, -1), key, start, 0)
+        return out
+    rows = out.reshape(math.prod(sides[: axis - 1]), sides[axis - 1], math.prod(sides[axis:]))
+    for number, outer in enumerate(np.ndindex(*sides[: axis - 1])):
+        offset = sum(i * stride for i, stride in zip(outer, strides, strict=False))
+        _backend.kernel.draw(rows[number], key, start + offset, strides[axis - 1])
+    return out
+
+
+@dataclass(frozen=True)
+class Powers:
+    """Moves by 1, 2 or 4 times a power of two near `width` lengths, in either direction.
+
+    Adding small multiples of them to the entries is exact: what the values of `f` show along such
+    a direction is noise of `f`, and not of the moves. They are not all of one size, along which
+    equal slopes would cancel too often; `same_sign` moves all entries upward.
+    """
+
+    seed: int
+    regions: tuple[Region, ...]
+    width: float
+    same_sign: bool = False
+
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        least = 16 * EPS[before.dtype.char]  # smaller ones would be lost in the entries
+        _, exponents = np.frexp(max(self.width, least) * lengths_of(before))
+        factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
+        if self.same_sign:
+            factors = np.abs(factors)
+        moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
+        return _by(
+            np.asarray(moves), before, kernel
+        )  # of 0-d arrays NumPy makes scalars, here and below
+
+
+@dataclass(frozen=True)
+class Jumps:
+    """Moves of half a length or more, in either direction: far enough to meet a jump of `f`."""
+
+    seed: int
+    regions: tuple[Region, ...]
+
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
+        moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
+        return _by(np.asarray(moves), before, kernel)
+
+
+@dataclass(frozen=True)
+class Own:
+    """Moves by a share of the entries themselves, however tiny these are."""
+
+    regions: tuple[Region, ...]
+    share: float
+
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
+        return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Moves that are given, such as along a gradient: arrays in the shapes of the regions."""
+
+    regions: tuple[Region, ...]
+    moves: tuple[np.ndarray, ...] = field(repr=False)
+
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        return _by(self.moves[which], before, kernel)
+
+
+def claimed(
+    direction: Direction,
+    before: Sequence[np.ndarray],
+    times: Sequence[float],
+    claim: np.ndarray,
+) -> tuple[tuple[float, ...], float]:
+    """What a claim says of moves along a direction that are made elsewhere: see `Changes`."""
+    movers = [direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)]
+    scratch = [np.empty_like(part) for part in before]
+    rises, norms = [], []
+    for time in times:
+        moves = [move(target, time, claim) for move, target in zip(movers, scratch, strict=True)]
+        rises.append(sum(rise for rise, _ in moves))
+        norms.append(sum(square for _, square in moves))
+    return tuple(rises), norms[0] ** 0.5
+
+
+def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
+    """Move by multiples of an array."""
+    displace = kernel.displace
+
+    def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
+        displace(target, before, moves, time)
+        return 0.0, 0.0
+
+    return move
+
+
+def size_of(box: Box) -> int:
+    """How many entries a box holds."""
+    return math.prod(side.stop - side.start for side in box)
+
+
+def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
+    """Cut an array into boxes of a bounded number of entries, if its rows allow."""
+    size = math.prod(shape)
+    axis = next((k for k, n in enumerate(shape) if n > 1), None)
+    if axis is None or size <= _PIECE:
+        yield (slice(None),) * len(shape)
+        return
+    row = size // shape[axis]
+    step = max(1, _PIECE // row)
+    for start in range(0, shape[axis], step):
+        head = (*(slice(None),) * axis, slice(start, start + step))
+        for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
+            yield head + rest
+
+
+# ---------------------------------------------------------------- the counter-based generator
+
+
+@lru_cache(maxsize=1024)
+def key_of(seed: int, turn: int, leaf: int) -> int:
+    """Where the random numbers of one direction in one leaf start.
+
+    They are those of SplitMix64 (G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom
+    number generators, OOPSLA 2014): word `i` is a hash of ``key + (i + 1) * golden ratio``, and
+    makes the entries ``4 i`` to ``4 i + 3``.
+    """
+    key = 0
+    while seed:
+        key, seed = _mixed(key ^ (seed & _MASK)), seed >> 64
+    return _mixed(_mixed(key + turn + 1) + leaf + 1)
+
+
+def _mixed(z: int) -> int:
+    z = (z + 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+def signs(key: int, size: int) -> np.ndarray:
+    """Random factors of 1, 2 and 4 with either sign: (size,) int8."""
+    return _few_signs(key, size) if size <= _FEW else _signs(key, size)
+
+
+def _signs(key: int, size: int) -> np.ndarray:
+    drawn = np.empty(size, np.int16)
+    _backend.kernel.draw(drawn.reshape(1, -1), key, 0, 0)
+    table = np.array([1, 2, 4], dtype=np.int8)
+    found: np.ndarray = np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
+    return found
+
+
+_few_signs = lru_cache(maxsize=64)(_signs)

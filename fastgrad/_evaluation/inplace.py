@@ -1,0 +1,246 @@
+"""Evaluates `f` with the parameters moved in place, by the kernel: a Python `f`, or one in C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad import _backend, _errors
+from fastgrad._dtypes import is_extended
+from fastgrad._evaluation.direction import Direction, Region
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.protocol import (
+    Along,
+    Changes,
+    Gradient,
+    Grouped,
+    Samples,
+    Single,
+    Target,
+    Where,
+)
+from fastgrad._leaf import lengths_of
+from fastgrad._returns import as_scalar, as_vector, at_base, at_block
+
+__all__ = ["NATIVE", "PYTHON", "InPlace", "Loops", "offsets_of"]
+
+
+class Loops(NamedTuple):
+    """Names of the kernel's loops for one kind of `f`."""
+
+    differentiate: str
+    sample: str
+
+
+PYTHON = Loops("differentiate", "sample")
+NATIVE = Loops("native_differentiate", "native_sample")
+
+
+class InPlace:
+    """Moves the parameters in the user's own memory.
+
+    With `vector`, `f` returns arrays, whose size `base` learns: ask for it first.
+    """
+
+    batch = 1
+
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Any,
+        guard: Guard,
+        *,
+        loops: Loops = PYTHON,
+        vector: bool = False,
+    ) -> None:
+        self.f = f
+        self.argument = argument
+        self.guard = guard
+        self.leaves = guard.leaves
+        self.evaluations = 0
+        self.in_threads = loops is NATIVE  # whether several may run at once in one process
+        self._loops = loops
+        self._vector = vector
+        self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
+
+    def on(self, argument: Any, guard: Guard) -> InPlace:
+        """The same for other parameters."""
+        return InPlace(self.f, argument, guard, loops=self._loops)
+
+    def __enter__(self) -> InPlace:
+        self.guard.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.guard.__exit__(kind, error, traceback)
+
+    def base(self) -> Any:
+        """Value at the unperturbed parameters: see `Evaluator`."""
+        self.evaluations += 1
+        value = self.f(self.argument)
+        if self._vector:
+            found = as_vector(value, None, at_base, 0)
+            self._width = (len(found),)
+            return found
+        if type(value) is float:
+            return value
+        extended = any(is_extended(leaf.real) for leaf in self.leaves)
+        return as_scalar(value, at_base, 0, np.longdouble if extended else float)
+
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return lengths_of(part_of(self.guard.reals[leaf], where))
+
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The parameters themselves: see `Evaluator`."""
+        return part_of(self.guard.reals[leaf], where).astype(np.float64)
+
+    def single(self, request: Single) -> Samples:
+        """Move each entry alone: see `Evaluator`."""
+        leaf, entries = self.leaves[request.leaf], request.entries
+        shape = (len(entries), len(request.offsets))
+        moved, values = np.empty(shape), np.empty(shape + self._width)
+        sample = getattr(_backend.kernel_for(self.guard.view(request.leaf)), self._loops.sample)
+        offsets = offsets_of(request.offsets)
+        sample(self.f, self.argument, leaf, offsets, request.steps, entries, moved, values)
+        self.evaluations += moved.size
+        return Samples(moved, values)
+
+    def grouped(self, request: Grouped) -> Samples:
+        """Move each group of entries as one: see `Evaluator`."""
+        points = len(request.offsets)
+        moved = np.empty((len(request.entries), points))
+        values = np.empty((len(request.starts) - 1, points, *self._width))
+        for group, (low, high) in enumerate(zip(request.starts, request.starts[1:], strict=False)):
+            part = slice(int(low), int(high))
+            self._one_group(request, part, moved[part], values[group])
+        return Samples(moved, values)
+
+    def _one_group(
+        self, request: Grouped, part: slice, moved: np.ndarray, values: np.ndarray
+    ) -> None:
+        log, leaf = self.guard.log, self.leaves[request.leaf]
+        mark, flat, entries = (
+            len(log.entries),
+            self.guard.view(request.leaf).flat,
+            request.entries[part],
+        )
+        x = log.register(self.guard.found[request.leaf], flat, entries)
+        places, moves = group_points(x, request, part)
+        try:
+            for k in range(len(request.offsets)):
+                flat[entries] = places[k]
+                values[k] = self._reduced(self.f(self.argument))
+                self.evaluations += 1
+                moved[:, k] = moves[k]
+                self.guard.view(request.leaf)
+                if flat[entries].tobytes() != places[k].tobytes():
+                    first = int(entries[0])
+                    raise _errors.written_error(leaf.name(first), undone=True)
+        except Exception as error:
+            _errors.annotate(error, f"{leaf.path}[...]")
+            raise
+        finally:
+            log.undo(mark)
+
+    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+        """Move all regions of a direction at once: see `Evaluator`."""
+        values: list[Any] = []
+        claimed: list[float] = []
+        square, log = 0.0, self.guard.log
+        mark, regions = len(log.entries), request.direction.regions
+        try:
+            moving = self.guard.moving(request.direction)
+            for time in request.times:
+                rise = 0.0
+                for found, view, move in moving:
+                    if found.changed():  # by the evaluation before
+                        self._refuse_change(regions)
+                    part, squares = move(view, time, claim)
+                    rise += part
+                    square += 0.0 if claimed else squares
+                claimed.append(rise)
+                value = self.f(self.argument)
+                values.append(value if type(value) is float else self._reduced(value))
+                if len(values) == 2 and values[0] == request.still == values[1]:
+                    break
+            self._refuse_change(regions)
+        except Exception as error:
+            if len(regions) == 1:
+                _errors.annotate(error, f"{self.leaves[regions[0].leaf].path}[...]")
+            raise
+        finally:
+            self.evaluations += len(values)
+            log.undo(mark)
+        return Changes(tuple(values), tuple(claimed), square**0.5)
+
+    def _refuse_change(self, regions: Sequence[Region]) -> None:
+        for region in regions:
+            self.guard.view(region.leaf)
+
+    def _reduced(self, value: Any) -> Any:
+        """A value of `f` at a moved point as a number, or as an array of numbers."""
+        if self._vector:
+            return as_vector(value, self._width[0], at_block, 0)
+        return as_scalar(value, at_block, 0)
+
+    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
+        """Sample and combine in one loop: see `Evaluator`."""
+        for request, target in zip(requests, targets, strict=True):
+            view = self.guard.view(request.leaf)
+            kernel = _backend.kernel_for(view, target.array)
+            getattr(kernel, self._loops.differentiate)(
+                self.f,
+                self.argument,
+                self.leaves[request.leaf],
+                request.stencil,
+                request.steps,
+                request.base,
+                target.array,
+                request.start,
+                request.stop,
+                target.first,
+            )
+            self.evaluations += request.evaluations
+
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[InPlace]:
+        """The same at displaced parameters: see `Evaluator`."""
+        with self.guard.displaced(direction, time):
+            yield self
+
+
+@lru_cache(maxsize=64)
+def offsets_of(offsets: tuple[int, ...]) -> np.ndarray:
+    """Offsets as the kernel reads them."""
+    return np.array(offsets, dtype=np.float64)
+
+
+def part_of(real: np.ndarray, where: Where) -> np.ndarray:
+    """Entries of a leaf, by their numbers, in a box, or all of them: (n,), perhaps a view."""
+    return real.flat[where] if isinstance(where, np.ndarray) else real[where].reshape(-1)
+
+
+def group_points(
+    x: np.ndarray, request: Grouped, part: slice
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Where the entries of one group go for each offset, and how far that is."""
+    wide = x.astype(np.result_type(x.dtype, np.float64), copy=False)
+    steps = request.steps
+    if steps.given is None:
+        h = steps.absolute + steps.relative * lengths_of(x)
+    else:
+        h = steps.given[part]
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = [(wide + offset * h).astype(x.dtype) for offset in request.offsets]
+        return places, [(place.astype(wide.dtype) - wide).astype(np.float64) for place in places]

@@ -1,0 +1,80 @@
+"""Which evaluator serves an `f`: the one place that asks what kind of `f` it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastgrad import _backend
+from fastgrad._errors import InputTypeError
+from fastgrad._evaluation.batched import Batched, InBatches
+from fastgrad._evaluation.guard import Guard, is_small
+from fastgrad._evaluation.inplace import NATIVE, InPlace
+from fastgrad._evaluation.native import Native, check_native
+from fastgrad._leaf import Leaf
+from fastgrad._stencils import Stencil
+from fastgrad._tree import Params, describe
+
+__all__ = ["check_callable", "local", "of_numbers", "of_pairs", "small_gradient"]
+
+
+def check_callable(f: Any, name: str) -> None:
+    """Refuse an objective that cannot be called."""
+    if not callable(f):
+        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {describe(f)}")
+
+
+def _kind(f: Any) -> type:
+    """`Native`, `Batched`, or `object` for any other callable."""
+    return type(f) if isinstance(f, (Native, Batched)) else object
+
+
+def local(
+    f: Callable[[Any], Any], argument: Params, guard: Guard, *, vector: bool = False
+) -> InPlace | InBatches:
+    """An evaluator that calls `f` here, in this thread."""
+    kind = _kind(f)
+    if kind is Batched:
+        return InBatches(f, argument, guard, vector=vector)  # type: ignore[arg-type]
+    if kind is Native:
+        check_native(f, argument, "params")  # type: ignore[arg-type]
+        return InPlace(f, argument, guard, loops=NATIVE)
+    return InPlace(f, argument, guard, vector=vector)
+
+
+def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np.ndarray | None:
+    """Gradient with automatic steps with respect to one small plain array; None for others.
+
+    The commonest case, where a microsecond counts: it goes straight to the kernel.
+    """
+    if type(params) is not np.ndarray or not is_small(params):
+        return None
+    kind = _kind(f)
+    if kind is Batched or (kind is Native and params.dtype.char != "d"):
+        return None
+    leaf, steps = Leaf("params", params, params), stencil.steps(params.dtype)
+    gradient: np.ndarray = _backend.kernel.small_gradient(f, leaf, stencil, steps, kind is Native)
+    return gradient
+
+
+def of_numbers(f: Callable[[Any], Any], convert: Callable[[np.ndarray], Any]) -> Any:
+    """`f`, a function of one number, as a function of a 0-d array; rows of a batch are arrays."""
+    return f if _kind(f) is Batched else lambda at: f(convert(at))
+
+
+def of_pairs(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The value of an `f` that returns the pair (value, gradient)."""
+    if _kind(f) is Batched:
+        raise InputTypeError(
+            "with grad=True `f` must return the pair (value, gradient), and a batched `f` returns "
+            "values only; pass the gradient, or a function that returns it, as `grad`"
+        )
+    return partial(_value, f)
+
+
+def _value(f: Callable[[Any], Any], params: Params) -> Any:
+    """At the top level, so that it can be sent to workers."""
+    return f(params)[0]
