@@ -21,7 +21,7 @@ from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.local import check_callable, of_pairs
-from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import norm_error
@@ -194,10 +194,18 @@ def check_gradient(
     check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
-    meter = Meter(plan.expected, shown=progress, budget=plan.budget)
     value_of = of_pairs(f) if grad is True else f
+    made = evaluator(
+        value_of,
+        argument,
+        guard,
+        workers=workers,
+        budget=plan.budget,
+        expected=plan.expected,
+        progress=progress,
+    )
     try:
-        with evaluator(value_of, argument, guard, meter, workers) as run:
+        with made as run:
             claim = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
                 guard.check()
@@ -206,7 +214,7 @@ def check_gradient(
             check_places(argument, leaves)
     finally:
         guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    return _report(result, meter, plan, seed, started)
+    return _report(result, run.evaluations, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -242,7 +250,7 @@ def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
     if not len(claim.column):
         return Result(unjudged(claim))
-    run.meter.phase("baseline")
+    run.phase("baseline")
     try:
         base = float(run.base())
         if plan.strategy == "probe":
@@ -261,7 +269,7 @@ def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
 
 
-def _report(result: Result, meter: Meter, plan: _Plan, seed: int, started: float) -> Report:
+def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: float) -> Report:
     verdict, reason = conclude(result)
     baseline = result.baseline
     return Report(
@@ -269,7 +277,7 @@ def _report(result: Result, meter: Meter, plan: _Plan, seed: int, started: float
         reason=reason,
         causes=result.causes,
         entries=result.entries,
-        evaluations=meter.evaluations,
+        evaluations=evaluations,
         noise=baseline.noise if baseline else math.nan,
         detection_limit=result.detection_limit,
         strategy=plan.strategy,

@@ -84,11 +84,11 @@ def _fill(
 ) -> None:
     """Judge all entries; gather the numbers of the leaves with which `f` moves in jumps only."""
     for part in parts:
-        run.meter.phase(f"first pass, {part.leaf.path}")
+        run.phase(f"first pass, {part.leaf.path}")
         judge.first_pass(part.table, Differences(run, part.number), part.model)
     faint = []
     for part in parts:
-        run.meter.phase(f"refinement, {part.leaf.path}")
+        run.phase(f"refinement, {part.leaf.path}")
         still = len(part.table.codes) > 0 and not _moves(part.table)
         if still and moves_in_jumps(run, part.number, baseline.base, seed):
             jumps.append(part.number)
@@ -144,7 +144,7 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
     if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(result, causes=met)
-    run.meter.phase("causes")
+    run.phase("causes")
     result = replace(result, causes=diagnosis.diagnose(cases))
     try:
         result = replace(result, causes=name_stale(run, parts, cases, result.causes))

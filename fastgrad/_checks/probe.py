@@ -33,7 +33,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     probes: list[LeafProbe] = []
     try:
         for k, prober in enumerate(probers):
-            run.meter.phase(f"probe, {prober.leaf.path}")
+            run.phase(f"probe, {prober.leaf.path}")
             in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed)
             probes.append(probe_leaf(prober, random, in_jumps))
     except KeyboardInterrupt as error:

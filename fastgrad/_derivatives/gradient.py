@@ -12,7 +12,7 @@ from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout
 from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
-from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Gradient, Target
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil, Steps, resolve
@@ -178,9 +178,10 @@ def gradient(
     steps = _steps(argument, leaves, stencil, eps)
     answer = unflatten(argument, iter([result.array for result in results]))
     guard = Guard(leaves, spare=[result.array for result in results])
-    meter = Meter(stencil.evaluations * sum(leaf.real.size for leaf in leaves), shown=progress)
+    expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
+    made = evaluator(f, argument, guard, workers=workers, expected=expected, progress=progress)
     try:
-        with evaluator(f, argument, guard, meter, workers) as run:
+        with made as run:
             _fill(run, guard, stencil, steps, results)
             check_places(argument, leaves)
     finally:

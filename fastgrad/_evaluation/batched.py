@@ -20,7 +20,7 @@ from fastgrad._dtypes import EPS, FLOATS, is_extended
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
-from fastgrad._evaluation.inplace import group_points, offsets_of
+from fastgrad._evaluation.inplace import group_points, offsets_of, part_of
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -29,7 +29,6 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
-    Tell,
     Where,
 )
 from fastgrad._leaf import Leaf, as_real, lengths_of
@@ -245,14 +244,12 @@ class InBatches:
 
     in_threads = False
 
-    def __init__(
-        self, f: Batched, argument: Params, guard: Guard, tell: Tell, *, vector: bool = False
-    ) -> None:
+    def __init__(self, f: Batched, argument: Params, guard: Guard, *, vector: bool = False) -> None:
         self.f = f
         self.argument = argument
         self.guard = guard
         self.leaves = guard.leaves
-        self.tell = tell
+        self.evaluations = 0
         self.batch = capacity(f, guard.leaves)
         self._vector = vector
         self._checked = False
@@ -275,7 +272,7 @@ class InBatches:
         if not self._checked:
             self._checked = True
             if not self._vector:
-                self.tell(check_rows(self.f, self.argument, self.guard))
+                self.evaluations += check_rows(self.f, self.argument, self.guard)
         return _Rows(self.f, self.argument, self.leaves, self.guard.found, count)
 
     def base(self) -> Any:
@@ -283,16 +280,16 @@ class InBatches:
         rows = self._rows(1)
         value = rows.values(_at_base, self._kind, vector=self._vector)[0]
         rows.refuse_moved()
-        self.tell(1)
+        self.evaluations += 1
         return value if self._vector else value.item()
 
     def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(self.guard.part(leaf, where))
+        return lengths_of(part_of(self.guard.reals[leaf], where))
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return self.guard.part(leaf, where).astype(np.float64)
+        return part_of(self.guard.reals[leaf], where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -310,7 +307,7 @@ class InBatches:
             found = rows.values(partial(_name, leaf, entries), vector=self._vector)
             moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
-            self.tell((high - low) * points)
+            self.evaluations += (high - low) * points
         return Samples(moved, np.concatenate(values) if values else np.empty((0, points)))
 
     def _batches(self, count: int, each: int) -> Iterator[tuple[_Rows, int, int]]:
@@ -346,7 +343,7 @@ class InBatches:
             named = request.entries[int(request.starts[low]) : int(request.starts[high])]
             found = rows.values(partial(_name, leaf, named), vector=self._vector)
             values.append(_folded(found, high - low, points))
-            self.tell((high - low) * points)
+            self.evaluations += (high - low) * points
         return Samples(moved, np.concatenate(values) if values else np.empty((0, points)))
 
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
@@ -358,7 +355,10 @@ class InBatches:
         most = min(len(times), self.batch)
         rows = self._rows(most)
         before = [region.of(self.guard.view(region.leaf)) for region in regions]
-        movers = [request.direction.mover(k, part) for k, part in enumerate(before)]
+        movers = [
+            request.direction.mover(k, part, _backend.kernel_for(part))
+            for k, part in enumerate(before)
+        ]
         for start in range(0, len(times), most):
             part = times[start : start + most]
             for row, time in enumerate(part):
@@ -371,7 +371,7 @@ class InBatches:
             found = rows.values(_along, vector=self._vector)[: len(part)]
             values += list(found) if self._vector else found.tolist()
             rows.refuse_moved()
-            self.tell(len(part))
+            self.evaluations += len(part)
         if not self._vector and values[:2] == [request.still] * 2:
             values = values[:2]
         return Changes(tuple(values), tuple(claimed), square**0.5)
@@ -401,7 +401,7 @@ class InBatches:
             kernel.gather(
                 stencil, steps, points, column, request.base, *part, target.array, target.first
             )
-            self.tell((high - low) * each)
+            self.evaluations += (high - low) * each
 
     def _refuse_step(self, request: Gradient, entry: int, x: float) -> NoReturn:
         steps, leaf = request.steps, self.leaves[request.leaf]

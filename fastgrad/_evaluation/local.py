@@ -14,7 +14,6 @@ from fastgrad._evaluation.batched import Batched, InBatches
 from fastgrad._evaluation.guard import Guard, is_small
 from fastgrad._evaluation.inplace import NATIVE, InPlace
 from fastgrad._evaluation.native import Native, check_native
-from fastgrad._evaluation.protocol import Tell
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil
 from fastgrad._tree import Params
@@ -34,16 +33,16 @@ def _kind(f: Any) -> type:
 
 
 def local(
-    f: Callable[[Any], Any], argument: Params, guard: Guard, tell: Tell, *, vector: bool = False
+    f: Callable[[Any], Any], argument: Params, guard: Guard, *, vector: bool = False
 ) -> InPlace | InBatches:
     """An evaluator that calls `f` here, in this thread."""
     kind = _kind(f)
     if kind is Batched:
-        return InBatches(f, argument, guard, tell, vector=vector)  # type: ignore[arg-type]
+        return InBatches(f, argument, guard, vector=vector)  # type: ignore[arg-type]
     if kind is Native:
         check_native(f, argument, "params")  # type: ignore[arg-type]
-        return InPlace(f, argument, guard, tell, loops=NATIVE)
-    return InPlace(f, argument, guard, tell, vector=vector)
+        return InPlace(f, argument, guard, loops=NATIVE)
+    return InPlace(f, argument, guard, vector=vector)
 
 
 def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np.ndarray | None:
