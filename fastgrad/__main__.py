@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; the text is the line the user sees."""
+    """The command cannot be carried out; the message is the line that the user sees."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def _say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastgrad",
-        description="Is this gradient right; if not, which entries are wrong?",
+        description="Is this gradient right? If not, which entries are wrong, and why?",
         epilog="exit status: 0 right, 1 wrong, 2 cannot tell or usage error",
     )
     version = f"fastgrad {fg.__version__} ({fg.backend} kernel)"
@@ -82,15 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "target",
         metavar="MODULE:NAME",
-        help="where to find cost, grad and params: an importable module, or a .py file, and in it "
-        "an object or dict with these three, or a function without arguments that returns them",
+        help="a module that can be imported, or a .py file, and in it the name of an object or "
+        "dict with cost, grad and params, or of a function without arguments that returns such an "
+        "object, or a tuple of the three",
     )
     check.set_defaults(run=_check)
     return parser
 
 
 def _common() -> argparse.ArgumentParser:
-    """What both commands understand."""
+    """The options that both commands have."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the report as JSON")
     common.add_argument("--html", metavar="FILE", help="write the report as a web page")
@@ -99,11 +100,14 @@ def _common() -> argparse.ArgumentParser:
         "--strategy",
         choices=["auto", "exhaustive", "probe"],
         default="auto",
-        help="look at every entry, or along random directions; auto: what fits the budget",
+        help="judge every entry (exhaustive), or look along random directions (probe); auto probes "
+        "where judging every entry would exceed the budget",
     )
     common.add_argument("--budget", type=int, metavar="N", help="evaluate cost at most N times")
     common.add_argument("--workers", type=int, metavar="N", help="evaluate in N processes")
-    common.add_argument("--seed", type=int, default=0, metavar="N", help="of what is random")
+    common.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the random directions (default 0)"
+    )
     common.add_argument("--traceback", action="store_true", help="show errors in full")
     return common
 
@@ -114,7 +118,7 @@ def _bug_help() -> str:
 
 
 def _tell_if_slow() -> None:
-    """What a build says, pip hides: an install without the kernel is told of here."""
+    """Say that the kernel is missing. The build says so as well, but pip hides its output."""
     if fg.backend == "pure" and not os.environ.get("FASTGRAD_BACKEND"):
         _say(
             "the compiled kernel was not built, so the slower pure backend runs; install a C "
@@ -172,7 +176,7 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
 
 
 def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
-    """Into memory first: a picture that cannot be drawn leaves the old file alone."""
+    """Render to memory first, so that a failure leaves the old file as it was."""
     memory = io.BytesIO()
     try:
         render(memory)
@@ -183,12 +187,12 @@ def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
 
 
 def _clean_output(options: argparse.Namespace) -> AbstractContextManager[object]:
-    """Keep what the user's code prints out of the JSON."""
+    """Send what the user's code prints to standard error, where JSON goes to standard output."""
     return contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
 
 
 def _find(target: str) -> Problem:
-    """Import what ``MODULE:NAME`` means and take cost, grad and params from it."""
+    """Import the object that ``MODULE:NAME`` names, and take cost, grad and params from it."""
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise UsageError(f"TARGET must be MODULE:NAME, such as mymodel.py:problem; got {target!r}")

@@ -30,13 +30,13 @@ def assert_gradient(
     Raises
     ------
     AssertionError
-        The verdict is not RIGHT: WRONG, or CANNOT_TELL, for a test that cannot tell is no test.
-        Its text is the report, its attribute `report` the `Report`.
+        The verdict is WRONG, or CANNOT_TELL: a test that cannot tell tests nothing. The message
+        is the report as text; the attribute `report` is the `Report`.
 
     Notes
     -----
-    In pytest there is a fixture of the same name, which calls this function. ``pytest
-    --fastgrad-html DIR`` writes the reports of failures as web pages into DIR.
+    pytest has a fixture of the same name, which calls this function. ``pytest --fastgrad-html
+    DIR`` writes the reports of failed checks to DIR, as web pages.
 
     Examples
     --------

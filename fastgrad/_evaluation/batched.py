@@ -38,8 +38,8 @@ from fastgrad._tree import Params, as_params, flatten, unflatten
 
 __all__ = ["Batched", "InBatches", "batched"]
 
-# Bytes of a batch unless the user says: few calls of an `f` that has a price for each, and not
-# so many rows that they leave the caches. bench/batched.py shows what others cost.
+# Bytes of a batch by default: large enough that the cost of a call is shared by many rows, small
+# enough that the rows stay in the caches. Measured by bench/batched.py for other sizes.
 MEMORY = 2**20
 # In the test for rows that influence each other: how far the others are off, and what values may
 # differ by, relatively, as `f` sums in another order.
@@ -70,8 +70,8 @@ class Batched:
 def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     """Mark an objective as one that evaluates many points in one call.
 
-    Wherever an objective is taken, the result is evaluated in batches. Called with parameters
-    like any other, it returns one number.
+    Every function that takes an objective evaluates the result in batches. Called with parameters,
+    it returns one number, like any objective.
 
     Parameters
     ----------
@@ -79,11 +79,11 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
         Takes the structure of the parameters with arrays of shape ``(B, *shape)`` and returns `B`
         real numbers: an array of shape ``(B,)``, a tensor, or a list. Each must depend on its own
         row alone. The arrays are copies, in C order and native byte order, of the types of the
-        parameters; other than a plain objective, `f` must use them and not the originals.
+        parameters. Unlike a plain objective, `f` must use these arrays and not the originals.
     memory : int, default 1 MiB
-        Most bytes of a batch, all arrays together; however large the parameters, a batch holds
-        one entry moved to all points of its difference. A larger bound may pay for an `f` with
-        a high price of a call, as on a GPU.
+        Largest number of bytes of a batch, all arrays together. A batch holds at least one entry
+        moved to all points of its difference, however large the parameters are. A larger bound may
+        pay for an `f` whose calls are expensive, as on a GPU.
 
     Returns
     -------
@@ -98,9 +98,9 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     Notes
     -----
     Results are those of one evaluation after the other, up to the order in which `f` itself sums.
-    That rows do not influence each other is tested once for each gradient, at one point alone
-    and among two others. Evaluations are counted in rows. However small `memory` is, up to four
-    copies of the parameters are held.
+    Once for each gradient, `f` is evaluated at one point alone and together with two other points,
+    to test that rows do not influence each other. Evaluations are counted in rows. Up to four
+    copies of the parameters are held, even if `memory` is smaller.
 
     Examples
     --------

@@ -157,8 +157,8 @@ class Guard:
 
     The snapshot is a copy of every leaf, from which writes by `f` are undone, or, once large
     parameters are `thin`, a checksum of every leaf, by which they are found. The copy of large
-    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Without
-    `snapshot` the caller looks for writes.
+    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Memory
+    that is `private` to the caller needs no lock, and the caller looks for writes.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Guard:
         culprit: str = "f",
         spare: Sequence[np.ndarray] = (),
         *,
-        snapshot: bool = True,
+        private: bool = False,
     ) -> None:
         self.leaves = leaves
         self.culprit = culprit  # who is told to have written
@@ -179,21 +179,22 @@ class Guard:
         self.reals: list[np.ndarray] = []
         self._key = _memory.next_key()
         self._spare = spare if self.large else ()
-        self._snapshot = snapshot
+        self._private = private
         self._copies: list[_memory.Fingerprint] | None = None
         self._sums: list[int] | None = None
 
     def __enter__(self) -> Guard:
         arrays = [leaf.array for leaf in self.leaves]
         try:
-            _memory.lock(self._key, arrays)
+            if not self._private:
+                _memory.lock(self._key, arrays)
             self.found = list(map(_backend.kernel.Fingerprint, arrays))
             self.reals = [found.view for found in self.found]
             for k, leaf in enumerate(self.leaves):
                 if leaf.is_complex:
                     self.reals[k] = as_real(self.reals[k])
             self._sums = None
-            self._copies = self._copied() if self._snapshot else None
+            self._copies = None if self._private else self._copied()
         except BaseException:
             self.close()
             raise

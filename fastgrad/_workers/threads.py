@@ -126,7 +126,7 @@ class Threaded:
 
         def work() -> tuple[int, ...] | None:
             mine = array.copy()
-            own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], snapshot=False))
+            own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], private=True))
             with own:
                 shares.work(lambda low, high: run(own, low, high))
                 return first_difference(mine, array)

@@ -103,7 +103,6 @@ def test_no_failure_no_directory(run, pytester):
 
 
 def test_pages_under_xdist(run, pytester):
-    pytest.importorskip("xdist")
     run("--fastgrad-html", "out", "-n2").assert_outcomes(passed=1, failed=5)
     assert pages(pytester.path / "out") > PAGES
 
