@@ -98,7 +98,7 @@ def test_looking_at_an_entry_does_not_go_through_all_leaves():
     report = fg.check_gradient(
         lambda p: float(sum(x[0] ** 2 for x in p)), [2 * x for x in params], params, budget=5000
     )
-    entries = dataclasses.replace(report.entries, blocks=Counted(report.entries.blocks))
+    entries = dataclasses.replace(report.entries, spans=Counted(report.entries.spans))
     Counted.looks = 0
     assert entries[997].path == "params[997][0]"
     assert Counted.looks <= 12
