@@ -308,7 +308,6 @@ def test_no_entries_at_all(empty):
     ("seed", "kind"),
     [(-1, ValueError), (np.int64(-3), ValueError), ("x", TypeError), (1.5, TypeError),
      (None, TypeError), (True, TypeError), (np.random.default_rng(0), TypeError)],
-    ids=repr,
 )  # fmt: skip
 def test_a_seed_that_is_none_is_named(seed, kind):
     calls = []
