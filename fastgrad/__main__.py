@@ -51,9 +51,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.traceback:
             traceback.print_exc()
             return USAGE_ERROR
-        kind = "" if isinstance(error, (UsageError, fg.FastgradError)) else type(error).__name__
-        _say(": ".join(filter(None, (kind, " ".join(str(error).split())))))
+        text = " ".join(str(error).split())
+        if not isinstance(error, (UsageError, fg.FastgradError)):  # the user's own code raised it
+            named = ": ".join(filter(None, (type(error).__name__, text)))
+            text = f"{named} (--traceback shows where)"
+        _say(text)
     return USAGE_ERROR
+
+
+def _show(text: str) -> None:
+    """Print; a reader that has seen enough, such as head, may stop reading."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer has nowhere to go, and Python would complain as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(line: str) -> None:
@@ -131,14 +143,14 @@ def _demo(options: argparse.Namespace) -> int:
     if not options.json:
         _print_lecture()
         planted = f", with a bug: {BUGS[options.bug].sentence}" if options.bug else ""
-        print(f"Backpropagation on Fisher's Iris data{planted}\n")
+        _show(f"Backpropagation on Fisher's Iris data{planted}\n")
     return _judge(problem, options)
 
 
 def _print_lecture() -> None:
     two_sided = fg.derivative(lambda t: t**3, 1.0, eps=0.01)
     one_sided = fg.derivative(lambda t: t**3, 1.0, eps=0.01, method="forward")
-    print(
+    _show(
         "The derivative of t^3 at t = 1 is 3. With a step of 0.01\n"
         f"  one-sided  (f(t+e) - f(t)) / e       gives {one_sided:.4f}, an error of order e\n"
         f"  two-sided  (f(t+e) - f(t-e)) / (2e)  gives {two_sided:.4f}, an error of order e^2\n"
@@ -166,7 +178,8 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
             progress=progress,
             seed=options.seed,
         )
-    print(json.dumps(report.to_dict(), indent=2, allow_nan=False) if options.json else report)
+    as_json = options.json
+    _show(json.dumps(report.to_dict(), indent=2, allow_nan=False) if as_json else str(report))
     if options.html:
         _write(options.html, lambda file: file.write(report.to_html().encode()))
     if options.plot:
@@ -220,12 +233,12 @@ def _module(place: str) -> ModuleType:
     if place.endswith(".py"):
         if not os.path.exists(place):
             raise UsageError(f"there is no file {place}")
-        spec = importlib.util.spec_from_file_location(os.path.basename(place)[:-3], place)
+        spec = importlib.util.spec_from_file_location(_free_name(place), place)
         if spec is None or spec.loader is None:
             raise UsageError(f"{place} cannot be imported")
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
-        sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
+        _add_folder(os.path.dirname(os.path.abspath(place)))
         spec.loader.exec_module(module)
         return module
     sys.path.insert(0, os.getcwd())  # fastgrad itself is imported already: this cannot hide it
@@ -235,6 +248,26 @@ def _module(place: str) -> ModuleType:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise
         raise UsageError(f"there is no module {place} here or on the Python path") from None
+
+
+def _free_name(place: str) -> str:
+    """The name of a file as a module, or another where something installed has that name."""
+    name = os.path.basename(place)[:-3]
+    try:
+        other = importlib.util.find_spec(name) if "." not in name else None
+    except ValueError:  # a module that says nothing of itself, such as __main__
+        return f"{name}_file"
+    here = os.path.realpath(place)
+    taken = other is not None and os.path.realpath(other.origin or "") != here
+    return f"{name}_file" if taken else name
+
+
+def _add_folder(folder: str) -> None:
+    """Let a file's neighbors be imported, but none in place of the standard library's modules."""
+    library = os.path.dirname(os.__file__)
+    standard = (library, os.path.join(library, "lib-dynload"))
+    last = max((k for k, each in enumerate(sys.path) if each in standard), default=-1)
+    sys.path.insert(last + 1, folder)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from math import factorial, prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from fastgrad._errors import InputTypeError, InputValueError
 __all__ = ["Stencil", "Steps", "backward", "central", "forward", "resolve"]
 
 MAX_QUOTIENTS = 4  # what the compiled kernel has room for
+# How far the sum of weights that are floats may be from one, relative to the sum of their sizes:
+# half a spacing for each as it is rounded, and half a spacing for each of three additions (Higham,
+# Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2), and twice that.
+_ROUNDED = 4 * 2.0**-52
 Quotient: TypeAlias = tuple[int, int, Fraction]
 
 
@@ -83,6 +87,9 @@ class Stencil:
             raise InputValueError(
                 f"`quotients` must be 1 to {MAX_QUOTIENTS} triples; got {len(self.quotients)}"
             )
+        _check_quotients(self.quotients)
+        exact = tuple((a, b, Fraction(v)) for a, b, v in self.quotients)  # floats are taken too
+        object.__setattr__(self, "quotients", exact)
         rows = [(float(a), float(b), float(v)) for a, b, v in self.quotients]
         table = np.array(rows, dtype=np.float64)
         table.flags.writeable = False
@@ -140,6 +147,23 @@ class Stencil:
     def __str__(self) -> str:
         points = ", ".join(f"f({_point(k)}) * {w}" for k, w in self.weights.items())
         return f"{self!r}: {points}; error O(h^{self.order})"
+
+
+def _check_quotients(quotients: tuple[Quotient, ...]) -> None:
+    """Refuse what is no first derivative: two equal points, or weights whose sum is not one."""
+    for upper, lower, _ in quotients:
+        if upper == lower:
+            raise InputValueError(
+                f"`quotients` must each have two different offsets; got {upper} twice"
+            )
+    total: Any = sum(weight for _, _, weight in quotients)  # floats, if a user's weights are
+    # As floats, thirds and the like do not sum to one exactly.
+    if not abs(total - 1) <= _ROUNDED * sum(abs(weight) for _, _, weight in quotients):
+        weights = " + ".join(str(weight) for _, _, weight in quotients)
+        raise InputValueError(
+            f"the weights of `quotients` must sum to 1; got {weights} = {total}, a factor of "
+            "every derivative: divide the weights by their sum"
+        )
 
 
 def _point(k: int) -> str:

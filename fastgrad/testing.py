@@ -18,13 +18,15 @@ def assert_gradient(
     *,
     strategy: str = "auto",
     budget: int | None = None,
+    workers: Any = None,
+    progress: bool = False,
     seed: int = 0,
 ) -> None:
     """Raise an AssertionError that shows the report, unless the gradient is right.
 
     Parameters
     ----------
-    f, grad, params, strategy, budget, seed
+    f, grad, params, strategy, budget, workers, progress, seed
         As for `check_gradient`.
 
     Raises
@@ -44,7 +46,16 @@ def assert_gradient(
     >>> fg.testing.assert_gradient(lambda x: (x**2).sum(), lambda x: 2 * x, np.ones(3))
     """
     __tracebackhide__ = True
-    report = check_gradient(f, grad, params, strategy=strategy, budget=budget, seed=seed)
+    report = check_gradient(
+        f,
+        grad,
+        params,
+        strategy=strategy,
+        budget=budget,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
     if not report:
         error = AssertionError(str(report))  # its first line is in pytest's summary
         vars(error)["report"] = report

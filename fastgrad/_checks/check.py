@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.claim import Analytic, analytic
+from fastgrad._checks.claim import Analytic, analytic, check_arguments
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
@@ -20,7 +20,7 @@ from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.guard import Guard, check_layout
-from fastgrad._evaluation.local import check_callable, of_pairs
+from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
@@ -192,7 +192,8 @@ def check_gradient(
     ['params[2]', 'params[1]']
     """
     started = time.perf_counter()
-    check_callable(f, "f")
+    check_arguments(f, grad, params)
+    seed = _whole_seed(seed)
     argument = as_params(params)
     leaves = flatten(argument)
     check_layout(leaves)
@@ -214,6 +215,8 @@ def check_gradient(
             if callable(grad) or grad is True:
                 guard.check()
             guard.culprit = "f"
+            if grad is True:
+                run.count_call()
             result = _look(run, guard, claim, plan, seed)
             check_places(argument, leaves)
     finally:
@@ -248,6 +251,15 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
     unbounded = strategy == "exhaustive" and budget is None
     expected = least if strategy == "exhaustive" else 0
     return _Plan(strategy, math.inf if unbounded else most, expected)
+
+
+def _whole_seed(seed: Any) -> int:
+    """Refuse what NumPy's generators would refuse, deep inside and in words of their own."""
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise InputTypeError(f"`seed` must be a whole number, 0 or more; got {seed!r}")
+    if seed < 0:
+        raise InputValueError(f"`seed` must be 0 or more; got {seed}")
+    return int(seed)  # one of NumPy's would overflow where it is hashed
 
 
 def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -> Result:

@@ -193,7 +193,7 @@ def gradient(
         guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if out is not None:
         return out
-    if argument is not params and not leaves[0].array.ndim:
+    if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
         return results[0].array[()]
     return answer
 
@@ -259,12 +259,12 @@ def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any)
     """The steps of each leaf."""
     if eps is None:
         return [stencil.steps(leaf.real.dtype) for leaf in leaves]
-    if isinstance(eps, (int, float, np.floating, np.integer)):
+    if isinstance(eps, (int, float, np.floating, np.integer, np.bool_)):
         return [Steps(absolute=_positive(eps, "eps"))] * len(leaves)
     steps = []
     for leaf, given in pair(argument, eps, "eps"):
         name = f"eps of {leaf.path}"
-        if isinstance(given, (int, float, np.floating, np.integer)):
+        if isinstance(given, (int, float, np.floating, np.integer, np.bool_)):
             steps.append(Steps(absolute=_positive(given, name)))
             continue
         array = _array_of_steps(given, name)
@@ -280,6 +280,8 @@ def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any)
 
 def _array_of_steps(given: Any, name: str) -> np.ndarray:
     try:
+        if np.asarray(given).dtype.kind == "b":
+            raise TypeError
         return np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputTypeError(
@@ -288,6 +290,8 @@ def _array_of_steps(given: Any, name: str) -> np.ndarray:
 
 
 def _positive(eps: Any, name: str) -> float:
+    if isinstance(eps, (bool, np.bool_)):
+        raise InputTypeError(f"`{name}` must be a positive number, or None; got {eps!r}")
     try:
         step = float(eps)
     except OverflowError:

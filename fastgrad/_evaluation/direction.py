@@ -286,7 +286,8 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
     step = max(1, _PIECE // row)
     for start in range(0, shape[axis], step):
         head = (*(slice(None),) * axis, slice(start, start + step))
-        for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
+        # A slice for each axis, whole rows included: a piece is a box of the array.
+        for rest in pieces(shape[axis + 1 :]):
             yield head + rest
 
 

@@ -16,7 +16,7 @@ from fastgrad._evaluation.inplace import NATIVE, InPlace
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil
-from fastgrad._tree import Params
+from fastgrad._tree import Params, describe
 
 __all__ = ["check_callable", "local", "of_numbers", "of_pairs", "small_gradient"]
 
@@ -24,7 +24,7 @@ __all__ = ["check_callable", "local", "of_numbers", "of_pairs", "small_gradient"
 def check_callable(f: Any, name: str) -> None:
     """Refuse an objective that cannot be called."""
     if not callable(f):
-        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {f!r}")
+        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {describe(f)}")
 
 
 def _kind(f: Any) -> type:

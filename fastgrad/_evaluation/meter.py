@@ -88,6 +88,7 @@ class Metered:
         self.read, self.scale = inner.read, inner.scale
         self._inner = inner
         self._left = budget - 1
+        self._made_before = 0
         self._bar = bar
         # Evaluations in a piece.
         self._pace = math.inf if bar is None else 1.0
@@ -96,7 +97,7 @@ class Metered:
     @property
     def evaluations(self) -> int:
         """How often `f` was evaluated."""
-        return self._inner.evaluations
+        return self._made_before + self._inner.evaluations
 
     def __enter__(self) -> Metered:
         self._inner.__enter__()
@@ -113,6 +114,11 @@ class Metered:
                 self._bar.close()
         finally:
             self._inner.__exit__(kind, error, traceback)
+
+    def count_call(self) -> None:
+        """Count an evaluation that was made before: the one that gave the gradient."""
+        self._left -= 1
+        self._made_before += 1
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""

@@ -23,7 +23,7 @@ def judged_of(exact, claimed, grid, x=None):
     judged = np.ravel_multi_index(np.ix_(*grid), exact.shape).ravel()
     a, d = claimed.ravel()[judged], exact.ravel()[judged]
     wrong = np.abs(a - d) > 1e-9
-    columns = EntryTable(
+    table = EntryTable(
         analytic=a,
         numeric=d,
         uncertainty=np.full(len(a), 1e-10),
@@ -31,7 +31,7 @@ def judged_of(exact, claimed, grid, x=None):
         codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
         kinks=np.zeros(len(a), bool),
     )
-    return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, columns)
+    return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, table)
 
 
 def find_cause(judged, box=None, grid=None, others=()):
