@@ -112,6 +112,14 @@ def moved_error(path: str, culprit: str = "f") -> MutationError:
     )
 
 
+def resized_error(size: int, where: str, before: int) -> InputValueError:
+    """The error for a vector-valued `f` whose values change their size."""
+    return InputValueError(
+        f"`f` returned {size} numbers at {where}, and {before} at the unperturbed parameters; "
+        "the size must not change"
+    )
+
+
 def replaced_error(path: str) -> MutationError:
     """The error for an `f` that put other arrays into the containers it was given."""
     return MutationError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
 
 __all__ = ["as_scalar", "as_scalars", "as_vector", "as_vectors", "at_base", "at_block"]
@@ -87,10 +88,7 @@ def as_vector(value: Any, count: int | None, name: Callable[[int], str], entry: 
             f"`f` returned {seen} at {name(entry)}; it must return an array of real numbers"
         )
     if count is not None and array.size != count:
-        raise InputValueError(
-            f"`f` returned {array.size} numbers at {name(entry)}, and {count} at the unperturbed "
-            "parameters; the size must not change"
-        )
+        raise _errors.resized_error(array.size, name(entry), count)
     return np.ascontiguousarray(array.ravel(), dtype=np.float64)
 
 

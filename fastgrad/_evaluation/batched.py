@@ -171,7 +171,7 @@ class _Rows:
 
     def view(self, leaf: int, row: int) -> np.ndarray:
         """One row of a leaf, in its shape, as real numbers."""
-        return as_real(self._stacks[leaf][row])
+        return as_real(self._stacks[leaf][row, ...])  # of a 0-d leaf too it is a view
 
     def put_back(self, leaf: int, each: int) -> None:
         """Undo the moves in a leaf's rows, `each` for an entry; refuse an `f` that wrote there."""
@@ -251,8 +251,9 @@ class InBatches:
         self.leaves = guard.leaves
         self.evaluations = 0
         self.batch = capacity(f, guard.leaves)
-        self._vector = vector
+        self.vector = vector
         self._checked = False
+        self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors, once one is known
         extended = any(is_extended(leaf.real) for leaf in guard.leaves)
         self._kind: Any = np.longdouble if extended else np.float64
 
@@ -271,25 +272,33 @@ class InBatches:
     def _rows(self, count: int) -> _Rows:
         if not self._checked:
             self._checked = True
-            if not self._vector:
+            if not self.vector:
                 self.evaluations += check_rows(self.f, self.argument, self.guard)
         return _Rows(self.f, self.argument, self.leaves, self.guard.found, count)
+
+    def _values(self, rows: _Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
+        found = rows.values(where, kind, vector=self.vector)
+        if self.vector:
+            if self._width and found.shape[1:] != self._width:
+                raise _errors.resized_error(found.shape[1], where(), self._width[0])
+            self._width = found.shape[1:]
+        return found
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
         rows = self._rows(1)
-        value = rows.values(_at_base, self._kind, vector=self._vector)[0]
+        value = self._values(rows, _at_base, self._kind)[0]
         rows.refuse_moved()
         self.evaluations += 1
-        return value if self._vector else value.item()
+        return value if self.vector else value.item()
 
     def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(part_of(self.guard.reals[leaf], where))
+        return lengths_of(part_of(self.guard.view(leaf), where))
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return part_of(self.guard.reals[leaf], where).astype(np.float64)
+        return part_of(self.guard.view(leaf), where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -304,11 +313,14 @@ class InBatches:
             kernel = _backend.kernel_for(mine)
             kernel.scatter(mine, None, *how, 0, high - low, entries, places)
             rows.moved[request.leaf] = entries
-            found = rows.values(partial(_name, leaf, entries), vector=self._vector)
+            found = self._values(rows, partial(_name, leaf, entries))
             moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
             self.evaluations += (high - low) * points
-        return Samples(moved, np.concatenate(values) if values else np.empty((0, points)))
+        return Samples(moved, self._joined(values, points))
+
+    def _joined(self, values: list[np.ndarray], points: int) -> np.ndarray:
+        return np.concatenate(values) if values else np.empty((0, points, *self._width))
 
     def _batches(self, count: int, each: int) -> Iterator[tuple[_Rows, int, int]]:
         """Rows for all positions, in batches of one size, with the positions that they hold.
@@ -333,6 +345,7 @@ class InBatches:
         for rows, low, high in self._batches(groups, points):
             mine = rows.real[request.leaf]
             mine[:-1] = mine[-1]
+            rows.refuse_writes()
             for group in range(low, high):
                 part = slice(int(request.starts[group]), int(request.starts[group + 1]))
                 entries = request.entries[part]
@@ -341,10 +354,10 @@ class InBatches:
                     mine[(group - low) * points + k, entries] = places[k]
                     moved[part, k] = moves[k]
             named = request.entries[int(request.starts[low]) : int(request.starts[high])]
-            found = rows.values(partial(_name, leaf, named), vector=self._vector)
+            found = self._values(rows, partial(_name, leaf, named))
             values.append(_folded(found, high - low, points))
             self.evaluations += (high - low) * points
-        return Samples(moved, np.concatenate(values) if values else np.empty((0, points)))
+        return Samples(moved, self._joined(values, points))
 
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
         """Move all regions of a direction at once, in rows: see `Evaluator`."""
@@ -352,7 +365,7 @@ class InBatches:
         claimed: list[float] = []
         square = 0.0
         regions, times = request.direction.regions, request.times
-        most = min(len(times), self.batch)
+        most = max(1, min(len(times), self.batch))
         rows = self._rows(most)
         before = [region.of(self.guard.view(region.leaf)) for region in regions]
         movers = [
@@ -368,12 +381,13 @@ class InBatches:
                 ]
                 square += 0.0 if claimed else sum(squares for _, squares in moves)
                 claimed.append(sum(rise for rise, _ in moves))
-            found = rows.values(_along, vector=self._vector)[: len(part)]
-            values += list(found) if self._vector else found.tolist()
+            found = self._values(rows, _along)[: len(part)]
+            values += list(found) if self.vector else found.tolist()
             rows.refuse_moved()
             self.evaluations += len(part)
-        if not self._vector and values[:2] == [request.still] * 2:
-            values = values[:2]
+            if not self.vector and values[:2] == [request.still] * 2:
+                values, claimed = values[:2], claimed[:2]
+                break
         return Changes(tuple(values), tuple(claimed), square**0.5)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:

@@ -267,7 +267,12 @@ def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
 
     def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
         displace(target, before, moves, time)
-        return 0.0, 0.0
+        if claim is None:
+            return 0.0, 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = target - before.astype(np.result_type(before.dtype, np.float64), copy=False)
+            terms = np.ravel(made * claim).astype(np.float64, copy=False)
+            return float(terms.sum()), float(terms @ terms)
 
     return move
 

@@ -65,7 +65,7 @@ class InPlace:
         self.evaluations = 0
         self.in_threads = loops is NATIVE  # whether several may run at once in one process
         self._loops = loops
-        self._vector = vector
+        self.vector = vector
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
@@ -88,7 +88,7 @@ class InPlace:
         """Value at the unperturbed parameters: see `Evaluator`."""
         self.evaluations += 1
         value = self.f(self.argument)
-        if self._vector:
+        if self.vector:
             found = as_vector(value, None, at_base, 0)
             self._width = (len(found),)
             return found
@@ -99,11 +99,11 @@ class InPlace:
 
     def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(part_of(self.guard.reals[leaf], where))
+        return lengths_of(part_of(self.guard.view(leaf), where))
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return part_of(self.guard.reals[leaf], where).astype(np.float64)
+        return part_of(self.guard.view(leaf), where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -190,7 +190,7 @@ class InPlace:
 
     def _reduced(self, value: Any) -> Any:
         """A value of `f` at a moved point as a number, or as an array of numbers."""
-        if self._vector:
+        if self.vector:
             return as_vector(value, self._width[0], at_block, 0)
         return as_scalar(value, at_block, 0)
 
@@ -238,7 +238,8 @@ def group_points(
     wide = x.astype(np.result_type(x.dtype, np.float64), copy=False)
     steps = request.steps
     if steps.given is None:
-        h = steps.absolute + steps.relative * lengths_of(x)
+        size = np.abs(wide)  # in full: of a longdouble `lengths_of` would drop digits
+        h = steps.absolute + steps.relative * np.where(size < np.inf, np.maximum(size, 1.0), 1.0)
     else:
         h = steps.given[part]
     with np.errstate(over="ignore", invalid="ignore"):

@@ -21,6 +21,12 @@ from fastgrad._tree import Params, describe
 __all__ = ["check_callable", "local", "of_numbers", "of_pairs", "small_gradient"]
 
 
+_NO_VECTORS = (
+    "`f` must return an array here, and a native one returns one number; pass a Python function "
+    "that calls it"
+)
+
+
 def check_callable(f: Any, name: str) -> None:
     """Refuse an objective that cannot be called."""
     if not callable(f):
@@ -40,6 +46,8 @@ def local(
     if kind is Batched:
         return InBatches(f, argument, guard, vector=vector)  # type: ignore[arg-type]
     if kind is Native:
+        if vector:
+            raise InputTypeError(_NO_VECTORS)
         check_native(f, argument, "params")  # type: ignore[arg-type]
         return InPlace(f, argument, guard, loops=NATIVE)
     return InPlace(f, argument, guard, vector=vector)

@@ -162,16 +162,21 @@ class Metered:
         """Move all regions of a direction at once: see `Evaluator`."""
         if len(request.times) > self._left:
             raise OutOfBudget
+        before = self._inner.evaluations
         found = self._inner.along(request, claim)
-        self._left -= len(found.values)
+        # Where nothing moves `f`, a batch has evaluated more points than it has values for.
+        self._left -= min(self._inner.evaluations - before, len(request.times))
         if self._bar is not None:
             self._bar.to(self.evaluations)
         return found
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop: see `Evaluator`."""
-        largest = max((request.evaluations for request in requests), default=0)
-        if self._pace == math.inf or self.batch > largest:
+        evaluations = [request.evaluations for request in requests]
+        if sum(evaluations) > self._left:
+            raise OutOfBudget
+        self._left -= sum(evaluations)
+        if self._pace == math.inf or self.batch > max(evaluations, default=0):
             self._inner.gradient(requests, targets)
             return
         for request, target in zip(requests, targets, strict=True):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad import _backend, _errors
-from fastgrad._errors import WorkerError
+from fastgrad._errors import InputTypeError, WorkerError
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.direction import Direction, claimed
 from fastgrad._evaluation.inplace import InPlace
@@ -103,6 +103,11 @@ class Scheduler:
     def __init__(
         self, inner: InPlace | InBatches, make_pool: PoolFactory, bar: Bar | None = None
     ) -> None:
+        if inner.vector:
+            raise InputTypeError(
+                "`workers` evaluate functions that return one number, and `f` returns arrays; use "
+                "workers=None"
+            )
         self.leaves = inner.leaves
         self._inner = inner
         self._make_pool = make_pool
@@ -174,16 +179,16 @@ class Scheduler:
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`.
 
-        Workers draw the direction themselves; the claim stays here. Without one the first points
-        may decide whether more are taken, and so they are taken here.
+        Workers draw the direction themselves; the claim stays here. Without one, and where the
+        first points decide whether more are taken, they are taken here.
         """
-        if claim is None:
-            return self._inner.along(request)
+        if claim is None or request.still is not None:
+            return self._inner.along(request, claim)
         answers = self._answers((request,))
         guard = self._inner.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
         rises, norm = claimed(request.direction, before, request.times, claim)
-        values = [answer.values[0] for _, answer in answers]
+        values = [value for _, answer in answers for value in answer.values]
         return Changes(tuple(values), rises, norm)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
