@@ -50,11 +50,22 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
         *,
         strategy: str = "auto",
         budget: int | None = None,
+        workers: Any = None,
+        progress: bool = False,
         seed: int = 0,
     ) -> None:
         __tracebackhide__ = True
         try:
-            testing.assert_gradient(f, grad, params, strategy=strategy, budget=budget, seed=seed)
+            testing.assert_gradient(
+                f,
+                grad,
+                params,
+                strategy=strategy,
+                budget=budget,
+                workers=workers,
+                progress=progress,
+                seed=seed,
+            )
         except AssertionError as error:
             _write(request.node, error)
             raise

@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; the text is the line the user sees."""
+    """The command cannot be carried out; the message is the line that the user sees."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,9 +51,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.traceback:
             traceback.print_exc()
             return USAGE_ERROR
-        kind = "" if isinstance(error, (UsageError, fg.FastgradError)) else type(error).__name__
-        _say(": ".join(filter(None, (kind, " ".join(str(error).split())))))
+        text = " ".join(str(error).split())
+        if not isinstance(error, (UsageError, fg.FastgradError)):  # the user's own code raised it
+            named = ": ".join(filter(None, (type(error).__name__, text)))
+            text = f"{named} (--traceback shows where)"
+        _say(text)
     return USAGE_ERROR
+
+
+def _show(text: str) -> None:
+    """Print; a reader that has seen enough, such as head, may stop reading."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer has nowhere to go, and Python would complain as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(line: str) -> None:
@@ -63,7 +75,7 @@ def _say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastgrad",
-        description="Is this gradient right; if not, which entries are wrong?",
+        description="Is this gradient right? If not, which entries are wrong, and why?",
         epilog="exit status: 0 right, 1 wrong, 2 cannot tell or usage error",
     )
     version = f"fastgrad {fg.__version__} ({fg.backend} kernel)"
@@ -82,15 +94,16 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "target",
         metavar="MODULE:NAME",
-        help="where to find cost, grad and params: an importable module, or a .py file, and in it "
-        "an object or dict with these three, or a function without arguments that returns them",
+        help="a module that can be imported, or a .py file, and in it the name of an object or "
+        "dict with cost, grad and params, or of a function without arguments that returns such an "
+        "object, or a tuple of the three",
     )
     check.set_defaults(run=_check)
     return parser
 
 
 def _common() -> argparse.ArgumentParser:
-    """What both commands understand."""
+    """The options that both commands have."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the report as JSON")
     common.add_argument("--html", metavar="FILE", help="write the report as a web page")
@@ -99,11 +112,14 @@ def _common() -> argparse.ArgumentParser:
         "--strategy",
         choices=["auto", "exhaustive", "probe"],
         default="auto",
-        help="look at every entry, or along random directions; auto: what fits the budget",
+        help="judge every entry (exhaustive), or look along random directions (probe); auto probes "
+        "where judging every entry would exceed the budget",
     )
     common.add_argument("--budget", type=int, metavar="N", help="evaluate cost at most N times")
     common.add_argument("--workers", type=int, metavar="N", help="evaluate in N processes")
-    common.add_argument("--seed", type=int, default=0, metavar="N", help="of what is random")
+    common.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the random directions (default 0)"
+    )
     common.add_argument("--traceback", action="store_true", help="show errors in full")
     return common
 
@@ -114,7 +130,7 @@ def _bug_help() -> str:
 
 
 def _tell_if_slow() -> None:
-    """What a build says, pip hides: an install without the kernel is told of here."""
+    """Say that the kernel is missing. The build says so as well, but pip hides its output."""
     if fg.backend == "pure" and not os.environ.get("FASTGRAD_BACKEND"):
         _say(
             "the compiled kernel was not built, so the slower pure backend runs; install a C "
@@ -127,14 +143,14 @@ def _demo(options: argparse.Namespace) -> int:
     if not options.json:
         _print_lecture()
         planted = f", with a bug: {BUGS[options.bug].sentence}" if options.bug else ""
-        print(f"Backpropagation on Fisher's Iris data{planted}\n")
+        _show(f"Backpropagation on Fisher's Iris data{planted}\n")
     return _judge(problem, options)
 
 
 def _print_lecture() -> None:
     two_sided = fg.derivative(lambda t: t**3, 1.0, eps=0.01)
     one_sided = fg.derivative(lambda t: t**3, 1.0, eps=0.01, method="forward")
-    print(
+    _show(
         "The derivative of t^3 at t = 1 is 3. With a step of 0.01\n"
         f"  one-sided  (f(t+e) - f(t)) / e       gives {one_sided:.4f}, an error of order e\n"
         f"  two-sided  (f(t+e) - f(t-e)) / (2e)  gives {two_sided:.4f}, an error of order e^2\n"
@@ -162,7 +178,8 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
             progress=progress,
             seed=options.seed,
         )
-    print(json.dumps(report.to_dict(), indent=2, allow_nan=False) if options.json else report)
+    as_json = options.json
+    _show(json.dumps(report.to_dict(), indent=2, allow_nan=False) if as_json else str(report))
     if options.html:
         _write(options.html, lambda file: file.write(report.to_html().encode()))
     if options.plot:
@@ -172,7 +189,7 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
 
 
 def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
-    """Into memory first: a picture that cannot be drawn leaves the old file alone."""
+    """Render to memory first, so that a failure leaves the old file as it was."""
     memory = io.BytesIO()
     try:
         render(memory)
@@ -183,12 +200,12 @@ def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
 
 
 def _clean_output(options: argparse.Namespace) -> AbstractContextManager[object]:
-    """Keep what the user's code prints out of the JSON."""
+    """Send what the user's code prints to standard error, where JSON goes to standard output."""
     return contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
 
 
 def _find(target: str) -> Problem:
-    """Import what ``MODULE:NAME`` means and take cost, grad and params from it."""
+    """Import the object that ``MODULE:NAME`` names, and take cost, grad and params from it."""
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise UsageError(f"TARGET must be MODULE:NAME, such as mymodel.py:problem; got {target!r}")
@@ -216,12 +233,12 @@ def _module(place: str) -> ModuleType:
     if place.endswith(".py"):
         if not os.path.exists(place):
             raise UsageError(f"there is no file {place}")
-        spec = importlib.util.spec_from_file_location(os.path.basename(place)[:-3], place)
+        spec = importlib.util.spec_from_file_location(_free_name(place), place)
         if spec is None or spec.loader is None:
             raise UsageError(f"{place} cannot be imported")
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
-        sys.path.insert(0, os.path.dirname(os.path.abspath(place)))
+        _add_folder(os.path.dirname(os.path.abspath(place)))
         spec.loader.exec_module(module)
         return module
     sys.path.insert(0, os.getcwd())  # fastgrad itself is imported already: this cannot hide it
@@ -231,6 +248,26 @@ def _module(place: str) -> ModuleType:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise
         raise UsageError(f"there is no module {place} here or on the Python path") from None
+
+
+def _free_name(place: str) -> str:
+    """The name of a file as a module, or another where something installed has that name."""
+    name = os.path.basename(place)[:-3]
+    try:
+        other = importlib.util.find_spec(name) if "." not in name else None
+    except ValueError:  # a module that says nothing of itself, such as __main__
+        return f"{name}_file"
+    here = os.path.realpath(place)
+    taken = other is not None and os.path.realpath(other.origin or "") != here
+    return f"{name}_file" if taken else name
+
+
+def _add_folder(folder: str) -> None:
+    """Let a file's neighbors be imported, but none in place of the standard library's modules."""
+    library = os.path.dirname(os.__file__)
+    standard = (library, os.path.join(library, "lib-dynload"))
+    last = max((k for k, each in enumerate(sys.path) if each in standard), default=-1)
+    sys.path.insert(last + 1, folder)
 
 
 if __name__ == "__main__":

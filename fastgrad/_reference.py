@@ -174,7 +174,7 @@ class _Mover:
         values = []
         try:
             for k, point in zip(self._offsets, points, strict=True):
-                value = self._base
+                value: Any = self._base
                 if k:
                     array[index] = point
                     value = self._f(self._argument)

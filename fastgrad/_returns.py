@@ -36,6 +36,11 @@ def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = fl
             f"`f` returned {value!r}, a {type(value).__name__}, at {name(entry)}; "
             "it must return one real number"
         )
+    if isinstance(value, tuple) and len(value) == 2:
+        raise InputTypeError(
+            f"`f` returned a pair at {name(entry)}; it must return the value alone, one real "
+            "number (fg.check_gradient takes (value, gradient) with grad=True)"
+        )
     return _convert(_only_element(value, name, entry), name, entry, kind)
 
 

@@ -1,12 +1,13 @@
 """Finite-difference stencils as values: offsets, exact weights and their error model.
 
-A first derivative is written as an affine combination of *difference quotients*::
+A first derivative is approximated by an affine combination of *difference quotients*::
 
     D = sum_j v_j * (f(x + a_j h) - f(x + b_j h)) / ((a_j - b_j) h),    sum_j v_j = 1
 
-Each quotient is divided by the step actually taken in floating point, so every stencil is exact
-for linear functions whatever the step. The `v_j` extrapolate the quotients to `h = 0` (Lagrange's
-formula at 0, in `h` for one-sided and in `h**2` for central quotients), in exact rationals.
+Each quotient is divided by the difference of the points as they are in floating point, so that
+every stencil is exact for linear functions, whatever the step. The `v_j` extrapolate the quotients
+to `h = 0`: they are the weights of Lagrange's formula at 0, in `h` for one-sided and in `h**2` for
+central quotients, computed in exact rationals.
 """
 
 # Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from math import factorial, prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,19 +27,23 @@ from fastgrad._errors import InputTypeError, InputValueError
 __all__ = ["Stencil", "Steps", "backward", "central", "forward", "resolve"]
 
 MAX_QUOTIENTS = 4  # what the compiled kernel has room for
+# How far the sum of weights that are floats may be from one, relative to the sum of their sizes:
+# half a spacing for each as it is rounded, and half a spacing for each of three additions (Higham,
+# Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2), and twice that.
+_ROUNDED = 4 * 2.0**-52
 Quotient: TypeAlias = tuple[int, int, Fraction]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps of many entries: ``absolute + relative * max(1, |x|)``, or given entry by entry."""
+    """Steps of many entries: ``absolute + relative * max(1, |x|)``, or one given for each."""
 
     absolute: float = 0.0
     relative: float = 0.0
     given: np.ndarray | None = None  # (n,) float64, contiguous
 
     def part(self, start: int, stop: int) -> "Steps":
-        """The steps at some positions."""
+        """The steps of the entries from `start` to `stop`."""
         return self if self.given is None else Steps(given=self.given[start:stop])
 
 
@@ -46,18 +51,19 @@ class Steps:
 class Stencil:
     """A finite-difference method for a first derivative.
 
-    Build one with `forward`, `backward` or `central`; the fields are there to be read.
+    Build one with `forward`, `backward` or `central`, and read its attributes.
 
     Attributes
     ----------
     name : str
         ``"forward"``, ``"backward"`` or ``"central"``.
     order : int
-        Order of accuracy: the truncation error is ``truncation * h**order * f^(order+1)``.
+        Order of accuracy: the truncation error is ``truncation * h**order * f^(order+1)(x)``, to
+        leading order in the step `h`.
     quotients : tuple of (int, int, Fraction)
-        Offset of the upper point, offset of the lower point (both in steps), weight.
+        The quotients: offset of the upper and of the lower point, in steps, and the weight.
     uses_base : bool
-        Whether the value at the unperturbed point enters.
+        Whether the stencil uses the value at the unperturbed point.
 
     Examples
     --------
@@ -69,9 +75,9 @@ class Stencil:
     name: str
     order: int
     quotients: tuple[Quotient, ...]
-    # Columns upper offset, lower offset, weight: what the kernel's loop reads.
+    # One row for each quotient, as the kernel reads it: upper offset, lower offset, weight.
     table: np.ndarray = field(init=False, repr=False, compare=False)
-    # Of the points, two of each quotient: what a loop moves an entry by, in steps.
+    # Offsets of the points, in steps: the upper and the lower one of each quotient.
     offsets: np.ndarray = field(init=False, repr=False, compare=False)
     uses_base: bool = field(init=False, repr=False, compare=False)
     _automatic: dict[str, Steps] = field(init=False, repr=False, compare=False)
@@ -81,6 +87,9 @@ class Stencil:
             raise InputValueError(
                 f"`quotients` must be 1 to {MAX_QUOTIENTS} triples; got {len(self.quotients)}"
             )
+        _check_quotients(self.quotients)
+        exact = tuple((a, b, Fraction(v)) for a, b, v in self.quotients)  # floats are taken too
+        object.__setattr__(self, "quotients", exact)
         rows = [(float(a), float(b), float(v)) for a, b, v in self.quotients]
         table = np.array(rows, dtype=np.float64)
         table.flags.writeable = False
@@ -104,26 +113,27 @@ class Stencil:
 
     @cached_property
     def evaluations(self) -> int:
-        """Evaluations of `f` per entry, the shared one at the base point not counted."""
+        """Evaluations of `f` for each entry, without the one at the unperturbed point."""
         return sum((upper != 0) + (lower != 0) for upper, lower, _ in self.quotients)
 
     @property
     def truncation(self) -> float:
-        """Factor of ``h**order * f^(order+1)`` in the truncation error."""
+        """Factor of ``h**order * f^(order+1)(x)`` in the truncation error."""
         power = self.order + 1
         moment = sum(w * Fraction(k) ** power for k, w in self.weights.items())
         return abs(float(moment / factorial(power)))
 
     @property
     def amplification(self) -> float:
-        """Sum of the absolute weights: rounding in `f` is multiplied by this over `h`."""
+        """Sum of the absolute weights: the noise of `f` is amplified by this, divided by `h`."""
         return float(sum(abs(w) for w in self.weights.values()))
 
     def relative_step(self, dtype: np.dtype) -> float:
         """Step, relative to ``max(1, |x|)``, that balances truncation and rounding.
 
-        ``eps**(1 / (order + 1))``: the minimiser, up to a factor near 1, of
-        ``h**order + eps / h`` (Nocedal & Wright, Numerical Optimization, 2nd ed., section 8.1).
+        This is ``eps**(1 / (order + 1))`` with the machine epsilon `eps` of the type. It minimizes
+        ``h**order + eps / h``, up to a factor near 1 (Nocedal & Wright, Numerical Optimization,
+        2nd ed., section 8.1).
         """
         return self._automatic[dtype.char].relative
 
@@ -139,12 +149,29 @@ class Stencil:
         return f"{self!r}: {points}; error O(h^{self.order})"
 
 
+def _check_quotients(quotients: tuple[Quotient, ...]) -> None:
+    """Refuse what is no first derivative: two equal points, or weights whose sum is not one."""
+    for upper, lower, _ in quotients:
+        if upper == lower:
+            raise InputValueError(
+                f"`quotients` must each have two different offsets; got {upper} twice"
+            )
+    total: Any = sum(weight for _, _, weight in quotients)  # floats, if a user's weights are
+    # As floats, thirds and the like do not sum to one exactly.
+    if not abs(total - 1) <= _ROUNDED * sum(abs(weight) for _, _, weight in quotients):
+        weights = " + ".join(str(weight) for _, _, weight in quotients)
+        raise InputValueError(
+            f"the weights of `quotients` must sum to 1; got {weights} = {total}, a factor of "
+            "every derivative: divide the weights by their sum"
+        )
+
+
 def _point(k: int) -> str:
     return "x" if k == 0 else f"x{k:+d}h".replace("1h", "h")
 
 
 def forward(order: int = 1) -> Stencil:
-    """One-sided difference to the right: ``order`` evaluations per entry, error O(h^order).
+    """Forward difference: `order` evaluations for each entry and one more, error O(h^order).
 
     Parameters
     ----------
@@ -165,7 +192,7 @@ def forward(order: int = 1) -> Stencil:
 
 
 def backward(order: int = 1) -> Stencil:
-    """One-sided difference to the left: ``order`` evaluations per entry, error O(h^order).
+    """Backward difference: `order` evaluations for each entry and one more, error O(h^order).
 
     Parameters
     ----------
@@ -186,13 +213,13 @@ def backward(order: int = 1) -> Stencil:
 
 
 def central(order: int = 2) -> Stencil:
-    """Two-sided difference: ``order`` evaluations per entry, error O(h^order).
+    """Central difference: `order` evaluations for each entry, error O(h^order).
 
     Parameters
     ----------
     order : {2, 4, 6, 8}, default 2
-        Order of accuracy. Higher orders pay where `f` is smooth, exact and cheap: they allow a
-        larger step and so lose fewer digits to rounding.
+        Order of accuracy. A higher order pays where `f` is smooth, precise and cheap: it allows a
+        larger step, and so loses fewer digits to rounding.
 
     Returns
     -------
@@ -219,7 +246,7 @@ def _one_sided(name: str, order: int, sign: int) -> tuple[Quotient, ...]:
 
 
 def _at_zero(nodes: list[Fraction]) -> list[Fraction]:
-    """Weights of Lagrange's interpolation through `nodes`, evaluated at 0."""
+    """Weights of the values at `nodes` in Lagrange's interpolation at 0."""
     return [prod((b / (b - a) for b in nodes if b != a), start=Fraction(1)) for a in nodes]
 
 
@@ -238,7 +265,7 @@ _RESOLVED = {name: make() for name, make in _SHORTHANDS.items()}
 
 
 def resolve(method: Stencil | str) -> Stencil:
-    """Return the stencil that `method` names, or `method` itself if it is one."""
+    """The stencil that `method` names, or `method` itself if it is a stencil."""
     if isinstance(method, str) and method in _RESOLVED:
         return _RESOLVED[method]
     if isinstance(method, Stencil):

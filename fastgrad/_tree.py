@@ -1,8 +1,9 @@
 """Nested parameters: containers of arrays, seen as a list of named leaves in place.
 
-Containers are dicts, lists, tuples, namedtuples and dataclass instances, nested at will; None
-stands for "no parameter here". Leaves are NumPy arrays of a floating or complex type. Nothing is
-ever copied: `f` receives the very object the user passed.
+Containers are mappings, lists, tuples, namedtuples and dataclass instances, nested at will; None
+stands for "no parameter here". Leaves are NumPy arrays of a floating or complex type. No array is
+ever copied: `f` receives the very object the user passed, or, where that holds Python numbers, a
+copy of the containers with arrays in place of the numbers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +27,7 @@ __all__ = [
     "check_places",
     "describe",
     "flatten",
+    "is_function",
     "pair",
     "unflatten",
 ]
@@ -35,14 +38,31 @@ _WAY_OUT = "pass arrays such as np.asarray(value, dtype=float)"
 
 
 def as_params(params: Params) -> Params:
-    """Return what `f` will receive: `params` itself, or numbers turned into an array once."""
-    if isinstance(params, (bool, int, np.integer)):
+    """Return what `f` will receive: `params` itself, or a copy in which numbers are arrays."""
+    if type(params) is np.ndarray:
+        return params
+    if isinstance(params, bool):
         return np.array(params, dtype=np.float64)
-    if isinstance(params, (float, complex, np.floating, np.complexfloating)):
-        return np.array(params)
-    if isinstance(params, (list, tuple)) and _only_numbers(params, ()):
-        return _array_of_numbers(params)
-    return params
+    return _with_arrays(params, "", ())
+
+
+def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
+    """The node itself where it holds no numbers; a copy that shares its arrays where it does."""
+    if isinstance(node, np.ndarray) or node is None or isinstance(node, bool):
+        return node  # `f` tests a flag: it is refused later, and not moved as a number
+    if isinstance(node, (int, np.integer)):
+        return np.array(node, dtype=np.float64)
+    if isinstance(node, (float, complex, np.number)):
+        return np.array(node)
+    if isinstance(node, (list, tuple)) and _only_numbers(node, ()):
+        return _array_of_numbers(node, path or "params")
+    parts = _children(node, path)
+    if parts is None:
+        return node
+    _check_finite(node, path, above)
+    children = [_with_arrays(child, label, (*above, id(node))) for label, child in parts]
+    same = all(new is old for new, (_, old) in zip(children, parts, strict=True))
+    return node if same else _with_children(node, children)
 
 
 def _only_numbers(node: Any, above: tuple[int, ...]) -> bool:
@@ -53,12 +73,12 @@ def _only_numbers(node: Any, above: tuple[int, ...]) -> bool:
     return isinstance(node, (int, float, complex, np.number))
 
 
-def _array_of_numbers(numbers: Any) -> np.ndarray:
+def _array_of_numbers(numbers: Any, path: str) -> np.ndarray:
     try:
         array = np.array(numbers)
     except ValueError:
         raise InputValueError(
-            f"`params` is a ragged list of numbers; {_WAY_OUT} for each row"
+            f"`{path}` is a ragged list of numbers; {_WAY_OUT} for each row"
         ) from None
     return array if array.dtype.kind in "fc" else array.astype(np.float64)
 
@@ -88,15 +108,19 @@ def _walk(node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, A
     if parts is None:
         yield path, node
         return
-    if id(node) in above:
-        raise InputValueError(f"`{path}` contains itself; parameters must be a finite nest")
+    _check_finite(node, path, above)
     for label, child in parts:
         yield from _walk(child, label, (*above, id(node)))
 
 
+def _check_finite(node: Any, path: str, above: tuple[int, ...]) -> None:
+    if id(node) in above:
+        raise InputValueError(f"`{path}` contains itself; parameters must be a finite nest")
+
+
 def _children(node: Any, path: str) -> list[tuple[str, Any]] | None:
     """Labelled children of a container, or None for anything else."""
-    if isinstance(node, dict):
+    if isinstance(node, Mapping):
         return [(_label(path, key), node[key]) for key in node]
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         return [(_label(path, key), getattr(node, key)) for key in node._fields]
@@ -116,7 +140,7 @@ def _label(path: str, key: Any) -> str:
 
 def _leaf(path: str, node: Any) -> Leaf:
     if not isinstance(node, np.ndarray):
-        raise InputTypeError(f"`{path}` is a {type(node).__name__}, not an array; {_WAY_OUT}")
+        raise InputTypeError(f"`{path}` is {_kind_of(node)}, not an array; {_way_out(path, node)}")
     # By name: np.ma is a module of its own, imported at its first use, and not for this.
     if hasattr(node, "compressed"):
         raise InputTypeError(
@@ -127,9 +151,35 @@ def _leaf(path: str, node: Any) -> Leaf:
     if node.dtype.kind not in "fc":
         raise InputTypeError(
             f"`{path}` has dtype {node.dtype}, which cannot hold a small step; "
-            f"use `{path}`.astype(float)"
+            f"{_way_out_of_type(path, node)}"
         )
     return Leaf(path, node)
+
+
+def _kind_of(node: Any) -> str:
+    return "a function" if isinstance(node, FunctionType) else f"a {type(node).__name__}"
+
+
+def _way_out(path: str, node: Any) -> str:
+    """What to pass instead of something that is no array; following it must work."""
+    library = type(node).__module__.partition(".")[0]
+    if hasattr(node, "detach"):
+        return f"pass `{path}`.detach().numpy(), which shares its memory"
+    if library in ("jax", "jaxlib", "tensorflow"):
+        return f"pass np.array(`{path}`), and let `f` compute with what it is given"
+    if isinstance(node, (str, bytes, bool, np.bool_)) or callable(node):
+        return "leave it out: `f` can read it elsewhere"
+    return _WAY_OUT
+
+
+def _way_out_of_type(path: str, array: np.ndarray) -> str:
+    if array.dtype.kind == "V":
+        return f"pass its fields as arrays, such as {{name: `{path}`[name].copy()}}"
+    if array.dtype.kind in "SU":
+        return "leave it out: `f` can read it elsewhere"
+    if array.dtype.kind == "O" and any(np.ndim(each) for each in array.flat):
+        return f"pass list(`{path}`), a list of arrays"
+    return f"use `{path}`.astype(float)"
 
 
 def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
@@ -147,6 +197,8 @@ def _with_children(node: Any, children: list[Any]) -> Any:
     if isinstance(node, tuple):
         make: Any = getattr(node, "_make", tuple)
         return make(children)
+    if isinstance(node, Mapping) and not isinstance(node, dict):  # it may be a read-only view
+        return dict(zip(node, children, strict=True))
     clone = copy.copy(node)
     if isinstance(node, dict):
         clone.update(zip(node, children, strict=True))
@@ -215,7 +267,12 @@ def describe(value: Any) -> str:
     """A value in a few words, for an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else _kind_of(value)
+
+
+def is_function(params: Any) -> bool:
+    """Whether what should be parameters is a function instead, and holds none."""
+    return callable(params) and not hasattr(params, "__array__") and _children(params, "") is None
 
 
 def _refuse_labels(name: str, path: str, wanted: list[str], seen: list[str]) -> None:

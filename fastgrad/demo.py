@@ -1,7 +1,7 @@
 """The demonstration: backpropagation written by hand, on Fisher's Iris measurements.
 
-A network of two layers (tanh, softmax) with an L2 penalty classifies 150 flowers. Its gradient
-is written out in plain NumPy, as one does in a first course; `BUGS` are the slips one makes.
+A network of two layers (tanh, softmax) with an L2 penalty classifies 150 flowers. Its gradient is
+written out in plain NumPy, as in a first course; `BUGS` are the usual mistakes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Problem:
 
 
 def load_iris() -> tuple[np.ndarray, np.ndarray]:
-    """Measurements, standardised, shape (150, 4), and one-hot species, shape (150, 3).
+    """Standardized measurements, shape (150, 4), and one-hot species, shape (150, 3).
 
     R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7
     (1936) 179-188.
@@ -40,12 +40,12 @@ def load_iris() -> tuple[np.ndarray, np.ndarray]:
     rows = list(csv.reader(text.splitlines()))[1:]
     measured = np.array([row[:4] for row in rows], dtype=float)
     species = np.array([row[4] for row in rows])
-    standardised = (measured - measured.mean(axis=0)) / measured.std(axis=0)
-    return standardised, (species[:, None] == np.unique(species)).astype(float)
+    standardized = (measured - measured.mean(axis=0)) / measured.std(axis=0)
+    return standardized, (species[:, None] == np.unique(species)).astype(float)
 
 
 def iris_network(bug: str | None = None) -> Problem:
-    """Return the network, with the named bug in its backpropagation.
+    """Return the network; `bug` names what is wrong with its backpropagation, None for nothing.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def iris_network(bug: str | None = None) -> Problem:
     ['W1[2, 1]']
     """
     x, y = load_iris()
-    rng = np.random.default_rng(1936)
+    rng = np.random.default_rng(1936)  # any seed would do; this is the year of Fisher's paper
     params = {
         "W1": rng.normal(size=(4, HIDDEN)) / 2,
         "b1": rng.normal(size=HIDDEN) / 10,
@@ -79,7 +79,7 @@ def iris_network(bug: str | None = None) -> Problem:
 def _forward(p: Arrays, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     hidden = np.tanh(x @ p["W1"] + p["b1"])
     scores = hidden @ p["W2"] + p["b2"]
-    scores -= scores.max(axis=1, keepdims=True)
+    scores -= scores.max(axis=1, keepdims=True)  # or the exponential might overflow
     return hidden, scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
@@ -112,7 +112,7 @@ def _backward(p: Arrays, x: np.ndarray, y: np.ndarray) -> Arrays:
 
 @dataclass(frozen=True)
 class Bug:
-    """A slip: the sentence that describes it, and what it does to the right gradient."""
+    """A mistake: the sentence that describes it, and what it does to the right gradient."""
 
     sentence: str
     change: Callable[[Arrays, Arrays, np.ndarray, np.ndarray], None]
@@ -148,7 +148,7 @@ BUGS = {
     "missing-mean": Bug("the bias gradients lack the 1/m of the mean over samples", _missing_mean),
     "missing-l2": Bug("the gradient of W2 lacks its L2 term", _missing_l2),
     "transposed": Bug("the gradient of W1 is transposed", _transposed),
-    "bias-sum": Bug("the gradient of b1 is summed over everything, not per unit", _bias_sum),
+    "bias-sum": Bug("the gradient of b1 is summed over all units, not for each", _bias_sum),
     "wrong-sign": Bug("the gradient of b2 has the wrong sign", _wrong_sign),
     "one-entry": Bug("one entry of the gradient of W1 is off by 1 %", _one_entry),
 }

@@ -1,7 +1,7 @@
-"""Pictures about finite differences; `Report.plot` draws the one of a check.
+"""Pictures about finite differences; `Report.plot` draws the result of a check.
 
-They need matplotlib (``pip install "fastgrad[plot]"``), which is imported when one is drawn, and
-return a figure: nothing is shown, and pyplot is left alone.
+Each function returns a matplotlib figure. It opens no window and does not touch pyplot. matplotlib
+(``pip install "fastgrad[plot]"``) is imported when a function is called.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["error_against_step"]
 
-_COLOURS = (VERMILION, BLUE, GREEN, BLACK)
+_COLORS = (VERMILION, BLUE, GREEN, BLACK)
 _EPS = float(np.finfo(float).eps)
 
 
@@ -35,8 +35,9 @@ def error_against_step(
 ) -> Figure:
     """Draw the error of finite differences against the step, both axes logarithmic.
 
-    From large steps to small ones the truncation error falls with the slope of the method's
-    order, until rounding, about ``eps * abs(f(x)) / step``, takes over and the error rises again.
+    As the step shrinks, the truncation error falls with the slope of the method's order. Below
+    some step the rounding error, about ``eps * abs(f(x)) / step``, is larger, and the error rises
+    again.
 
     Parameters
     ----------
@@ -45,16 +46,18 @@ def error_against_step(
     derivative : float
         The exact derivative of `f` at `x`.
     x : float
-        Where.
+        The point at which to differentiate.
     methods : sequence of Stencil or str, default ("forward", "central")
-        One line each: `forward`, `backward` or `central` of any order, or their names.
+        The methods to draw, one line each: `forward`, `backward` or `central` of any order, or
+        their names.
     steps : sequence of float, optional
-        Steps to take; None for 53 from 1 down to 1e-13, times ``max(1, abs(x))``.
+        The steps to take. By default 53 steps, four to a decade, from 1 down to 1e-13, times
+        ``max(1, abs(x))``.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Save it with its ``savefig``; a notebook shows it.
+        Save it with ``figure.savefig("error.png")``; a notebook shows it.
 
     Raises
     ------
@@ -73,10 +76,10 @@ def error_against_step(
     axes.set(xscale="log", yscale="log")
     taken = np.logspace(0, -13, 53) * max(1.0, abs(x)) if steps is None else np.array(steps, float)
     floor = _EPS * abs(float(f(x))) / taken
-    for method, colour in zip(map(resolve, methods), _COLOURS * len(methods), strict=False):
+    for method, color in zip(map(resolve, methods), _COLORS * len(methods), strict=False):
         numbers = [difference(f, x, eps=step, method=method) for step in taken]
         errors = np.abs(np.array(numbers, float) - derivative)
-        _draw(axes, method, colour, taken, errors, floor)
+        _draw(axes, method, color, taken, errors, floor)
     axes.plot(taken, floor, ":", color=GREY, label="rounding: eps |f| / step")
     axes.legend(frameon=False, fontsize=9)
     return figure
@@ -85,22 +88,23 @@ def error_against_step(
 def _draw(
     axes: Axes,
     method: Stencil,
-    colour: str,
+    color: str,
     steps: np.ndarray,
     errors: np.ndarray,
     floor: np.ndarray,
 ) -> None:
-    """Errors as dots on a line, and a straight one with the slope of the method's order."""
-    shown = np.isfinite(errors) & (errors > 0)
+    """Draw errors as dots on a line, and a straight line with the slope of the method's order."""
+    shown = np.isfinite(errors) & (errors > 0)  # a logarithmic axis has no place for zero
     name = f"{method.name}, order {method.order}"
-    axes.plot(steps[shown], errors[shown], ".-", color=colour, markersize=5, lw=1, label=name)
+    axes.plot(steps[shown], errors[shown], ".-", color=color, markersize=5, lw=1, label=name)
+    # Where the error is far above rounding it is truncation, and shows the slope.
     truncation = shown & (errors > 30 * floor)
-    if truncation.sum() < 3:  # exact but for rounding
+    if truncation.sum() < 3:  # the method is exact for `f`: all that is left is rounding
         return
     share = float(np.median(errors[truncation] / steps[truncation] ** method.order))
     guide = share * steps**method.order
     low = guide > floor / 30
-    axes.plot(steps[low], guide[low], "--", color=colour, lw=0.8)
+    axes.plot(steps[low], guide[low], "--", color=color, lw=0.8)
     at = int(np.flatnonzero(truncation)[truncation.sum() // 2])
     axes.annotate(
         f"slope {method.order}",
@@ -108,5 +112,5 @@ def _draw(
         (-6, 4),
         textcoords="offset points",
         ha="right",
-        color=colour,
+        color=color,
     )

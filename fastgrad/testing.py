@@ -18,25 +18,27 @@ def assert_gradient(
     *,
     strategy: str = "auto",
     budget: int | None = None,
+    workers: Any = None,
+    progress: bool = False,
     seed: int = 0,
 ) -> None:
     """Raise an AssertionError that shows the report, unless the gradient is right.
 
     Parameters
     ----------
-    f, grad, params, strategy, budget, seed
+    f, grad, params, strategy, budget, workers, progress, seed
         As for `check_gradient`.
 
     Raises
     ------
     AssertionError
-        The verdict is not RIGHT: WRONG, or CANNOT_TELL, for a test that cannot tell is no test.
-        Its text is the report, its attribute `report` the `Report`.
+        The verdict is WRONG, or CANNOT_TELL: a test that cannot tell tests nothing. The message
+        is the report as text; the attribute `report` is the `Report`.
 
     Notes
     -----
-    In pytest there is a fixture of the same name, which calls this function. ``pytest
-    --fastgrad-html DIR`` writes the reports of failures as web pages into DIR.
+    pytest has a fixture of the same name, which calls this function. ``pytest --fastgrad-html
+    DIR`` writes the reports of failed checks to DIR, as web pages.
 
     Examples
     --------
@@ -44,7 +46,16 @@ def assert_gradient(
     >>> fg.testing.assert_gradient(lambda x: (x**2).sum(), lambda x: 2 * x, np.ones(3))
     """
     __tracebackhide__ = True
-    report = check_gradient(f, grad, params, strategy=strategy, budget=budget, seed=seed)
+    report = check_gradient(
+        f,
+        grad,
+        params,
+        strategy=strategy,
+        budget=budget,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
     if not report:
         error = AssertionError(str(report))  # its first line is in pytest's summary
         vars(error)["report"] = report

@@ -151,6 +151,12 @@ cdef class Fingerprint:
     def alive(self):
         return alive(&self.held, self.owner)
 
+    def same_bits(self, Fingerprint other):
+        cdef cnp.npy_intp size = self.held.array.nbytes
+        return (alive(&self.held, self.owner) and self.held.array.contiguous
+                and other.held.array.contiguous and other.held.array.nbytes == size
+                and memcmp(self.held.array.data, other.held.array.data, size) == 0)
+
     def changed(self):
         return (altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
                 or cnp.PyArray_ISNOTSWAPPED(self.array) != self.native)

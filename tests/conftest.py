@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def pytest_configure():
     complaint = wrong_copy(Path(fastgrad.__file__).resolve().parent)
     if complaint:
         raise pytest.UsageError(complaint)
+    # A shell lets what it runs in the background ignore Ctrl-C, and so would the tests' programs.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

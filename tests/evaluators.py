@@ -13,12 +13,12 @@ import fastgrad as fg
 from fastgrad import _memory
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
-from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.meter import Metered
 from fastgrad._tree import flatten, unflatten
 from fastgrad._workers.pools import pool_of
 from fastgrad._workers.processes import Processes
 from fastgrad._workers.scheduler import Scheduler
-from fastgrad._workers.threads import Threaded
+from fastgrad._workers.threads import threaded
 
 PYTHON = ("in place",)
 BATCHED = ("batched", "one by one")
@@ -67,12 +67,13 @@ class _Kept(Processes):
 class _Bar:
     """Nobody looks at it."""
 
-    total = 0
-
-    def update(self, evaluations):
+    def to(self, evaluations):
         pass
 
-    def set_postfix_str(self, text, refresh):
+    def expect(self, evaluations):
+        pass
+
+    def phase(self, text):
         pass
 
     def close(self):
@@ -116,23 +117,19 @@ def adapted(name, f):
 
 
 class Built:
-    """An evaluator, with the meter and the guard that it was made with."""
+    """An evaluator, and the guard that it was made with."""
 
     def __init__(self, name, f, params, pools, *, vector=False, budget=float("inf")):
         self.params = params
         self.before = bits_of(params)
-        self.meter = Meter(budget=budget)
         self.guard = Guard(flatten(params))
         kind = name.rpartition(", ")[2]
-        made = local(adapted(name, f), params, self.guard, self.meter.update, vector=vector)
+        made = local(adapted(name, f), params, self.guard, vector=vector)
         if kind == "threads":
-            made = Threaded(made, 2)
+            made = threaded(made, 2)
         elif kind in WORKERS:
-            made = Scheduler(made, pools.factories[kind], self.meter.update)
-        if name != kind:
-            self.meter.bar = _Bar()
-            made = Metered(made, self.meter)
-        self.evaluator = made
+            made = Scheduler(made, pools.factories[kind])
+        self.evaluator = made if name == kind else Metered(made, budget, _Bar())
 
     def assert_left_alone(self):
         """Every bit is back in its place, and nothing is left to be done."""

@@ -265,7 +265,7 @@ class _Search:
             error, claimed, numeric = _sizes(prober.columns)
         return LeafProbe(
             entries=prober.judged,
-            columns=prober.columns,
+            table=prober.columns,
             dense=tuple(self._dense),
             directions=len(self._clean),
             floor=floor,

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.claim import Analytic, analytic
+from fastgrad._checks.claim import Analytic, analytic, check_arguments
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
@@ -20,8 +20,8 @@ from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.guard import Guard, check_layout
-from fastgrad._evaluation.local import check_callable, of_pairs
-from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.local import of_pairs
+from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import norm_error
@@ -118,24 +118,25 @@ def check_gradient(
         ``grad(params)``, or the gradient itself: arrays in the structure of `params` with the
         shapes of its leaves. It is copied before `f` is called again. For a complex leaf it is
         ``df/dRe + 1j * df/dIm``.
-    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
-        Where to check. Moved in place, and bit-identical afterwards.
+    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
+        The point at which to check. The entries are moved in place; afterwards every bit is as
+        it was.
     strategy : {"auto", "exhaustive", "probe"}, default "auto"
-        Whether to judge every entry, with two evaluations each or more, or to look for wrong ones
-        along random directions, with some thirty evaluations and about fifty for each wrong entry.
-        ``"auto"`` probes where the former would cost more than the budget.
+        ``"exhaustive"`` judges every entry, with two evaluations or more for each. ``"probe"``
+        looks for wrong entries along random directions, with about thirty evaluations and fifty
+        more for each wrong entry. ``"auto"`` probes if judging every entry would exceed the budget.
     budget : int, optional
-        Number of evaluations not to be exceeded. When it runs out the report says what is known.
-        By default 20,000 for a probe, and no bound where every entry is judged.
+        Largest number of evaluations. If it is used up, the report says what is known by then.
+        By default 20,000 for a probe; without limit if every entry is judged.
     workers : int, Executor, dask Client or map-like callable, optional
-        Who evaluates `f` where entries are moved: see `gradient`. The report is the same but for
-        the time and the evaluations, of which each worker's copy takes two more. For a native `f`
-        (see `native`) the number of threads.
+        The workers that evaluate `f` at moved points: see `gradient`. The report is that of a
+        serial run, except for the time and for two evaluations more in each worker. For a native
+        `f` (see `native`), the number of threads.
     progress : bool, default False
-        Show a bar with the evaluations made and expected, and what is being looked at, if
-        standard error is a terminal, or in a notebook. It needs tqdm.
+        Show a bar with the evaluations made and expected, and the stage of the check, if standard
+        error is a terminal, or in a notebook. This needs tqdm.
     seed : int, default 0
-        Of all random directions.
+        Seed of the random directions.
 
     Returns
     -------
@@ -148,11 +149,12 @@ def check_gradient(
         The parameters cannot be moved in place, or the gradient does not have their structure
         and shapes.
     MutationError
-        `f` or `grad` wrote into the parameters; what was written is undone.
+        `f` or `grad` wrote into the parameters. What it wrote is undone.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
     WorkerError
-        A copy of `f` in a worker does not behave as the original, or killed three workers.
+        A copy of `f` in a worker does not reproduce the original's values, or a part of the work
+        killed three workers.
     MissingPackageError
         `progress` is true, and tqdm is not installed.
     ObjectiveError
@@ -160,21 +162,23 @@ def check_gradient(
 
     Notes
     -----
-    A KeyboardInterrupt carries a note of what was known by then.
+    If the check is interrupted (Ctrl-C), the KeyboardInterrupt has a note that says what was known
+    by then.
 
-    First `f` is evaluated along a random direction; a difference table of the values gives their
-    noise, and the noise the step. Then every entry is compared with one central difference, two
-    evaluations each. Where analytic and numeric do not agree to within noise and truncation, the
-    difference is repeated at many steps, and the verdict goes by the one with the smallest bound.
-    Forward and backward quotients that keep their distance as the step shrinks show a kink, at
-    which every value between them is right. Where the bound is as large as the gradient itself
-    the verdict is CANNOT_TELL. A smooth, correct problem takes about ``2 n + 9`` evaluations.
+    First `f` is evaluated along a random direction. A difference table of these values gives their
+    noise, and the noise determines the step. Then every entry is compared with one central
+    difference, which takes two evaluations. If the two do not agree to within noise and truncation
+    error, the difference is repeated at many steps, and the one with the smallest error bound
+    decides. If the forward and the backward quotient keep their distance as the step shrinks, `f`
+    has a kink there, and every value between them is right. If the bound is as large as the
+    gradient itself, the verdict is CANNOT_TELL. A smooth problem with a right gradient takes about
+    ``2 n + 9`` evaluations.
 
-    A probe takes the derivative along random directions, in one parameter array after the other:
-    two of them show any error of a certain size, in whatever entry. Wrong entries are located by
-    halving the block that is moved, and judged one by one like all entries of smaller problems.
-    ``report.detection_limit`` is the size of an error that is missed with a probability of 1 %,
-    whatever else is wrong (``report.miss_probability``).
+    A probe computes the derivative along random directions, in one parameter array after the other.
+    Two directions show an error above a certain size in any entry. Wrong entries are located by
+    bisection of the region that is moved, and judged one by one. ``report.detection_limit`` is the
+    size of an error that is missed with the probability ``report.miss_probability``, 1 %, whatever
+    else is wrong.
 
     Examples
     --------
@@ -188,25 +192,36 @@ def check_gradient(
     ['params[2]', 'params[1]']
     """
     started = time.perf_counter()
-    check_callable(f, "f")
+    check_arguments(f, grad, params)
+    seed = _whole_seed(seed)
     argument = as_params(params)
     leaves = flatten(argument)
     check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
     guard = Guard(leaves, culprit="grad")
-    meter = Meter(plan.expected, shown=progress, budget=plan.budget)
     value_of = of_pairs(f) if grad is True else f
+    made = evaluator(
+        value_of,
+        argument,
+        guard,
+        workers=workers,
+        budget=plan.budget,
+        expected=plan.expected,
+        progress=progress,
+    )
     try:
-        with evaluator(value_of, argument, guard, meter, workers) as run:
+        with made as run:
             claim = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
                 guard.check()
             guard.culprit = "f"
+            if grad is True:
+                run.count_call()
             result = _look(run, guard, claim, plan, seed)
             check_places(argument, leaves)
     finally:
         guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    return _report(result, meter, plan, seed, started)
+    return _report(result, run.evaluations, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -238,11 +253,20 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
     return _Plan(strategy, math.inf if unbounded else most, expected)
 
 
+def _whole_seed(seed: Any) -> int:
+    """Refuse what NumPy's generators would refuse, deep inside and in words of their own."""
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise InputTypeError(f"`seed` must be a whole number, 0 or more; got {seed!r}")
+    if seed < 0:
+        raise InputValueError(f"`seed` must be 0 or more; got {seed}")
+    return int(seed)  # one of NumPy's would overflow where it is hashed
+
+
 def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
     if not len(claim.column):
         return Result(unjudged(claim))
-    run.meter.phase("baseline")
+    run.phase("baseline")
     try:
         base = float(run.base())
         if plan.strategy == "probe":
@@ -261,7 +285,7 @@ def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
 
 
-def _report(result: Result, meter: Meter, plan: _Plan, seed: int, started: float) -> Report:
+def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: float) -> Report:
     verdict, reason = conclude(result)
     baseline = result.baseline
     return Report(
@@ -269,7 +293,7 @@ def _report(result: Result, meter: Meter, plan: _Plan, seed: int, started: float
         reason=reason,
         causes=result.causes,
         entries=result.entries,
-        evaluations=meter.evaluations,
+        evaluations=evaluations,
         noise=baseline.noise if baseline else math.nan,
         detection_limit=result.detection_limit,
         strategy=plan.strategy,

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad._checks.case import Case, Found, moved_gain, share
 from fastgrad._checks.entry_table import EntryTable
-from fastgrad._checks.patterns import LOCAL, PATTERNS, Case, Found, moved_gain, share
+from fastgrad._checks.error_model import SAFETY
+from fastgrad._checks.patterns import PATTERNS
 from fastgrad._checks.result import Dense, LeafProbe
 from fastgrad._evaluation.direction import Box, size_of
 from fastgrad._leaf import Leaf
@@ -27,6 +29,11 @@ __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes
 
 # Shifts that are tried where the right values may lie elsewhere: an index off by a few.
 _SHIFTS = (1, -1, 2, -2, 3, -3)
+# Entries are one multiple of the numeric ones if their ratios agree to this share, as the factor of
+# a whole leaf (`patterns`).
+_SAME_RATIO = 1e-3
+# The values of a grid must spread by so many times what is allowed: equal ones fit anywhere.
+_SPREAD = 4
 _WRONG = Verdict.WRONG.code
 
 
@@ -37,24 +44,25 @@ class Judged:
     leaf: Leaf
     analytic: np.ndarray  # in the shape of leaf.real
     eps: float  # spacing of the analytic gradient's type
-    entries: np.ndarray  # those that were judged, with `columns` in their order
-    columns: EntryTable
+    entries: np.ndarray  # those that were judged, with `table` in their order
+    table: EntryTable
 
 
 def case_of(judged: Judged, entries: np.ndarray) -> Case:
     """Some of the judged entries as a case that has the shape of `entries`."""
-    leaf, c, flat = judged.leaf, judged.columns, entries.ravel()
+    leaf, c, flat = judged.leaf, judged.table, entries.ravel()
     order = np.argsort(judged.entries)
     rows = order[np.searchsorted(judged.entries, flat, sorter=order)]
-    theta: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
+    parameters: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
     columns = (c.analytic, c.numeric, c.uncertainty, c.codes == _WRONG, c.kinks)
-    a, d, bound, wrong, kinks = (column[rows].reshape(entries.shape) for column in columns)
+    analytic, numeric, bound, wrong, kinks = (c[rows].reshape(entries.shape) for c in columns)
     # Of a complex number both parts are needed.
     if leaf.is_complex and entries.ndim == leaf.real.ndim and entries.shape[-1] == 2:
-        a, d, theta = (x.view(np.complex128)[..., 0] for x in (a, d, theta))
+        numbers = (analytic, numeric, parameters)
+        analytic, numeric, parameters = (x.view(np.complex128)[..., 0] for x in numbers)
         bound, wrong, kinks = bound.max(-1), wrong.any(-1), kinks.any(-1)
     sampled = entries.size < leaf.real.size
-    return Case(leaf.path, a, d, bound, theta, wrong, kinks, judged.eps, sampled)
+    return Case(leaf.path, analytic, numeric, bound, parameters, wrong, kinks, judged.eps, sampled)
 
 
 # --------------------------------------------------------------- all entries of a leaf were judged
@@ -83,11 +91,13 @@ def _doubt(finding: Finding) -> bool:
 
 def _first(case: Case) -> Found:
     """The first pattern that fits, the most specific ones before the more general ones."""
-    if not np.isfinite(case.a[case.wrong]).all():
+    if not np.isfinite(case.analytic[case.wrong]).all():
         return Cause.UNKNOWN, ": the analytic gradient is not finite", {}
-    for pattern in LOCAL if case.sampled else PATTERNS:
+    for pattern in PATTERNS:
+        if case.sampled and not pattern.on_samples:
+            continue
         with np.errstate(all="ignore"):
-            found = next(iter(pattern(case)), None)
+            found = next(iter(pattern.explain(case)), None)
         if found:
             return found
     return Cause.UNKNOWN, f" is wrong in {share(case)}, and no known pattern fits", {}
@@ -96,10 +106,10 @@ def _first(case: Case) -> Found:
 def _exchange(case: Case, cases: Sequence[Case]) -> Found | None:
     """Two leaves of one shape that hold each other's gradients."""
     for other in cases:
-        if other is case or other.a.shape != case.a.shape or not other.wrong.any():
+        if other is case or other.analytic.shape != case.analytic.shape or not other.wrong.any():
             continue
-        if case.fits(other.d, moved_gain(case, other.bound)) and other.fits(
-            case.d, moved_gain(other, case.bound)
+        if case.fits(other.numeric, moved_gain(case, other.bound)) and other.fits(
+            case.numeric, moved_gain(other, case.bound)
         ):
             return (
                 Cause.SWAPPED,
@@ -130,7 +140,7 @@ def diagnose_probes(judged: Sequence[Judged], probes: Sequence[LeafProbe]) -> tu
         spread += _unlike([_of_block(each, dense, others) for dense in p.dense])
         if p.unexplained:
             spread.append(_diffuse(p, each.leaf))
-        elif not p.dense and (p.columns.codes == _WRONG).any():
+        elif not p.dense and (p.table.codes == _WRONG).any():
             single.append(_of_entries(each))
     return (*spread, *single)
 
@@ -196,8 +206,8 @@ def _of_entries(judged: Judged) -> Finding:
     sentence = f"`{case.path}` is wrong in {what}" + (" only" if count == 1 else "")
     evidence: dict[str, Any] = {"wrong": count, "entries": judged.leaf.real.size}
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (case.a / case.d)[case.wrong]
-    if count > 1 and np.isfinite(ratios).all() and np.ptp(ratios) <= 1e-3 * abs(ratios[0]):
+        ratios = (case.analytic / case.numeric)[case.wrong]
+    if count > 1 and np.isfinite(ratios).all() and np.ptp(ratios) <= _SAME_RATIO * abs(ratios[0]):
         sentence += f", each {ratios[0]:.4g} x the numeric gradient"
         evidence["factor"] = float(np.real(ratios[0]))
     return Finding(Cause.SINGLE, case.path, sentence, evidence)
@@ -216,8 +226,10 @@ def _misplaced(
     if judged.leaf.is_complex:
         return None
     for kind, words, evidence, values in _elsewhere(judged, grid, others):
-        slack = 2 * case.bound + case.slack
-        if (np.abs(values - case.d) <= slack).all() and np.ptp(case.d) > 4 * slack.max():
+        slack = SAFETY * case.bound + case.slack
+        if (np.abs(values - case.numeric) <= slack).all() and np.ptp(
+            case.numeric
+        ) > _SPREAD * slack.max():
             evidence = {**_counts(case), **evidence}
             return Finding(kind, case.path, f"`{case.path}` {words}", evidence)
     return None

@@ -30,6 +30,10 @@ __all__ = ["Directional", "Reading"]
 # Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
 # still moves by a number that is right to 1.6 %, and what it really moves by is counted.
 _LEAST_SPACINGS = 64.0
+# In doubt, steps may be so much smaller still: the residual counts what an entry really moves by.
+_BELOW_LEAST = 4
+# A step this much longer than the first one is the same but for rounding.
+_ROUNDED_STEP = 1.01
 # A direction is calibrated to show an error of this share of a typical entry, if noise allows: a
 # missing factor of 1.05, in the worst of places. Half of it needs steps a quarter longer.
 _VISIBLE = 0.05
@@ -200,7 +204,7 @@ class Directional:
         if some and self._own_noise is None and self._hear(box) > 0.0:
             return self.calibrate(box)
         root = math.sqrt(size_of(box))
-        while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / 4:
+        while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / _BELOW_LEAST:
             rows.append(self._row(box, rows[-1].time / RATIO))
             change = abs(rows[-1].central - rows[-2].central)
             steady = change <= max(SAFETY * rows[-1].noise, _SETTLED * abs(rows[-1].central))
@@ -260,8 +264,10 @@ class Directional:
         found = self._change(box, time)
         above, below = found.values
         rise, fall = found.claimed
-        # Within rounding of the smallest step: there no truncation moves f.
-        small = time * math.sqrt(size_of(box)) <= 1.01 * model.relative or time <= self._least
+        # Only at the smallest step, give or take its rounding: truncation moves f at others.
+        small = (
+            time * math.sqrt(size_of(box)) <= _ROUNDED_STEP * model.relative or time <= self._least
+        )
         self.moves = self.moves or (small and not above == below == base)
         level = max(self._noise(box), model.unit * max(abs(above), abs(below)))
         claimed = (rise - fall) / (2 * time)

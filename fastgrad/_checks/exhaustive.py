@@ -34,19 +34,20 @@ _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Judge every entry, and explain what is wrong."""
-    columns = EntryTable.blank(claim.column)
-    parts = _parts(columns, run.leaves, claim, baseline)
+    table = EntryTable.blank(claim.column)
+    parts = _parts(table, run.leaves, claim, baseline)
     jumps: list[int] = []
-    measured = None
+    measured = None  # all of them
     try:
         try:
-            _fill(run, parts, columns, baseline, seed, jumps)
+            _fill(run, parts, table, baseline, seed, jumps)
         except OutOfBudget:
-            measured = _give_up(columns)
-        result = _result(parts, claim.spans, columns, baseline, jumps)
+            measured = _give_up(table)
+        result = _result(parts, claim.spans, table, baseline, jumps)
         result = result if measured is None else replace(result, measured=measured)
-        # Kinks at which the gradient is right are said too.
-        if np.count_nonzero(columns.codes == _WRONG) or np.count_nonzero(columns.kinks):
+        # Nothing below is entered for a right gradient of a smooth `f`; at a kink that is met,
+        # the user learns that other values would be right as well.
+        if np.count_nonzero(table.codes == _WRONG) or np.count_nonzero(table.kinks):
             return _explained(result, parts, run)
         return result
     except KeyboardInterrupt as error:
@@ -55,82 +56,80 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
 
 
 def _parts(
-    columns: EntryTable, leaves: Sequence[Leaf], claim: Analytic, baseline: Baseline
+    table: EntryTable, leaves: Sequence[Leaf], claim: Analytic, baseline: Baseline
 ) -> list[Part]:
-    """Each leaf with its stretch of the columns, and what its entries are judged by."""
+    """Each leaf with its stretch of the table, and what its entries are judged by."""
     parts = []
     known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
         alone = len(leaves) == 1
-        part = columns if alone else _stretch(columns, slice(span.start, span.stop))
+        part = table if alone else _stretch(table, slice(span.start, span.stop))
         model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
         parts.append(Part(k, leaf, part, model))
     return parts
 
 
-def _stretch(columns: EntryTable, mine: slice) -> EntryTable:
-    """Views of a part of the columns."""
-    return EntryTable(
-        **{each.name: getattr(columns, each.name)[mine] for each in fields(EntryTable)}
-    )
+def _stretch(table: EntryTable, mine: slice) -> EntryTable:
+    """Views of a part of the table."""
+    return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
 
 
 def _fill(
     run: Metered,
     parts: Sequence[Part],
-    columns: EntryTable,
+    table: EntryTable,
     baseline: Baseline,
     seed: int,
     jumps: list[int],
 ) -> None:
     """Judge all entries; gather the numbers of the leaves with which `f` moves in jumps only."""
     for part in parts:
-        run.meter.phase(f"first pass, {part.leaf.path}")
-        judge.first_pass(part.columns, Differences(run, part.number), part.model)
+        run.phase(f"first pass, {part.leaf.path}")
+        judge.first_pass(part.table, Differences(run, part.number), part.model)
     faint = []
     for part in parts:
-        run.meter.phase(f"refinement, {part.leaf.path}")
-        still = len(part.columns.codes) > 0 and not _moves(part.columns)
+        run.phase(f"refinement, {part.leaf.path}")
+        still = len(part.table.codes) > 0 and not _moves(part.table)
         if still and moves_in_jumps(run, part.number, baseline.base, seed):
             jumps.append(part.number)
-            part.columns.codes[:] = _UNCLEAR
-        elif not judge.judge(part.columns, Differences(run, part.number), part.model):
+            part.table.codes[:] = _UNCLEAR
+        elif not judge.judge(part.table, Differences(run, part.number), part.model):
             faint.append(part)
-    scale = columns.scale if faint else 0.0
+    scale = table.scale if faint else 0.0
     for part in faint:
-        weak = judge.without_power(part.columns, part.model, scale)
-        part.columns.codes[weak] = _UNCLEAR
+        weak = judge.without_power(part.table, part.model, scale)
+        part.table.codes[weak] = _UNCLEAR
 
 
-def _moves(columns: EntryTable) -> bool:
+def _moves(table: EntryTable) -> bool:
     """Whether an entry of a leaf moves `f`, if only to one side."""
-    return bool(np.count_nonzero(columns.numeric) or np.count_nonzero(columns.gaps))
+    return bool(np.count_nonzero(table.numeric) or np.count_nonzero(table.gaps))
 
 
-def _give_up(columns: EntryTable) -> int:
+def _give_up(table: EntryTable) -> int:
     """Say of what is not judged that nothing can be told; return how many were measured."""
-    measured = int(columns.looked_at.sum())
-    unjudged = columns.codes == UNJUDGED
-    columns.uncertainty[unjudged] = math.inf
-    columns.codes[unjudged] = _UNCLEAR
+    measured = int(table.looked_at.sum())
+    unjudged = table.codes == UNJUDGED
+    table.uncertainty[unjudged] = math.inf
+    table.codes[unjudged] = _UNCLEAR
     return measured
 
 
 def _result(
     parts: Sequence[Part],
     spans: tuple[LeafSpan, ...],
-    columns: EntryTable,
+    table: EntryTable,
     baseline: Baseline,
     jumps: Sequence[int],
 ) -> Result:
     found = []
     for part in parts:
-        c = part.columns
-        claims = bool(np.count_nonzero(c.analytic))
-        found.append(
-            LeafResult(verdict.of_entries(c.codes), _moves(c), claims, part.number in jumps)
-        )
-    c = columns
+        c, in_jumps = part.table, part.number in jumps
+        # Asked again: at the larger steps of the refinement more may have moved `f`.
+        moves = _moves(c)
+        still = not (moves or in_jumps or np.count_nonzero(c.analytic))
+        found.append(LeafResult(verdict.of_entries(c.codes), moves, still, in_jumps))
+    c = table
     return Result(
         Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
         tuple(found),
@@ -145,7 +144,7 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
     if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(result, causes=met)
-    run.meter.phase("causes")
+    run.phase("causes")
     result = replace(result, causes=diagnosis.diagnose(cases))
     try:
         result = replace(result, causes=name_stale(run, parts, cases, result.causes))
@@ -155,7 +154,7 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
 
 
 def _case(part: Part) -> diagnosis.Case:
-    shape, c = part.leaf.real.shape, part.columns
+    shape, c = part.leaf.real.shape, part.table
     entries = np.arange(len(c.codes))
     judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.model.eps, entries, c)
     return diagnosis.case_of(judged, entries.reshape(shape))

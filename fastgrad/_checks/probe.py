@@ -33,7 +33,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     probes: list[LeafProbe] = []
     try:
         for k, prober in enumerate(probers):
-            run.meter.phase(f"probe, {prober.leaf.path}")
+            run.phase(f"probe, {prober.leaf.path}")
             in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed)
             probes.append(probe_leaf(prober, random, in_jumps))
     except KeyboardInterrupt as error:
@@ -41,7 +41,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
         _errors.note(error, verdict.leaves_so_far(len(probes), len(probers), wrong))
         raise
     judged = [
-        Judged(each.leaf, each.analytic, eps, p.entries, p.columns)
+        Judged(each.leaf, each.analytic, eps, p.entries, p.table)
         for each, eps, p in zip(probers, claim.eps, probes, strict=True)
     ]
     found = _leaf_results(probes)
@@ -70,7 +70,13 @@ def _directionals(
 def _leaf_results(probes: Sequence[LeafProbe]) -> tuple[LeafResult, ...]:
     whole = max((p.claimed for p in probes), default=0.0)
     return tuple(
-        LeafResult(verdict.of_probe(p, whole), p.moves, bool(p.claimed), p.stopped is Stop.JUMPS, p)
+        LeafResult(
+            verdict.of_probe(p, whole),
+            p.moves,
+            still=not (p.moves or p.claimed or p.stopped is Stop.JUMPS),
+            jumps=p.stopped is Stop.JUMPS,
+            probe=p,
+        )
         for p in probes
     )
 
@@ -86,7 +92,7 @@ def _entries(
         placed.append(replace(span, start=start, stop=stop, probe=told))
         start = stop
     names = [each.name for each in fields(EntryTable) if each.name != "gaps"]
-    columns = {n: np.concatenate([getattr(p.columns, n) for p in probes]) for n in names}
+    columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 
 

@@ -36,7 +36,7 @@ class Part:
 
     number: int  # of the leaf
     leaf: Leaf
-    columns: EntryTable
+    table: EntryTable
     model: ErrorModel
 
 
@@ -52,12 +52,12 @@ class Dense:
 class LeafProbe:
     """What probing has found in one leaf.
 
-    `entries` were judged one by one, with `columns` in their order. Of the derivatives along the
+    `entries` were judged one by one, with `table` in their order. Of the derivatives along the
     directions, `error` is the size of the residuals, `claimed` and `numeric` that of both sides.
     """
 
     entries: np.ndarray
-    columns: EntryTable
+    table: EntryTable
     dense: tuple[Dense, ...] = ()
     directions: int = 0
     floor: float = 0.0  # smallest residual that counts
@@ -79,7 +79,7 @@ class LeafResult:
 
     verdict: Verdict
     moves: bool  # whether small steps were seen to move `f`
-    claims: bool  # whether the gradient says that they do
+    still: bool  # whether `f` does not move at all, and the gradient says the same
     jumps: bool = False  # whether `f` moves in jumps only
     probe: LeafProbe | None = None  # None where every entry was judged
 

@@ -22,22 +22,25 @@ from fastgrad._report.causes import Cause, Finding
 
 __all__ = ["name_stale"]
 
-# Wrong entries of each leaf that are looked at, the clearest first: two evaluations each, at each
-# step. One unknown number has to explain them all.
+# Wrong entries of each leaf that must be explained, the clearest first: two evaluations each, at
+# each iteration.
 _ENTRIES = 8
-# Entries without which nothing is said: with two, one number explains them too easily.
+# Entries of all leaves without which nothing is said: the rate is one free number, and two more
+# that fit by chance are rare.
 _LEAST = 3
-# Gauss-Newton steps. They converge quadratically from a rate of zero: 6 double one digit to 64.
+# Gauss-Newton iterations. They converge quadratically from a small rate, or not at all: six double
+# one digit to 64.
 _ITERATIONS = 6
-# Parameters whose part of the gradient is tried as a direction of its own, at most.
-_MOST_PARTS = 8
 # First step, as the largest move over an entry's length: small enough for a slope, and large enough
 # that the noise of the differences is below it.
 _FIRST_MOVE = 1e-3
 # Largest move over an entry's length: no update of a parameter is larger.
 _LARGEST_MOVE = 10
-# What may be left unexplained: this share of the largest error, and so many bounds.
+# What may be left unexplained: this share of the largest error, and so many bounds. It is two
+# thirds of what a pattern may leave (`case`), as one number is fitted to few entries.
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
+# Single parameters of which it is tried whether they alone were updated.
+_MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def _pick(
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
     for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
-        if case.path not in unexplained or np.iscomplexobj(case.a):
+        if case.path not in unexplained or np.iscomplexobj(case.analytic):
             continue
-        a, d, bound = case.a.ravel(), case.d.ravel(), case.bound.ravel()
+        a, d, bound = case.analytic.ravel(), case.numeric.ravel(), case.bound.ravel()
         with np.errstate(invalid="ignore", divide="ignore"):
             clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
@@ -95,7 +98,7 @@ def _directions(
     leaves: Sequence[Leaf], cases: Sequence[Case]
 ) -> list[tuple[str, list[np.ndarray]]]:
     """The whole analytic gradient, and its part in each single parameter."""
-    whole = [np.nan_to_num(case.a) for case in cases]
+    whole = [np.nan_to_num(case.analytic) for case in cases]
     directions = [("all parameters", whole)]
     for k in range(min(len(cases), _MOST_PARTS) if len(cases) > 1 else 0):
         part = [a if i == k else np.zeros_like(a) for i, a in enumerate(whole)]

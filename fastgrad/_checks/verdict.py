@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
-# A leaf can be judged if what its directions leave open is below this share of its own gradient,
 # Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
 _LISTED, _NAMED = 3, 5
 
@@ -36,7 +36,7 @@ def of_entries(codes: np.ndarray) -> Verdict:
 
 def of_probe(p: LeafProbe, whole: float) -> Verdict:
     """The verdict on a leaf that was probed; `whole` is the size of the whole gradient."""
-    codes = p.columns.codes
+    codes = p.table.codes
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
     # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
@@ -51,14 +51,14 @@ def conclude(result: Result) -> tuple[Verdict, str]:
     """The verdict on the whole gradient, and the sentence that gives its reason."""
     if result.baseline is not None and result.baseline.trouble is not None:
         return Verdict.CANNOT_TELL, _trouble(result.baseline)
-    verdicts = {leaf.verdict for leaf in result.leaves}
+    verdicts = set(map(attrgetter("verdict"), result.leaves))
     if Verdict.WRONG in verdicts:
         return Verdict.WRONG, _wrong_reason(result)
     if result.measured is not None:
         return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; raise `budget`"
     if not verdicts:
         return Verdict.CANNOT_TELL, "nothing was tested: the parameters hold no entries"
-    if not any(leaf.moves or leaf.claims or leaf.jumps for leaf in result.leaves):
+    if all(map(attrgetter("still"), result.leaves)):
         return Verdict.CANNOT_TELL, (
             "both gradients are exactly zero: `f` does not move with these parameters, here at "
             "least, and a gradient that was never computed would look the same"
@@ -300,10 +300,10 @@ def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
 
 def entries_so_far(parts: Sequence[Part]) -> str:
     """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(part.columns.looked_at)) for part in parts)
-    whole = sum(len(part.columns.analytic) for part in parts)
-    wrong = _named((p, np.flatnonzero(p.columns.codes == _WRONG)) for p in parts)
-    doubtful = _named((part, unsettled(part.columns, part.model)) for part in parts)
+    seen = sum(int(np.count_nonzero(part.table.looked_at)) for part in parts)
+    whole = sum(len(part.table.analytic) for part in parts)
+    wrong = _named((p, np.flatnonzero(p.table.codes == _WRONG)) for p in parts)
+    doubtful = _named((part, unsettled(part.table, part.model)) for part in parts)
     said = []
     if wrong:
         said.append(f"wrong: {wrong}")
@@ -320,7 +320,7 @@ def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
     for part, entries in found:
         count += len(entries)
         with np.errstate(invalid="ignore"):
-            errors = np.abs(part.columns.analytic[entries] - part.columns.numeric[entries])
+            errors = np.abs(part.table.analytic[entries] - part.table.numeric[entries])
         errors = np.where(np.isnan(errors), np.inf, errors)
         worst = np.argsort(-errors, kind="stable")[:_NAMED]
         picked += [(float(errors[i]), part.leaf.name(int(entries[i]))) for i in worst]

@@ -12,7 +12,7 @@ from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout
 from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
-from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Gradient, Target
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil, Steps, resolve
@@ -34,15 +34,16 @@ def derivative(
     Parameters
     ----------
     f : callable
-        Takes a number of the type of `x` and returns a real number.
+        ``f(t)`` takes a number of the type of `x` and returns a real number.
     x : float or NumPy floating scalar
         Where to differentiate. The derivative has its type.
     method : Stencil or str, default "central"
-        The difference to take: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or
-        the name alone. Central costs one evaluation more than forward and is worth it.
+        The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
+        alone. A central difference costs no more than a forward one here, two evaluations, and is
+        far more accurate.
     eps : float, optional
-        Absolute step. By default ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine
-        epsilon of the type of `x`, which balances truncation and rounding.
+        Absolute step. By default ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon
+        `u` of the type of `x`, which balances truncation and rounding.
 
     Returns
     -------
@@ -89,54 +90,57 @@ def gradient(
 ) -> Any:
     """Differentiate a real function with respect to every entry of its parameters.
 
-    Each entry is moved in place, `f` is called with the very object passed as `params`, and the
-    saved bits are put back: after success, after any exception, after Ctrl-C.
+    Each entry is moved in place, `f` is called with the very object that was passed as `params`,
+    and the saved bits are put back: after success, after an exception, after Ctrl-C.
 
     Parameters
     ----------
     f : callable
-        ``f(params)`` returns one real number. It may ignore its argument and read the same
-        arrays another way. It must not write into them.
-    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested at will
-        Arrays of a floating or complex type, writable, sharing no memory; any shape, strides
-        and byte order. A number or a list of numbers is turned into an array first.
+        ``f(params)`` returns one real number. It may ignore its argument and read the same arrays
+        in another way, for example as a closure. It must not write into them.
+    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
+        Writable arrays of a floating or complex type that share no memory, of any shape, strides
+        and byte order. A number or a list of numbers is converted to an array first.
     method : Stencil or str, default "central"
-        The difference to take: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or
-        the name alone.
+        The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
+        alone.
     eps : float, or the structure of `params`, optional
-        Absolute step, for all entries or entry by entry. By default
-        ``u**(1 / (order + 1)) * max(1, |x|)`` with `u` the machine epsilon of the leaf's type.
+        Absolute step: one for all entries, or one for each. By default
+        ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon `u` of the array's type,
+        which balances truncation and rounding.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
     workers : int, Executor, dask Client or map-like callable, optional
-        Who evaluates `f`: so many processes, started for this call (-1: one for each core); any
-        ``concurrent.futures.Executor``, which stays open; or a function like ``pool.map``. By
-        default, and with 1, this process. For a native `f` (see `native`) the number of threads,
-        each with its own copy of the parameters. The result is the same to the bit.
+        The workers that evaluate `f`: a number of processes to start for this call (-1: one for
+        each core); a ``concurrent.futures.Executor`` or dask Client, which stays open; or a
+        function like ``pool.map``. By default, and with 1, this process evaluates `f`. For a native
+        `f` (see `native`), the number of threads, each with its own copy of the parameters. The
+        result is the same to the last bit.
     progress : bool, default False
         Show a bar with the evaluations made and expected, if standard error is a terminal, or in
-        a notebook. It needs tqdm.
+        a notebook. This needs tqdm.
 
     Returns
     -------
     structure of `params`
-        Arrays with the shapes and types of the leaves. For a complex leaf an entry is
+        Arrays with the shapes and types of those in `params`. In a complex array an entry is
         ``df/dRe + 1j * df/dIm``, the direction of steepest ascent. An entry is NaN where `f` is.
 
     Raises
     ------
     InputTypeError
-        A leaf is not an array of a floating type, or `f` did not return one real number.
+        A parameter is not an array of a floating type, or `f` did not return one real number.
     InputValueError
-        A leaf is read-only or shares memory, `eps` is unusable, or `out` does not fit.
+        An array is read-only or shares memory with another, `eps` is not a usable step, or `out`
+        does not fit.
     MutationError
         `f` wrote into its input or resized it. What it wrote is undone; in parameters beyond
         256 KiB, where no copy is kept, only if it did so at the first entry.
     ConcurrencyError
         Another thread is differentiating with respect to the same memory.
     WorkerError
-        A copy of `f` in a worker does not behave as the original, or a part of the work killed
-        three workers.
+        A copy of `f` in a worker does not reproduce the original's values, or a part of the work
+        killed three workers.
     MissingPackageError
         `progress` is true, and tqdm is not installed.
     ObjectiveError
@@ -144,17 +148,18 @@ def gradient(
 
     Notes
     -----
-    Central differences of order `p` take `p` evaluations per entry, one-sided ones `p` per entry
-    and one more. Memory beyond the parameters and the result stays below 1 MiB.
+    A central difference of order `p` takes `p` evaluations for each entry; a forward or backward
+    difference takes `p` for each entry, and one more. Memory beyond the parameters and the result
+    stays below 1 MiB.
 
-    With workers, `f` and the parameters are pickled together, by cloudpickle where pickle cannot
-    and that is installed, and with the memory that their arrays share. They cross to each worker
-    about once; it keeps them as bytes and as copies, of which a second one while it works.
-    Before a copy counts it must give the values that `f` gives here, at the parameters and with
-    all of them moved a little: two evaluations here, and two of each copy. An `f` that reads its
-    parameters elsewhere, as in a global of a module, is refused. Errors of `f` are those of a
-    serial run. A worker that dies is replaced; if an executor breaks by that, processes started
-    here do the rest. Processes started here are spawned: a script needs its
+    With workers, `f` and the parameters are pickled together, with the memory that their arrays
+    share; cloudpickle is used where pickle fails, if it is installed. They are sent to each worker
+    about once. A worker keeps the bytes and a copy, and a second copy while it works. Before a copy
+    is used, it must reproduce two values of `f`: at the parameters, and with all of them moved a
+    little. This takes two evaluations here and two in each worker. An `f` that reads its
+    parameters elsewhere, for example in a global of a module, is refused. Exceptions of `f` are
+    those of a serial run. A worker that dies is replaced; if an executor breaks because of it, new
+    processes do the rest. New processes are spawned, so that a script needs
     ``if __name__ == "__main__":``.
 
     Examples
@@ -178,16 +183,17 @@ def gradient(
     steps = _steps(argument, leaves, stencil, eps)
     answer = unflatten(argument, iter([result.array for result in results]))
     guard = Guard(leaves, spare=[result.array for result in results])
-    meter = Meter(stencil.evaluations * sum(leaf.real.size for leaf in leaves), shown=progress)
+    expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
+    made = evaluator(f, argument, guard, workers=workers, expected=expected, progress=progress)
     try:
-        with evaluator(f, argument, guard, meter, workers) as run:
+        with made as run:
             _fill(run, guard, stencil, steps, results)
             check_places(argument, leaves)
     finally:
         guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if out is not None:
         return out
-    if argument is not params and not leaves[0].array.ndim:
+    if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
         return results[0].array[()]
     return answer
 
@@ -253,12 +259,12 @@ def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any)
     """The steps of each leaf."""
     if eps is None:
         return [stencil.steps(leaf.real.dtype) for leaf in leaves]
-    if isinstance(eps, (int, float, np.floating, np.integer)):
+    if isinstance(eps, (int, float, np.floating, np.integer, np.bool_)):
         return [Steps(absolute=_positive(eps, "eps"))] * len(leaves)
     steps = []
     for leaf, given in pair(argument, eps, "eps"):
         name = f"eps of {leaf.path}"
-        if isinstance(given, (int, float, np.floating, np.integer)):
+        if isinstance(given, (int, float, np.floating, np.integer, np.bool_)):
             steps.append(Steps(absolute=_positive(given, name)))
             continue
         array = _array_of_steps(given, name)
@@ -274,6 +280,8 @@ def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any)
 
 def _array_of_steps(given: Any, name: str) -> np.ndarray:
     try:
+        if np.asarray(given).dtype.kind == "b":
+            raise TypeError
         return np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputTypeError(
@@ -282,6 +290,8 @@ def _array_of_steps(given: Any, name: str) -> np.ndarray:
 
 
 def _positive(eps: Any, name: str) -> float:
+    if isinstance(eps, (bool, np.bool_)):
+        raise InputTypeError(f"`{name}` must be a positive number, or None; got {eps!r}")
     try:
         step = float(eps)
     except OverflowError:

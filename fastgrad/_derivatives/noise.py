@@ -39,8 +39,8 @@ _SINGLE_EXPONENT = 126
 _SHORT_BITS = 12
 # Whole numbers up to this are counts as well, whatever their bits.
 _LARGEST_COUNT = 2**20
-# Digits after which a decimal number is no longer taken for one that was printed and read again:
-# all but one of a hundred doubles take 16 or 17 digits to write, and none in 10,000 so few.
+# Digits up to which values are taken for decimal numbers that were printed and read again: one
+# double in 1,000 has as few by chance, and all seven values must.
 _FEW_DIGITS = 13
 # Values that fit into so many bits are binary fractions, and their few digits mean nothing.
 _BINARY_BITS = 32

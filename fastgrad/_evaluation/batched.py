@@ -20,7 +20,7 @@ from fastgrad._dtypes import EPS, FLOATS, is_extended
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
-from fastgrad._evaluation.inplace import group_points, offsets_of
+from fastgrad._evaluation.inplace import group_points, offsets_of, part_of
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -29,7 +29,6 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
-    Tell,
     Where,
 )
 from fastgrad._leaf import Leaf, as_real, lengths_of
@@ -39,8 +38,8 @@ from fastgrad._tree import Params, as_params, flatten, unflatten
 
 __all__ = ["Batched", "InBatches", "batched"]
 
-# Bytes of a batch unless the user says: few calls of an `f` that has a price for each, and not
-# so many rows that they leave the caches. bench/batched.py shows what others cost.
+# Bytes of a batch by default: large enough that the cost of a call is shared by many rows, small
+# enough that the rows stay in the caches. Measured by bench/batched.py for other sizes.
 MEMORY = 2**20
 # In the test for rows that influence each other: how far the others are off, and what values may
 # differ by, relatively, as `f` sums in another order.
@@ -71,8 +70,8 @@ class Batched:
 def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     """Mark an objective as one that evaluates many points in one call.
 
-    Wherever an objective is taken, the result is evaluated in batches. Called with parameters
-    like any other, it returns one number.
+    Every function that takes an objective evaluates the result in batches. Called with parameters,
+    it returns one number, like any objective.
 
     Parameters
     ----------
@@ -80,11 +79,11 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
         Takes the structure of the parameters with arrays of shape ``(B, *shape)`` and returns `B`
         real numbers: an array of shape ``(B,)``, a tensor, or a list. Each must depend on its own
         row alone. The arrays are copies, in C order and native byte order, of the types of the
-        parameters; other than a plain objective, `f` must use them and not the originals.
+        parameters. Unlike a plain objective, `f` must use these arrays and not the originals.
     memory : int, default 1 MiB
-        Most bytes of a batch, all arrays together; however large the parameters, a batch holds
-        one entry moved to all points of its difference. A larger bound may pay for an `f` with
-        a high price of a call, as on a GPU.
+        Largest number of bytes of a batch, all arrays together. A batch holds at least one entry
+        moved to all points of its difference, however large the parameters are. A larger bound may
+        pay for an `f` whose calls are expensive, as on a GPU.
 
     Returns
     -------
@@ -99,9 +98,9 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     Notes
     -----
     Results are those of one evaluation after the other, up to the order in which `f` itself sums.
-    That rows do not influence each other is tested once for each gradient, at one point alone
-    and among two others. Evaluations are counted in rows. However small `memory` is, up to four
-    copies of the parameters are held.
+    Once for each gradient, `f` is evaluated at one point alone and together with two other points,
+    to test that rows do not influence each other. Evaluations are counted in rows. Up to four
+    copies of the parameters are held, even if `memory` is smaller.
 
     Examples
     --------
@@ -245,14 +244,12 @@ class InBatches:
 
     in_threads = False
 
-    def __init__(
-        self, f: Batched, argument: Params, guard: Guard, tell: Tell, *, vector: bool = False
-    ) -> None:
+    def __init__(self, f: Batched, argument: Params, guard: Guard, *, vector: bool = False) -> None:
         self.f = f
         self.argument = argument
         self.guard = guard
         self.leaves = guard.leaves
-        self.tell = tell
+        self.evaluations = 0
         self.batch = capacity(f, guard.leaves)
         self.vector = vector
         self._checked = False
@@ -276,7 +273,7 @@ class InBatches:
         if not self._checked:
             self._checked = True
             if not self.vector:
-                self.tell(check_rows(self.f, self.argument, self.guard))
+                self.evaluations += check_rows(self.f, self.argument, self.guard)
         return _Rows(self.f, self.argument, self.leaves, self.guard.found, count)
 
     def _values(self, rows: _Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
@@ -292,16 +289,16 @@ class InBatches:
         rows = self._rows(1)
         value = self._values(rows, _at_base, self._kind)[0]
         rows.refuse_moved()
-        self.tell(1)
+        self.evaluations += 1
         return value if self.vector else value.item()
 
     def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(self.guard.part(leaf, where))
+        return lengths_of(part_of(self.guard.view(leaf), where))
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return self.guard.part(leaf, where).astype(np.float64)
+        return part_of(self.guard.view(leaf), where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -320,7 +317,7 @@ class InBatches:
             with np.errstate(invalid="ignore", over="ignore"):
                 moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
-            self.tell((high - low) * points)
+            self.evaluations += (high - low) * points
         return Samples(moved, self._joined(values, points))
 
     def _joined(self, values: list[np.ndarray], points: int) -> np.ndarray:
@@ -360,7 +357,7 @@ class InBatches:
             named = request.entries[int(request.starts[low]) : int(request.starts[high])]
             found = self._values(rows, partial(_name, leaf, named))
             values.append(_folded(found, high - low, points))
-            self.tell((high - low) * points)
+            self.evaluations += (high - low) * points
         return Samples(moved, self._joined(values, points))
 
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
@@ -372,7 +369,10 @@ class InBatches:
         most = max(1, min(len(times), self.batch))
         rows = self._rows(most)
         before = [region.of(self.guard.view(region.leaf)) for region in regions]
-        movers = [request.direction.mover(k, part) for k, part in enumerate(before)]
+        movers = [
+            request.direction.mover(k, part, _backend.kernel_for(part))
+            for k, part in enumerate(before)
+        ]
         for start in range(0, len(times), most):
             part = times[start : start + most]
             for row, time in enumerate(part):
@@ -385,7 +385,7 @@ class InBatches:
             found = self._values(rows, _along)[: len(part)]
             values += list(found) if self.vector else found.tolist()
             rows.refuse_moved()
-            self.tell(len(part))
+            self.evaluations += len(part)
             if request.still is not None and values[:2] == [request.still] * 2:
                 values, claimed = values[:2], claimed[:2]
                 break
@@ -416,7 +416,7 @@ class InBatches:
             kernel.gather(
                 stencil, steps, points, column, request.base, *part, target.array, target.first
             )
-            self.tell((high - low) * each)
+            self.evaluations += (high - low) * each
 
     def _refuse_step(self, request: Gradient, entry: int, x: float) -> NoReturn:
         steps, leaf = request.steps, self.leaves[request.leaf]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -65,7 +65,8 @@ class Region:
 
 def _view(array: np.ndarray, box: Box) -> np.ndarray:
     # Without the dots the box of a 0-d array would take a number out of it.
-    view: np.ndarray = array[(*box, ...)]
+    index: Any = (*box, ...)
+    view: np.ndarray = array[index]
     return view
 
 
@@ -76,8 +77,8 @@ class Direction(Protocol):
     def regions(self) -> Sequence[Region]:
         """What moves."""
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,13 @@ class Uniform:
     widths: tuple[float, ...]
     without: tuple[Box, ...] = ()
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
-        scratch = np.empty(min(before.size, _PIECE))
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        scratch, shift = np.empty(min(before.size, _PIECE)), kernel.shift
         unit = UNIT * self.widths[which]
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             nonlocal scratch
-            shift = _backend.kernel_for(target, before).shift
             rise = square = 0.0
             for piece in pieces(before.shape):
                 part = _view(before, piece)
@@ -131,7 +131,7 @@ class Uniform:
         )
         out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
         for other in self.without:
-            out[(*_common(box, other), ...)] = 0
+            _view(out, _common(box, other))[...] = 0
         return out
 
     def at(self, which: int, entries: np.ndarray) -> np.ndarray:
@@ -141,10 +141,12 @@ class Uniform:
         out = np.empty((len(entries), 1, 1), np.int16)
         for row, entry in zip(out, entries.tolist(), strict=True):
             _backend.kernel.draw(row, key, entry, 0)
-        index = np.unravel_index(entries, region.shape)
+        index = np.unravel_index(entries, region.shape) if region.shape else ()
         for box in self.without:
-            sides = [(i >= s.start) & (i < s.stop) for i, s in zip(index, box, strict=True)]
-            out[np.logical_and.reduce(sides)] = 0
+            inside = np.ones(len(entries), bool)
+            for i, side in zip(index, box, strict=True):
+                inside &= (i >= side.start) & (i < side.stop)
+            out[inside] = 0
         return out.reshape(-1)
 
 
@@ -191,15 +193,17 @@ class Powers:
     width: float
     same_sign: bool = False
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
         least = 16 * EPS[before.dtype.char]  # smaller ones would be lost in the entries
         _, exponents = np.frexp(max(self.width, least) * lengths_of(before))
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         if self.same_sign:
             factors = np.abs(factors)
         moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
-        return _by(np.asarray(moves), before)  # of 0-d arrays NumPy makes scalars, here and below
+        return _by(
+            np.asarray(moves), before, kernel
+        )  # of 0-d arrays NumPy makes scalars, here and below
 
 
 @dataclass(frozen=True)
@@ -209,11 +213,11 @@ class Jumps:
     seed: int
     regions: tuple[Region, ...]
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
-        return _by(np.asarray(moves), before)
+        return _by(np.asarray(moves), before, kernel)
 
 
 @dataclass(frozen=True)
@@ -223,10 +227,10 @@ class Own:
     regions: tuple[Region, ...]
     share: float
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
         wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-        return _by(np.asarray(self.share * np.abs(wide)), before)
+        return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,9 +240,9 @@ class Given:
     regions: tuple[Region, ...]
     moves: tuple[np.ndarray, ...] = field(repr=False)
 
-    def mover(self, which: int, before: np.ndarray) -> Mover:
-        """How a region moves whose entries are `before`."""
-        return _by(self.moves[which], before)
+    def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
+        """How a region moves whose entries are `before`, by a kernel that can."""
+        return _by(self.moves[which], before, kernel)
 
 
 def claimed(
@@ -248,7 +252,7 @@ def claimed(
     claim: np.ndarray,
 ) -> tuple[tuple[float, ...], float]:
     """What a claim says of moves along a direction that are made elsewhere: see `Changes`."""
-    movers = [direction.mover(k, part) for k, part in enumerate(before)]
+    movers = [direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)]
     scratch = [np.empty_like(part) for part in before]
     rises, norms = [], []
     for time in times:
@@ -258,9 +262,9 @@ def claimed(
     return tuple(rises), norms[0] ** 0.5
 
 
-def _by(moves: np.ndarray, before: np.ndarray) -> Mover:
+def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
     """Move by multiples of an array."""
-    displace = _backend.kernel_for(before).displace
+    displace = kernel.displace
 
     def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
         displace(target, before, moves, time)
@@ -290,7 +294,8 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
     step = max(1, _PIECE // row)
     for start in range(0, shape[axis], step):
         head = (*(slice(None),) * axis, slice(start, start + step))
-        for rest in pieces(shape[axis + 1 :]) if row > _PIECE else [()]:
+        # A slice for each axis, whole rows included: a piece is a box of the array.
+        for rest in pieces(shape[axis + 1 :]):
             yield head + rest
 
 
@@ -327,7 +332,8 @@ def _signs(key: int, size: int) -> np.ndarray:
     drawn = np.empty(size, np.int16)
     _backend.kernel.draw(drawn.reshape(1, -1), key, 0, 0)
     table = np.array([1, 2, 4], dtype=np.int8)
-    return np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
+    found: np.ndarray = np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
+    return found
 
 
 _few_signs = lru_cache(maxsize=64)(_signs)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend, _errors, _memory
-from fastgrad._dtypes import is_extended
 from fastgrad._errors import InputValueError, MutationError
 from fastgrad._evaluation.direction import Direction, Mover
 from fastgrad._leaf import Leaf, as_real
@@ -25,6 +24,9 @@ __all__ = ["COPIED_BYTES", "Guard", "UndoLog", "check_disjoint", "check_layout",
 # Parameters up to this size are copied for the whole run: 256 KiB, the second-level cache of small
 # processors, cost some microseconds. Beyond it a copy would be the larger part of a run's memory.
 COPIED_BYTES = 2**18
+
+# Saved bits beyond this lie in memory that is used again: from 128 KiB on malloc takes pages anew.
+_SPARE_BYTES = 2**17
 
 _C_OR_F_CONTIGUOUS = 0x1 | 0x2
 _WRITEABLE = 0x400
@@ -105,23 +107,24 @@ class UndoLog:
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[_memory.Fingerprint, Any, Any, np.ndarray]] = []
+        # What was found, a target in its memory, the key of a place in the target, saved bits.
+        self.entries: list[tuple[_memory.Fingerprint, Any, Any, np.ndarray]] = []
         self._spare = np.empty(0, np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def register(self, found: _memory.Fingerprint, target: Any, key: Any = ...) -> np.ndarray:
         """Copy ``target[key]``, which lies in the memory that was found, to be put back.
 
         `target` is an array or the flat view of one.
         """
-        saved = self._copied(target) if key is ... and not self._entries else target[key].copy()
-        self._entries.append((found, target, key, saved))
+        if key is ... and not self.entries and target.nbytes > _SPARE_BYTES:
+            saved = self._copied(target)
+        else:
+            saved = target[key].copy()
+        self.entries.append((found, target, key, saved))
         return saved
 
     def _copied(self, view: np.ndarray) -> np.ndarray:
-        """A copy in memory that serves for one region after the other: pages cost when new."""
+        """A copy in memory that serves for one region after the other: new pages cost more."""
         if self._spare.size < view.nbytes:
             self._spare = np.empty(view.nbytes, np.uint8)
         saved = self._spare[: view.nbytes].view(view.dtype).reshape(view.shape)
@@ -129,8 +132,8 @@ class UndoLog:
         return saved
 
     def undo(self, mark: int = 0) -> None:
-        """Put back what was registered since the log was `mark` long, the last first."""
-        entries = self._entries
+        """Put back what was registered since there were `mark` entries, the last first."""
+        entries = self.entries
         while len(entries) > mark:
             found, target, key, saved = entries[-1]
             if found.alive():  # else `f` gave the memory away, which is found and said elsewhere
@@ -140,7 +143,7 @@ class UndoLog:
     def finish(self) -> None:
         """Put everything back; an interrupt that comes meanwhile waits until that is done."""
         interrupt = None
-        while self._entries:
+        while self.entries:
             try:
                 self.undo()
             except KeyboardInterrupt as error:
@@ -154,8 +157,8 @@ class Guard:
 
     The snapshot is a copy of every leaf, from which writes by `f` are undone, or, once large
     parameters are `thin`, a checksum of every leaf, by which they are found. The copy of large
-    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Without
-    `snapshot` the caller looks for writes.
+    ones lies in `spare` where arrays of the same types are given, which hold nothing yet. Memory
+    that is `private` to the caller needs no lock, and the caller looks for writes.
     """
 
     def __init__(
@@ -164,43 +167,48 @@ class Guard:
         culprit: str = "f",
         spare: Sequence[np.ndarray] = (),
         *,
-        snapshot: bool = True,
+        private: bool = False,
     ) -> None:
         self.leaves = leaves
         self.culprit = culprit  # who is told to have written
         # Whether the parameters are too large to be copied for the whole run.
-        self.large = sum(leaf.array.nbytes for leaf in leaves) > COPIED_BYTES
+        self.large = sum([leaf.array.nbytes for leaf in leaves]) > COPIED_BYTES
         self.log = UndoLog()
         self.found: list[_memory.Fingerprint] = []
-        self._reals: list[np.ndarray] = []
+        # The memory that was found as real numbers: `f` may change shape and flags of the arrays.
+        self.reals: list[np.ndarray] = []
         self._key = _memory.next_key()
+        self._spare = spare if self.large else ()
+        self._private = private
         self._copies: list[_memory.Fingerprint] | None = None
         self._sums: list[int] | None = None
-        self._spare = spare
-        self._snapshot = snapshot
 
     def __enter__(self) -> Guard:
+        arrays = [leaf.array for leaf in self.leaves]
         try:
-            _memory.lock(self._key, [leaf.array for leaf in self.leaves])
-            self.found = [_backend.kernel.Fingerprint(leaf.array) for leaf in self.leaves]
-            # Of the memory as it was found: `f` may change shape and flags of the array itself.
-            self._reals = [as_real(found.view) for found in self.found]
+            if not self._private:
+                _memory.lock(self._key, arrays)
+            self.found = list(map(_backend.kernel.Fingerprint, arrays))
+            self.reals = [found.view for found in self.found]
+            for k, leaf in enumerate(self.leaves):
+                if leaf.is_complex:
+                    self.reals[k] = as_real(self.reals[k])
             self._sums = None
-            self._copies = self._copied() if self._snapshot else None
+            self._copies = None if self._private else self._copied()
         except BaseException:
             self.close()
             raise
         return self
 
     def _copied(self) -> list[_memory.Fingerprint]:
+        """Copies, of the memory that was found."""
         copies = []
         for k, found in enumerate(self.found):
             view = found.view
-            if self.large and k < len(self._spare) and self._spare[k].dtype == view.dtype:
-                copy = _backend.kernel.Fingerprint(self._spare[k])
+            fits = k < len(self._spare) and self._spare[k].dtype == view.dtype
+            copy = _backend.kernel.Fingerprint(self._spare[k] if fits else view.copy())
+            if fits:
                 copy.view[...] = view
-            else:
-                copy = _backend.kernel.Fingerprint(view.copy())
             copies.append(copy)
         return copies
 
@@ -208,16 +216,11 @@ class Guard:
         """A leaf's memory as real numbers, if it is what was found."""
         if self.found[leaf].changed():
             raise _errors.moved_error(self.leaves[leaf].path, self.culprit)
-        return self._reals[leaf]
-
-    def part(self, leaf: int, where: Any) -> np.ndarray:
-        """Entries of a leaf, by number, in a box, or all of them: (n,), perhaps a view."""
-        real = self.view(leaf)  # not the memory alone, which `f` may have given away
-        return real.flat[where] if isinstance(where, np.ndarray) else real[where].reshape(-1)
+        return self.reals[leaf]
 
     def check(self) -> None:
         """Refuse what was done so far if `f` wrote into the parameters, none of which is moved."""
-        written, _ = self._difference()
+        written = self._written()
         if written is not None:
             raise written
 
@@ -229,22 +232,30 @@ class Guard:
         self._sums = [_memory.checksum(found.view) for found in self.found]
         self._copies = None
 
-    def moving(self, direction: Direction) -> list[tuple[np.ndarray, Mover]]:
-        """Views of the regions of a direction, registered to be put back, and how they move."""
-        movers = []
+    def moving(self, direction: Direction) -> list[tuple[_memory.Fingerprint, np.ndarray, Mover]]:
+        """The regions of a direction, registered to be put back.
+
+        What was found of the leaf, a view of the region, and how it moves.
+        """
+        moving = []
         for which, region in enumerate(direction.regions):
-            view = region.of(self.view(region.leaf))
-            bits = view.view(f"V{view.itemsize}") if is_extended(view) else view  # padding, too
-            saved = self.log.register(self.found[region.leaf], bits)
-            movers.append((view, direction.mover(which, saved.view(view.dtype))))
-        return movers
+            found = self.found[region.leaf]
+            if found.changed():
+                raise _errors.moved_error(self.leaves[region.leaf].path, self.culprit)
+            view = region.of(self.reals[region.leaf])
+            # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
+            bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
+            saved = self.log.register(found, bits)
+            mover = direction.mover(which, saved.view(view.dtype), _backend.kernel_for(view))
+            moving.append((found, view, mover))
+        return moving
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[None]:
         """The parameters moved along a direction, as long as the context lasts."""
-        mark = len(self.log)
+        mark = len(self.log.entries)
         try:
-            for view, move in self.moving(direction):
+            for _, view, move in self.moving(direction):
                 move(view, time, None)
             yield
         finally:
@@ -256,48 +267,47 @@ class Guard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        written, lost = None, False
+        written = None
         try:
-            self.log.finish()
-            written, lost = self._difference()
+            if self.log.entries:
+                self.log.finish()
+            written = self._written()
         finally:
             self.close()
-        if written is not None and error is None:
+        if written is None:
+            return
+        if error is None:
             raise written
-        if lost and error is not None:
-            _errors.note(error, str(written))
+        if self._copies is None or not all(found.alive() for found in self.found):
+            _errors.note(error, str(written))  # bits are lost
 
     def close(self) -> None:
         """Put back what is still moved, and unlock the memory; twice does no harm."""
         try:
-            if len(self.log):
+            if self.log.entries:
                 self.log.finish()
         finally:
             _memory.locks.pop(self._key, None)
 
-    def _difference(self) -> tuple[MutationError | None, bool]:
-        """What to say of bits that are not what they were, and whether they are lost.
-
-        They are not where there is a copy, from which they are put back.
-        """
-        if self._copies is not None:
-            undone = [
-                self._undone(leaf, found, copy)
-                for leaf, found, copy in zip(self.leaves, self.found, self._copies, strict=True)
-            ]
-            gone = not all(found.alive() for found in self.found)
-            return next(filter(None, undone), None), gone
+    def _written(self) -> MutationError | None:
+        """What to say of bits that are not what they were; from a copy they are put back."""
         if self._sums is not None:
-            for leaf, found, before in zip(self.leaves, self.found, self._sums, strict=True):
-                if not found.alive():
-                    return _errors.moved_error(leaf.path, self.culprit), True
-                if _memory.checksum(found.view) != before:
-                    return _errors.written_error(leaf.path, self.culprit, undone=False), True
-        return None, False
+            return self._summed()
+        first = None
+        for leaf, found, copy in zip(self.leaves, self.found, self._copies or (), strict=False):
+            if not copy.alive():
+                error: MutationError | None = _errors.moved_error(leaf.path, self.culprit)
+            elif found.same_bits(copy):
+                continue
+            else:
+                error = _memory.undo(leaf.path, found, copy.view, self.culprit)
+            first = first or error
+        return first
 
-    def _undone(
-        self, leaf: Leaf, found: _memory.Fingerprint, copy: _memory.Fingerprint
-    ) -> MutationError | None:
-        if not copy.alive():
-            return _errors.moved_error(leaf.path, self.culprit)
-        return _memory.undo(leaf.path, found, copy.view, self.culprit)
+    def _summed(self) -> MutationError | None:
+        for leaf, found, before in zip(self.leaves, self.found, self._sums or (), strict=True):
+            if not found.alive():
+                return _errors.moved_error(leaf.path, self.culprit)
+            if _memory.checksum(found.view) != before:
+                return _errors.written_error(leaf.path, self.culprit, undone=False)
+        return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import is_extended
-from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.direction import Direction, Region
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import (
     Along,
@@ -22,7 +22,6 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
-    Tell,
     Where,
 )
 from fastgrad._leaf import lengths_of
@@ -55,7 +54,6 @@ class InPlace:
         f: Callable[[Any], Any],
         argument: Any,
         guard: Guard,
-        tell: Tell,
         *,
         loops: Loops = PYTHON,
         vector: bool = False,
@@ -64,15 +62,15 @@ class InPlace:
         self.argument = argument
         self.guard = guard
         self.leaves = guard.leaves
-        self.tell = tell
+        self.evaluations = 0
         self.in_threads = loops is NATIVE  # whether several may run at once in one process
         self._loops = loops
         self.vector = vector
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
-        """The same for other parameters, whose evaluations nobody counts."""
-        return InPlace(self.f, argument, guard, _tell_nobody, loops=self._loops)
+        """The same for other parameters."""
+        return InPlace(self.f, argument, guard, loops=self._loops)
 
     def __enter__(self) -> InPlace:
         self.guard.__enter__()
@@ -88,7 +86,7 @@ class InPlace:
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
-        self.tell(1)
+        self.evaluations += 1
         value = self.f(self.argument)
         if self.vector:
             found = as_vector(value, None, at_base, 0)
@@ -101,22 +99,21 @@ class InPlace:
 
     def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(self.guard.part(leaf, where))
+        return lengths_of(part_of(self.guard.view(leaf), where))
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return self.guard.part(leaf, where).astype(np.float64)
+        return part_of(self.guard.view(leaf), where).astype(np.float64)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
-        leaf = self.leaves[request.leaf]
-        view = self.guard.view(request.leaf)
-        shape = (len(request.entries), len(request.offsets))
+        leaf, entries = self.leaves[request.leaf], request.entries
+        shape = (len(entries), len(request.offsets))
         moved, values = np.empty(shape), np.empty(shape + self._width)
-        sample = getattr(_backend.kernel_for(view), self._loops.sample)
-        offsets, steps = offsets_of(request.offsets), request.steps
-        sample(self.f, self.argument, leaf, offsets, steps, request.entries, moved, values)
-        self.tell(request.evaluations)
+        sample = getattr(_backend.kernel_for(self.guard.view(request.leaf)), self._loops.sample)
+        offsets = offsets_of(request.offsets)
+        sample(self.f, self.argument, leaf, offsets, request.steps, entries, moved, values)
+        self.evaluations += moved.size
         return Samples(moved, values)
 
     def grouped(self, request: Grouped) -> Samples:
@@ -133,13 +130,18 @@ class InPlace:
         self, request: Grouped, part: slice, moved: np.ndarray, values: np.ndarray
     ) -> None:
         log, leaf = self.guard.log, self.leaves[request.leaf]
-        mark, flat, entries = len(log), self.guard.view(request.leaf).flat, request.entries[part]
+        mark, flat, entries = (
+            len(log.entries),
+            self.guard.view(request.leaf).flat,
+            request.entries[part],
+        )
         x = log.register(self.guard.found[request.leaf], flat, entries)
         places, moves = group_points(x, request, part)
         try:
             for k in range(len(request.offsets)):
                 flat[entries] = places[k]
-                values[k] = self._value()
+                values[k] = self._reduced(self.f(self.argument))
+                self.evaluations += 1
                 moved[:, k] = moves[k]
                 self.guard.view(request.leaf)
                 if flat[entries].tobytes() != places[k].tobytes():
@@ -155,38 +157,42 @@ class InPlace:
         """Move all regions of a direction at once: see `Evaluator`."""
         values: list[Any] = []
         claimed: list[float] = []
-        square = 0.0
-        log, regions = self.guard.log, request.direction.regions
-        mark = len(log)
+        square, log = 0.0, self.guard.log
+        mark, regions = len(log.entries), request.direction.regions
         try:
-            movers = self.guard.moving(request.direction)
+            moving = self.guard.moving(request.direction)
             for time in request.times:
                 rise = 0.0
-                for region, (view, move) in zip(regions, movers, strict=True):
-                    self.guard.view(region.leaf)
+                for found, view, move in moving:
+                    if found.changed():  # by the evaluation before
+                        self._refuse_change(regions)
                     part, squares = move(view, time, claim)
                     rise += part
                     square += 0.0 if claimed else squares
                 claimed.append(rise)
-                values.append(self._value())
+                value = self.f(self.argument)
+                values.append(value if type(value) is float else self._reduced(value))
                 if request.still is not None and values == [request.still] * 2:
                     break
-            for region in regions:
-                self.guard.view(region.leaf)
+            self._refuse_change(regions)
         except Exception as error:
             if len(regions) == 1:
                 _errors.annotate(error, f"{self.leaves[regions[0].leaf].path}[...]")
             raise
         finally:
+            self.evaluations += len(values)
             log.undo(mark)
         return Changes(tuple(values), tuple(claimed), square**0.5)
 
-    def _value(self) -> Any:
-        self.tell(1)
-        value = self.f(self.argument)
+    def _refuse_change(self, regions: Sequence[Region]) -> None:
+        for region in regions:
+            self.guard.view(region.leaf)
+
+    def _reduced(self, value: Any) -> Any:
+        """A value of `f` at a moved point as a number, or as an array of numbers."""
         if self.vector:
             return as_vector(value, self._width[0], at_block, 0)
-        return value if type(value) is float else as_scalar(value, at_block, 0)
+        return as_scalar(value, at_block, 0)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop: see `Evaluator`."""
@@ -205,7 +211,7 @@ class InPlace:
                 request.stop,
                 target.first,
             )
-            self.tell(request.evaluations)
+            self.evaluations += request.evaluations
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[InPlace]:
@@ -214,14 +220,15 @@ class InPlace:
             yield self
 
 
-def _tell_nobody(evaluations: int) -> None:
-    """Count nothing."""
-
-
 @lru_cache(maxsize=64)
 def offsets_of(offsets: tuple[int, ...]) -> np.ndarray:
     """Offsets as the kernel reads them."""
     return np.array(offsets, dtype=np.float64)
+
+
+def part_of(real: np.ndarray, where: Where) -> np.ndarray:
+    """Entries of a leaf, by their numbers, in a box, or all of them: (n,), perhaps a view."""
+    return real.flat[where] if isinstance(where, np.ndarray) else real[where].reshape(-1)
 
 
 def group_points(

@@ -14,10 +14,9 @@ from fastgrad._evaluation.batched import Batched, InBatches
 from fastgrad._evaluation.guard import Guard, is_small
 from fastgrad._evaluation.inplace import NATIVE, InPlace
 from fastgrad._evaluation.native import Native, check_native
-from fastgrad._evaluation.protocol import Tell
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil
-from fastgrad._tree import Params
+from fastgrad._tree import Params, describe
 
 __all__ = ["check_callable", "local", "of_numbers", "of_pairs", "small_gradient"]
 
@@ -31,7 +30,7 @@ _NO_VECTORS = (
 def check_callable(f: Any, name: str) -> None:
     """Refuse an objective that cannot be called."""
     if not callable(f):
-        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {f!r}")
+        raise InputTypeError(f"`{name}` must be callable as {name}(params); got {describe(f)}")
 
 
 def _kind(f: Any) -> type:
@@ -40,18 +39,18 @@ def _kind(f: Any) -> type:
 
 
 def local(
-    f: Callable[[Any], Any], argument: Params, guard: Guard, tell: Tell, *, vector: bool = False
+    f: Callable[[Any], Any], argument: Params, guard: Guard, *, vector: bool = False
 ) -> InPlace | InBatches:
     """An evaluator that calls `f` here, in this thread."""
     kind = _kind(f)
     if kind is Batched:
-        return InBatches(f, argument, guard, tell, vector=vector)  # type: ignore[arg-type]
+        return InBatches(f, argument, guard, vector=vector)  # type: ignore[arg-type]
     if kind is Native:
         if vector:
             raise InputTypeError(_NO_VECTORS)
         check_native(f, argument, "params")  # type: ignore[arg-type]
-        return InPlace(f, argument, guard, tell, loops=NATIVE)
-    return InPlace(f, argument, guard, tell, vector=vector)
+        return InPlace(f, argument, guard, loops=NATIVE)
+    return InPlace(f, argument, guard, vector=vector)
 
 
 def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np.ndarray | None:

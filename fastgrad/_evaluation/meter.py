@@ -1,4 +1,4 @@
-"""Counts, bounds, paces and shows the evaluations of any evaluator, as an evaluator around it."""
+"""Bounds, paces and shows the evaluations of any evaluator, as an evaluator around it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
-    Where,
 )
 
-__all__ = ["Meter", "Metered"]
+__all__ = ["Bar", "Metered"]
 
 # Seconds that a piece of the work shall take: short for the eye, long against a look at the clock.
 _PIECE = 0.1
@@ -36,62 +35,69 @@ _GROWTH = 8.0
 _DELAY = 0.5
 
 
-class Meter:
-    """The evaluations made so far, those that are left, and a bar that shows them.
+class Bar:
+    """A bar of tqdm's that shows evaluations made, evaluations expected, and what they are for."""
 
-    `update` is what evaluators tell their evaluations to. The last look at `f` is part of a
-    budget, and so one evaluation is kept for it from the start.
-    """
+    def __init__(self, expected: int) -> None:
+        try:
+            from tqdm.auto import tqdm  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        except ImportError:
+            raise missing_package_error("tqdm", "progress=True", "progress") from None
+        # None: not unless standard error is a terminal; tqdm's bar for notebooks takes it for a
+        # yes. Pieces are few, so that each of them may look at the clock.
+        options = {"unit": " evaluations", "delay": _DELAY, "miniters": 1, "disable": None}
+        self._bar = tqdm(total=expected, **options)
+        self._made = 0
 
-    def __init__(self, expected: int = 0, *, shown: bool = False, budget: float = math.inf) -> None:
-        self.evaluations = 0
-        self.left = budget - 1
-        self.bar = _bar(expected) if shown else None
+    @property
+    def seen(self) -> bool:
+        """Whether anybody can see it."""
+        return not self._bar.disable
 
-    def update(self, evaluations: int) -> None:
-        """Tell that evaluations were made."""
-        self.evaluations += evaluations
-        if self.bar is not None:
-            self.bar.total = max(self.bar.total, self.evaluations)
-            self.bar.update(evaluations)
-
-    def spend(self, evaluations: int) -> None:
-        """Take evaluations out of the budget."""
-        if evaluations > self.left:
-            raise OutOfBudget
-        self.left -= evaluations
+    def to(self, evaluations: int) -> None:
+        """Show this many evaluations."""
+        self._bar.total = max(self._bar.total, evaluations)
+        self._bar.update(evaluations - self._made)
+        self._made = evaluations
 
     def expect(self, evaluations: int) -> None:
-        """Let the bar know of evaluations to come."""
-        if self.bar is not None:
-            self.bar.total = max(self.bar.total, self.evaluations + evaluations)
+        """Leave room for evaluations to come."""
+        self._bar.total = max(self._bar.total, self._made + evaluations)
 
     def phase(self, text: str) -> None:
         """Say what is being looked at."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
+        self._bar.set_postfix_str(text, refresh=False)
 
     def close(self) -> None:
         """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
+        self._bar.close()
 
 
 class Metered:
-    """An evaluator whose evaluations are counted, bounded and shown by a meter.
+    """An evaluator with a budget, whose requests are paced and shown.
 
     Requests are cut into pieces of about a tenth of a second where a bar is to move, and, after
-    `calibrate`, where an interrupt should not lose much.
+    `calibrate`, where an interrupt should not lose much. The last look at `f` is part of a budget,
+    and so one evaluation is kept for it from the start.
     """
 
-    def __init__(self, inner: Evaluator, meter: Meter) -> None:
+    def __init__(self, inner: Evaluator, budget: float = math.inf, bar: Bar | None = None) -> None:
         self.leaves = inner.leaves
         self.batch = inner.batch
-        self.meter = meter
+        # What costs no evaluation goes past the meter.
+        self.read, self.scale = inner.read, inner.scale
         self._inner = inner
+        self._left = budget - 1
+        self._made_before = 0
+        self._bar = bar
         # Evaluations in a piece.
-        self._pace = math.inf if meter.bar is None else 1.0
+        self._pace = math.inf if bar is None else 1.0
         self._started = perf_counter()
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated."""
+        return self._made_before + self._inner.evaluations
 
     def __enter__(self) -> Metered:
         self._inner.__enter__()
@@ -104,69 +110,77 @@ class Metered:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self.meter.close()
+            if self._bar is not None:
+                self._bar.close()
         finally:
             self._inner.__exit__(kind, error, traceback)
 
+    def count_call(self) -> None:
+        """Count an evaluation that was made before: the one that gave the gradient."""
+        self._left -= 1
+        self._made_before += 1
+
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
-        self.meter.spend(1)
+        if self._left < 1:
+            raise OutOfBudget
+        self._left -= 1
         return self._inner.base()
 
     def last(self) -> Any:
         """The same, once more at the end, whatever was spent."""
         return self._inner.base()
 
-    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The length by which steps are measured: see `Evaluator`."""
-        return self._inner.scale(leaf, where)
-
-    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The parameters themselves: see `Evaluator`."""
-        return self._inner.read(leaf, where)
-
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
-        self.meter.spend(request.evaluations)
-        if request.evaluations <= self._pace:
+        evaluations = len(request.entries) * len(request.offsets)
+        if evaluations > self._left:
+            raise OutOfBudget
+        self._left -= evaluations
+        if evaluations <= self._pace:
             return self._inner.single(request)
-        parts = [
-            self._inner.single(request.part(low, high))
-            for low, high in self._pieces(len(request.entries), len(request.offsets))
-        ]
-        moved = np.concatenate([part.moved for part in parts])
-        return Samples(moved, np.concatenate([part.values for part in parts]))
+        return self._in_pieces(request)
 
     def grouped(self, request: Grouped) -> Samples:
         """Move each group of entries as one: see `Evaluator`."""
-        self.meter.spend(request.evaluations)
+        if request.evaluations > self._left:
+            raise OutOfBudget
+        self._left -= request.evaluations
         if request.evaluations <= self._pace:
             return self._inner.grouped(request)
+        return self._in_pieces(request)
+
+    def _in_pieces(self, request: Single | Grouped) -> Samples:
         parts = [
-            self._inner.grouped(request.part(low, high))
-            for low, high in self._pieces(len(request.starts) - 1, len(request.offsets))
+            request.part(low, high).run(self._inner)
+            for low, high in self._pieces(request.count, len(request.offsets))
         ]
         moved = np.concatenate([part.moved for part in parts])
         return Samples(moved, np.concatenate([part.values for part in parts]))
 
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
-        self.meter.spend(request.evaluations)
-        before = self.meter.evaluations
+        if len(request.times) > self._left:
+            raise OutOfBudget
+        before = self._inner.evaluations
         found = self._inner.along(request, claim)
         # Where nothing moves `f`, a batch has evaluated more points than it has values for.
-        made = self.meter.evaluations - before
-        self.meter.left += max(0, request.evaluations - made)
+        self._left -= min(self._inner.evaluations - before, len(request.times))
+        if self._bar is not None:
+            self._bar.to(self.evaluations)
         return found
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop: see `Evaluator`."""
-        self.meter.spend(sum(request.evaluations for request in requests))
-        if self._pace == math.inf or self.batch > _largest(requests):
+        evaluations = [request.evaluations for request in requests]
+        if sum(evaluations) > self._left:
+            raise OutOfBudget
+        self._left -= sum(evaluations)
+        if self._pace == math.inf or self.batch > max(evaluations, default=0):
             self._inner.gradient(requests, targets)
             return
         for request, target in zip(requests, targets, strict=True):
-            self.meter.phase(self.leaves[request.leaf].path)
+            self.phase(self.leaves[request.leaf].path)
             each = request.stencil.evaluations
             for low, high in self._pieces(request.stop - request.start, each):
                 self._inner.gradient((request.part(low, high),), (target,))
@@ -174,18 +188,29 @@ class Metered:
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[Metered]:
         """The same at displaced parameters: see `Evaluator`."""
-        with self._inner.displaced(direction, time) as inner:
-            yield Metered(inner, self.meter)
+        inner = self._inner
+        with inner.displaced(direction, time) as there:
+            self._inner = there
+            try:
+                yield self
+            finally:
+                self._inner = inner
+
+    def phase(self, text: str) -> None:
+        """Say what is being looked at."""
+        if self._bar is not None:
+            self._bar.phase(text)
 
     def calibrate(self) -> None:
         """Take the evaluations so far for the measure of how long the next ones take."""
-        if self.meter.evaluations:
+        if self._inner.evaluations:
             seconds = max(perf_counter() - self._started, 1e-9)
-            self._pace = _PIECE * self.meter.evaluations / seconds
+            self._pace = _PIECE * self._inner.evaluations / seconds
 
     def _pieces(self, count: int, each: int) -> Iterator[tuple[int, int]]:
         """Cut positions that take `each` evaluations; pieces fill batches."""
-        self.meter.expect(count * each)
+        if self._bar is not None:
+            self._bar.expect(count * each)
         grain = max(1, self.batch // each)
         start = 0
         while start < count:
@@ -198,19 +223,5 @@ class Metered:
             if self._pace < math.inf:
                 self._pace = min(_PIECE * rate, _GROWTH * max(self._pace, size * each))
             start += size
-
-
-def _largest(requests: Sequence[Gradient]) -> int:
-    return max((request.evaluations for request in requests), default=0)
-
-
-def _bar(expected: int) -> Any:
-    """A bar of tqdm's, or None where it would not be seen."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError:
-        raise missing_package_error("tqdm", "progress=True", "progress") from None
-    # None: not unless standard error is a terminal; tqdm's bar for notebooks takes it for a yes.
-    # Pieces are few, so that each of them may look at the clock.
-    bar = tqdm(total=expected, unit=" evaluations", delay=_DELAY, miniters=1, disable=None)
-    return None if bar.disable else bar
+            if self._bar is not None:
+                self._bar.to(self.evaluations)

@@ -32,11 +32,12 @@ class Native:
     Attributes
     ----------
     signature : str
-        What C calls its type.
+        The type of the function in C.
     address, user : int
-        Where the function is, and what it gets as `user_data`.
+        The address of the function, and the pointer that it gets as `user_data`.
     kind : int
-        Which of the signatures that there are it has.
+        Which of the known signatures the function has: 1 if `n` is an ``intptr_t``, plus 2 if it
+        returns an error code.
 
     Examples
     --------
@@ -52,7 +53,7 @@ class Native:
     address: int
     user: int
     kind: int
-    # Whose memory the addresses are in: alive as long as this object.
+    # The objects whose memory the addresses lie in are kept alive.
     _owners: tuple[Any, ...]
     _function: Any
 
@@ -89,13 +90,13 @@ def native(obj: Any, *, user_data: Any = None) -> Native:
         `argtypes`; the name of a capsule must be the signature, as in ``module.__pyx_capi__``,
         where Cython puts its ``cdef api`` functions.
     user_data : address (int), ctypes data, array, capsule or cffi pointer, optional
-        Passed through as a pointer. By default what `obj` brings, and else NULL.
+        Passed to the function as a pointer. By default the user data of `obj`, or NULL if it has
+        none.
 
     Returns
     -------
     Native
-        For `gradient` and `check_gradient`, in place of `f`. It keeps `obj` and `user_data`
-        alive.
+        An objective for `gradient` and `check_gradient`. It keeps `obj` and `user_data` alive.
 
     Raises
     ------
@@ -104,10 +105,10 @@ def native(obj: Any, *, user_data: Any = None) -> Native:
 
     Notes
     -----
-    The function runs without the GIL, and with ``workers=k`` in several threads at once: it must
-    be thread-safe then, its user data included. It must not write to `x`, and must not raise:
-    what a Python function behind a ctypes or numba pointer raises is lost. ``cdef`` functions are
-    to be declared ``noexcept nogil``. Nothing must resize the array meanwhile from another thread.
+    The function runs without the GIL. With ``workers=k`` it runs in several threads at once, and
+    must be thread-safe, its user data included. It must not write to `x`, and must not raise: an
+    exception of a Python function behind a ctypes or numba pointer is lost. Declare a ``cdef``
+    function ``noexcept nogil``. No other thread may resize the array during the call.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""C functions and user data, taken out of what other packages wrap them in.
+"""Addresses of C functions and of their user data, in the objects of ctypes, cffi, SciPy, numba.
 
-Of those packages nothing is imported: an object that comes from one shows that it is loaded.
+None of these packages is imported: an object of a package shows that it is imported already.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from fastgrad._errors import InputTypeError, InputValueError
 
 __all__ = ["STATUS", "WIDE", "Found", "address_of_data", "find", "kind_of"]
 
-# A kind is the sum of these: `n` is an intptr_t, not an int; an error code is returned.
+# A kind is a sum of flags. WIDE: `n` is an intptr_t, not an int. STATUS: an error code is returned.
 WIDE, STATUS = 1, 2
 
-Found = tuple[int, str, int]  # address of a function, its signature, address of its user data
+Found = tuple[int, str, int]  # address of the function, its signature, address of its user data
 
 _EXPECTED = (
     "double (int n, double *x, void *user_data), or int (int n, const double *x, double *value, "
@@ -30,8 +30,8 @@ _WAYS_OUT = (
     "capsule such as module.__pyx_capi__['name']; of a cffi library in API mode, "
     "ffi.addressof(lib, 'name')"
 )
-_FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # of every ctypes function, whatever its type
-_FROM_PYTHON_API = 0x4  # ctypes: the function wants the GIL, and may raise
+_FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # the base class of all ctypes functions
+_FROM_PYTHON_API = 0x4  # ctypes' FUNCFLAG_PYTHONAPI: the function needs the GIL, and may raise
 
 _SIZES = {
     "int": ctypes.sizeof(ctypes.c_int),
@@ -50,7 +50,7 @@ _CTYPES = {"d": "double", "f": "float", "i": "int", "l": "long", "q": "long long
 
 
 def find(obj: Any) -> Found:
-    """Address and signature of the C function in an object, and the user data that it brings."""
+    """Address and signature of the C function that an object holds, and its user data."""
     if isinstance(obj, _FUNCTION):
         return address_of_data(obj), _of_ctypes(obj), 0
     name = f"{type(obj).__module__.partition('.')[0]}.{type(obj).__name__}"
@@ -66,7 +66,7 @@ def find(obj: Any) -> Found:
 
 
 def kind_of(signature: str) -> int:
-    """The kind of a signature; one that is not known is refused, and so never called."""
+    """The kind of a signature. Any other signature is refused, so that it is never called."""
     match = re.fullmatch(r"(.*?)(?:\(\*\))?\((.*)\)", re.sub(r"\b(const|signed)\b", "", signature))
     if match:
         result, *types = (_plain(each) for each in (match[1], *match[2].split(",")))
@@ -96,7 +96,7 @@ def _of_ctypes(function: Any) -> str:
         )
     if function.argtypes is None:
         raise InputTypeError(
-            f"`obj` is {function!r}, of which only you know the signature; say it, for example "
+            f"`obj` is {function!r}, which does not know its signature; state it, for example "
             "obj.restype = c_double; obj.argtypes = [c_int, POINTER(c_double), c_void_p]"
         )
     types = ", ".join(map(_name, function.argtypes))
@@ -104,7 +104,7 @@ def _of_ctypes(function: Any) -> str:
 
 
 def _name(ctype: Any) -> str:
-    """What C calls a ctypes type."""
+    """The name of a ctypes type in C."""
     if isinstance(ctype, type) and issubclass(ctype, ctypes._Pointer):
         return f"{_name(ctype._type_)} *"
     own = "void" if ctype is None else getattr(ctype, "__name__", repr(ctype))
@@ -136,7 +136,7 @@ def _in_capsule(capsule: Any) -> Found:
 
 
 def _in_scipy(callable_: Any) -> Found:
-    """SciPy has its own notion of the signature: users can state one."""
+    """The parts of a LowLevelCallable, whose signature the user may have stated."""
     address, _, context = find(callable_.function)
     data = callable_.user_data
     return address, callable_.signature, context if data is None else address_of_data(data)
@@ -153,12 +153,12 @@ def _address_of_cffi(pointer: Any) -> int:
 
 
 def address_of_data(data: Any) -> int:
-    """Address that a user pointer holds, or that ctypes or NumPy data have."""
+    """The address that a pointer holds, or at which ctypes or NumPy data lie."""
     if data is None:
         return 0
     if isinstance(data, (int, np.integer)) and not isinstance(data, bool):
         if not 0 <= data <= sys.maxsize * 2 + 1:
-            raise InputValueError(f"`user_data` must be the address of something; got {data!r}")
+            raise InputValueError(f"`user_data` must be a valid address; got {data!r}")
         return int(data)
     if isinstance(data, (ctypes.c_void_p, ctypes._Pointer, _FUNCTION)):
         return ctypes.cast(data, ctypes.c_void_p).value or 0

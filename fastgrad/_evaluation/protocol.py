@@ -6,7 +6,7 @@ request asks for many moves, so that a loop in C, a batch or a message to a work
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -32,12 +32,9 @@ __all__ = [
     "Single",
     "Steps",
     "Target",
-    "Tell",
     "Where",
 ]
 
-# Called with a number of evaluations when they were made.
-Tell = Callable[[int], None]
 # Entries of a leaf: their numbers in C order, a box of slices, or all of them.
 Where = Any
 
@@ -243,6 +240,10 @@ class Evaluator(Protocol):
 
     leaves: Sequence[Leaf]
     batch: int  # how many evaluations it likes to be asked for at once
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated."""
 
     def __enter__(self) -> Evaluator: ...
     def __exit__(

@@ -1,6 +1,7 @@
-"""Draws a report's plain values with matplotlib, which is imported only here and when asked for.
+"""A report as a figure, from plain values; matplotlib is imported here alone, and when needed.
 
-Nothing but `Figure` is used: no pyplot, no backend, no setting of the user's is touched.
+Only `Figure` is used, so that no backend is chosen, no window opened, and no setting changed:
+pyplot would do all three.
 """
 
 from __future__ import annotations
@@ -19,25 +20,26 @@ if TYPE_CHECKING:
 
 __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "VERMILION", "new_figure", "report_figure", "tidy"]
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, which color-blind readers can tell apart.
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREEN, BLACK, GREY = "#009E73", "#222222", "#888888"
 MOST_MAPS = 4
-MOST_PIXELS = 128
-MOST_POINTS = 2000
-FLOOR = 1e-12  # relative errors below are as good as none
-_STYLES = {
-    "RIGHT": (BLUE, "o", "right"),  # the last lie on top
+MOST_PIXELS = 128  # in a row of a map, which is about an inch wide
+MOST_POINTS = 2000  # for each verdict: more take seconds to draw and cover one another
+FLOOR = 1e-12  # relative errors below this look like no error: no difference is so exact
+_STYLES = {  # drawn in this order, so that wrong entries lie on top
+    "RIGHT": (BLUE, "o", "right"),
     "CANNOT_TELL": (PURPLE, "s", "cannot tell"),
     "WRONG": (VERMILION, "X", "wrong"),
 }
+_LINE = {"forward": BLACK, "central": VERMILION}
 
 Values = Mapping[str, Any]
 Columns = Sequence[np.ndarray]  # analytic, numeric, codes of the entries of a leaf
 
 
 def new_figure(width: float, height: float, purpose: str) -> Figure:
-    """An empty figure, or a sentence about what to install."""
+    """An empty figure; an error that says what to install where matplotlib is missing."""
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -46,12 +48,12 @@ def new_figure(width: float, height: float, purpose: str) -> Figure:
 
 
 def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[str]) -> Figure:
-    """Error by parameter, analytic against numeric, and the curve of the worst entry if any."""
+    """Panels: error by parameter, analytic against numeric, and the curve if there is one."""
     curve = report["curve"]
     figure = new_figure(13.5 if curve else 9.0, 4.2, "report.plot()")
-    colour = _STYLES[report["verdict"]][0]
+    color = _STYLES[report["verdict"]][0]
     title = f"{HEADLINES[report['verdict']]}: {_headline(report)}"
-    figure.suptitle(title, color=colour, fontweight="bold", parse_math=False)
+    figure.suptitle(title, color=color, fontweight="bold", parse_math=False)
     panels = list(figure.subfigures(1, 3 if curve else 2, wspace=0.04, squeeze=False).flat)
     _maps(panels[0], report["leaves"], parts, verdicts)
     _scatter(panels[1].subplots(), parts, verdicts)
@@ -68,7 +70,7 @@ def _headline(report: Values) -> str:
 
 
 def tidy(axes: Axes, title: str, across: str, up: str) -> None:
-    """Titles, labels, and no more lines than needed."""
+    """Set title and labels, and leave out the lines that carry nothing."""
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.set_xlabel(across, parse_math=False)
     axes.set_ylabel(up, parse_math=False)
@@ -78,10 +80,9 @@ def tidy(axes: Axes, title: str, across: str, up: str) -> None:
 
 
 def drawable(text: str, most: int = 26) -> str:
-    """Only what the font that comes with matplotlib has."""
-    return shorten(
-        "".join(c if ord(c) < 0x530 else f"\\u{ord(c):x}" for c in printable(text)), most
-    )
+    """Replace what the font that comes with matplotlib lacks: nearly all above Cyrillic."""
+    known = (c if ord(c) < 0x530 else f"\\u{ord(c):x}" for c in printable(text))
+    return shorten("".join(known), most)
 
 
 # ------------------------------------------------------------------------------------- heat maps
@@ -99,9 +100,9 @@ def _maps(
     panel.suptitle(title, fontsize=10, x=0.01, horizontalalignment="left")
     if not shown:
         return
-    colours = colormaps["Oranges"].with_extremes(bad="#BBBBBB")
+    colors = colormaps["Oranges"].with_extremes(bad="#BBBBBB")
     grid = panel.subplots(-(-len(shown) // 2), min(len(shown), 2), squeeze=False)
-    scale: dict[str, Any] = {"cmap": colours, "norm": "log", "vmin": FLOOR, "vmax": 1.0}
+    scale: dict[str, Any] = {"cmap": colors, "norm": "log", "vmin": FLOOR, "vmax": 1.0}
     for axes, leaf in zip(grid.flat, shown, strict=False):
         image = error_map(leaf["shape"], where[leaf["path"]], verdicts.index("WRONG"))
         drawn = axes.imshow(image, aspect="auto", interpolation="none", **scale)
@@ -123,9 +124,10 @@ def _maps_title(shown: int, total: int) -> str:
 
 
 def error_map(shape: Sequence[int], columns: Columns, wrong: int) -> np.ndarray:
-    """Relative errors of a leaf as a picture: rows of its first axis, the largest of each block.
+    """Relative errors of a leaf as pixels: a row for each index of its first axis.
 
-    NaN where nothing was measured; entries that are not finite but wrong count as 1.
+    A pixel shows the largest error of its block. It is NaN where no entry was judged; a wrong entry
+    that is not finite counts as 1.
     """
     analytic, numeric, codes = columns
     with np.errstate(invalid="ignore", over="ignore"):
@@ -142,7 +144,7 @@ def error_map(shape: Sequence[int], columns: Columns, wrong: int) -> np.ndarray:
 
 
 def _largest(image: np.ndarray) -> np.ndarray:
-    """Fewer pixels: the largest of each block, so that one wrong entry stays visible."""
+    """Reduce to few pixels by the largest error, so that one wrong entry stays visible."""
     reduced = image
     for axis in (0, 1):
         length = image.shape[axis]
@@ -164,12 +166,12 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
     seen = np.concatenate([analytic[finite], numeric[finite], [0.0]])
     low, high = float(seen.min()), float(seen.max())
     axes.plot([low, high], [low, high], "-", color=GREY, linewidth=1, zorder=1)
-    for name, (colour, marker, label) in _STYLES.items():
+    for name, (color, marker, label) in _STYLES.items():
         positions = np.flatnonzero(finite & (codes == verdicts.index(name)))
         if len(positions):
             some = positions[:: -(-len(positions) // MOST_POINTS)]
             style: dict[str, Any] = {
-                "c": colour,
+                "c": color,
                 "marker": marker,
                 "s": 26,
                 "alpha": 0.8,
@@ -186,7 +188,7 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
 
 
 def _widen(axes: Axes, values: np.ndarray) -> None:
-    """Both scales logarithmic around zero where the sizes differ too much for one picture."""
+    """Make both scales logarithmic around zero where sizes differ too much to be seen at once."""
     sizes = np.abs(values[values != 0])
     if len(sizes) and sizes.max() > 1000 * np.median(sizes):
         threshold = float(max(np.median(sizes), 1e-12 * sizes.max()))
@@ -199,7 +201,7 @@ def _widen(axes: Axes, values: np.ndarray) -> None:
 
 
 def _curve(axes: Axes, report: Values) -> None:
-    """How far the differences stay from the analytic value as the step shrinks."""
+    """How far the differences are from the analytic value at each step."""
     curve, worst = report["curve"], report["wrong"][0]
     tidy(axes, f"Worst entry, {drawable(curve['path'])}", "step", "|difference - analytic|")
     steps, central, forward = (_floats(curve[key]) for key in ("steps", "central", "forward"))
@@ -216,17 +218,15 @@ def _curve(axes: Axes, report: Values) -> None:
 
 
 def _floors(axes: Axes, steps: np.ndarray, uncertainty: float, noise: float) -> None:
-    """What a right value would come down to: the uncertainty, and the noise that sets it."""
+    """Draw where a right value would end: in the error bar, and above the noise over the step."""
     if 0 < noise < np.inf:
         taken = steps[steps > 0]  # a leaf of few digits swallows the smallest
         axes.plot(taken, noise / taken, ":", color=GREY, label="noise of f / step")
     if 0 < uncertainty < np.inf:
+        # On a logarithmic axis the bar has no natural lower end; a factor 30 shows it as a band.
         lowest = uncertainty / 30
         axes.axhspan(lowest, uncertainty, color=BLUE, alpha=0.2, linewidth=0, label="error bar")
         axes.set_ylim(bottom=lowest)
-
-
-_LINE = {"forward": BLACK, "central": VERMILION}
 
 
 def _floats(column: Sequence[Any]) -> np.ndarray:

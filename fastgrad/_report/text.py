@@ -1,4 +1,4 @@
-"""Turns a report's plain values into text; knows nothing of how they came about."""
+"""A report as text for a terminal: from the values of `Report.to_dict` alone."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from fastgrad._report.format import (
 
 __all__ = ["as_text"]
 
+# Whatever is in it, a report fits a terminal of 80 columns and 40 lines; a usual one has 24 lines.
 WIDTH = 80
 MOST_CAUSES = 3
 MOST_LEAVES = 9
 MOST_ENTRIES = 6
-LONGEST = 48  # columns of a word, which is a path
-NARROWEST = 9  # columns a path is left with
+LONGEST = 48  # columns of a word in the reason, which is a path if it is long
+NARROWEST = 9  # columns that a path keeps however wide the other cells are
 
 Row = Sequence[str]
 Values = Mapping[str, Any]
 
 
 def as_text(report: Values) -> str:
-    """One screen of 80 columns: verdict, why, causes, parameters, worst entries, the run."""
+    """One screen: the verdict and its reason, causes, parameters, worst entries, the run."""
     reason = " ".join(shorten(word, LONGEST) for word in report["reason"].split())
     parts = [wrap(f"{HEADLINES[report['verdict']]}: {reason}", WIDTH, lines=5)]
     if report["verdict"] == "RIGHT":
@@ -48,7 +49,7 @@ def as_text(report: Values) -> str:
 
 
 def table(header: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
-    """Columns as wide as their widest cell; the first `left` to the left, numbers to the right."""
+    """Columns as wide as their widest cell; the first `left` aligned left, the others right."""
     cells = [header, *rows]
     widths = [max(width(row[i]) for row in cells) for i in range(len(header))]
     lines = []
@@ -65,7 +66,7 @@ def _pad(cell: str, wide: int, *, left: bool) -> str:
 
 
 def _passed(leaves: Sequence[Values]) -> list[str]:
-    """What a right gradient needs to be told: which arrays were looked at."""
+    """For a right gradient, which arrays were checked; nothing else is of interest."""
     if not leaves:
         return []
     names = [f"{shorten(leaf['path'], 24)} {shape(leaf)}" for leaf in leaves]
@@ -113,6 +114,7 @@ def _leaves(leaves: Sequence[Values]) -> list[str]:
 
 
 def _left_out(leaves: Sequence[Values], shown: Sequence[Values]) -> list[str]:
+    """How many leaves are not shown, by verdict."""
     counts = dict.fromkeys(HEADLINES, 0)
     for leaf in leaves:
         counts[leaf["verdict"]] += 1

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
-from fastgrad._evaluation.meter import Meter, Metered
+from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Evaluator
 from fastgrad._tree import Params
 from fastgrad._workers.pools import pool_of, thread_count
 from fastgrad._workers.scheduler import Scheduler
-from fastgrad._workers.threads import Threaded
+from fastgrad._workers.threads import threaded
 
 __all__ = ["evaluator"]
 
@@ -21,21 +22,26 @@ def evaluator(
     f: Callable[[Any], Any],
     argument: Params,
     guard: Guard,
-    meter: Meter,
-    workers: Any = None,
     *,
+    workers: Any = None,
+    budget: float = math.inf,
+    expected: int = 0,
+    progress: bool = False,
     vector: bool = False,
 ) -> Metered:
     """What evaluates `f` at and around its argument, whatever kind of `f` it is.
 
-    `workers` is what the user passed by that name. With `vector`, `f` returns arrays.
+    `workers` and `progress` are what the user passed by these names; a bar starts with `expected`
+    evaluations. With `vector`, `f` returns arrays.
     """
-    here = local(f, argument, guard, meter.update, vector=vector)
+    here = local(f, argument, guard, vector=vector)
+    bar = Bar(expected) if progress else None
+    if bar is not None and not bar.seen:
+        bar = None
     inner: Evaluator = here
-    if here.in_threads:
-        threads = thread_count(workers)
-        if threads > 1:
-            inner = Threaded(here, threads)  # type: ignore[arg-type]
-    elif (make_pool := pool_of(workers)) is not None:
-        inner = Scheduler(here, make_pool, meter.update)
-    return Metered(inner, meter)
+    if workers is not None:
+        if here.in_threads:
+            inner = threaded(here, thread_count(workers))
+        elif (make_pool := pool_of(workers)) is not None:
+            inner = Scheduler(here, make_pool, bar)
+    return Metered(inner, budget, bar)

@@ -1,9 +1,9 @@
-"""Packs `f` and its parameters into bytes for another process, memory and all.
+"""Packs `f` and its parameters into bytes for another process, with the memory that they share.
 
-An `f` may read its parameters through what it closes over: the same arrays, or other views of
-their memory. Pickled as they are, views become arrays of their own, and strided arrays lose their
-strides. So the pickle holds numbers in the arrays' place, and the memory that they cover travels
-beside it, once: what shared memory here shares it there, in the same layout.
+A closure `f` may read its parameters through the same arrays, or through other views of their
+memory. An ordinary pickle makes each view an array of its own, and strided arrays lose their
+strides. Here the pickle holds a number in place of each array, and the memory is sent beside it,
+once: arrays that share memory here share it there, in the same layout.
 """
 
 from __future__ import annotations
@@ -24,30 +24,34 @@ from fastgrad._memory import bounds
 __all__ = ["dump", "pack", "unpack"]
 
 _PROTOCOL = 5
-# Memory is sent with the gaps between the entries as long as these do not outweigh them.
+# Memory is sent whole, with the gaps between the entries, unless it is larger than this many times
+# the entries and these many bytes; otherwise a few entries of a large array would send all of it.
 _MOST_GAPS, _FEW_BYTES = 4, 4096
-_LINE = 64  # bytes whose boundaries vectorised loops may care about
+# Bytes of a cache line. A vectorized loop may sum in another order where the data start elsewhere
+# in a line; a copy starts at the same place, so that values are the same to the last bit.
+_LINE = 64
 
 
 def pack(f: Callable[[Any], Any], argument: Any) -> bytes:
-    """Pickle the pair; with cloudpickle, where that is installed, what pickle cannot send."""
+    """Pickle `f` and its argument; with cloudpickle, if installed, where pickle cannot."""
     stream, arrays = _dumped((f, argument), f)
     return pickle.dumps((stream, *_laid_out(arrays)), _PROTOCOL)
 
 
 def unpack(payload: bytes) -> tuple[Callable[[Any], Any], Any]:
-    """The pair again, in memory of its own."""
+    """A copy of `f` and of its argument, in memory of their own."""
     stream, blocks, places = pickle.loads(payload)
     memory = [block.unpacked() for block in blocks]
     arrays = [place.array(memory[place.block]) for place in places]
-    for place, array in zip(places, arrays, strict=True):  # last: views of frozen arrays may write
+    # Last: an array that may be written to may be a view of one that may not.
+    for place, array in zip(places, arrays, strict=True):
         array.flags.writeable = place.writeable
     f, argument = _Unpickler(stream, arrays).load()
     return f, argument
 
 
 def dump(thing: Any) -> bytes:
-    """Pickle something small; with cloudpickle, where that is installed, what pickle cannot."""
+    """Pickle something small; with cloudpickle, if installed, where pickle cannot."""
     try:
         return pickle.dumps(thing)
     except Exception:
@@ -58,10 +62,11 @@ def _dumped(pair: Any, f: Any) -> tuple[bytes, list[np.ndarray]]:
     failure: Exception | None = None
     try:
         found = _dump(pair, pickle.Pickler)
-        # By reference: a worker may have another `__main__`, or one with arrays of its own.
+        # Pickle names what is in `__main__` and does not send it; a worker's own `__main__` may be
+        # another one, or hold arrays of its own. cloudpickle sends it.
         if b"__main__" not in found[0]:
             return found
-    except Exception as error:  # whatever the user's own __reduce__ may raise, too
+    except Exception as error:  # a user's `__reduce__` may raise anything
         failure = error
     try:
         return _dump(pair, importlib.import_module("cloudpickle").Pickler)
@@ -78,7 +83,8 @@ def _dumped(pair: Any, f: Any) -> tuple[bytes, list[np.ndarray]]:
 
 
 def _dump(pair: Any, pickler: Any) -> tuple[bytes, list[np.ndarray]]:
-    arrays: dict[int, tuple[int, np.ndarray]] = {}  # holds them, so that no address is used twice
+    # By address; the arrays are kept alive, so that no address is used again.
+    arrays: dict[int, tuple[int, np.ndarray]] = {}
 
     class Pickler(pickler):  # type: ignore[misc]
         def persistent_id(self, thing: Any) -> int | None:
@@ -102,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an array lies in its block, and what it looks like."""
+    """Where an array lies in its block, and its layout."""
 
     block: int
     offset: int
@@ -124,9 +130,9 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Block:
-    """A piece of memory: its bits, whole or, where there are large gaps, array by array.
+    """A piece of memory: its bits, as a whole or, where there are large gaps, array by array.
 
-    `owner` describes the array that owns it, if it does so whole.
+    `owner` is the place of the array that owns all of the memory, if one does.
     """
 
     size: int
@@ -136,12 +142,12 @@ class _Block:
 
     def unpacked(self) -> np.ndarray:
         if self.owner is not None:
-            # A copy owns its memory, so that an `f` may do to it what it may do to the original.
+            # The array owns its memory again: `f` can resize it, as it can the original.
             ((_, bits),) = self.bits
             look = (self.owner.shape, self.owner.dtype, bits, 0, self.owner.strides)
             whole: np.ndarray = np.ndarray(*look).copy(order="K")
             return whole
-        spacious = np.empty(self.size + _LINE, np.uint8)  # pages that are not touched cost nothing
+        spacious = np.empty(self.size + _LINE, np.uint8)
         start = (self.phase - spacious.__array_interface__["data"][0]) % _LINE
         memory: np.ndarray = spacious[start : start + self.size]
         for place, bits in self.bits:
@@ -151,7 +157,7 @@ class _Block:
 
 
 def _laid_out(arrays: Sequence[np.ndarray]) -> tuple[list[_Block], list[_Place]]:
-    """Blocks of memory that do not overlap, and the arrays' places in them."""
+    """Blocks of memory that do not overlap, and the place of each array in them."""
     blocks: list[_Block] = []
     places: dict[int, _Place] = {}
     for members in _clusters(arrays):
@@ -163,7 +169,7 @@ def _laid_out(arrays: Sequence[np.ndarray]) -> tuple[list[_Block], list[_Place]]
 
 
 def _clusters(arrays: Sequence[np.ndarray]) -> list[list[int]]:
-    """Numbers of the arrays whose memory hangs together."""
+    """Groups of arrays, by number, whose memory overlaps."""
     clusters: list[list[int]] = []
     end = 0
     for (low, high), i in sorted((bounds(array), i) for i, array in enumerate(arrays)):
@@ -191,7 +197,7 @@ def _block(members: Sequence[tuple[_Place, np.ndarray]], low: int, size: int) ->
 
 
 def _is_dense(array: np.ndarray) -> bool:
-    """Whether a copy of the array has its strides again."""
+    """Whether a copy of the array has the same strides."""
     return array.size > 0 and np.empty_like(array).strides == array.strides
 
 

@@ -24,6 +24,7 @@ from fastgrad._errors import InputTypeError, WorkerError
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.direction import Direction, claimed
 from fastgrad._evaluation.inplace import InPlace
+from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -34,7 +35,6 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
-    Tell,
     Where,
 )
 from fastgrad._workers.payload import pack
@@ -100,7 +100,9 @@ class Scheduler:
 
     batch = sys.maxsize  # it cuts requests itself
 
-    def __init__(self, inner: InPlace | InBatches, make_pool: PoolFactory, tell: Tell) -> None:
+    def __init__(
+        self, inner: InPlace | InBatches, make_pool: PoolFactory, bar: Bar | None = None
+    ) -> None:
         if inner.vector:
             raise InputTypeError(
                 "`workers` evaluate functions that return one number, and `f` returns arrays; use "
@@ -109,9 +111,15 @@ class Scheduler:
         self.leaves = inner.leaves
         self._inner = inner
         self._make_pool = make_pool
-        self._tell = tell
+        self._bar = bar  # shows evaluations as they come in, and not with the answer alone
+        self._remote = 0  # evaluations that workers made
         self._token = uuid.uuid4().hex
         self._payload = b""
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated, here and by the workers."""
+        return self._inner.evaluations + self._remote
 
     def __enter__(self) -> Scheduler:
         self._inner.__enter__()
@@ -240,7 +248,9 @@ class Scheduler:
                 yield _Task(which, start, part)
 
     def _accepted(self, result: TaskResult) -> Any:
-        self._tell(result.evaluations)
+        self._remote += result.evaluations
+        if self._bar is not None:
+            self._bar.to(self.evaluations)
         if result.verification is not None:
             _compare(self._verification, result.verification)
         return result.answer

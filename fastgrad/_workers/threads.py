@@ -19,6 +19,7 @@ from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
+    Evaluator,
     Gradient,
     Grouped,
     Samples,
@@ -29,10 +30,15 @@ from fastgrad._evaluation.protocol import (
 from fastgrad._leaf import Leaf, entry_path
 from fastgrad._memory import first_difference
 
-__all__ = ["Threaded"]
+__all__ = ["Threaded", "threaded"]
 
 # Seconds of a share of the work: after at most that a Ctrl-C is heard.
 _SHARE = 0.01
+
+
+def threaded(inner: Any, threads: int) -> Evaluator:
+    """An evaluator in this many threads; with one, the evaluator itself."""
+    return inner if threads == 1 else Threaded(inner, threads)
 
 
 class Threaded:
@@ -44,6 +50,11 @@ class Threaded:
         self.leaves = inner.leaves
         self._inner = inner
         self._threads = threads
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` was evaluated, in all threads."""
+        return self._inner.evaluations
 
     def __enter__(self) -> Threaded:
         self._inner.__enter__()
@@ -79,7 +90,7 @@ class Threaded:
             moved[low:high], values[low:high] = found.moved, found.values
 
         self._share(request.count, run)
-        self._inner.tell(request.evaluations)
+        self._inner.evaluations += request.evaluations
         return Samples(moved, values)
 
     def grouped(self, request: Grouped) -> Samples:
@@ -100,7 +111,7 @@ class Threaded:
                 own.gradient((part(low, high),), (target,))
 
             self._share(request.count, run)
-            self._inner.tell(request.evaluations)
+            self._inner.evaluations += request.evaluations
 
     def displaced(self, direction: Direction, time: float) -> AbstractContextManager[InPlace]:
         """The same at displaced parameters, in this thread: see `Evaluator`."""
@@ -115,7 +126,7 @@ class Threaded:
 
         def work() -> tuple[int, ...] | None:
             mine = array.copy()
-            own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], snapshot=False))
+            own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], private=True))
             with own:
                 shares.work(lambda low, high: run(own, low, high))
                 return first_difference(mine, array)

@@ -133,23 +133,19 @@ class _Copy:
     def __init__(self, payload: bytes) -> None:
         f, self._argument = unpack(payload)
         self._leaves = flatten(self._argument)
-        self._evaluations = 0
         # Its guard copies whatever the size: only so is every write undone before the next task.
-        self._evaluator = local(f, self._argument, Guard(self._leaves), self._count)
+        self._evaluator = local(f, self._argument, Guard(self._leaves))
         self._verified = False
 
-    def _count(self, evaluations: int) -> None:
-        self._evaluations += evaluations
-
     def run(self, request: Request) -> TaskResult:
-        verification, self._evaluations = None, 0
+        verification, before = None, self._evaluator.evaluations
         with self._evaluator:
             if not self._verified:
                 verification = verify(self._evaluator)
             answer = request.run(self._evaluator)
         check_places(self._argument, self._leaves)
         self._verified = True
-        return TaskResult(answer, self._evaluations, verification)
+        return TaskResult(answer, self._evaluator.evaluations - before, verification)
 
 
 class _Cached:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastgrad._evaluation.sampling import Sampler
 
 import fastgrad as fg
-from fastgrad._checks.baseline import Trouble, moves_in_jumps, survey
+from fastgrad._checks.baseline import Trouble, measure_baseline, moves_in_jumps
 from fastgrad._checks.claim import Analytic
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.local import local
+from fastgrad._evaluation.meter import Metered
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 DOUBLE = 2.0**-53
 
 
-def surveyed(f, x, claimed=None, value=None, seed=0):
+def run_of(f, x):
+    return Metered(local(f, x, Guard(flatten(x))))
+
+
+def measured(f, x, claimed=None, value=None, seed=0):
     leaves = flatten(x)
-    sampler = Sampler(f, x, leaves)
     column = np.ones(sum(leaf.array.size for leaf in leaves)) if claimed is None else claimed
     analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value, ())
-    return survey(sampler, leaves, analytic, sampler.base(), seed), sampler
+    with run_of(f, x) as run:
+        return measure_baseline(run, analytic, run.base(), seed), run
 
 
 def waves(x):
@@ -32,45 +38,45 @@ def point(n=5):
 
 
 def test_smooth_function():
-    seen, sampler = surveyed(waves, point())
+    seen, run = measured(waves, point())
     assert seen.trouble is None
     assert seen.base == seen.again == waves(point())
     assert DOUBLE < seen.noise / seen.base < 20 * DOUBLE
     assert seen.unit == DOUBLE
     assert 1e-6 < seen.relative[0] < 1e-4
-    assert sampler.evaluations <= 12
+    assert run.evaluations <= 12
 
 
 def test_single_precision_inside_asks_for_larger_steps():
-    seen, _ = surveyed(lambda x: float(np.float32(waves(x))), point())
+    seen, _ = measured(lambda x: float(np.float32(waves(x))), point())
     assert seen.unit == 2.0**-24
     assert seen.relative[0] > 1e-3
 
 
 def test_each_leaf_has_its_own_step():
     params = {"double": point(), "single": point().astype("f4")}
-    seen, _ = surveyed(lambda p: waves(p["double"]) + waves(p["single"]), params)
+    seen, _ = measured(lambda p: waves(p["double"]) + waves(p["single"]), params)
     assert len(seen.relative) == 2
     assert seen.relative[1] >= 32 * 2.0**-23
 
 
 def test_large_constant_is_noise():
-    plain, _ = surveyed(waves, point())
-    shifted, _ = surveyed(lambda x: waves(x) + 1e8, point())
+    plain, _ = measured(waves, point())
+    shifted, _ = measured(lambda x: waves(x) + 1e8, point())
     assert shifted.noise > 1e6 * plain.noise
     assert shifted.relative[0] > plain.relative[0]
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_step_does_not_hang_on_the_unit_of_f(scale):
-    plain, _ = surveyed(waves, point())
-    scaled, _ = surveyed(lambda x: scale * waves(x), point(), np.full(5, scale))
+    plain, _ = measured(waves, point())
+    scaled, _ = measured(lambda x: scale * waves(x), point(), np.full(5, scale))
     assert scaled.relative[0] == pytest.approx(plain.relative[0], rel=1)
 
 
 def test_tiny_parameters_get_tiny_moves():
     with np.errstate(invalid="ignore"):
-        seen, _ = surveyed(lambda x: float(np.log(x).sum()), np.array([1e-14, 3e-14]))
+        seen, _ = measured(lambda x: float(np.log(x).sum()), np.array([1e-14, 3e-14]))
     assert seen.trouble is None
     assert seen.noise < 1e-10
 
@@ -80,46 +86,46 @@ def test_kinks_beside_a_tiny_entry_are_not_taken_for_noise(seed):
     def relu(x):
         return float(np.maximum(x, 0).sum()) + 1.0
 
-    seen, _ = surveyed(relu, np.array([1e-12, -1e-12, 3e-12, -2e-12]), seed=seed)
+    seen, _ = measured(relu, np.array([1e-12, -1e-12, 3e-12, -2e-12]), seed=seed)
     assert seen.noise < 1e-15
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_equal_slopes_do_not_cancel_along_the_direction(seed):
-    seen, _ = surveyed(lambda x: float(np.abs(x).sum()), np.full(2, 1e-6), seed=seed)
+    seen, _ = measured(lambda x: float(np.abs(x).sum()), np.full(2, 1e-6), seed=seed)
     assert seen.noise < 1e-15
 
 
 def test_value_that_is_exactly_zero_here_but_not_elsewhere_has_noise():
-    seen, _ = surveyed(lambda x: float(np.maximum(x - 1e-2, 0).sum()), np.array([-30.0, -20.0]))
+    seen, _ = measured(lambda x: float(np.maximum(x - 1e-2, 0).sum()), np.array([-30.0, -20.0]))
     assert seen.base == 0
     assert seen.noise > 1e-16
 
 
 def test_two_calls_that_differ():
     random = np.random.default_rng(0)
-    seen, sampler = surveyed(lambda x: waves(x) + 0.1 * random.normal(), point())
+    seen, run = measured(lambda x: waves(x) + 0.1 * random.normal(), point())
     assert seen.trouble is Trouble.NOT_REPEATABLE
-    assert sampler.evaluations == 2
+    assert run.evaluations == 2
 
 
 def test_two_calls_that_differ_in_the_last_digits_are_noise():
     calls = iter(range(10**6))
-    seen, _ = surveyed(lambda x: waves(x) * (1 + 1e-9 * (next(calls) % 2)), point())
+    seen, _ = measured(lambda x: waves(x) * (1 + 1e-9 * (next(calls) % 2)), point())
     assert seen.trouble is None
     assert seen.noise >= 0.5e-9
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_not_finite(bad):
-    seen, sampler = surveyed(lambda x: bad, point())
+    seen, run = measured(lambda x: bad, point())
     assert seen.trouble is Trouble.NOT_FINITE
-    assert sampler.evaluations == 1
+    assert run.evaluations == 1
 
 
 @pytest.mark.parametrize(("off", "troubled"), [(0.0, False), (1e-15, False), (1e-6, True)])
 def test_value_that_came_with_the_gradient(off, troubled):
-    seen, _ = surveyed(waves, point(), value=waves(point()) + off)
+    seen, _ = measured(waves, point(), value=waves(point()) + off)
     assert seen.trouble is (Trouble.OTHER_VALUE if troubled else None)
 
 
@@ -127,7 +133,7 @@ def test_edge_of_the_domain_close_by():
     def f(x):
         return float(np.where(np.abs(x - point()) < 1e-13, x, np.nan).sum())
 
-    seen, _ = surveyed(f, point())
+    seen, _ = measured(f, point())
     assert seen.trouble is None
     assert np.isfinite(seen.noise)
 
@@ -135,7 +141,7 @@ def test_edge_of_the_domain_close_by():
 def test_parameters_come_back_bit_by_bit():
     x = {"a": point(), "b": point().astype("f2"), "c": point() * 1j}
     before = [leaf.array.tobytes() for leaf in flatten(x)]
-    surveyed(lambda p: waves(p["a"]) + float(np.abs(p["c"]).sum()), x, np.ones(20))
+    measured(lambda p: waves(p["a"]) + float(np.abs(p["c"]).sum()), x, np.ones(20))
     assert [leaf.array.tobytes() for leaf in flatten(x)] == before
 
 
@@ -153,9 +159,8 @@ JUMPS = {
 def test_jumps(name):
     f, jumps = JUMPS[name]
     x = point()
-    leaves = flatten(x)
-    with np.errstate(all="ignore"):
-        assert moves_in_jumps(Sampler(f, x, leaves), leaves, 0, float(f(x)), 0) is jumps
+    with np.errstate(all="ignore"), run_of(f, x) as run:
+        assert moves_in_jumps(run, 0, float(f(x)), 0) is jumps
     assert np.array_equal(x, point())
 
 
@@ -181,7 +186,7 @@ def test_moves_of_tiny_parameters_are_relative_in_every_type(dtype):
         with np.errstate(invalid="ignore"):  # the first moves leave the domain
             return float(np.log(x.astype("f8")).sum())
 
-    found, _ = surveyed(log_likelihood, x)
+    found, _ = measured(log_likelihood, x)
     assert found.trouble is None
     assert x.tobytes() == before
     own = [np.abs(ratio - 1).max() for ratio in seen[-6:]]

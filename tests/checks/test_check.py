@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -300,3 +302,53 @@ def test_no_entries_at_all(empty):
     assert report.verdict is Verdict.CANNOT_TELL
     assert "nothing was tested" in words(report)
     assert len(report.entries) == 0
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [(-1, ValueError), (np.int64(-3), ValueError), ("x", TypeError), (1.5, TypeError),
+     (None, TypeError), (True, TypeError), (np.random.default_rng(0), TypeError)],
+)  # fmt: skip
+def test_a_seed_that_is_none_is_named(seed, kind):
+    calls = []
+    with pytest.raises(fg.FastgradError, match=r"^`seed` must be .*0 or more; got") as caught:
+        check(lambda x: calls.append(1) or 0.0, lambda x: x, [1.0], seed=seed)
+    assert isinstance(caught.value, kind)
+    assert not calls
+
+
+@pytest.mark.parametrize("seed", [0, np.uint8(7), 2**70])
+def test_any_whole_number_is_a_seed(seed):
+    for strategy in ("exhaustive", "probe"):
+        report = check(
+            lambda x: (x**3).sum(),
+            lambda x: 3 * x**2,
+            [1.0, 2.0, 3.0],
+            seed=seed,
+            strategy=strategy,
+        )
+        assert report
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+def test_an_exception_says_what_was_moved_whatever_was(strategy, nested):
+    """From single entries to all leaves along a direction."""
+    for least in (0.0, 1e-12):
+        params = {"a": np.array([0.3, 0.0, 1.0]), "b": np.ones(2)}
+
+        def f(p, least=least):
+            if (p["a"] < -least).any():
+                raise ValueError("outside the bounds")
+            return float((p["a"] ** 2).sum() + p["b"].sum())
+
+        grad = {"a": 2 * params["a"], "b": np.ones(2)}
+        point, right = (params, grad) if nested else (params["a"], grad["a"])
+        with pytest.raises(ValueError, match="outside") as caught:
+            fg.check_gradient(
+                f if nested else lambda a: f({"a": a, "b": np.ones(2)}), right, point,
+                strategy=strategy,
+            )  # fmt: skip
+        notes = getattr(caught.value, "__notes__", [])
+        name = "a" if nested else "params"
+        assert sys.version_info < (3, 11) or any(f"moved `{name}" in note for note in notes)

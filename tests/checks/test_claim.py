@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import ChainMap, UserDict, namedtuple
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -112,6 +114,98 @@ def test_complex_leaf_has_both_parts_judged():
     assert {entry.path for entry in report.wrong} == {"params[0].imag", "params[1].imag"}
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_numbers_in_lists_for_an_array(kind):
+    assert fg.check_gradient(cube, lambda x: kind(3 * each**2 for each in x), point())
+    assert fg.check_gradient(cube, kind(3 * point() ** 2), point())
+    assert fg.check_gradient(cube, kind([3, 12, 0.75]), point())
+    assert not fg.check_gradient(cube, kind([3, 12, 0.8]), point())
+    matrix = np.arange(6.0).reshape(2, 3)
+    rows = kind(kind(2 * row) for row in matrix)
+    assert fg.check_gradient(lambda x: float((x**2).sum()), rows, matrix)
+    assert fg.check_gradient(lambda z: float((np.abs(z) ** 2).sum()), kind([2j, 4.0]), [1j, 2.0])
+
+
+def product(p):
+    return float(p[0] * p[1])
+
+
+TWO = {
+    "numbers": (product, lambda p: (p[1], p[0]), (2.0, 3.0)),
+    "array of two": (product, lambda x: (x[1], 3.0), np.array([3.0, 2.0])),
+    "0-d arrays": (product, lambda p: (p[1], p[0]), [np.array(2.0), np.array(3.0)]),
+    "list of arrays": (
+        lambda p: float((p[0] ** 2).sum() + p[1].sum()),
+        lambda p: (2 * p[0], np.ones(2)),
+        [point(), np.ones(2)],
+    ),
+    "arrays of one": (lambda p: (p[0] * p[1]).sum(), lambda p: (p[1], p[0]),
+                      [np.array([2.0]), np.array([3.0])]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_two_things_that_fit_are_the_gradient_and_else_value_and_gradient(name):
+    f, grad, params = TWO[name]
+
+    def doubled(p):
+        return tuple(2 * each + 1 for each in grad(p))
+
+    assert fg.check_gradient(f, grad, params)
+    assert fg.check_gradient(f, lambda p: (f(p), grad(p)), params)
+    assert fg.check_gradient(lambda p: (f(p), grad(p)), True, params)
+    for wrong in (doubled, lambda p: (f(p), doubled(p))):
+        assert fg.check_gradient(f, wrong, params).verdict is Verdict.WRONG
+    off = fg.check_gradient(f, lambda p: (f(p) + 1, grad(p)), params)
+    assert "two different functions" in off.reason
+
+
+def test_value_may_come_as_an_array_of_one_number():
+    for value in (np.float32, np.array, lambda v: np.array([v])):
+        assert fg.check_gradient(
+            lambda x: float(x @ [1.0, 2.0, 4.0]),
+            lambda x, value=value: (value(float(x @ [1.0, 2.0, 4.0])), np.array([1.0, 2.0, 4.0])),
+            point(),
+        )
+
+
+def test_a_gradient_that_is_the_parameters_is_copied():
+    """As x is that of x @ x / 2; what is copied does not move with the parameters."""
+    assert fg.check_gradient(lambda x: float(x @ x) / 2, lambda x: x, point())
+    assert fg.check_gradient(lambda x: float(x @ x[::-1]) / 2, lambda x: x[::-1], point())
+    assert not fg.check_gradient(lambda x: float(x @ x), lambda x: x, point())
+    assert fg.check_gradient(lambda x: (float(x @ x) / 2, x), True, point())
+    params = [np.ones(3), point()]
+    assert fg.check_gradient(lambda p: float(p[0] @ p[1]), lambda p: (p[1], p[0]), params)
+
+
+@pytest.mark.parametrize("kind", [MappingProxyType, ChainMap, UserDict, lambda d: ChainMap({}, d)])
+def test_gradient_in_any_mapping(kind):
+    params = {"a": point(), "b": np.array(3.0)}
+
+    def f(p):
+        return cube(p["a"]) + float(p["b"] ** 2)
+
+    grad = {"a": cube_gradient(point()), "b": 6.0}
+    assert fg.check_gradient(f, kind(grad), params)
+    assert fg.check_gradient(f, lambda p: kind(grad), params)
+    with pytest.raises(InputValueError, match="lacks `b`"):
+        fg.check_gradient(f, kind({"a": grad["a"]}), params)
+
+
+@pytest.mark.parametrize("budget", [None, 1, 3, 12, 15, 40])
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+def test_the_call_that_gives_the_gradient_is_counted(budget, strategy):
+    calls = []
+
+    def f(x):
+        calls.append(1)
+        return cube(x), cube_gradient(x)
+
+    report = fg.check_gradient(f, True, point(), budget=budget, strategy=strategy)
+    assert report.evaluations == len(calls) <= (budget or 1000)
+
+
 def test_buffer_shared_with_f_is_copied_before_f_runs_again():
     buffer = np.empty(3)
 
@@ -139,6 +233,14 @@ def test_f_that_returns_its_own_reused_buffer():
 
 # --------------------------------------------------------------------------------------- refused
 
+
+class Unreadable:
+    """A tensor that requires a gradient, or one of a type that NumPy does not know."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
 REFUSED = {
     "none": (None, InputTypeError, "got None"),
     "false": (False, InputTypeError, "got False"),
@@ -148,12 +250,20 @@ REFUSED = {
     "longer": (lambda x: np.ones(4), InputValueError, "must have shape (3,); got (4,)"),
     "zero_d": (lambda x: np.array(1.0), InputValueError, "nothing is broadcast"),
     "number": (lambda x: 1.0, InputTypeError, "an array of shape (3,)"),
-    "list": (lambda x: [1.0, 2.0, 3.0], (InputTypeError, InputValueError), "list"),
+    "longer list": (lambda x: [1.0, 2.0, 3.0, 4.0], InputValueError, "(3,); got (4,)"),
+    "column of lists": (lambda x: [[1.0], [2.0], [3.0]], InputValueError, "(3,); got (3, 1)"),
+    "ragged": (lambda x: [1.0, [2.0], 3.0], InputValueError, "got a list that makes no array"),
+    "texts": (lambda x: ["1", "2", "3"], InputTypeError, "must hold real numbers"),
+    "flags": (lambda x: [True, False, True], InputTypeError, "dtype bool"),
+    "empty": (lambda x: (), InputValueError, "(3,); got (0,)"),
+    "masked": (lambda x: np.ma.masked_array(x, [0, 1, 0]), InputTypeError, "a masked array"),
+    "unreadable": (lambda x: Unreadable(), InputTypeError, "pass .detach().numpy()"),
+    "jacobian": (lambda x: np.ones((4, 3)), InputValueError, "`f` must return one real number"),
+    "pair of a wrong gradient": (lambda x: (1.0, np.ones(4)), InputValueError, "got (4,)"),
+    "pair without a number": (lambda x: (np.ones(2), np.ones(3)), InputValueError, "no array"),
     "object": (lambda x: np.array([1, 2, None]), InputTypeError, "dtype object"),
     "complex": (lambda x: np.ones(3) + 1j, InputTypeError, "must hold real numbers"),
     "boolean": (lambda x: np.ones(3, bool), InputTypeError, "dtype bool"),
-    "parameters": (lambda x: x, InputValueError, "return a new array"),
-    "view": (lambda x: x[::-1], InputValueError, "shares memory with the parameters"),
 }
 
 
@@ -180,7 +290,8 @@ NESTED = {
     "shape": (set_leaf("W", np.ones((3, 2))), "layers[0].W", "(2, 3); got (3, 2)"),
     "transposed": (set_leaf("b", np.ones((2, 1))), "layers[0].b", "(2,); got (2, 1)"),
     "none": (set_leaf("b", None), "layers[0].b", "None"),
-    "list": (set_leaf("b", [1.0, 2.0]), "layers[0].b", "list"),
+    "longer list": (set_leaf("b", [1.0, 2.0, 3.0]), "layers[0].b", "(2,); got (3,)"),
+    "text": (set_leaf("b", "bias"), "layers[0].b", "got a str"),
     "missing": (lambda g: g["layers"][0].pop("b"), "layers[0]", "b"),
     "extra": (set_leaf("c", np.ones(2)), "layers[0]", "c"),
     "shorter": (lambda g: g["layers"].pop(), "layers", "0"),
@@ -196,10 +307,69 @@ def test_refused_inside_a_structure(name):
     assert words in said(error)
 
 
-def test_gradient_that_aliases_another_leaf():
+def test_a_gradient_that_is_not_computed_but_is_the_parameters():
     p = {"a": point(), "b": point()}
     with pytest.raises(InputValueError, match=r"`grad` at `a` shares memory .* `b`"):
         fg.check_gradient(lambda p: float((p["a"] * p["b"]).sum()), {"a": p["b"], "b": p["a"]}, p)
+    x = point()
+    with pytest.raises(InputValueError, match=r"shares memory .* pass a copy"):
+        fg.check_gradient(lambda x: float(x @ x) / 2, x[::-1], x)
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("layout", ["apart", "neighbors", "interleaved"])
+def test_each_alias_is_found_wherever_its_leaf_lies(count, layout):
+    """The memory of a leaf is looked up among those of all, by where they start and end."""
+    whole = np.arange(3.0 * count)
+    leaves = {
+        "apart": lambda: [np.arange(3.0) for _ in range(count)],
+        "neighbors": lambda: [whole[3 * k : 3 * k + 3] for k in range(count)],
+        "interleaved": lambda: [whole[k::count] for k in range(count)],
+    }[layout]()
+
+    def f(p):
+        return float(sum((x**2).sum() for x in p))
+
+    right = [2 * x for x in leaves]
+    assert fg.check_gradient(f, right, leaves).verdict is not Verdict.WRONG
+    for k in {0, count // 2, count - 1}:
+        aliased = [*right[:k], leaves[-1 - k], *right[k + 1 :]]
+        said = rf"`grad` at `params\[{k}\]` shares memory .* `params\[{count - 1 - k}\]`"
+        with pytest.raises(InputValueError, match=said):
+            fg.check_gradient(f, aliased, leaves)
+
+
+ORDERS = {
+    "f, params, grad": (cube, point(), cube_gradient),
+    "params, f, grad": (point(), cube, cube_gradient),
+    "params, grad, f": (point(), cube_gradient, cube),
+    "f, nested, grad": (nested_cost, nested(), nested_gradient),
+    "long, f, grad": ({f"layer{k}": np.ones((8, 8)) for k in range(40)}, cube, cube_gradient),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_arguments_in_the_order_of_another_library(order):
+    with pytest.raises(InputTypeError, match="the order of the arguments is f, grad, params") as e:
+        fg.check_gradient(*ORDERS[order])
+    assert len(said(e)) < 200
+
+
+def test_parameters_that_can_be_called_are_no_function():
+    @dataclass
+    class Line:
+        slope: np.ndarray
+
+        def __call__(self, x):
+            return self.slope * x
+
+    params = Line(np.array([1.0, 2.0]))
+    assert fg.check_gradient(lambda p: p(3.0).sum(), lambda p: Line(np.full(2, 3.0)), params)
+
+
+def test_a_function_among_the_parameters_is_not_the_order():
+    with pytest.raises(InputTypeError, match="`act` is a function, not an array; leave it out"):
+        fg.check_gradient(lambda p: 0.0, lambda p: p, {"W": np.ones(2), "act": cube})
 
 
 def test_true_wants_a_pair():

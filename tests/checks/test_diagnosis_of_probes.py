@@ -23,7 +23,7 @@ def judged_of(exact, claimed, grid, x=None):
     judged = np.ravel_multi_index(np.ix_(*grid), exact.shape).ravel()
     a, d = claimed.ravel()[judged], exact.ravel()[judged]
     wrong = np.abs(a - d) > 1e-9
-    columns = EntryTable(
+    table = EntryTable(
         analytic=a,
         numeric=d,
         uncertainty=np.full(len(a), 1e-10),
@@ -31,14 +31,14 @@ def judged_of(exact, claimed, grid, x=None):
         codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
         kinks=np.zeros(len(a), bool),
     )
-    return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, columns)
+    return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, table)
 
 
 def find_cause(judged, box=None, grid=None, others=()):
     """The cause in the first of some leaves: in a block wrong throughout, or in single entries."""
     dense = () if box is None else (Dense(box, grid),)
     leaves = [judged, *others]
-    probes = [LeafProbe(each.entries, each.columns, dense) for each in leaves]
+    probes = [LeafProbe(each.entries, each.table, dense) for each in leaves]
     return diagnose_probes(leaves, probes)[0]
 
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from strategies import LAYOUTS, lay_out, one_backend
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
-from fastgrad._checks.directional import Prober, Reading
+from fastgrad._checks.directional import Directional, Reading
 from fastgrad._checks.error_model import ErrorModel
+from fastgrad._evaluation.direction import UNIT
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.local import local
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 EPS = float(np.finfo(float).eps)
 
 
-def prober_of(x, f, claimed, relative=1e-5):
-    (leaf,) = flatten(x)
-    sampler = Sampler(f, x, [leaf])
-    base = sampler.base()
-    terms = ErrorModel(base, 1e-15 * max(abs(base), 1), EPS / 2, relative, EPS, EPS)
-    prober = Prober(sampler, leaf, np.array(claimed, float), terms)
-    prober.draw(np.random.default_rng(0), ())
-    return prober, sampler
+@pytest.fixture
+def directional_of():
+    """Makes directionals; their runs own the parameters until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def make(x, f, claimed, relative=1e-5):
+            run = stack.enter_context(Metered(local(f, x, Guard(flatten(x)))))
+            base = run.base()
+            model = ErrorModel(base, 1e-15 * max(abs(base), 1), EPS / 2, relative, EPS, EPS)
+            return Directional(run, 0, np.array(claimed, float), model, 0), run
+
+        yield make
 
 
 def whole(x):
@@ -35,51 +46,37 @@ def cubes(x):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_right_gradient_leaves_nothing(layout):
+def test_right_gradient_leaves_nothing(layout, directional_of):
     x = lay_out(np.linspace(-2, 2, 60).reshape(6, 10), layout)
-    prober, _ = prober_of(x, cubes, 3 * x**2)
+    directional, _ = directional_of(x, cubes, 3 * x**2)
     bits = x.tobytes()
-    reading = prober.calibrate(whole(x))
+    reading = directional.calibrate(whole(x))
     assert not reading.significant
     assert reading.bound < 1e-4
     assert x.tobytes() == bits
 
 
-def test_residual_is_the_error_times_its_part_of_the_direction():
+def test_residual_is_the_error_times_its_part_of_the_direction(directional_of):
     x = np.linspace(-2, 2, 60).reshape(6, 10)
     claimed = 3 * x**2
     claimed[4, 7] += 0.5
-    prober, _ = prober_of(x, cubes, claimed)
-    reading = prober.calibrate(whole(x))
+    directional, _ = directional_of(x, cubes, claimed)
+    reading = directional.calibrate(whole(x))
     assert reading.significant
-    part = UNIT * prober._direction[4, 7] * max(1, abs(x[4, 7]))
+    (drawn,) = directional._direction(whole(x)).at(0, np.array([47]))
+    part = UNIT * drawn * max(1, abs(x[4, 7]))
     assert reading.value == pytest.approx(0.5 * part, abs=2 * reading.bound)
-    left = prober.read((slice(0, 3), slice(0, 10)), reading.value)
-    right = prober.read((slice(3, 6), slice(0, 10)), reading.value)
+    left = directional.read((slice(0, 3), slice(0, 10)), reading.value)
+    right = directional.read((slice(3, 6), slice(0, 10)), reading.value)
     assert not left.significant
     assert right.value == pytest.approx(reading.value, rel=1e-3)
 
 
-def test_magnitudes_lie_between_a_half_and_one_and_a_half():
-    x = np.zeros((300, 500))
-    prober, _ = prober_of(x, cubes, x)
-    drawn = UNIT * prober._direction
-    sizes = np.abs(drawn)
-    assert 0.5 <= sizes.min() < 0.501
-    assert 1.499 < sizes.max() < 1.5
-    assert abs(sizes.mean() - 1.0) < 0.01
-    assert len(np.unique(drawn)) > 30_000
-    assert abs((drawn > 0).mean() - 0.5) < 0.01
-    prober.draw(np.random.default_rng(1), ((slice(0, 3), slice(7, 9)),))
-    assert not prober._direction[0:3, 7:9].any()
-    assert np.count_nonzero(prober._direction) == x.size - 6
-
-
-def test_truncation_is_not_taken_for_an_error():
+def test_truncation_is_not_taken_for_an_error(directional_of):
     x = np.linspace(0.1, 0.2, 30)
     wave = lambda x: float(np.sin(3000 * x).sum())  # noqa: E731
-    prober, _ = prober_of(x, wave, 3000 * np.cos(3000 * x), relative=1e-3)
-    assert not prober.calibrate(whole(x)).significant
+    directional, _ = directional_of(x, wave, 3000 * np.cos(3000 * x), relative=1e-3)
+    assert not directional.calibrate(whole(x)).significant
 
 
 @one_backend
@@ -99,47 +96,47 @@ def test_noise_that_grows_with_the_moved_entries_is_heard():
         assert [entry.index for entry in report.wrong] == [(123_456,)], report
 
 
-def test_kink_accepts_what_lies_between_the_sides_and_refuses_what_does_not():
+def test_kink_accepts_what_lies_between_the_sides_and_refuses_what_does_not(directional_of):
     x = np.concatenate([np.zeros(1), np.linspace(1, 2, 9)])
     relu = lambda x: float(np.maximum(x, 0).sum() + (x**2).sum())  # noqa: E731
     right = np.where(x > 0, 1, 0) + 2 * x
-    prober, _ = prober_of(x, relu, right)
-    assert not prober.calibrate(whole(x)).significant
+    directional, _ = directional_of(x, relu, right)
+    assert not directional.calibrate(whole(x)).significant
     wrong = right.copy()
     wrong[0] = 3.0
-    prober, _ = prober_of(x, relu, wrong)
-    assert prober.calibrate(whole(x)).significant
+    directional, _ = directional_of(x, relu, wrong)
+    assert directional.calibrate(whole(x)).significant
 
 
-def test_repair_takes_the_wrong_entries_out():
+def test_repair_takes_the_wrong_entries_out(directional_of):
     x = np.linspace(-2, 2, 60)
     claimed = 3 * x**2
     claimed[[3, 44]] += 0.5
-    prober, _ = prober_of(x, cubes, claimed)
-    assert prober.judge(np.array([3, 4, 44])).tolist() == [True, False, True]
-    assert prober.wrong.tolist() == [3, 44]
-    prober.repair()
-    assert not prober.doubted(prober.calibrate(whole(x))).significant
-    prober.finish()
-    assert np.array_equal(prober.analytic, claimed)
+    directional, _ = directional_of(x, cubes, claimed)
+    assert directional.judge(np.array([3, 4, 44])).tolist() == [True, False, True]
+    assert directional.wrong.tolist() == [3, 44]
+    directional.repair()
+    assert not directional.doubted(directional.calibrate(whole(x))).significant
+    directional.finish()
+    assert np.array_equal(directional.analytic, claimed)
 
 
-def test_entries_are_judged_once():
+def test_entries_are_judged_once(directional_of):
     x = np.linspace(-2, 2, 60)
-    prober, sampler = prober_of(x, cubes, 3 * x**2)
-    prober.judge(np.array([5, 6]))
-    before = sampler.evaluations
-    prober.judge(np.array([6, 5]))
-    assert sampler.evaluations == before
-    assert prober.judged.tolist() == [5, 6]
+    directional, run = directional_of(x, cubes, 3 * x**2)
+    directional.judge(np.array([5, 6]))
+    before = run.evaluations
+    directional.judge(np.array([6, 5]))
+    assert run.evaluations == before
+    assert directional.judged.tolist() == [5, 6]
 
 
-def test_budget_ends_a_reading_and_the_parameters_are_back():
+def test_budget_ends_a_reading_and_the_parameters_are_back(directional_of):
     x = np.linspace(-2, 2, 60)
-    prober, sampler = prober_of(x, cubes, 3 * x**2)
-    sampler._left = 1
+    directional, run = directional_of(x, cubes, 3 * x**2)
+    run._left = 1
     with pytest.raises(OutOfBudget):
-        prober.calibrate(whole(x))
+        directional.calibrate(whole(x))
     assert np.array_equal(x, np.linspace(-2, 2, 60))
 
 
@@ -165,7 +162,7 @@ def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
         target, rise = lay_out(values, layout), np.full(values.size, np.nan)
         assert _backend.is_native(target) or _backend.kernel_for(target) is _reference
         run = (kernel or _backend.kernel_for(target)).shift
-        run(target, values, direction, claim, 3e-4 * UNIT, rise)
+        run(target, values, direction, 3e-4 * UNIT, claim, rise)
         found.append((target.tobytes(), rise.tobytes()))
     assert found[0] == found[1]
     assert (target != values).any()
@@ -187,14 +184,3 @@ def test_displace_and_its_twin_agree_to_the_last_bit(dtype, layout, part):
         found.append(whole.tobytes())
     assert found[0] == found[1]
     assert found[0] != lay_out(values, layout).tobytes()
-
-
-@pytest.mark.parametrize(
-    "shape", [(), (1,), (5,), (100_000,), (3, 50_000), (2, 3, 40_000), (300, 200)]
-)
-def test_pieces_cover_an_array_once(shape):
-    seen = np.zeros(shape, dtype=int)
-    for piece in pieces(shape):
-        assert seen[piece].size <= 40_000
-        seen[piece] += 1
-    assert (seen == 1).all()

@@ -13,9 +13,11 @@ from strategies import quick
 
 import fastgrad as fg
 from fastgrad import Verdict
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.judge import first_pass, judge, without_power
+from fastgrad._evaluation.protocol import Samples
 
 pytestmark = pytest.mark.usefixtures("backend")
 RIGHT, WRONG, UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
@@ -170,7 +172,7 @@ def terms(base, **given):
 
 
 class Separable:
-    """Measures a sum of functions of single entries, and remembers which entries were asked for."""
+    """Evaluates a sum of functions of single entries, and remembers which were asked for."""
 
     def __init__(self, f, x):
         self.f, self.x, self.asked = f, np.array(x, float), []
@@ -178,39 +180,42 @@ class Separable:
     def base(self):
         return float(self.f(self.x).sum())
 
-    def __call__(self, entries, steps):
-        self.asked.append(entries)
-        raw = np.empty((len(entries), 2, 2))
-        for k, sign in enumerate((1, -1)):
-            moved = self.x[entries] + sign * steps
-            raw[:, k, 0] = moved - self.x[entries]
-            raw[:, k, 1] = self.base() + self.f(moved) - self.f(self.x[entries])
-        return raw
+    def scale(self, leaf, where=...):
+        return np.fmax(1.0, np.abs(self.x[where]))
+
+    def single(self, request):
+        self.asked.append(request.entries)
+        x, steps = self.x[request.entries], request.steps
+        h = steps.relative * self.scale(0, request.entries) if steps.given is None else steps.given
+        places = x[:, np.newaxis] + np.array(request.offsets) * h[:, np.newaxis]
+        values = self.base() + self.f(places) - self.f(x)[:, np.newaxis]
+        return Samples(places - x[:, np.newaxis], values)
 
 
-def judged(f, x, analytic, pieces=None):
-    measure, found = Separable(f, x), columns(analytic)
-    how = (measure, np.fmax(1.0, np.abs(measure.x)), terms(measure.base()))
-    first_pass(found, *how, pieces or [(0, len(analytic))])
+def judged(f, x, analytic):
+    run, found = Separable(f, x), columns(analytic)
+    how = Differences(run, 0), terms(run.base())
+    first_pass(found, *how)
     judge(found, *how)
-    return found, measure
+    return found, run
 
 
 def test_only_doubtful_entries_are_measured_again():
     x = np.linspace(1, 2, 9)
     analytic = 3 * x**2
     analytic[4] *= 1.01
-    found, measure = judged(lambda x: x**3, x, analytic)
+    found, run = judged(lambda x: x**3, x, analytic)
     assert list(np.flatnonzero(found.codes == WRONG)) == [4]
-    assert {int(i) for asked in measure.asked[1:] for i in asked} == {4}
+    assert {int(i) for asked in run.asked[1:] for i in asked} == {4}
 
 
-def test_the_pieces_of_the_first_pass_make_no_difference():
+def test_the_pieces_of_the_first_pass_make_no_difference(monkeypatch):
     x = np.linspace(1, 2, 10_000)
     whole, _ = judged(lambda x: x**3, x, 3 * x**2)
-    cut, measure = judged(lambda x: x**3, x, 3 * x**2, [(0, 1), (1, 4000), (4000, 10_000)])
+    monkeypatch.setattr("fastgrad._checks.judge.CHUNK", 3999)
+    cut, run = judged(lambda x: x**3, x, 3 * x**2)
     assert (cut.codes == RIGHT).all()
-    assert [len(asked) for asked in measure.asked] == [1, 3999, 6000]
+    assert [len(asked) for asked in run.asked] == [3999, 3999, 2002]
     for name in ("numeric", "uncertainty", "gaps", "codes"):
         assert getattr(cut, name).tobytes() == getattr(whole, name).tobytes()
 

@@ -7,8 +7,8 @@ import pytest
 
 import fastgrad as fg
 from fastgrad._checks import verdict
-from fastgrad._checks.baseline import Survey
-from fastgrad._checks.judge import Columns
+from fastgrad._checks.baseline import Baseline
+from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._report.entries import Entries, LeafSpan, Probe
 from fastgrad._tree import flatten
@@ -210,18 +210,19 @@ def stopped_by(*stops):
     leaves = flatten({f"p{k}": np.ones(9) for k in range(len(stops))})
     empty = np.zeros(0)
     entries = np.zeros(0, np.intp)
-    columns = Columns(empty, empty, empty, empty, np.zeros(0, np.int8), np.zeros(0, bool))
-    probes = [LeafProbe(entries, columns, stopped=stop, claimed=1.0) for stop in stops]
+    table = EntryTable.blank(empty)
+    probes = [LeafProbe(entries, table, stopped=stop, claimed=1.0) for stop in stops]
     told = [Probe(entries, fg.Verdict.CANNOT_TELL, 0, 1.0, 0.0, ()) for _ in stops]
     spans = tuple(
         LeafSpan(leaf.path, (9,), "float64", 0, 0, False, probe)
         for leaf, probe in zip(leaves, told, strict=True)
     )
     found = tuple(
-        LeafResult(verdict.of_probe(p, 1.0), True, True, p.stopped is Stop.JUMPS, p) for p in probes
+        LeafResult(verdict.of_probe(p, 1.0), True, False, p.stopped is Stop.JUMPS, p)
+        for p in probes
     )
-    seen = Survey(1.0, 1.0, 1e-16, 1e-16, (1e-5,), (), None)
-    return Result(Entries(spans, empty, empty, empty, columns.codes, columns.kinks), found, seen)
+    baseline = Baseline(1.0, 1.0, 1e-16, 1e-16, (1e-5,), None)
+    return Result(Entries(spans, empty, empty, empty, table.codes, table.kinks), found, baseline)
 
 
 @pytest.mark.parametrize(

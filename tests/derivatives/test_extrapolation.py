@@ -11,19 +11,20 @@ from strategies import quick
 
 from fastgrad import _backend, _reference
 from fastgrad._derivatives.extrapolation import RATIO, estimate, step_row
+from fastgrad._evaluation.protocol import Samples
 
 DOUBLE = 2.0**-53
 
 
-def climbed(f, x, steps, noise=None, unit=DOUBLE):
-    """The ladder of one entry at these steps, largest first."""
+def table_of(f, x, steps, noise=None, unit=DOUBLE):
+    """The table of one entry at these steps, largest first."""
     base = float(f(x))
     noise = DOUBLE * abs(base) + 1e-300 if noise is None else noise
     rows = []
     for h in steps:
         up, down = x + h, x - h
-        raw = np.array([[[up - x, float(f(up))], [down - x, float(f(down))]]])
-        rows.append(step_row(raw, base, noise, unit))
+        moved, values = np.array([[up - x, down - x]]), np.array([[float(f(up)), float(f(down))]])
+        rows.append(step_row(Samples(moved, values), base, noise, unit))
     whole = rows[0]
     for row in rows[1:]:
         whole = whole.above(row)
@@ -40,16 +41,18 @@ NUMBERS = st.floats() | st.sampled_from([0.0, -0.0, 1.0, 1e-300, np.inf, np.nan]
     st.floats(0, 1e300),
     st.floats(0, 1),
 )
-@example(np.array([[[1e308, 1.7e308], [-1e308, -1.7e308]]]), 0.0, 0.0, 1.0)  # no width, no rise
-@example(np.array([[[1.0, 1.7e308], [-1.0, -1.7e308]]]), 0.0, 0.0, 1.0)
-@example(np.array([[[5e-324, 1.0], [-5e-324, -1.0]]]), 1.0, 1e300, 1.0)
+@example(np.array([[[1e308, -1e308], [1.7e308, -1.7e308]]]), 0.0, 0.0, 1.0)  # no width, no rise
+@example(np.array([[[1.0, -1.0], [1.7e308, -1.7e308]]]), 0.0, 0.0, 1.0)
+@example(np.array([[[5e-324, -5e-324], [1.0, -1.0]]]), 1.0, 1e300, 1.0)
 @quick(200)
-def test_quotients_and_their_twin_agree(raw, base, noise, unit):
-    ours = _backend.quotients(raw, base, noise, unit)
-    np.testing.assert_array_equal(ours, _reference.quotients(raw, base, noise, unit))
-    assert ours.shape == (5, len(raw))
-    for (ahead, above), (behind, below), column in zip(raw[:, 0], raw[:, 1], ours.T, strict=True):
-        if np.isfinite(raw).all() and ahead > 0 > behind:
+def test_quotients_and_their_twin_agree(pairs, base, noise, unit):
+    moved, values = np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+    ours = _backend.kernel.quotients(moved, values, base, noise, unit)
+    theirs = _reference.quotients(moved, values, base, noise, unit)
+    np.testing.assert_array_equal(ours, theirs)
+    assert ours.shape == (5, len(pairs))
+    for (ahead, behind), (above, below), column in zip(moved, values, ours.T, strict=True):
+        if np.isfinite(pairs).all() and ahead > 0 > behind:
             with np.errstate(all="ignore"):  # beyond the range they are infinite, as ours
                 width, bound = ahead - behind, max(noise, unit * max(abs(above), abs(below)))
                 expected = [width, (above - below) / width, bound / width]
@@ -62,7 +65,7 @@ def down_from(h, count=7):
 
 def found(f, x, h=1e-1, count=7, **options):
     with np.errstate(all="ignore"):
-        result = estimate(climbed(f, x, down_from(h, count), **options).grained())
+        result = estimate(table_of(f, x, down_from(h, count), **options).with_quantization())
     return {name: getattr(result, name)[0] for name in vars(result)}
 
 
@@ -156,7 +159,7 @@ def test_nothing_finite_gives_nan():
 
 
 @pytest.mark.parametrize(("understated", "allowed"), [(1, 0.0), (3, 0.0), (10, 0.01), (100, 0.01)])
-def test_noise_larger_than_stated_is_seen_in_the_ladder(understated, allowed):
+def test_noise_larger_than_stated_is_seen_in_the_table(understated, allowed):
     alarms = 0
     for seed in range(200):
         random = np.random.default_rng(seed)
@@ -181,8 +184,8 @@ def test_piecewise_constant_noise_is_no_derivative_of_zero():
 
 
 def test_step_rows_use_the_displacements_really_made():
-    raw = np.array([[[0.25, 3.0], [-0.5, 1.0]]])
-    row = step_row(raw, 2.0, 1e-3, DOUBLE)
+    samples = Samples(np.array([[0.25, -0.5]]), np.array([[3.0, 1.0]]))
+    row = step_row(samples, 2.0, 1e-3, DOUBLE)
     assert row.steps[0, 0] == 0.375
     assert row.central[0, 0] == pytest.approx(2 / 0.75)
     assert row.forward[0, 0] == 4.0
@@ -193,7 +196,7 @@ def test_step_rows_use_the_displacements_really_made():
 
 def test_entries_do_not_disturb_each_other():
     steps = down_from(1e-1)
-    parts = [climbed(f, 1.0, steps) for f in (np.sin, np.abs, lambda x: np.abs(x - 1))]
+    parts = [table_of(f, 1.0, steps) for f in (np.sin, np.abs, lambda x: np.abs(x - 1))]
     names = ("steps", "central", "forward", "backward", "noise")
     together = type(parts[0])(*(np.hstack([getattr(p, n) for p in parts]) for n in names))
     with np.errstate(all="ignore"):

@@ -29,9 +29,11 @@ from strategies import (
 )
 
 import fastgrad as fg
-from fastgrad import _backend
-from fastgrad._evaluation.batched import Batched, capacity, values
-from fastgrad._evaluation.sampling import Sampler
+from fastgrad._evaluation.batched import Batched, InBatches, capacity
+from fastgrad._evaluation.direction import Given, Region
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.local import local
+from fastgrad._evaluation.protocol import Along
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -307,38 +309,41 @@ def test_assert_gradient():
     fg.testing.assert_gradient(fg.batched(lambda X: (X**2).sum(1)), lambda x: 2 * x, np.ones(3))
 
 
+def evaluator_of(f, x):
+    return local(f, x, Guard(flatten(x)))
+
+
+def ahead(*times, still=None):
+    region = Region(0, (slice(0, 4),), (4,))
+    return Along(Given((region,), (np.ones(4),)), times, still)
+
+
 @pytest.mark.parametrize("memory", [1, 100, 2**20])
 def test_values_at_points_that_are_moved_to(memory):
     x = np.arange(4.0)
-    f = Batched(lambda X: X.sum(axis=1), memory)
-
-    def places():
-        for i in range(5):
-            x[...] = i
-            yield
-
-    assert values(f, x, flatten(x), places(), 5) == [0, 4, 8, 12, 16]
+    with evaluator_of(Batched(lambda X: X.sum(axis=1), memory), x) as run:
+        assert run.along(ahead(0.0, 1.0, 2.0, 3.0, -1.5)).values == (6, 10, 14, 18, 0)
+    assert run.evaluations == 5 + 4  # what tests the rows on top
+    assert x.tolist() == [0, 1, 2, 3]
 
 
-def test_a_sampler_gives_points_in_one_call_and_stops_at_dull_ones():
+def test_points_along_a_direction_take_one_call_and_stop_where_f_stands_still():
     x, sizes = np.arange(4.0), []
 
     def f(X):
         sizes.append(len(X))
         return X.sum(axis=1) * 0 + 1
 
-    sampler = Sampler(fg.batched(f), x, flatten(x))
-    moves = [np.ones(4)]
-    assert sampler.along(moves, (1.0, 2.0, 3.0)) == [1.0, 1.0, 1.0]
-    assert sampler.along(moves, (1.0, 2.0, 3.0), dull=1.0) == [1.0, 1.0]
-    assert sizes == [3, 3]
+    with evaluator_of(fg.batched(f), x) as run:
+        assert run.along(ahead(1.0, 2.0, 3.0)).values == (1.0, 1.0, 1.0)
+        assert run.along(ahead(1.0, 2.0, 3.0, still=1.0)).values == (1.0, 1.0)
+    assert sizes[2:] == [3, 3]  # after those that test the rows
     assert x.tolist() == [0, 1, 2, 3]
 
 
 def test_the_loop_is_that_of_batches():
-    f, native = fg.batched(abs), np.ones(3)
-    for array in (native, np.ones(3, ">f8"), np.ones(3, "f2")):
-        assert _backend.sweep_for(f, array, native) is not _backend.sweep
+    for x in (np.ones(3), np.ones(3, ">f8"), np.ones(3, "f2")):
+        assert isinstance(evaluator_of(fg.batched(abs), x), InBatches)
 
 
 # ---------------------------------------------------------------- other libraries

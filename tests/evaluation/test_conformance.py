@@ -342,9 +342,9 @@ def test_counts(name, pools):
     requests = [*singles(leaves), *groups(leaves), *gradients(leaves), *claimless(leaves)]
     with built.evaluator as evaluator:
         evaluator.base()
-        assert built.meter.evaluations in (1, 5)  # a batched one has looked at its rows
+        assert built.evaluator.evaluations in (1, 5)  # a batched one has looked at its rows
         for request in requests:
-            before = built.meter.evaluations
+            before = built.evaluator.evaluations
             request.run(evaluator)
-            more = built.meter.evaluations - before - request.evaluations
+            more = built.evaluator.evaluations - before - request.evaluations
             assert more in ((0, 2, 4, 6) if is_one_of(name, WORKERS) else (0,))

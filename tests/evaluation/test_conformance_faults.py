@@ -227,9 +227,10 @@ def test_nothing_is_made_beyond_the_budget(name, request_, pools):
     with built.evaluator as evaluator:
         with pytest.raises(OutOfBudget):  # the last evaluation is kept
             request_.run(evaluator)
-        assert built.meter.evaluations == 0
+        assert built.evaluator.evaluations == 0
     built = Built(name, weigh, params_for(name), pools, budget=request_.evaluations + 1)
     with built.evaluator as evaluator:
         request_.run(evaluator)
-        assert built.meter.left == 0
+        with pytest.raises(OutOfBudget):
+            evaluator.base()
     built.assert_left_alone()

@@ -16,7 +16,9 @@ from strategies import quick, run_on_terminal, run_python
 import fastgrad as fg
 from fastgrad import _memory
 from fastgrad._evaluation import meter
-from fastgrad._evaluation.meter import Progress
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget, Samples, Single
+from fastgrad._stencils import Steps
 
 tqdm = pytest.importorskip("tqdm")
 
@@ -59,48 +61,90 @@ def params():
 # ---------------------------------------------------------------- pieces
 
 
+class Recorded:
+    """Stands for an evaluator: remembers what it is asked for, which takes `seconds` for each."""
+
+    leaves = ()
+
+    def __init__(self, batch=1, evaluations=0):
+        self.batch, self.evaluations, self.asked = batch, evaluations, []
+        self.now = self.seconds = 0.0
+
+    def read(self, leaf, where=...): ...
+
+    def scale(self, leaf, where=...): ...
+
+    def base(self):
+        self.evaluations += 1
+        return 1.0
+
+    def single(self, request):
+        self.asked.append(request.entries.tolist())
+        self.evaluations += request.evaluations
+        self.now += self.seconds * request.evaluations
+        values = np.repeat(request.entries[:, np.newaxis], len(request.offsets), axis=1)
+        return Samples(values + 0.5, values)
+
+
+def request_of(count, each=1):
+    return Single(0, np.arange(count), Steps(absolute=1.0), tuple(range(1, each + 1)))
+
+
 @given(
-    st.integers(0, 500),
     st.integers(0, 500),
     st.integers(1, 8),
     st.integers(1, 100),
-    st.none() | st.integers(1, 200),
     st.integers(1, 10**6) | st.none(),
 )
 @quick(200)
-def test_pieces_cover_the_range_in_order(start, size, each, batch, most, done):
-    watch = Progress(0, shown=False, batch=batch)
+def test_pieces_cover_the_entries_in_order(size, each, batch, done):
+    inner = Recorded(batch, done or 0)
+    run = Metered(inner)
     if done is not None:
-        watch.update(done)
-        watch.calibrate()
-    found = list(watch.pieces(start, start + size, each, most))
-    positions = [i for low, high in found for i in range(low, high)]
-    assert positions == list(range(start, start + size))
-    assert all(low < high for low, high in found)
-    assert most is None or all(high - low <= most for low, high in found)
+        run.calibrate()
+    found = run.single(request_of(size, each))
+    assert found.values.shape == found.moved.shape == (size, each)
+    assert found.values[:, 0].tolist() == list(range(size))
+    assert (found.moved == found.values + 0.5).all()
+    assert [entry for piece in inner.asked for entry in piece] == list(range(size))
     grain = max(1, batch // each)
-    if most is None:
-        assert all((high - low) % grain == 0 for low, high in found[:-1])
-    if done is None and most is None and size:
-        assert found == [(start, start + size)]
+    assert all(len(piece) % grain == 0 for piece in inner.asked[:-1])
+    assert all(inner.asked[:-1])
+    if done is None:
+        assert len(inner.asked) <= 1
 
 
 def test_pieces_follow_the_time_that_they_take(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr(meter, "perf_counter", lambda: now)
-    watch = Progress(0, shown=False)
-    watch.update(1)
-    now += 0.02
-    watch.calibrate()  # five evaluations in a tenth of a second
-    sizes = []
-    for low, high in watch.pieces(0, 10**6, 1):
-        sizes.append(high - low)
-        if len(sizes) < 3:
-            now += 0.01 * (high - low)
+    inner = Recorded()
+    monkeypatch.setattr(meter, "perf_counter", lambda: inner.now)
+    run = Metered(inner)
+    inner.evaluations, inner.now = 1, 0.02
+    run.calibrate()  # five evaluations in a tenth of a second
+    inner.seconds = 0.01
+    run.single(request_of(25))
+    sizes = list(map(len, inner.asked))
     assert 4 <= sizes[0] <= 5
-    assert 8 <= max(sizes[:3]) <= 10
-    assert sum(sizes) == 10**6
-    assert len(sizes) < 40  # and grow where they take none
+    assert 8 <= max(sizes) <= 10
+    inner.seconds = 0.0
+    inner.asked.clear()
+    run.single(request_of(10**5))
+    assert sum(map(len, inner.asked)) == 10**5
+    assert len(inner.asked) < 40  # they grow where they take none
+
+
+def test_a_budget_is_kept_to_the_evaluation_and_one_is_left_for_the_last_look():
+    inner = Recorded()
+    run = Metered(inner, 10)
+    run.base()
+    run.single(request_of(3, 2))
+    with pytest.raises(OutOfBudget):
+        run.single(request_of(2, 2))
+    assert inner.evaluations == 7
+    run.single(request_of(1, 2))
+    with pytest.raises(OutOfBudget):
+        run.base()
+    run.last()
+    assert run.evaluations == 10
 
 
 # ---------------------------------------------------------------- the bar
@@ -112,7 +156,7 @@ def test_a_check_shows_evaluations_and_phases(terminal, backend):
     with redirect_stderr(terminal):
         report = fg.check_gradient(slow(cube, 0.02), wrong, params(), progress=True)
     shown = terminal.getvalue()
-    for phase in ("survey", "first pass, W", "first pass, b", "ladder, W", "causes"):
+    for phase in ("baseline", "first pass, W", "first pass, b", "refinement, W", "causes"):
         assert phase in shown
     assert f"{report.evaluations}/{report.evaluations}" in shown
     assert "/39 " in shown  # expected: 2 n + 9

@@ -93,13 +93,13 @@ def test_a_broken_kernel_is_not_passed_over(tmp_path):
 
 def test_the_fixture_switches(backend):
     assert _backend.backend == backend
-    assert (_backend.sweep is _reference.sweep) == (backend == "pure")
+    assert (_backend.kernel is _reference) == (backend == "pure")
 
 
-def test_the_choice_of_the_loop_follows_the_memory(backend):
+def test_the_choice_of_the_kernel_follows_the_memory(backend):
     native, half = np.ones(3), np.ones(3, "f2")
     swapped, unaligned = np.ones(3, ">f8"), np.zeros(25, np.uint8)[1:].view("f8")
-    assert _backend.sweep_for(abs, native, native) is _backend.sweep
+    assert _backend.kernel_for(native, native) is _backend.kernel
     for other in (half, swapped, unaligned, np.ones(3, "g")):
-        assert _backend.sweep_for(abs, other, native) is _reference.sweep
-        assert _backend.sweep_for(abs, native, other) is _reference.sweep
+        assert _backend.kernel_for(other, native) is _reference
+        assert _backend.kernel_for(native, other) is _reference

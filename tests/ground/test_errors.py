@@ -33,7 +33,7 @@ def test_one_root_and_the_builtin_that_users_expect(kind):
 # ---------------------------------------------------------------- eps
 
 
-NO_STEPS = [0, 0.0, -1e-3, math.nan, math.inf, -math.inf, np.float32(0), np.int64(-1), False,
+NO_STEPS = [0, 0.0, -1e-3, math.nan, math.inf, -math.inf, np.float32(0), np.int64(-1),
             10**400, np.longdouble("1e-4000")]  # fmt: skip
 
 
@@ -54,6 +54,18 @@ def test_a_step_that_is_no_step(eps, nest):
 def test_a_step_of_another_kind(eps):
     with pytest.raises(fg.FastgradError, match="`eps of params` must be a"):
         fg.gradient(lambda x: 0.0, np.ones(2), eps=eps)
+
+
+@pytest.mark.parametrize("eps", [True, False, np.True_, np.array([True, False])], ids=repr)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_flag_is_no_step(eps, inside):
+    """True would be a step of 1."""
+    params, eps = ({"x": np.ones(2)}, {"x": eps}) if inside else (np.ones(2), eps)
+    with pytest.raises(fg.InputTypeError, match=r"^`eps.*` must be a positive number"):
+        fg.gradient(lambda x: 0.0, params, eps=eps)
+    if not inside:
+        with pytest.raises(fg.InputTypeError, match=r"^`eps.*` must be a positive number"):
+            fg.derivative(math.sin, 1.0, eps=eps)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1), (1, 2)], ids=str)

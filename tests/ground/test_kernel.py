@@ -31,6 +31,7 @@ from strategies import (
 import fastgrad as fg
 from fastgrad import _reference
 from fastgrad._leaf import Leaf
+from fastgrad._stencils import Steps
 
 _kernel = pytest.importorskip("fastgrad._kernel")
 
@@ -150,29 +151,34 @@ def test_a_vanishing_step_is_refused_alike(eps):
 
 def test_part_of_the_entries():
     """`start` and `stop` count entries in C order, whatever the memory's order."""
-    for sweep in (_kernel.sweep, _reference.sweep):
+    for kernel in (_kernel, _reference):
         array = lay_out(np.arange(12.0).reshape(3, 4), "fortran")
         leaf = Leaf("params", array)
         out = np.full((3, 4), -1.0)
         stencil = fg.central()
-        sweep(lambda x: float((x**2).sum()), array, leaf, stencil, 0.5, 0.0, None, 0.0, out, 5, 9)
+        how = stencil, Steps(absolute=0.5), 0.0
+        kernel.differentiate(lambda x: float((x**2).sum()), array, leaf, *how, out, 5, 9)
         expected = np.full(12, -1.0)
         expected[5:9] = 2 * np.arange(5, 9)
         np.testing.assert_array_equal(out.ravel(), expected)
 
 
 def test_both_have_the_same_names():
-    for name in ("is_native", "is_plain", "small_gradient", "sweep"):
+    for name in _reference.__all__:
         assert callable(getattr(_kernel, name))
         assert callable(getattr(_reference, name))
 
 
-def test_both_refuse_a_wrong_number_of_arguments():
-    count = len(inspect.signature(_reference.sweep).parameters)
-    with pytest.raises(TypeError):
-        _kernel.sweep(*[None] * (count - 1))
-    with pytest.raises(TypeError):
-        _kernel.sweep(*[None] * (count + 1))
+FUNCTIONS = [name for name in _reference.__all__ if inspect.isfunction(getattr(_reference, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_both_refuse_a_wrong_number_of_arguments(name):
+    parameters = inspect.signature(getattr(_reference, name)).parameters.values()
+    least = sum(each.default is each.empty for each in parameters)
+    for count in (least - 1, len(parameters) + 1):
+        with pytest.raises(TypeError):
+            getattr(_kernel, name)(*[None] * count)
 
 
 @pytest.mark.parametrize("dtype", [*ALL, "i8", "?", "O", ">f8", "<f8", ">f4"])

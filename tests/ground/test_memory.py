@@ -166,7 +166,7 @@ def test_the_later_claim_gives_way_whichever_key_was_drawn_first():
     x = np.ones(3)
     early, late = _memory.next_key(), _memory.next_key()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(_memory.claim, late, (x,)).result()
+        pool.submit(_memory.lock, late, (x,)).result()
     with pytest.raises(fg.ConcurrencyError):
         _memory.lock(early, (x,))
     assert list(_memory.locks) == [late]
@@ -264,17 +264,17 @@ def _grow(x):
 
 @pytest.mark.parametrize("change", [_reshape, _restride, _retype, _freeze, _grow])
 @pytest.mark.parametrize("of_a_view", [False, True])
-def test_memory_sees_what_became_of_an_array(change, of_a_view):
+def test_a_fingerprint_sees_what_became_of_an_array(change, of_a_view):
     x = np.ones(20)[2:18].reshape(4, 4) if of_a_view else np.ones((4, 4))
-    found = _backend.Memory(x)
+    found = _backend.kernel.Fingerprint(x)
     x[2] = np.inf
-    assert not found.moved()
-    assert found.stands()
+    assert not found.changed()
+    assert found.alive()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of setting a shape
         change(x)
-    assert found.moved()
-    assert found.stands() == (change is not _grow)
+    assert found.changed()
+    assert found.alive() == (change is not _grow)
     assert found.view.shape == (4, 4)
     assert found.array is x
 

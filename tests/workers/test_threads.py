@@ -88,18 +88,18 @@ def test_the_first_error_in_the_order_of_the_entries(library, numbers, limit, wo
 
 
 def test_shares_cover_everything_once():
-    shares = _Shares(3, 1000, 4)
+    shares = _Shares(1000, 4)
     taken, size = [], 1
     while share := shares._take(size):
         taken.append(share)
         size = 3 * size + 1
-    assert [share[0] for share in taken] == [3, *(share[1] for share in taken[:-1])]
+    assert [share[0] for share in taken] == [0, *(share[1] for share in taken[:-1])]
     assert taken[-1][1] == 1000
     assert max(stop - start for start, stop in taken) <= 125
 
 
 def test_no_more_after_an_error_and_the_first_counts():
-    shares, done = _Shares(0, 100, 1), []
+    shares, done = _Shares(100, 1), []
 
     def run(start, stop):
         done.append(start)

@@ -1,4 +1,4 @@
-"""What a worker does with a task: parcels it knows, copies it keeps, proofs it gives."""
+"""What a worker does with a task: payloads it knows, copies it keeps, verifications it gives."""
 
 from __future__ import annotations
 
@@ -12,59 +12,62 @@ from strategies import PATIENCE, bits, complex_specials, specials
 import fastgrad as fg
 from fastgrad import _backend
 from fastgrad._errors import WorkerError
+from fastgrad._evaluation.direction import Given, Region
 from fastgrad._evaluation.guard import Guard
-from fastgrad._stencils import central
+from fastgrad._evaluation.inplace import InPlace
+from fastgrad._evaluation.protocol import Along, Single
+from fastgrad._stencils import Steps
 from fastgrad._tree import flatten
 from fastgrad._workers.payload import pack
-from fastgrad._workers.worker import Blocks, Failure, Rule, Slice, deposit, perform, prove, withdraw
+from fastgrad._workers.worker import Failure, forget, remember, run_task, verify
 
 
 @pytest.fixture
 def token():
     yield "token"
     for each in ("token", "second", "third"):
-        withdraw(each)
+        forget(each)
 
 
-def slice_of(*entries, steps=1e-3):
-    entries = np.array(entries, dtype=np.intp)
-    return Slice(0, 0, entries, np.full(len(entries), steps), Rule(central()))
+def single(*entries):
+    return Single(0, np.array(entries, dtype=np.intp), Steps(absolute=1e-3))
 
 
-def parcel(f=sendable.cubes, x=None):
+def payload(f=sendable.cubes, x=None):
     return pack(f, np.arange(3.0) if x is None else x)
 
 
-def test_a_parcel_is_asked_for_once(token, backend):
-    task = slice_of(0, 2)
-    assert perform(token, None, backend, task) is None
-    first = perform(token, parcel(), backend, task)
-    again = perform(token, None, backend, task)
-    assert first.values.tobytes() == again.values.tobytes()
-    assert first.values.shape == (2, 2, 2)
+def test_a_payload_is_asked_for_once(token, backend):
+    task = single(0, 2)
+    assert run_task(token, None, backend, task) is None
+    first = run_task(token, payload(), backend, task)
+    again = run_task(token, None, backend, task)
+    assert first.answer.values.tobytes() == again.answer.values.tobytes()
+    assert first.answer.moved.tobytes() == again.answer.moved.tobytes()
+    assert first.answer.values.shape == (2, 2)
     assert (first.evaluations, again.evaluations) == (4 + 2, 4)
-    assert first.proof is not None
-    assert again.proof is None
+    assert first.verification is not None
+    assert again.verification is None
 
 
-def test_of_many_parcels_the_latest_are_kept(token):
+def test_of_many_payloads_the_latest_are_kept(token):
     for name in (token, "second", "third"):
-        deposit(name, parcel())
+        remember(name, payload())
     asked = [name for name in (token, "second", "third") if not known(name)]
     assert asked == [token]
 
 
 def known(name):
-    return perform(name, None, _backend.backend, slice_of(0)) is not None
+    return run_task(name, None, _backend.backend, single(0)) is not None
 
 
 def test_tasks_at_the_same_time_have_copies_of_their_own(token):
-    deposit(token, parcel(meeting))
+    remember(token, payload(meeting))
     sendable_barrier.reset()
     answers = []
 
     def work():
-        answers.append(perform(token, None, _backend.backend, slice_of(1)))
+        answers.append(run_task(token, None, _backend.backend, single(1)))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -72,7 +75,7 @@ def test_tasks_at_the_same_time_have_copies_of_their_own(token):
     for thread in threads:
         thread.join()
     assert [answer.failure for answer in answers] == [None, None]
-    assert answers[0].values.tobytes() == answers[1].values.tobytes()
+    assert answers[0].answer.values.tobytes() == answers[1].answer.values.tobytes()
 
 
 sendable_barrier = threading.Barrier(2)
@@ -87,16 +90,16 @@ def meeting(x):
 def test_a_copy_that_was_spoilt_is_not_used_again(token, backend):
     f = sendable.Returning(None, 1)
     x = np.arange(3.0)
-    failed = perform(token, parcel(f, x), backend, slice_of(1))
+    failed = run_task(token, payload(f, x), backend, single(1))
     assert isinstance(failed.failure.error(), fg.InputTypeError)
-    fine = perform(token, None, backend, slice_of(0, 2))
-    assert fine.proof is not None
-    spoilt = perform("second", parcel(sendable.resizes, x), backend, slice_of(0))
+    fine = run_task(token, None, backend, single(0, 2))
+    assert fine.verification is not None
+    spoilt = run_task("second", payload(sendable.resizes, x), backend, single(0))
     assert isinstance(spoilt.failure.error(), fg.MutationError)
 
 
-def test_a_write_beside_the_slice_is_noticed(token, backend):
-    outcome = perform(token, parcel(sendable.writes_later), backend, slice_of(0))
+def test_a_write_beside_the_entries_is_noticed(token, backend):
+    outcome = run_task(token, payload(sendable.writes_later), backend, single(0))
     error = outcome.failure.error()
     assert isinstance(error, fg.MutationError)
     assert "params[2]" in str(error)
@@ -105,7 +108,7 @@ def test_a_write_beside_the_slice_is_noticed(token, backend):
 def test_the_callers_kernel_is_the_workers(token, backend):
     other = {"pure": "compiled", "compiled": "pure"}[backend]
     try:
-        outcome = perform(token, parcel(), other, slice_of(0))
+        outcome = run_task(token, payload(), other, single(0))
     finally:
         _backend.use(backend)
     assert outcome.failure is None
@@ -117,47 +120,51 @@ def test_a_worker_without_the_kernel_says_so(token, monkeypatch):
 
     monkeypatch.setattr(_backend, "use", use)
     monkeypatch.setattr(_backend, "backend", "pure")
-    error = perform(token, parcel(), "compiled", slice_of(0)).failure.error()
+    error = run_task(token, payload(), "compiled", single(0)).failure.error()
     assert isinstance(error, fg.InputValueError)
     assert "FASTGRAD_BACKEND=pure" in str(error)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "c8", "c16"])
-def test_a_proof_moves_every_entry_and_puts_it_back(dtype):
+def test_a_verification_moves_every_entry_and_puts_it_back(dtype):
     usual = np.linspace(-3, 3, 7).astype(dtype)
     table = complex_specials(dtype) if dtype[0] == "c" else specials(dtype)
     for x in (usual, np.array(usual[2]), np.concatenate([usual, table])):
         before, seen = bits(x), []
-        leaves = flatten({"x": x})
-        with Guard(leaves):
-            proof = prove(lambda p, seen=seen: seen.append(p["x"].copy()) or 1.5, {"x": x}, leaves)
-        assert (proof.base, proof.moved) == (1.5, 1.5)
-        assert bits(x) == before
+        params, f = {"x": x}, lambda p, seen=seen: seen.append(p["x"].copy()) or 1.5
+        with InPlace(f, params, Guard(flatten(params))) as run:
+            found = verify(run)
+            assert bits(x) == before
+        assert (found.base, found.moved) == (1.5, 1.5)
         start, moved = (np.atleast_1d(each)[: usual.size] for each in seen)
         assert (start != moved).all()
 
 
-def test_a_proof_holds_exceptions_by_name():
+def test_a_verification_holds_exceptions_by_name():
     x = np.arange(3.0)
 
     def f(_):
         raise KeyError
 
-    proof = prove(f, x, flatten(x))
-    assert (proof.base, proof.moved) == ("KeyError", "KeyError")
+    with InPlace(f, x, Guard(flatten(x))) as run:
+        found = verify(run)
+    assert (found.base, found.moved) == ("KeyError", "KeyError")
 
 
-def test_blocks_come_back_whatever_happens():
+def test_what_moves_along_a_direction_comes_back_whatever_happens():
     x = np.arange(6.0).reshape(2, 3)[:, ::-1]
-    leaves, before = flatten(x), bits(x)
+    before, seen = bits(x), []
     box = (slice(0, 1), slice(0, 2))
-    task = Blocks(0, 0, box, (np.array([[7.0, 8.0]]), np.zeros((1, 2))))
-    seen = []
-    with Guard(leaves):
-        values = task.run(lambda x: seen.append(x.copy()) or float(x.sum()), x, leaves)
+    direction = Given((Region(0, box, (2, 3)),), (np.array([[7.0, 8.0]]) - x[box],))
+    request = Along(direction, (1.0, 0.0))
+    with InPlace(lambda x: seen.append(x.copy()) or float(x.sum()), x, Guard(flatten(x))) as run:
+        values = request.run(run).values
+        assert bits(x) == before
+    with InPlace(lambda x: None, x, Guard(flatten(x))) as run:
         with pytest.raises(fg.InputTypeError, match="a point near the parameters"):
-            task.run(lambda x: None, x, leaves)
-    assert values.tolist() == [float(each.sum()) for each in seen]
+            request.run(run)
+        assert bits(x) == before
+    assert list(values) == [float(each.sum()) for each in seen]
     assert seen[0][0, :2].tolist() == [7, 8]
     assert bits(x) == before
 
