@@ -137,7 +137,7 @@ class Built:
         self.assert_over()
 
     def assert_over(self):
-        assert len(self.guard.log) == 0
+        assert not self.guard.log.entries
         mine = [leaf.array for leaf in self.guard.leaves]  # threads of a pool may still be at work
         for _, arrays in list(_memory.locks.values()):
             assert not any(a is b for a in arrays for b in mine)
