@@ -140,7 +140,7 @@ class Uniform:
         out = np.empty((len(entries), 1, 1), np.int16)
         for row, entry in zip(out, entries.tolist(), strict=True):
             _backend.kernel.draw(row, key, entry, 0)
-        index = np.unravel_index(entries, region.shape)
+        index = np.unravel_index(entries, region.shape) if region.shape else ()
         for box in self.without:
             sides = [(i >= s.start) & (i < s.stop) for i, s in zip(index, box, strict=True)]
             out[np.logical_and.reduce(sides)] = 0
