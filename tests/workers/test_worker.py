@@ -12,8 +12,8 @@ from strategies import PATIENCE, bits, complex_specials, specials
 import fastgrad as fg
 from fastgrad import _backend
 from fastgrad._errors import WorkerError
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.direction import Given, Region
+from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.protocol import Along, Single
 from fastgrad._stencils import Steps
