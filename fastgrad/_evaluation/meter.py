@@ -129,7 +129,10 @@ class Metered:
 
     def last(self) -> Any:
         """The same, once more at the end, whatever was spent."""
-        return self._inner.base()
+        value = self._inner.base()
+        if self._bar is not None:
+            self._bar.to(self.evaluations)
+        return value
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
