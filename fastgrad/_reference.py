@@ -263,9 +263,10 @@ def shift(
     really made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16
     bits.
     """
-    wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-    move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
+    # Moves of infinities and NaNs are as silent as in the kernel.
     with np.errstate(over="ignore", invalid="ignore"):
+        wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
+        move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
         move *= direction
         move *= time
         move += wide

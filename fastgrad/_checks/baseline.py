@@ -13,7 +13,8 @@ from fastgrad._checks.claim import Analytic
 from fastgrad._derivatives import noise
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.direction import Direction, Jumps, Own, Powers, Region
-from fastgrad._evaluation.protocol import Along, Evaluator
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import Leaf, lengths_of, thin_box
 
 __all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline", "moves_in_jumps"]
@@ -31,7 +32,7 @@ _OWN_SPACINGS = (2.0**-40, 2.0**-6)
 # An entry below so many of the least spacings is tiny: the table would cross zero with it.
 _TINY_SPACINGS = 64.0
 # Moves far enough to change what f rounds away beside the point: a length, and 64 of them.
-_FAR, _FAR_TIMES = 0.25, (1.0, -64.0)
+_FAR, _FAR_TIMES = 0.25, ((1.0, -64.0), (64.0, -64.0))
 # Noise above this share of the values: neighboring points have little to do with each other, and
 # float32, at 6e-8, is far below.
 _COARSE = 1e-3
@@ -81,7 +82,7 @@ class Baseline:
     last: float = math.nan  # once more, after all other evaluations
 
 
-def measure_baseline(run: Evaluator, analytic: Analytic, base: float, seed: int) -> Baseline:
+def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -> Baseline:
     """Evaluate `f` once more, and along one random direction, and choose each leaf's step."""
     again = float(run.base()) if math.isfinite(base) else base
     trouble = _trouble(base, again)
@@ -119,13 +120,13 @@ def _thinned(number: int, leaf: Leaf) -> Region:
 
 
 def _along(
-    run: Evaluator, direction: Direction, times: Sequence[float], still: float | None = None
+    run: Metered, direction: Direction, times: Sequence[float], still: float | None = None
 ) -> list[float]:
     return list(map(float, run.along(Along(direction, tuple(times), still)).values))
 
 
 def _table(
-    run: Evaluator, regions: tuple[Region, ...], x: Sequence[np.ndarray], base: float, seed: int
+    run: Metered, regions: tuple[Region, ...], x: Sequence[np.ndarray], base: float, seed: int
 ) -> tuple[list[float], float | None, float]:
     """Values at equally spaced points along a random direction, `base` first.
 
@@ -140,8 +141,8 @@ def _table(
             break
     if len(values) < noise.POINTS:
         # Nothing moves f here: what is lost in the rounding of its values elsewhere may still be.
-        for same_sign in (False, True):
-            values += _along(run, Powers(seed, regions, _FAR, same_sign), _FAR_TIMES)
+        for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
+            values += _along(run, Powers(seed, regions, _FAR, same_sign), times)
         return values, None, _noise(values)[1]  # not equally spaced
     level, unit = _noise(values)
     if _coarse(values, level) or any(map(_some_tiny, x)):
@@ -190,7 +191,7 @@ def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.nda
     return largest
 
 
-def moves_in_jumps(run: Evaluator, leaf: int, base: float, seed: int) -> bool:
+def moves_in_jumps(run: Metered, leaf: int, base: float, seed: int) -> bool:
     """Whether a leaf that small steps do not move `f` with does so by sudden jumps."""
     direction = Jumps(seed, (_thinned(leaf, run.leaves[leaf]),))
     values = _along(run, direction, _JUMP_TIMES)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._evaluation.protocol import Evaluator, Samples, Single
+from fastgrad._checks.entry_table import CHUNK
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Samples, Single
 from fastgrad._stencils import Steps
 
 __all__ = ["Differences"]
@@ -16,9 +19,13 @@ __all__ = ["Differences"]
 class Differences:
     """Entries of one leaf, known by their positions: all of them, or those listed."""
 
-    run: Evaluator
+    run: Metered
     leaf: int
     entries: np.ndarray | None = None
+
+    def pieces(self, count: int) -> Iterator[tuple[int, int]]:
+        """Cut positions so that an interrupt loses little, and that what is held stays small."""
+        return self.run.pieces(count, 2, CHUNK)
 
     def first(self, start: int, stop: int, relative: float) -> Samples:
         """Values on both sides of the entries at some positions, at a step over their length."""

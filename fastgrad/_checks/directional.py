@@ -21,7 +21,8 @@ from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS, StepTable, estimate
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._evaluation.direction import UNIT, Box, Region, Uniform, size_of
-from fastgrad._evaluation.protocol import Along, Changes, Evaluator
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Along, Changes
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 
@@ -109,7 +110,7 @@ class Directional:
 
     def __init__(
         self,
-        run: Evaluator,
+        run: Metered,
         number: int,
         analytic: np.ndarray,
         model: ErrorModel,

@@ -33,9 +33,9 @@ _MOST_LABELED = 256
 
 def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -> None:
     """One central difference for every entry; the uncertainty is, for now, that of noise."""
-    for start in range(0, len(table.analytic), CHUNK):
-        part = slice(start, min(start + CHUNK, len(table.analytic)))
-        found = model.quotients(differences.first(part.start, part.stop, model.relative))
+    for start, stop in differences.pieces(len(table.analytic)):
+        part = slice(start, stop)
+        found = model.quotients(differences.first(start, stop, model.relative))
         _, table.numeric[part], forward, backward, table.uncertainty[part] = found
         with np.errstate(invalid="ignore"):
             np.subtract(forward, backward, out=table.gaps[part])

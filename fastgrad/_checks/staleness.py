@@ -16,7 +16,7 @@ from fastgrad._checks.diagnosis import Case
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.result import Part
 from fastgrad._evaluation.direction import Given, Region
-from fastgrad._evaluation.protocol import Evaluator
+from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Cause, Finding
 
@@ -54,7 +54,7 @@ class _Picked:
 
 
 def name_stale(
-    run: Evaluator,
+    run: Metered,
     parts: Sequence[Part],
     cases: Sequence[Case],
     findings: tuple[Finding, ...],
@@ -74,7 +74,7 @@ def name_stale(
 
 
 def _pick(
-    run: Evaluator, parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]
+    run: Metered, parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]
 ) -> _Picked | None:
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
@@ -115,7 +115,7 @@ def _as_real(move: np.ndarray, leaf: Leaf) -> np.ndarray:
     return np.ascontiguousarray(move).view(np.float64).reshape(leaf.real.shape)
 
 
-def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | None:
+def _rate(run: Metered, moves: list[np.ndarray], picked: _Picked) -> float | None:
     """The multiple of `moves` at which the numeric gradient is what the analytic one claims."""
     largest = max(
         float((np.abs(move).ravel() / run.scale(k)).max(initial=0.0))
@@ -143,7 +143,7 @@ def _rate(run: Evaluator, moves: list[np.ndarray], picked: _Picked) -> float | N
 
 
 def _gradient_at(
-    run: Evaluator,
+    run: Metered,
     moves: Sequence[np.ndarray],
     time: float,
     picks: Sequence[tuple[int, np.ndarray, np.ndarray]],

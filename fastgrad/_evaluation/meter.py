@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -129,7 +130,10 @@ class Metered:
 
     def last(self) -> Any:
         """The same, once more at the end, whatever was spent."""
-        return self._inner.base()
+        value = self._inner.base()
+        if self._bar is not None:
+            self._bar.to(self.evaluations)
+        return value
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -153,7 +157,7 @@ class Metered:
     def _in_pieces(self, request: Single | Grouped) -> Samples:
         parts = [
             request.part(low, high).run(self._inner)
-            for low, high in self._pieces(request.count, len(request.offsets))
+            for low, high in self.pieces(request.count, len(request.offsets))
         ]
         moved = np.concatenate([part.moved for part in parts])
         return Samples(moved, np.concatenate([part.values for part in parts]))
@@ -182,7 +186,7 @@ class Metered:
         for request, target in zip(requests, targets, strict=True):
             self.phase(self.leaves[request.leaf].path)
             each = request.stencil.evaluations
-            for low, high in self._pieces(request.stop - request.start, each):
+            for low, high in self.pieces(request.stop - request.start, each):
                 self._inner.gradient((request.part(low, high),), (target,))
 
     @contextmanager
@@ -207,14 +211,14 @@ class Metered:
             seconds = max(perf_counter() - self._started, 1e-9)
             self._pace = _PIECE * self._inner.evaluations / seconds
 
-    def _pieces(self, count: int, each: int) -> Iterator[tuple[int, int]]:
-        """Cut positions that take `each` evaluations; pieces fill batches."""
+    def pieces(self, count: int, each: int, most: int = sys.maxsize) -> Iterator[tuple[int, int]]:
+        """Cut positions that take `each` evaluations; pieces fill batches, and hold `most`."""
         if self._bar is not None:
             self._bar.expect(count * each)
         grain = max(1, self.batch // each)
         start = 0
         while start < count:
-            size = count - start
+            size = min(count - start, most)
             if self._pace < size * each:
                 size = min(size, max(grain, int(self._pace / each) // grain * grain))
             began = perf_counter()

@@ -11,6 +11,7 @@ from fastgrad._checks.claim import Analytic
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.meter import Metered
+from fastgrad._report.entries import LeafSpan
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -24,7 +25,14 @@ def run_of(f, x):
 def measured(f, x, claimed=None, value=None, seed=0):
     leaves = flatten(x)
     column = np.ones(sum(leaf.array.size for leaf in leaves)) if claimed is None else claimed
-    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value, ())
+    ends = np.cumsum([0, *(leaf.real.size for leaf in leaves)]).tolist()
+    spans = tuple(
+        LeafSpan(
+            leaf.path, leaf.array.shape, str(leaf.array.dtype), *ends[k : k + 2], leaf.is_complex
+        )
+        for k, leaf in enumerate(leaves)
+    )
+    analytic = Analytic(np.array(column, float), (DOUBLE * 2,) * len(leaves), value, spans)
     with run_of(f, x) as run:
         return measure_baseline(run, analytic, run.base(), seed), run
 

@@ -180,6 +180,9 @@ class Separable:
     def base(self):
         return float(self.f(self.x).sum())
 
+    def pieces(self, count, each, most):
+        return ((low, min(low + most, count)) for low in range(0, count, most))
+
     def scale(self, leaf, where=...):
         return np.fmax(1.0, np.abs(self.x[where]))
 
@@ -212,7 +215,7 @@ def test_only_doubtful_entries_are_measured_again():
 def test_the_pieces_of_the_first_pass_make_no_difference(monkeypatch):
     x = np.linspace(1, 2, 10_000)
     whole, _ = judged(lambda x: x**3, x, 3 * x**2)
-    monkeypatch.setattr("fastgrad._checks.judge.CHUNK", 3999)
+    monkeypatch.setattr("fastgrad._checks.differences.CHUNK", 3999)
     cut, run = judged(lambda x: x**3, x, 3 * x**2)
     assert (cut.codes == RIGHT).all()
     assert [len(asked) for asked in run.asked] == [3999, 3999, 2002]

@@ -170,6 +170,17 @@ def test_other_parameters_are_refused_before_any_evaluation(params, error, said,
     assert not calls
 
 
+def test_integers_are_refused_before_any_evaluation(backend):
+    calls, x = [], np.ones(3, int)
+    f = fg.native(callback(lambda n, x, user: calls.append(n) or 0.0))
+    for run in (fg.gradient, lambda f, x: fg.check_gradient(f, x, x)):
+        with pytest.raises(fg.InputTypeError, match="`params` has dtype int64, which cannot hold"):
+            run(f, x)
+    with pytest.raises(fg.InputTypeError, match=r"`x` must be float64, .* got int64"):
+        f(x)
+    assert not calls
+
+
 def test_read_only_parameters_are_refused_as_ever(library, backend):
     x = np.ones(3)
     x.flags.writeable = False

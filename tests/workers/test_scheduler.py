@@ -275,7 +275,7 @@ def test_every_request_is_answered_as_in_a_serial_run(name, opened, backend):
 
     def answers(workers):
         params = nest()
-        run = evaluator(sendable.nested, params, Guard(flatten(params)), workers)
+        run = evaluator(sendable.nested, params, Guard(flatten(params)), workers=workers)
         with run:
             found = [run.along(request, claim) if claim is not None else request.run(run)]
             found.append(request.run(run))
