@@ -420,9 +420,10 @@ class InBatches:
 
     def _refuse_step(self, request: Gradient, entry: int, x: float) -> NoReturn:
         steps, leaf = request.steps, self.leaves[request.leaf]
-        h = steps.absolute + steps.relative * max(1.0, abs(x))
         if steps.given is not None:
             h = steps.given.item(entry - request.start)
+        else:
+            h = steps.absolute + steps.relative * max(1.0, abs(x))
         raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
 
     @contextmanager
