@@ -278,8 +278,9 @@ class Guard:
             return
         if error is None:
             raise written
-        if self._copies is None or not all(found.alive() for found in self.found):
-            _errors.note(error, str(written))  # bits are lost
+        lost = self._copies is None or not all(found.alive() for found in self.found)
+        if lost and not isinstance(error, MutationError):  # which says it already
+            _errors.note(error, str(written))
 
     def close(self) -> None:
         """Put back what is still moved, and unlock the memory; twice does no harm."""

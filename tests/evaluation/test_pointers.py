@@ -336,7 +336,7 @@ def test_other_user_data_is_refused(data):
 
 @pytest.mark.parametrize("data", [-1, 2**70])
 def test_an_address_has_its_range(data):
-    with pytest.raises(fg.InputValueError, match="`user_data` must be the address"):
+    with pytest.raises(fg.InputValueError, match="`user_data` must be a valid address"):
         address_of_data(data)
 
 
