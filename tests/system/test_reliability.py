@@ -264,13 +264,16 @@ def allocated():
 for _ in range(5):
     burst()
 references, blocks = counts()
-memory = allocated()
-for _ in range(calls // 1000):
-    burst()
-after, blocks_after = counts()
+grown = []
+for _ in range(3):  # what Python's own allocator takes once is not in all of them; a leak is
+    memory = allocated()
+    for _ in range(calls // 3000):
+        burst()
+    after, blocks_after = counts()
+    grown.append(allocated() - memory)
 assert all(abs(a - b) <= 20 for a, b in zip(references, after)), (references, after)
 assert blocks_after - blocks < 200, blocks_after - blocks
-assert allocated() - memory < 2**17, allocated() - memory
+assert min(grown) < 2**15, grown
 assert not _memory.locks
 assert x[0] == half[0] == nest["x"][0] == 1.0
 print("done")
