@@ -8,7 +8,7 @@ from typing import SupportsInt
 
 import numpy as np
 
-__all__ = ["Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
+__all__ = ["Leaf", "as_real", "entry_path", "in_double", "lengths_of", "thin_box"]
 
 
 # Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
@@ -41,9 +41,16 @@ class Leaf:
         return entry_path(self.path, index) + part
 
 
+def in_double(x: np.ndarray) -> np.ndarray:
+    """A copy in float64: infinite where a longdouble is too large, and silent there."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is "invalid"
+        return x.astype(np.float64)
+
+
 def lengths_of(x: np.ndarray) -> np.ndarray:
     """``max(1, |x|)``, and 1 where that is not finite: an array of float64."""
-    size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # as above
+        size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
     length = np.asarray(np.maximum(size, 1.0))  # of a 0-d array NumPy makes a scalar
     if not length.max(initial=1.0) < np.inf:
         length[~(length < np.inf)] = 1.0

@@ -157,7 +157,7 @@ class _Mover:
 
     def displaced(self, x: Any, points: list[Any]) -> list[Any]:
         """How far the points lie from `x`."""
-        return [self.wide(p) - x for p in points]
+        return [float(self.wide(p) - x) for p in points]
 
     def combine(self, points: list[Any], values: list[Any]) -> Any:
         """Weighted sum of difference quotients, each over the step actually taken."""

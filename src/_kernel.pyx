@@ -49,6 +49,7 @@ cdef struct View:
     int type
     bint contiguous
     bint writeable
+    bint swapped
     cnp.npy_intp nbytes
     cnp.npy_intp shape[MAX_DIMS]
     cnp.npy_intp strides[MAX_DIMS]
@@ -76,6 +77,7 @@ cdef void describe(View* view, cnp.ndarray array) noexcept:
     view.type = cnp.PyArray_TYPE(array)
     view.contiguous = cnp.PyArray_IS_C_CONTIGUOUS(array)
     view.writeable = cnp.PyArray_ISWRITEABLE(array)
+    view.swapped = not cnp.PyArray_ISNOTSWAPPED(array)
     view.nbytes = cnp.PyArray_NBYTES(array)
     for d in range(view.ndim):
         view.shape[d] = cnp.PyArray_DIM(array, d)
@@ -101,7 +103,8 @@ cdef inline bint altered(const View* view, cnp.ndarray array) noexcept:
     cdef const cnp.npy_intp* strides = cnp.PyArray_STRIDES(array)
     if (cnp.PyArray_BYTES(array) != view.data or cnp.PyArray_NDIM(array) != view.ndim
             or cnp.PyArray_TYPE(array) != view.type
-            or cnp.PyArray_ISWRITEABLE(array) != view.writeable):
+            or cnp.PyArray_ISWRITEABLE(array) != view.writeable
+            or cnp.PyArray_ISNOTSWAPPED(array) == view.swapped):
         return True
     for d in range(view.ndim):
         if shape[d] != view.shape[d] or strides[d] != view.strides[d]:
@@ -139,14 +142,12 @@ cdef class Fingerprint:
     cdef readonly cnp.ndarray owner
     cdef readonly cnp.ndarray view
     cdef Tracked held
-    cdef bint native
 
     def __init__(self, cnp.ndarray array):
         self.array = array
         self.owner = owner_of(array)
         self.view = array.view(ndarray)
         track(&self.held, array, self.owner)
-        self.native = cnp.PyArray_ISNOTSWAPPED(array)
 
     def alive(self):
         return alive(&self.held, self.owner)
@@ -158,8 +159,7 @@ cdef class Fingerprint:
                 and memcmp(self.held.array.data, other.held.array.data, size) == 0)
 
     def changed(self):
-        return (altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
-                or cnp.PyArray_ISNOTSWAPPED(self.array) != self.native)
+        return altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
 
 
 cdef inline char* locate(const View* view, Py_ssize_t entry) noexcept nogil:

@@ -257,7 +257,9 @@ class _Search:
         rows = np.array(self._rows or [(0.0, 0.0, 0.0)])
         finite = np.isfinite(rows).all(axis=1)
         rows = rows[finite] if finite.any() else rows
-        error, claimed, numeric = np.sqrt((rows**2).mean(axis=0)).tolist()
+        scale = np.frexp(np.abs(rows).max())[1]  # so that no square overflows
+        mean = np.sqrt((np.ldexp(rows, -scale) ** 2).mean(axis=0))
+        error, claimed, numeric = np.ldexp(mean, scale).tolist()
         floor, claimed = max(floors), max(claimed, self._norm)
         limit = detection_limit(floors)
         if not self._rows:  # all entries were judged, or as many as could be

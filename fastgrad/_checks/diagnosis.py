@@ -21,7 +21,7 @@ from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.patterns import PATTERNS
 from fastgrad._checks.result import Dense, LeafProbe
 from fastgrad._evaluation.direction import Box, size_of
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Leaf, in_double
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Verdict
 
@@ -53,7 +53,7 @@ def case_of(judged: Judged, entries: np.ndarray) -> Case:
     leaf, c, flat = judged.leaf, judged.table, entries.ravel()
     order = np.argsort(judged.entries)
     rows = order[np.searchsorted(judged.entries, flat, sorter=order)]
-    parameters: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
+    parameters: np.ndarray = in_double(leaf.real.flat[flat]).reshape(entries.shape)
     columns = (c.analytic, c.numeric, c.uncertainty, c.codes == _WRONG, c.kinks)
     analytic, numeric, bound, wrong, kinks = (c[rows].reshape(entries.shape) for c in columns)
     # Of a complex number both parts are needed.

@@ -360,6 +360,8 @@ class Directional:
         entries = self.judged[known]
         whole = tuple(slice(0, n) for n in self.leaf.real.shape)
         parts = UNIT * np.abs(self._direction(whole).at(0, entries).astype(np.float64))
-        parts *= self._run.scale(self._number, entries)
-        doubt = float(parts @ self.columns.uncertainty[known])
-        return replace(reading, bound=reading.bound + doubt)
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts *= self._run.scale(self._number, entries)
+            doubt = float(parts @ self.columns.uncertainty[known])
+        # Infinity times nothing is no number: nothing is known then.
+        return replace(reading, bound=reading.bound + (doubt if doubt < math.inf else math.inf))

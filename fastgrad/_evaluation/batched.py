@@ -31,7 +31,7 @@ from fastgrad._evaluation.protocol import (
     Target,
     Where,
 )
-from fastgrad._leaf import Leaf, as_real, lengths_of
+from fastgrad._leaf import Leaf, as_real, in_double, lengths_of
 from fastgrad._memory import Fingerprint
 from fastgrad._returns import as_scalars, as_vectors, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
@@ -298,7 +298,7 @@ class InBatches:
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return part_of(self.guard.view(leaf), where).astype(np.float64)
+        return in_double(part_of(self.guard.view(leaf), where))
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""

@@ -202,7 +202,8 @@ class Powers:
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         if self.same_sign:
             factors = np.abs(factors)
-        moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
         return _by(
             np.asarray(moves), before, kernel
         )  # of 0-d arrays NumPy makes scalars, here and below
@@ -218,7 +219,8 @@ class Jumps:
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """How a region moves whose entries are `before`, by a kernel that can."""
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
-        moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
+        with np.errstate(over="ignore"):
+            moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
         return _by(np.asarray(moves), before, kernel)
 
 
@@ -231,8 +233,9 @@ class Own:
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """How a region moves whose entries are `before`, by a kernel that can."""
-        wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-        return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
+            wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
+            return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from fastgrad._evaluation.protocol import (
     Target,
     Where,
 )
-from fastgrad._leaf import lengths_of
+from fastgrad._leaf import in_double, lengths_of
 from fastgrad._returns import as_scalar, as_vector, at_base, at_block
 
 __all__ = ["NATIVE", "PYTHON", "InPlace", "Loops", "offsets_of"]
@@ -103,7 +103,7 @@ class InPlace:
 
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
-        return part_of(self.guard.view(leaf), where).astype(np.float64)
+        return in_double(part_of(self.guard.view(leaf), where))
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 
 import numpy as np
 import pytest
@@ -115,6 +116,28 @@ def test_large_parameters_are_undone_if_f_writes_and_raises_at_first(kind):
             fg.gradient(f, params, method=method)
         np.testing.assert_array_equal(params[0], np.arange(3.0))
         np.testing.assert_array_equal(params[1], np.arange(float(BIG)))
+
+
+@pytest.mark.parametrize("dtype", ["d", "f", ">f8"])
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("when", range(1, 6))
+@pytest.mark.parametrize("tree", [False, True])
+def test_a_change_of_the_byte_order_is_seen_at_once(dtype, back, when, tree):
+    """What `f` computes of swapped bytes is no value of `f`, though it may swap them back."""
+    x, calls = np.arange(1.0, 4).astype(dtype), []
+
+    def f(p):
+        calls.append(1)
+        if len(calls) in ((when, when + 1) if back else (when,)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                x.dtype = x.dtype.newbyteorder()
+        with np.errstate(all="ignore"):
+            return float(np.tanh(x).sum())
+
+    with pytest.raises(fg.MutationError, match="retyped"):
+        fg.gradient(f, {"x": x} if tree else x)
+    assert len(calls) == when
 
 
 def test_a_late_write_into_large_parameters_is_told():

@@ -263,3 +263,37 @@ def test_a_report_of_a_0_d_leaf_is_drawn(dtype, bug):
     claimed, _ = planted(specs, nest, bug, 1)
     report = fg.check_gradient(lambda p: cost(specs, p), claimed, nest)
     assert report.plot().get_axes()
+
+
+def extremes(dtype: str) -> np.ndarray:
+    """The largest and the least numbers of a type, infinity, and both kinds of NaN."""
+    real = np.dtype(dtype.lower())
+    limits = np.finfo(real)
+    x = np.array([limits.max, -limits.max, limits.tiny, limits.smallest_subnormal, -0.0, 1], real)
+    if real.itemsize <= 8:  # a signalling NaN: the least bit alone
+        word = np.array([np.inf], real).view(f"u{real.itemsize}") + 1
+        x = np.append(x, [np.inf, np.nan]).astype(real)
+        x = np.concatenate([x, word.view(real)])
+    if dtype != dtype.lower():
+        return x[: len(x) // 2 * 2].view(dtype)
+    return x
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("kind", ["still", "square", "tanh"])
+@pytest.mark.parametrize("claim", [0.0, 1.0, 1e300, np.nan])
+def test_extreme_parameters_are_borne_in_silence(dtype, strategy, batched, kind, claim):
+    """No warning is fastgrad's own (here they are errors), and every bit comes back."""
+    x = extremes(dtype)
+    before = x.tobytes()
+    curve = {"still": np.zeros_like, "square": np.square, "tanh": np.tanh}[kind]
+
+    def f(x):
+        with np.errstate(all="ignore"):
+            return curve(np.nan_to_num(x.real.astype(float), posinf=1e3, neginf=-1e3)).sum(axis=-1)
+
+    grad = np.full(x.shape, claim)
+    fg.check_gradient(fg.batched(f) if batched else f, grad, x, strategy=strategy)
+    assert x.tobytes() == before
