@@ -38,7 +38,6 @@ from strategies import (
 import fastgrad as fg
 from fastgrad import _memory
 from fastgrad._evaluation.direction import Region, Uniform
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import Along, Grouped, Single
 from fastgrad._stencils import Steps
 from fastgrad._tree import flatten
@@ -275,7 +274,7 @@ def test_every_request_is_answered_as_in_a_serial_run(name, opened, backend):
 
     def answers(workers):
         params = nest()
-        run = evaluator(sendable.nested, params, Guard(flatten(params)), workers=workers)
+        run = evaluator(sendable.nested, params, flatten(params), workers=workers)
         with run:
             found = [run.along(request, claim) if claim is not None else request.run(run)]
             found.append(request.run(run))
