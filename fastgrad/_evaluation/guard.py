@@ -217,7 +217,7 @@ class Guard:
         return self.reals[leaf]
 
     def check(self, who: str = "f") -> None:
-        """Refuse what `who` did so far if that wrote into the parameters, none of which is moved."""
+        """Refuse what was done if `who` wrote into the parameters, none of which is moved."""
         written = self._written(who)
         if written is not None:
             raise written
