@@ -16,7 +16,7 @@ from fastgrad._errors import (
 )
 from fastgrad._evaluation.batched import batched
 from fastgrad._evaluation.native import Native, native
-from fastgrad._pickles import find_old_names as _find_old_names
+from fastgrad._report.pickles import find_old_names as _find_old_names
 from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
 from fastgrad._stencils import Stencil, backward, central, forward
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import SupportsInt
+from typing import SupportsInt, TypeAlias
 
 import numpy as np
 
-__all__ = ["Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
+__all__ = ["Box", "Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
 
+
+Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
 # Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
 _MANY_ROWS = 16
