@@ -38,7 +38,6 @@ from strategies import (
 import fastgrad as fg
 from fastgrad import _memory
 from fastgrad._evaluation.direction import Region, Uniform
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import Along, Grouped, Single
 from fastgrad._stencils import Steps
 from fastgrad._tree import flatten
@@ -273,7 +272,7 @@ def test_every_request_is_answered_as_in_a_serial_run(opened, backend):
 
     def answers(workers):
         params, found = nest(), {}
-        with evaluator(sendable.nested, params, Guard(flatten(params)), workers=workers) as run:
+        with evaluator(sendable.nested, params, flatten(params), workers=workers) as run:
             for name, request in REQUESTS.items():
                 first = run.along(request, claim) if name == "along" else request.run(run)
                 found[name] = [repr(vars(each)) for each in (first, request.run(run))]
