@@ -11,13 +11,14 @@ import numpy as np
 __all__ = ["Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
 
 
-# Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
+# An array is thinned by whole rows if at least this many are left: fewer would say too little.
 _MANY_ROWS = 16
 
 
 class Leaf:
     """One parameter array: its path, the array, and the same memory seen as real numbers."""
 
+    # Slots, as a model has thousands of leaves.
     __slots__ = ("array", "path", "real")
 
     def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
@@ -27,7 +28,8 @@ class Leaf:
 
     @property
     def is_complex(self) -> bool:
-        """Whether two entries of `real` make one of the array; `f` cannot change that."""
+        """Whether two entries of `real` make one of the array."""
+        # Not by the array's type, which `f` could change.
         return self.real is not self.array
 
     def name(self, entry: int) -> str:
@@ -55,7 +57,7 @@ def thin_box(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     size = math.prod(shape)
     if size <= most:
         return (slice(None),) * len(shape)
-    step = -(-size // most)
+    step = -(-size // most)  # rounded up
     # Whole rows, where there are many: they lie together in the memory.
     axis = 0 if shape[0] >= _MANY_ROWS * step else int(np.argmax(shape))
     return (slice(None),) * axis + (slice(None, None, step),)
