@@ -1,8 +1,8 @@
 """The kernel's functions in plain Python and NumPy: contract, fallback and type stub in one.
 
 `src/_kernel.pyx` has the same names and signatures and gives the same results to the last bit.
-This twin also serves the arrays that the kernel leaves alone: float16, longdouble, byte-swapped
-and unaligned ones, on either backend.
+With either backend these functions serve the arrays that the kernel cannot: float16, longdouble,
+byte-swapped and unaligned ones.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def differentiate(
     """
     array = leaf.real
     mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil)
+    # `f` may hold `out` as well, and resize it.
     target, store = _Look(out), _arithmetic(out.dtype)[2]
     places = out if out.shape == array.shape and not first else out.reshape(-1)
     for entry, index in zip(
@@ -69,6 +70,7 @@ def differentiate(
         x = mover.wide(array[index])
         h = mover.step(x, steps) if steps.given is None else steps.given.item(entry - start)
         points = mover.place(x, h)
+        # The points of a quotient lie side by side; without a width it would divide by zero.
         if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
             raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
         values = mover.measure(entry, index, points)
@@ -154,7 +156,7 @@ class _Mover:
         return [self._narrow(x + k * h) for k in self._offsets]
 
     def displaced(self, x: Any, points: list[Any]) -> list[Any]:
-        """How far the points lie from `x`."""
+        """How far the points lie from `x`, as they were rounded."""
         return [self.wide(p) - x for p in points]
 
     def combine(self, points: list[Any], values: list[Any]) -> Any:
@@ -184,6 +186,7 @@ class _Mover:
                         value = as_scalar(value, name, entry, self._kind)
                     if look.moved(array):
                         raise _errors.moved_error(self._leaf.path)
+                    # Two NaNs count as equal.
                     now = array[index]
                     if now != point and (now == now or point == point):
                         raise _errors.written_error(name(entry), undone=True)
@@ -204,7 +207,7 @@ class _Mover:
 
 
 def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Entries and their indices."""
+    """Entries and their indices, as Python's integers: NumPy's are slow to index with."""
     columns = [axis.tolist() for axis in np.unravel_index(entries, shape)] if shape else []
     indices = zip(*columns, strict=True) if columns else [()] * len(entries)
     return zip(entries.tolist(), indices, strict=True)
@@ -265,6 +268,7 @@ def shift(
     """
     # Moves of infinities and NaNs are as silent as in the kernel.
     with np.errstate(over="ignore", invalid="ignore"):
+        # One temporary, in the order of operations of the kernel: the last bit depends on it.
         wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
         move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
         move *= direction
@@ -288,11 +292,13 @@ def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
         np.arange(rows, dtype=np.uint64) * np.uint64(stride) + np.uint64(start),
         np.arange(size, dtype=np.uint64),
     )
+    # SplitMix64: one word for four entries, of which each takes 16 bits.
     z = np.uint64(key) + (entries // 4 + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
     z >>= np.uint64(16) * (entries % 4)
+    # 14 bits make a magnitude of 0.5 to 1.5 units of 2**14; the highest bit is the sign.
     size16 = (z & np.uint64(0x3FFF)).astype(np.int16) + np.int16(0x2000)
     out[...] = np.where(z & np.uint64(0x8000), -size16, size16)
 
@@ -308,7 +314,7 @@ def quotients(
     """
     (ahead, behind), (above, below) = moved.T, values.T
     found = np.empty((5, len(moved)))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # points that were not measured are NaN, widths may be 0
         width = np.subtract(ahead, behind, out=found[0])
         np.divide(above - below, width, out=found[1])
         np.divide(above - base, ahead, out=found[2])
@@ -331,15 +337,15 @@ def scatter(
     """Move one entry in each row of a batch: positions `start` to `stop` - 1, all points of each.
 
     Steps that are given are those from position `start` on. The last of the `rows`, of shape
-    (rows, entries), is the parameters as they are. The points
-    really taken go to `points`, whose type is the one to compute in. With the `table` of a stencil
-    it returns the first position whose step was lost in rounding; else, and if there is none, -1.
+    (rows, entries), is the parameters as they are. The points really taken go to `points`, whose
+    type is the one to compute in. With the `table` of a stencil it returns the first position whose
+    step was lost in rounding; else, and if there is none, -1.
     """
     wanted = np.arange(start, stop) if entries is None else entries[start:stop]
     with np.errstate(all="ignore"):
         x = rows[-1, wanted].astype(points.dtype)
         size = np.abs(x)
-        if table is None:
+        if table is None:  # samples beside infinity are no reason to stop: see `sample`
             size = np.where(size < inf, size, 1.0)
         h = steps.absolute + steps.relative * np.where(size > 1.0, size, 1.0)
         if steps.given is not None:
@@ -384,7 +390,7 @@ def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.nd
         width = points[:, 2 * j] - points[:, 2 * j + 1]
         quotient = (values[:, 2 * j] - values[:, 2 * j + 1]) / width
         total += kind(v.numerator) / kind(v.denominator) * quotient
-        total[~(width < inf)] = nan
+        total[~(width < inf)] = nan  # later summands leave it so
     return total
 
 
@@ -401,7 +407,7 @@ def is_plain(array: np.ndarray) -> bool:
 
 
 class _Look:
-    """What an array looked like before `f` was called."""
+    """What an array looked like before `f` was called: a `Fingerprint` for the inner loop."""
 
     __slots__ = ("address", "dtype", "nbytes", "owner", "shape", "strides", "writeable")
 
