@@ -20,13 +20,13 @@ from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS, StepTable, estimate
 from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._evaluation.direction import UNIT, Box, Region, Uniform, size_of
+from fastgrad._evaluation.direction import UNIT, Region, Uniform
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Changes
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Box, Leaf
 from fastgrad._report.entries import Verdict
 
-__all__ = ["Directional", "Reading"]
+__all__ = ["Directional", "Reading", "size_of"]
 
 # Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
 # still moves by a number that is right to 1.6 %, and what it really moves by is counted.
@@ -66,6 +66,14 @@ _CURVED = 8.0
 _FINER = 64.0
 # More than this many times the noise that was known counts: an estimate from 7 values is that good.
 _NOISIER = 2.0
+
+
+_WRONG = Verdict.WRONG.code
+
+
+def size_of(box: Box) -> int:
+    """How many entries a box holds."""
+    return math.prod([side.stop - side.start for side in box])
 
 
 @dataclass(frozen=True)
@@ -297,7 +305,7 @@ class Directional:
             self.judged = np.concatenate([self.judged, fresh])
         order = np.argsort(self.judged)
         rows = order[np.searchsorted(self.judged, entries, sorter=order)]
-        wrong: np.ndarray = self.columns.codes[rows] == Verdict.WRONG.code
+        wrong: np.ndarray = self.columns.codes[rows] == _WRONG
         return wrong
 
     def _measured(self, entries: np.ndarray) -> EntryTable:
@@ -325,13 +333,13 @@ class Directional:
     @property
     def _replaced(self) -> np.ndarray:
         """Entries whose error is known, and those whose value is one of many at a kink."""
-        known: np.ndarray = (self.columns.codes == Verdict.WRONG.code) | self.columns.kinks
+        known: np.ndarray = (self.columns.codes == _WRONG) | self.columns.kinks
         return known
 
     @property
     def wrong(self) -> np.ndarray:
         """The entries judged wrong."""
-        wrong: np.ndarray = self.judged[self.columns.codes == Verdict.WRONG.code]
+        wrong: np.ndarray = self.judged[self.columns.codes == _WRONG]
         return wrong
 
     def repair(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,7 @@ class Guard:
         self.found: list[_memory.Fingerprint] = []
         # The memory that was found as real numbers: `f` may change shape and flags of the arrays.
         self.reals: list[np.ndarray] = []
+        self.kernels: list[ModuleType] = []  # which kernel can work on each of them
         self._key = _memory.next_key()
         self._spare = spare if self.large else ()
         self._private = private
@@ -191,6 +192,7 @@ class Guard:
             for k, leaf in enumerate(self.leaves):
                 if leaf.is_complex:
                     self.reals[k] = as_real(self.reals[k])
+            self.kernels = list(map(_backend.kernel_for, self.reals))
             self._sums = None
             self._copies = None if self._private else self._copied()
         except BaseException:
@@ -217,7 +219,7 @@ class Guard:
         return self.reals[leaf]
 
     def check(self, who: str = "f") -> None:
-        """Refuse what `who` did so far if that wrote into the parameters, none of which is moved."""
+        """Refuse what was done if `who` wrote into the parameters, none of which is moved."""
         written = self._written(who)
         if written is not None:
             raise written
@@ -240,11 +242,12 @@ class Guard:
             found = self.found[region.leaf]
             if found.changed():
                 raise _errors.moved_error(self.leaves[region.leaf].path)
-            view = region.of(self.reals[region.leaf])
+            index: Any = (*region.box, ...)  # the dots make a view of a 0-d array too
+            view: np.ndarray = self.reals[region.leaf][index]
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
             saved = self.log.register(found, bits)
-            mover = direction.mover(which, saved.view(view.dtype), _backend.kernel_for(view))
+            mover = direction.mover(which, saved.view(view.dtype), self.kernels[region.leaf])
             moving.append((found, view, mover))
         return moving
 
