@@ -128,10 +128,12 @@ class _Mover:
         stencil: Stencil | None = None,
         width: int | None = None,
     ) -> None:
-        self._f, self._argument, self._leaf, self._base = f, argument, leaf, base
+        self._f, self._argument, self._leaf = f, argument, leaf
         self._look = _Look(leaf.real)
         self._kind, self.wide, self._narrow = _arithmetic(leaf.real.dtype)
         kind = self._kind
+        # Beside a longdouble leaf it is a longdouble, and the values at this leaf may be floats.
+        self._base = kind(base)
         self._width = width
         self._offsets = [int(k) for k in offsets.tolist()]
         quotients = stencil.quotients if stencil else ()

@@ -104,6 +104,15 @@ class Stencil:
         object.__setattr__(self, "_automatic", steps)
         object.__setattr__(self, "uses_base", bool((table[:, :2] == 0).any()))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The rest follows from these.
+        return {name: getattr(self, name) for name in ("name", "order", "quotients")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in ("name", "order", "quotients"):
+            object.__setattr__(self, name, state[name])
+        self.__post_init__()
+
     @property
     def weights(self) -> dict[int, Fraction]:
         """Weight of ``f(x + k h)`` for each offset `k`; the sum is divided by `h`."""

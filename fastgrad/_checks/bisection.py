@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.directional import Directional, Residual
+from fastgrad._checks.directional import Directional, Residual, size_of
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
 from fastgrad._checks.result import Dense, LeafProbe, Stop
-from fastgrad._evaluation.direction import Box, size_of
 from fastgrad._evaluation.protocol import OutOfBudget
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Box, Leaf
 
 __all__ = ["MOST_WRONG", "probe_leaf"]
 
@@ -211,11 +210,14 @@ class _Search:
         nowhere = not first.significant and not second.significant
         if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
             second = self._directional.measure(right, block.residual.value)
-        halves = [(left, first), (right, second)]
+        wrong, kinks = [], []
+        for half in ((left, first), (right, second)):
+            if half[1].significant:
+                wrong.append(half)
+            elif half[1].kink:
+                kinks.append(half)
         # Several kinks together may look like an error that no half shows: follow the kinks.
-        return [(half, r) for half, r in halves if r.significant] or [
-            (half, r) for half, r in halves if r.kink
-        ]
+        return wrong or kinks
 
     def _is_dense(self, box: Box) -> bool:
         """Whether a sample shows that a block is wrong throughout; if so, mark it."""

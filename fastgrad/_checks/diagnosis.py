@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from fastgrad._checks.case import Case, Found, moved_gain, share
+from fastgrad._checks.directional import size_of
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.patterns import PATTERNS
 from fastgrad._checks.result import Dense, LeafProbe
-from fastgrad._evaluation.direction import Box, size_of
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Box, Leaf
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Verdict
 

@@ -20,13 +20,13 @@ from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS, StepTable, estimate
 from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._evaluation.direction import UNIT, Box, Region, Uniform, size_of
+from fastgrad._evaluation.direction import UNIT, Region, Uniform
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Changes
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Box, Leaf
 from fastgrad._report.entries import Verdict
 
-__all__ = ["Directional", "Residual"]
+__all__ = ["Directional", "Residual", "size_of"]
 
 # Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
 # still moves by a number that is right to 1.6 %, and what it really moves by is counted.
@@ -68,6 +68,14 @@ _FINER = 64.0
 # Noise that is measured so counts if it is more than this many times the noise that was known: an
 # estimate from 7 values is no better.
 _NOISIER = 2.0
+
+
+_WRONG = Verdict.WRONG.code
+
+
+def size_of(box: Box) -> int:
+    """How many entries a box holds."""
+    return math.prod([side.stop - side.start for side in box])
 
 
 @dataclass(frozen=True)
@@ -309,7 +317,7 @@ class Directional:
         # Entries are in the order in which they were judged: they are found by a sorted index.
         order = np.argsort(self.judged)
         rows = order[np.searchsorted(self.judged, entries, sorter=order)]
-        wrong: np.ndarray = self.table.codes[rows] == Verdict.WRONG.code
+        wrong: np.ndarray = self.table.codes[rows] == _WRONG
         return wrong
 
     def _measured(self, entries: np.ndarray) -> EntryTable:
@@ -338,13 +346,13 @@ class Directional:
     @property
     def _replaced(self) -> np.ndarray:
         """Whether the error of each judged entry is known, or its value one of many at a kink."""
-        known: np.ndarray = (self.table.codes == Verdict.WRONG.code) | self.table.kinks
+        known: np.ndarray = (self.table.codes == _WRONG) | self.table.kinks
         return known
 
     @property
     def wrong(self) -> np.ndarray:
         """The entries judged wrong."""
-        wrong: np.ndarray = self.judged[self.table.codes == Verdict.WRONG.code]
+        wrong: np.ndarray = self.judged[self.table.codes == _WRONG]
         return wrong
 
     def repair(self) -> None:

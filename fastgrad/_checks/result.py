@@ -12,8 +12,7 @@ from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._evaluation.direction import Box
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Box, Leaf
 from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve

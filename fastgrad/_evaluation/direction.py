@@ -17,11 +17,10 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._dtypes import EPS
-from fastgrad._leaf import lengths_of
+from fastgrad._leaf import Box, lengths_of
 
 __all__ = [
     "UNIT",
-    "Box",
     "Direction",
     "Given",
     "Jumps",
@@ -32,10 +31,7 @@ __all__ = [
     "Uniform",
     "claimed",
     "key_of",
-    "size_of",
 ]
-
-Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
 # Writes a region, moved by `time`, to `target`; returns the inner product of the move really made
 # with `claim`, and the sum of the squares of its terms.
@@ -280,11 +276,6 @@ def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
             return float(terms.sum()), float(terms @ terms)
 
     return move
-
-
-def size_of(box: Box) -> int:
-    """How many entries a box holds."""
-    return math.prod(side.stop - side.start for side in box)
 
 
 def pieces(shape: tuple[int, ...]) -> Iterator[Box]:

@@ -172,9 +172,13 @@ class Entries(Sequence[Entry]):
         return vars(self) | {"spans": spans}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        spans = [
-            LeafSpan(**s | {"probe": s["probe"] and Probe(**s["probe"])}) for s in state["spans"]
-        ]
+        if "blocks" in state:  # a pickle of 0.1, which holds the spans themselves by that name
+            spans = state.pop("blocks")
+        else:
+            spans = [
+                LeafSpan(**s | {"probe": s["probe"] and Probe(**s["probe"])})
+                for s in state["spans"]
+            ]
         vars(self).update(state | {"spans": tuple(spans)})
 
     def __len__(self) -> int:

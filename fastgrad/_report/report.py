@@ -201,7 +201,10 @@ class Report:
         return vars(self) | {"curve": self.curve and vars(self.curve)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state | {"curve": state["curve"] and Curve(**state["curve"])})
+        curve = state["curve"]
+        if isinstance(curve, dict):  # in pickles of 0.1 it is the curve itself
+            curve = Curve(**curve)
+        vars(self).update(state | {"curve": curve})
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.RIGHT

@@ -109,6 +109,7 @@ class Scheduler:
                 "workers=None"
             )
         self.leaves = inner.leaves
+        self.guard = inner.guard
         self._inner = inner
         self._make_pool = make_pool
         self._bar = bar  # shows evaluations as they come in, and not with the answer alone
@@ -186,7 +187,7 @@ class Scheduler:
         if claim is None or request.still is not None:
             return self._inner.along(request, claim)
         answers = self._answers((request,))
-        guard = self._inner.guard
+        guard = self.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
         rises, norm = claimed(request.direction, before, request.times, claim)
         values = [value for _, answer in answers for value in answer.values]

@@ -10,7 +10,7 @@ from strategies import LAYOUTS, lay_out, one_backend
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
-from fastgrad._checks.directional import Directional, Residual
+from fastgrad._checks.directional import Directional, Residual, size_of
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._evaluation.direction import UNIT
 from fastgrad._evaluation.guard import Guard
@@ -184,3 +184,8 @@ def test_displace_and_its_twin_agree_to_the_last_bit(dtype, layout, part):
         found.append(whole.tobytes())
     assert found[0] == found[1]
     assert found[0] != lay_out(values, layout).tobytes()
+
+
+def test_size_of_a_box():
+    assert size_of(()) == 1
+    assert size_of((slice(2, 5), slice(0, 4))) == 12

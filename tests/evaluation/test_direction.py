@@ -24,7 +24,6 @@ from fastgrad._evaluation.direction import (
     Uniform,
     key_of,
     pieces,
-    size_of,
 )
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -196,11 +195,6 @@ def test_pieces_cover_an_array_once(shape):
         assert seen[piece].size <= 40_000
         seen[piece] += 1
     assert (seen == 1).all()
-
-
-def test_size_of_a_box():
-    assert size_of(()) == 1
-    assert size_of((slice(2, 5), slice(0, 4))) == 12
 
 
 # ---------------------------------------------------------------- arrays that are cut
