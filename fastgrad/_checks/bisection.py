@@ -263,11 +263,7 @@ class _Search:
         directional = self._directional
         directional.finish()
         floors = self._agreed or [math.inf]
-        # Root mean squares over the directions estimate the norms over the entries.
-        rows = np.array(self._rows or [(0.0, 0.0, 0.0)])
-        finite = np.isfinite(rows).all(axis=1)
-        rows = rows[finite] if finite.any() else rows
-        error, claimed, numeric = np.sqrt((rows**2).mean(axis=0)).tolist()
+        error, claimed, numeric = _root_mean_squares(self._rows)
         # Parts of one sign may cancel along all directions: the norm of the terms does not.
         floor, claimed = max(floors), max(claimed, self._norm)
         limit = detection_limit(floors)
@@ -291,6 +287,15 @@ class _Search:
             unexplained=len(self._unexplained) == _UNEXPLAINED,
             stopped=self._stopped,
         )
+
+
+def _root_mean_squares(rows: list[tuple[float, float, float]]) -> list[float]:
+    """Each column's over the directions that gave numbers: estimates of norms over the entries."""
+    table = np.array(rows or [(0.0, 0.0, 0.0)])
+    finite = np.isfinite(table).all(axis=1)
+    table = table[finite] if finite.any() else table
+    sizes: list[float] = np.sqrt((table**2).mean(axis=0)).tolist()
+    return sizes
 
 
 def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:

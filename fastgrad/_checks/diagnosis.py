@@ -50,13 +50,13 @@ class Judged:
 
 def case_of(judged: Judged, entries: np.ndarray) -> Case:
     """Some of the judged entries as a case that has the shape of `entries`."""
-    leaf, c, flat = judged.leaf, judged.table, entries.ravel()
+    leaf, table, flat = judged.leaf, judged.table, entries.ravel()
     # The table is in the order in which entries were judged: they are found by a sorted index.
     order = np.argsort(judged.entries)
     rows = order[np.searchsorted(judged.entries, flat, sorter=order)]
     parameters: np.ndarray = leaf.real.flat[flat].astype(np.float64).reshape(entries.shape)
-    columns = (c.analytic, c.numeric, c.uncertainty, c.codes == _WRONG, c.kinks)
-    analytic, numeric, bound, wrong, kinks = (c[rows].reshape(entries.shape) for c in columns)
+    columns = (table.analytic, table.numeric, table.uncertainty, table.codes == _WRONG, table.kinks)
+    analytic, numeric, bound, wrong, kinks = (x[rows].reshape(entries.shape) for x in columns)
     # A complex number is one entry if both its parts are there: patterns such as a conjugate are of
     # numbers, and it is wrong where one part is.
     if leaf.is_complex and entries.ndim == leaf.real.ndim and entries.shape[-1] == 2:
@@ -244,21 +244,27 @@ def _elsewhere(
     judged: Judged, grid: Sequence[np.ndarray], others: Sequence[Judged]
 ) -> Iterator[tuple[Cause, str, dict[str, Any], np.ndarray]]:
     """Kinds of misplacement: what each says, and the analytic values it predicts for the grid."""
-    a, shape = judged.analytic, judged.analytic.shape
+    analytic, shape = judged.analytic, judged.analytic.shape
     index = np.ix_(*grid)
-    if a.ndim == 2 and min(shape) > 1:
-        # a = d.T laid out in the shape of d: d[i, j] stands where (j, i) is in a d.T read in order.
+    if len(shape) == 2 and min(shape) > 1:
+        # The transpose d.T of the right values d, laid out in the shape of d: d[i, j] stands where
+        # d.T in C order has its entry (j, i).
         flat = index[1] * shape[0] + index[0]
-        yield Cause.TRANSPOSED, "is the transpose of the numeric gradient", {}, a.ravel()[flat]
+        yield (
+            Cause.TRANSPOSED,
+            "is the transpose of the numeric gradient",
+            {},
+            analytic.ravel()[flat],
+        )
     for axis, n in enumerate(shape):
-        along = f" along axis {axis}" if a.ndim > 1 else ""
+        along = f" along axis {axis}" if len(shape) > 1 else ""
         for by in _SHIFTS:
             places = [*grid[:axis], (grid[axis] + by) % n, *grid[axis + 1 :]]
             words = f"is the numeric gradient shifted by {by}{along}"
-            yield Cause.SHIFTED, words, {"shift": by}, a[np.ix_(*places)]
+            yield Cause.SHIFTED, words, {"shift": by}, analytic[np.ix_(*places)]
         places = [*grid[:axis], n - 1 - grid[axis], *grid[axis + 1 :]]
         words = f"is the numeric gradient reversed{along}"
-        yield Cause.REVERSED, words, {}, a[np.ix_(*places)]
+        yield Cause.REVERSED, words, {}, analytic[np.ix_(*places)]
     for other in others:
         if other is not judged and other.analytic.shape == shape:
             words = f"holds the gradient of another parameter: its own is in `{other.leaf.path}`"

@@ -124,19 +124,19 @@ def _result(
     baseline: Baseline,
     jumps: Sequence[int],
 ) -> Result:
-    found = []
+    leaves = []
     for part in parts:
-        c, in_jumps = part.table, part.number in jumps
+        in_jumps = part.number in jumps
         # Asked again: at the larger steps of the refinement more may have moved `f`.
-        moves = _moves(c)
-        still = not (moves or in_jumps or np.count_nonzero(c.analytic))
-        found.append(LeafResult(verdict.of_entries(c.codes), moves, still, in_jumps))
-    c = table
+        moves = _moves(part.table)
+        still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
+        leaves.append(LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps))
+    bounds = table.uncertainty
     return Result(
-        Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
-        tuple(found),
+        Entries(spans, table.analytic, table.numeric, bounds, table.codes, table.kinks),
+        tuple(leaves),
         baseline,
-        detection_limit=float(c.uncertainty.max(initial=0.0, where=c.uncertainty < math.inf)),
+        detection_limit=float(bounds.max(initial=0.0, where=bounds < math.inf)),
     )
 
 
@@ -157,9 +157,9 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
 
 
 def _case(part: Part) -> diagnosis.Case:
-    shape, c = part.leaf.real.shape, part.table
-    entries = np.arange(len(c.codes))
-    judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.model.eps, entries, c)
+    shape, table = part.leaf.real.shape, part.table
+    entries, analytic = np.arange(len(table.codes)), table.analytic.reshape(shape)
+    judged = diagnosis.Judged(part.leaf, analytic, part.model.eps, entries, table)
     return diagnosis.case_of(judged, entries.reshape(shape))
 
 

@@ -32,6 +32,7 @@ _STYLES = {  # drawn in this order, so that wrong entries lie on top
     "CANNOT_TELL": (PURPLE, "s", "cannot tell"),
     "WRONG": (VERMILION, "X", "wrong"),
 }
+_POINT = {"s": 26, "alpha": 0.8, "linewidths": 0}  # where many lie, they look denser
 _LINE = {"forward": BLACK, "central": VERMILION}
 
 Values = Mapping[str, Any]
@@ -170,13 +171,7 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
         positions = np.flatnonzero(finite & (codes == verdicts.index(name)))
         if len(positions):
             some = positions[:: -(-len(positions) // MOST_POINTS)]
-            style: dict[str, Any] = {
-                "c": color,
-                "marker": marker,
-                "s": 26,
-                "alpha": 0.8,
-                "linewidths": 0,
-            }
+            style: dict[str, Any] = {"c": color, "marker": marker, **_POINT}
             label = f"{label} ({len(positions):,})"
             axes.scatter(numeric[some], analytic[some], label=label, **style)
     left_out = int((~finite).sum())
