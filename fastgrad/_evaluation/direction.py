@@ -97,17 +97,22 @@ class Uniform:
         """What moves such a region: see `Direction`."""
         scratch, shift = np.empty(min(before.size, _PIECE)), kernel.shift
         unit = UNIT * self.widths[which]
+        drawn: list[np.ndarray] = []  # by piece; drawn for the first point, and kept for the others
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             nonlocal scratch
             rise = square = 0.0
-            for piece in pieces(before.shape):
+            for number, piece in enumerate(pieces(before.shape)):
                 part = _view(before, piece)
                 if part.size > scratch.size:  # rows that are longer than a piece
                     scratch = np.empty(part.size)
-                terms, drawn = scratch[: part.size], self.drawn(which, piece)
-                claimed = None if claim is None else _view(claim, piece)
-                shift(_view(target, piece), part, drawn, time * unit, claimed, terms)
+                if number == len(drawn):
+                    drawn.append(self.drawn(which, piece))
+                terms, claimed = (
+                    scratch[: part.size],
+                    None if claim is None else _view(claim, piece),
+                )
+                shift(_view(target, piece), part, drawn[number], time * unit, claimed, terms)
                 if claim is not None:
                     with np.errstate(over="ignore", invalid="ignore"):  # beside infinity
                         rise += float(terms.sum())
