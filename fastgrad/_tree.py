@@ -130,7 +130,7 @@ def _children(node: Any, path: str) -> list[tuple[str, Any]] | None:
         return [(_label(path, key), getattr(node, key)) for key in node._fields]
     if isinstance(node, (list, tuple)):
         return [(_label(path, i), child) for i, child in enumerate(node)]
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):  # an instance
         names = [field.name for field in dataclasses.fields(node)]
         return [(_label(path, name), getattr(node, name)) for name in names]
     return None
@@ -261,6 +261,7 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
 
 
 def _same_kind(a: Any, b: Any) -> bool:
+    # A gradient often comes in other containers than the parameters: a dict for an ordered one.
     if isinstance(a, Mapping):
         return isinstance(b, Mapping)
     if isinstance(a, (list, tuple)) and not hasattr(a, "_fields"):

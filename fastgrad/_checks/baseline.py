@@ -12,7 +12,7 @@ import numpy as np
 from fastgrad._checks.claim import Analytic
 from fastgrad._derivatives import noise
 from fastgrad._dtypes import eps_of
-from fastgrad._evaluation.direction import Direction, Jumps, Own, Powers, Region
+from fastgrad._evaluation.direction import Direction, Jumps, PowersOfTwo, Proportional, Region
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import Leaf, lengths_of, thin_box
@@ -24,11 +24,11 @@ __all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline", "moves_in_ju
 MOST_MOVED = 2**16
 # Spacings of the table, relative to the entries' lengths, tried until the values differ. The least
 # first, where f is smooth: 2^-40 is 4096 spacings of float64; 2^-20 is 8 of float32, and 2^-12 of
-# float16 is a quarter of one, which `Powers` lifts to 16.
+# float16 is a quarter of one, which `PowersOfTwo` lifts to 16.
 _SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.
-_OWN_SPACINGS = (2.0**-40, 2.0**-6)
+_PROPORTIONS = (2.0**-40, 2.0**-6)
 # An entry below this many of the least spacings is tiny: the table would cross zero with it.
 _TINY_SPACINGS = 64.0
 # Moves far enough to change what f rounds away beside the point: a length, and 64 of them.
@@ -136,7 +136,7 @@ def _table(
     """
     values = [base]
     for width in _SPACINGS:
-        values = [base, *_along(run, Powers(seed, regions, width), _TIMES, still=base)]
+        values = [base, *_along(run, PowersOfTwo(seed, regions, width), _TIMES, still=base)]
         if values == [base] * 3:  # `still` ended it: this spacing moves nothing
             continue
         if noise.varies(values) or not all(map(math.isfinite, values)):
@@ -144,14 +144,14 @@ def _table(
     if len(values) < noise.POINTS:
         # Nothing moves f here: what is lost in the rounding of its values elsewhere may still be.
         for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
-            values += _along(run, Powers(seed, regions, _FAR, same_sign), times)
+            values += _along(run, PowersOfTwo(seed, regions, _FAR, same_sign), times)
         return values, None, _noise(values)[1]  # not equally spaced
     level, unit = _noise(values)
     # Values that have little to do with each other look like noise, and may be a steep f.
     if _coarse(values, level) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
-        for share in _OWN_SPACINGS:
-            finer = [base, *_along(run, Own(regions, share), _TIMES)]
+        for share in _PROPORTIONS:
+            finer = [base, *_along(run, Proportional(regions, share), _TIMES)]
             finer_level, finer_unit = _noise(finer) if noise.varies(finer) else (None, unit)
             if finer_level is not None and (level is None or finer_level < level):
                 return finer, finer_level, finer_unit

@@ -113,6 +113,7 @@ class _Search:
                 directional.judge(np.arange(directional.leaf.real.size))
                 return self._result()
             self._judge_not_finite()
+            # Each runs over the repaired gradient: what is known no longer hides the rest.
             for turn in range(_MOST_DIRECTIONS):
                 if self._is_over():
                     break

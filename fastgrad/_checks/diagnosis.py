@@ -250,12 +250,8 @@ def _elsewhere(
         # The transpose d.T of the right values d, laid out in the shape of d: d[i, j] stands where
         # d.T in C order has its entry (j, i).
         flat = index[1] * shape[0] + index[0]
-        yield (
-            Cause.TRANSPOSED,
-            "is the transpose of the numeric gradient",
-            {},
-            analytic.ravel()[flat],
-        )
+        words = "is the transpose of the numeric gradient"
+        yield Cause.TRANSPOSED, words, {}, analytic.ravel()[flat]
     for axis, n in enumerate(shape):
         along = f" along axis {axis}" if len(shape) > 1 else ""
         for by in _SHIFTS:

@@ -105,13 +105,8 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     return Batched(f, int(memory))
 
 
-def capacity(f: Any, leaves: Sequence[Leaf]) -> int:
-    """How many rows a batch may have, besides the one that holds the parameters as they are.
-
-    1 for an `f` that is not batched.
-    """
-    if not isinstance(f, Batched):
-        return 1
+def capacity(f: Batched, leaves: Sequence[Leaf]) -> int:
+    """How many rows a batch may have, besides the one that holds the parameters as they are."""
     row = max(1, sum(leaf.array.nbytes for leaf in leaves))
     return max(1, f.memory // row - 1)
 
@@ -150,6 +145,7 @@ class InBatches:
         self.guard.__exit__(kind, error, traceback)
 
     def _rows(self, count: int) -> Rows:
+        """Rows for this many points; before the first, the test that rows keep to themselves."""
         if not self._checked:
             self._checked = True
             if not self.vector:
@@ -157,6 +153,7 @@ class InBatches:
         return Rows(self.f.f, self.argument, self.leaves, self.guard.found, count)
 
     def _values(self, rows: Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
+        """The values of all rows; vectors must keep their length from batch to batch."""
         found = rows.values(where, kind, vector=self.vector)
         if self.vector:
             if self._width and found.shape[1:] != self._width:
@@ -188,13 +185,13 @@ class InBatches:
         for rows, low, high in self._batches(count, points):
             mine, part = rows.real[request.leaf], request.part(low, high)
             entries, how = part.entries, (offsets, part.steps)
-            rows.put_back(request.leaf, points)
+            rows.put_back(request.leaf, points)  # what the last batch has moved
             places = np.empty((high - low, points), _kind_of(mine))
             kernel = _backend.kernel_for(mine)
             kernel.scatter(mine, None, *how, 0, high - low, entries, places)
             rows.moved[request.leaf] = entries
             found = self._values(rows, partial(_name, leaf, entries))
-            with np.errstate(invalid="ignore", over="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):  # beside infinity
                 moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
             self.evaluations += (high - low) * points
@@ -224,6 +221,7 @@ class InBatches:
         moved, values = np.empty((len(request.entries), points)), []
         leaf = self.leaves[request.leaf]
         for rows, low, high in self._batches(groups, points):
+            # Groups move any number of entries: rows are put back as a whole.
             mine = rows.real[request.leaf]
             mine[:-1] = mine[-1]
             rows.refuse_writes()
@@ -299,6 +297,7 @@ class InBatches:
             rows.moved[request.leaf] = entries
             if lost >= 0:
                 self._refuse_step(request, lost, mine[-1].item(lost))
+            # In the type to compute in, as the derivative may be a longdouble; samples are float64.
             column = rows.values(partial(_name, leaf, entries), _kind_of(mine))
             if out.changed():
                 raise _errors.moved_error("out")

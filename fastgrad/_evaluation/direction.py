@@ -25,11 +25,11 @@ __all__ = [
     "Given",
     "Jumps",
     "Mover",
-    "Own",
-    "Powers",
+    "Proportional",
+    "PowersOfTwo",
     "Region",
     "Uniform",
-    "claimed",
+    "claimed_changes",
     "key_of",
 ]
 
@@ -185,7 +185,7 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Powers:
+class PowersOfTwo:
     """Moves by 1, 2 or 4 times a power of two near `width` lengths, in either direction.
 
     Adding small multiples of them to the entries is exact: what the values of `f` show along such
@@ -207,7 +207,7 @@ class Powers:
             factors = np.abs(factors)
         moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
         # Here and below: of operations on 0-d arrays NumPy makes scalars.
-        return _by(np.asarray(moves), before, kernel)
+        return _multiples_of(np.asarray(moves), before, kernel)
 
 
 @dataclass(frozen=True)
@@ -221,11 +221,11 @@ class Jumps:
         """What moves such a region: see `Direction`."""
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
-        return _by(np.asarray(moves), before, kernel)
+        return _multiples_of(np.asarray(moves), before, kernel)
 
 
 @dataclass(frozen=True)
-class Own:
+class Proportional:
     """Moves by a share of the entries themselves, however tiny these are."""
 
     regions: tuple[Region, ...]
@@ -234,7 +234,7 @@ class Own:
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """What moves such a region: see `Direction`."""
         wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-        return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
+        return _multiples_of(np.asarray(self.share * np.abs(wide)), before, kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,10 +246,10 @@ class Given:
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """What moves such a region: see `Direction`."""
-        return _by(self.moves[which], before, kernel)
+        return _multiples_of(self.moves[which], before, kernel)
 
 
-def claimed(
+def claimed_changes(
     direction: Direction,
     before: Sequence[np.ndarray],
     times: Sequence[float],
@@ -267,7 +267,7 @@ def claimed(
     return tuple(rises), norms[0] ** 0.5
 
 
-def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
+def _multiples_of(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
     """A mover by multiples of an array."""
     displace = kernel.displace
 

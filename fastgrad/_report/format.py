@@ -158,7 +158,7 @@ def facts(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
-    # A block that is wrong throughout hides what else is wrong in it.
+    # A block that is wrong throughout hides the other errors in it.
     throughout = any(leaf["blocks"] for leaf in report["leaves"])
     if throughout and not report["detection_limit"]:
         return "other errors were not looked for"
@@ -187,7 +187,7 @@ def steps(report: Mapping[str, Any]) -> str:
 def to_json(value: Any) -> Any:
     """A result as JSON-ready values; infinities and NaN become words, since JSON has none."""
     if isinstance(value, Enum):
-        return value.name
+        return value.name  # the value is a sentence, which may be reworded
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field.name: to_json(getattr(value, field.name)) for field in fields}

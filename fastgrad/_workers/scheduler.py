@@ -22,7 +22,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, WorkerError
 from fastgrad._evaluation.batched import InBatches
-from fastgrad._evaluation.direction import Direction, claimed
+from fastgrad._evaluation.direction import Direction, claimed_changes
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import (
@@ -189,7 +189,7 @@ class Scheduler:
         answers = self._answers((request,))
         guard = self.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
-        rises, norm = claimed(request.direction, before, request.times, claim)
+        rises, norm = claimed_changes(request.direction, before, request.times, claim)
         values = [value for _, answer in answers for value in answer.values]
         return Changes(tuple(values), rises, norm)
 
