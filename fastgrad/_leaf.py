@@ -13,13 +13,14 @@ __all__ = ["Box", "Leaf", "as_real", "entry_path", "lengths_of", "thin_box"]
 
 Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
-# Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
+# An array is thinned by whole rows if at least this many are left: fewer would say too little.
 _MANY_ROWS = 16
 
 
 class Leaf:
     """One parameter array: its path, the array, and the same memory seen as real numbers."""
 
+    # Slots, as a model has thousands of leaves.
     __slots__ = ("array", "is_complex", "path", "real")
 
     def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
@@ -56,7 +57,7 @@ def thin_box(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     size = math.prod(shape)
     if size <= most:
         return (slice(None),) * len(shape)
-    step = -(-size // most)
+    step = -(-size // most)  # rounded up
     # Whole rows, where there are many: they lie together in the memory.
     axis = 0 if shape[0] >= _MANY_ROWS * step else int(np.argmax(shape))
     return (slice(None),) * axis + (slice(None, None, step),)

@@ -14,6 +14,8 @@ cdef Py_ssize_t side_by_side(const View* views, int count, Py_ssize_t size) noex
     return size
 
 
+# One loop for each type, over a run of entries side by side, which the compiler makes vectors of.
+
 cdef void displace_double(double* target, const double* before, const double* move, double time,
                           Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
@@ -57,6 +59,7 @@ cdef void shift_double(double* target, const double* before, const int16_t* dire
                        double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
+        # In this order of operations, as in the twin: the last bit depends on it.
         target[i] = direction[i] * length_of(before[i]) * time + before[i]
 
 
@@ -145,6 +148,7 @@ def quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, 
 
 # ---------------------------------------------------------------- random directions
 
+# SplitMix64, as in `_evaluation/direction.py`: 2^64 over the golden ratio.
 cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15
 cdef enum:
     MAGNITUDES = 0x3FFF    # bits of the magnitude, from SMALLEST on; the highest is the sign
@@ -167,7 +171,7 @@ cdef void draw_run(int16_t* out, uint64_t key, uint64_t entry, Py_ssize_t n) noe
     cdef Py_ssize_t i = 0
     cdef uint64_t word
     cdef int lane
-    while i < n and entry & 3:
+    while i < n and entry & 3:  # up to the first entry of a word
         out[i] = drawn(mix(key + ((entry >> 2) + 1) * GOLDEN), <int> (entry & 3))
         i, entry = i + 1, entry + 1
     while i + 4 <= n:  # a word makes four entries

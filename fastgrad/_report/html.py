@@ -23,6 +23,7 @@ from fastgrad._report.format import (
 
 __all__ = ["fragment", "page"]
 
+# A page scrolls, and may hold more than a terminal; a model of thousands of arrays still fits.
 MOST_LEAVES = 100
 MOST_CAUSES = 20
 
@@ -111,7 +112,7 @@ def _text(value: Any) -> str:
 
 
 def _prose(sentence: str) -> str:
-    """Escaped, and what is between backticks marked as code."""
+    """A sentence as HTML: escaped, with the words between backticks marked as code."""
     pieces = _text(sentence).split("`")
     if len(pieces) % 2 == 0:  # one backtick belongs to a path: no telling which
         return "`".join(pieces)

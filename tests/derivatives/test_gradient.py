@@ -277,3 +277,16 @@ def test_nested_and_flat_parameters_agree_to_the_last_bit():
     flat = fg.gradient(weigh, x)
     nested = fg.gradient(lambda p: weigh(p["a"][0]), {"a": [x]})
     np.testing.assert_array_equal(flat, nested["a"][0])
+
+
+@pytest.mark.parametrize("method", ["forward", "backward", "central"])
+@pytest.mark.parametrize("other", ["e", "f", "d", "g", ">f8"])
+def test_a_leaf_has_the_same_bits_beside_any_other(method, other):
+    """Values of `f` are taken in the leaf's own arithmetic, the one at the parameters too."""
+    x = np.array([0.3, 0.7])
+    for kind in "efd":  # a longdouble alone is what the longdouble beside it is
+        leaf = x.astype(kind)
+        alone = fg.gradient(lambda x: np.sin(x.astype("g")).sum(), leaf, method=method)
+        tree = [leaf, np.ones(1, other)]
+        beside = fg.gradient(lambda p: np.sin(p[0].astype("g")).sum(), tree, method=method)
+        assert bits(beside[0]) == bits(alone)
