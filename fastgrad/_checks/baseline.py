@@ -24,7 +24,7 @@ __all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline", "moves_in_ju
 MOST_MOVED = 2**16
 # Spacings of the table, relative to the entries' lengths, tried until the values differ. The least
 # first, where f is smooth: 2^-40 is 4096 spacings of float64; 2^-20 is 8 of float32, and 2^-12 of
-# float16 is a quarter of one, which `PowersOfTwo` lifts to 16.
+# float16 is a quarter of one, which `PowersOfTwo` lifts to 4.
 _SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.

@@ -200,3 +200,15 @@ def test_moves_of_tiny_parameters_are_relative_in_every_type(dtype):
     own = [np.abs(ratio - 1).max() for ratio in seen[-6:]]
     np.testing.assert_allclose(own, own[0] * np.arange(1, 7), rtol=1e-3)
     assert 1e-13 < own[0] < own[-1] < 0.1
+
+
+@pytest.mark.parametrize("dtype", ["e", "f", ">f2", ">f4"])
+@pytest.mark.parametrize("beside", ["d", "f", None])
+@pytest.mark.parametrize("curve", [np.tanh, np.sin, np.exp, lambda x: np.sqrt(1 + x * x)])
+def test_curvature_is_not_noise_in_short_types(dtype, beside, curve):
+    """Along no direction: a table in wide steps would make the verdict a matter of the seed."""
+    short = (np.array([63, -125, 19, 96, -45, 140]) / 64).astype(dtype)  # all moves are exact
+    x = [short] if beside is None else [short, np.array([0.625, -1.375]).astype(beside)]
+    f = lambda x: 3 + sum(float(curve(leaf.real.astype(float)).sum()) for leaf in x)  # noqa: E731
+    seen = [measured(f, x, seed=seed)[0] for seed in range(25)]
+    assert max(each.noise / abs(each.base) for each in seen) < 1e-9
