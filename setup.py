@@ -3,7 +3,7 @@
 Environment variables:
 
 FASTGRAD_REQUIRE_KERNEL=1  fail if the kernel cannot be built (otherwise the install is pure)
-FASTGRAD_BUILD=debug       bounds checks, no optimisation
+FASTGRAD_BUILD=debug       bounds checks, no optimization
 FASTGRAD_BUILD=asan        the same under AddressSanitizer (see CONTRIBUTING.md)
 """
 

@@ -16,6 +16,7 @@ from fastgrad._errors import (
 )
 from fastgrad._evaluation.batched import batched
 from fastgrad._evaluation.native import Native, native
+from fastgrad._report.pickles import find_old_names as _find_old_names
 from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
 from fastgrad._stencils import Stencil, backward, central, forward
 
@@ -59,3 +60,5 @@ for _each in map(globals().get, __all__):
     if callable(_each):
         _each.__module__ = __name__
 del _each
+
+_find_old_names()

@@ -1,4 +1,4 @@
-"""One table of the floating types that parameters can have."""
+"""The floating types that parameters can have: the only table of their precision."""
 
 from __future__ import annotations
 

@@ -91,23 +91,23 @@ def step_vanished_error(where: str, x: float, h: float, dtype: np.dtype) -> Inpu
     )
 
 
-def written_error(where: str, culprit: str = "f", *, undone: bool) -> MutationError:
-    """The error for an `f` that wrote into its input."""
+def written_error(where: str, function: str = "f", *, undone: bool) -> MutationError:
+    """The error for a function of the user's, `f` or `grad`, that wrote into its input."""
     outcome = (
         "the old value was put back"
         if undone
         else "not at its first evaluation, so the old values could not be kept: reload them"
     )
     return MutationError(
-        f"`{culprit}` wrote into its input: `{where}` is not what it was ({outcome}); let it work "
+        f"`{function}` wrote into its input: `{where}` is not what it was ({outcome}); let it work "
         "on a copy, for example x = x.copy()"
     )
 
 
-def moved_error(path: str, culprit: str = "f") -> MutationError:
-    """The error for an `f` that resized, retyped, froze or moved the memory of a leaf."""
+def moved_error(path: str, function: str = "f") -> MutationError:
+    """The error for a function that resized, retyped, froze or moved the memory of a leaf."""
     return MutationError(
-        f"`{culprit}` resized, retyped, froze or moved the memory of `{path}` while it was being "
+        f"`{function}` resized, retyped, froze or moved the memory of `{path}` while it was being "
         "differentiated; let it leave its input's shape, dtype, flags and data alone"
     )
 
@@ -130,6 +130,7 @@ def replaced_error(path: str) -> MutationError:
 
 def annotate(error: Exception, where: str) -> None:
     """Say in the traceback of an error raised by `f` which entry was being moved."""
+    # The C function knew its error code and no entry, so that the error has room for it.
     if isinstance(error, ObjectiveError) and not error.where:
         error.where = where
     if not isinstance(error, FastgradError) and hasattr(error, "add_note"):  # Python >= 3.11
@@ -140,7 +141,7 @@ def note(error: BaseException, text: str) -> None:
     """Attach a sentence to an exception on its way; from Python 3.11 on tracebacks show it."""
     if hasattr(error, "add_note"):
         error.add_note(text)
-    else:
+    else:  # a place where reports and later versions of Python find it
         error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
 
 

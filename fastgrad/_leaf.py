@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import SupportsInt
+from typing import SupportsInt, TypeAlias
 
 import numpy as np
 
-__all__ = ["Leaf", "as_real", "entry_path", "in_double", "lengths_of", "thin_box"]
+__all__ = ["Box", "Leaf", "as_real", "entry_path", "in_double", "lengths_of", "thin_box"]
 
 
-# Rows that a thinned array keeps at least, if it is to be thinned by whole rows.
+Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
+
+# An array is thinned by whole rows if at least this many are left: fewer would say too little.
 _MANY_ROWS = 16
 
 
 class Leaf:
     """One parameter array: its path, the array, and the same memory seen as real numbers."""
 
-    __slots__ = ("array", "path", "real")
+    # Slots, as a model has thousands of leaves.
+    __slots__ = ("array", "is_complex", "path", "real")
 
     def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
         self.path = path
         self.array = array
-        self.real = as_real(array) if real is None else real
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether two entries of `real` make one of the array; `f` cannot change that."""
-        return self.real is not self.array
+        # Whether two entries of `real` make one of the array; `f` cannot change that.
+        self.is_complex = array.dtype.kind == "c"
+        if real is None:
+            real = as_real(array) if self.is_complex else array
+        self.real = real
 
     def name(self, entry: int) -> str:
         """Path of the entry with this C-order index in `real`."""
@@ -62,7 +64,7 @@ def thin_box(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     size = math.prod(shape)
     if size <= most:
         return (slice(None),) * len(shape)
-    step = -(-size // most)
+    step = -(-size // most)  # rounded up
     # Whole rows, where there are many: they lie together in the memory.
     axis = 0 if shape[0] >= _MANY_ROWS * step else int(np.argmax(shape))
     return (slice(None),) * axis + (slice(None, None, step),)

@@ -32,6 +32,8 @@ __all__ = [
 # Runs in progress, oldest first: thread and arrays of each. Operations on a dict are atomic.
 locks: dict[int, tuple[int, Sequence[np.ndarray]]] = {}
 next_key = count().__next__
+# Bytes up to which memory is compared by copying it, which is faster than a loop over chunks, and
+# entries in each chunk of larger memory.
 _CHUNK = 8192
 
 if hasattr(os, "register_at_fork"):
@@ -42,7 +44,8 @@ if hasattr(os, "register_at_fork"):
 class Fingerprint:
     """An array's memory as it was found, whatever `f` does to the array object.
 
-    `view` has its own shape, strides, type and flags. It may be touched while `alive` says so.
+    `view` has its own shape, strides, type and flags. It may be read and written only as long as
+    `alive` is true: after that its memory may be freed.
     """
 
     __slots__ = ("_at", "array", "owner", "view")
@@ -76,6 +79,7 @@ class Fingerprint:
 
 
 def _place(array: np.ndarray) -> tuple[int, int]:
+    """Address and length of an array's memory."""
     return array.__array_interface__["data"][0], array.nbytes
 
 
@@ -92,6 +96,7 @@ def lock(key: int, arrays: Sequence[np.ndarray]) -> None:
     The caller takes `key` from `next_key` and calls `unlock` whatever happens, also if an
     interrupt arrives in here.
     """
+    # Entered before it looks for others: of two threads at least one then sees the other.
     locks[key] = (get_ident(), arrays)
     if len(locks) > 1:
         refuse_if_locked(key, arrays)
@@ -105,7 +110,7 @@ def refuse_if_locked(key: int, arrays: Sequence[np.ndarray]) -> None:
         if other == key:
             break  # later ones find this one, and give way
         if thread == me:
-            continue
+            continue  # `f` may differentiate in turn, with the same memory: runs nest
         spans = [bounds(array) for array in taken]
         if any(a < d and c < b for a, b in mine for c, d in spans):
             unlock(key)
@@ -132,29 +137,29 @@ def bounds(array: np.ndarray) -> tuple[int, int]:
 
 
 def undo(
-    path: str, memory: Fingerprint, saved: np.ndarray, culprit: str = "f"
+    path: str, memory: Fingerprint, saved: np.ndarray, function: str = "f"
 ) -> MutationError | None:
     """Put a copy's bits back where they are not in place, and return what to say of it."""
     if not memory.alive():
-        return _errors.moved_error(path, culprit)
+        return _errors.moved_error(path, function)
     view = memory.view
     if saved.nbytes <= _CHUNK:
         if view.tobytes() == saved.tobytes():
             return None
     elif first_difference(view, saved) is None:  # without another copy
         return None
-    now = view.tobytes()
+    now = view.tobytes()  # for the error, which names the first entry
     view[...] = saved
-    return overwritten(path, now, saved.tobytes(), view, culprit)
+    return overwritten(path, now, saved.tobytes(), view, function)
 
 
 def overwritten(
-    path: str, now: bytes, before: bytes, like: np.ndarray, culprit: str = "f"
+    path: str, now: bytes, before: bytes, like: np.ndarray, function: str = "f"
 ) -> MutationError:
     """Name the first entry, in an array like this one, whose bits are not what they were."""
     a, b = (np.frombuffer(bits, dtype=like.dtype).reshape(like.shape) for bits in (now, before))
     where = entry_path(path, first_difference(a, b) or ())
-    return _errors.written_error(where, culprit, undone=True)
+    return _errors.written_error(where, function, undone=True)
 
 
 def checksum(array: np.ndarray) -> int:

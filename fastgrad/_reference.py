@@ -1,8 +1,8 @@
 """The kernel's functions in plain Python and NumPy: contract, fallback and type stub in one.
 
 `src/_kernel.pyx` has the same names and signatures and gives the same results to the last bit.
-This twin also serves the arrays that the kernel leaves alone: float16, longdouble, byte-swapped
-and unaligned ones, on either backend.
+With either backend these functions serve the arrays that the kernel cannot: float16, longdouble,
+byte-swapped and unaligned ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
+from fastgrad._reference_many import displace, draw, gather, quotients, scatter, shift
 from fastgrad._returns import as_scalar, as_vector, at_base
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def differentiate(
     """
     array = leaf.real
     mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil)
+    # `f` may hold `out` as well, and resize it.
     target, store = _Look(out), _arithmetic(out.dtype)[2]
     places = out if out.shape == array.shape and not first else out.reshape(-1)
     for entry, index in zip(
@@ -69,6 +71,7 @@ def differentiate(
         x = mover.wide(array[index])
         h = mover.step(x, steps) if steps.given is None else steps.given.item(entry - start)
         points = mover.place(x, h)
+        # The points of a quotient lie side by side; without a width it would divide by zero.
         if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
             raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
         values = mover.measure(entry, index, points)
@@ -156,7 +159,7 @@ class _Mover:
         return [self._narrow(x + k * h) for k in self._offsets]
 
     def displaced(self, x: Any, points: list[Any]) -> list[Any]:
-        """How far the points lie from `x`."""
+        """How far the points lie from `x`, as they were rounded."""
         return [float(self.wide(p) - x) for p in points]
 
     def combine(self, points: list[Any], values: list[Any]) -> Any:
@@ -186,6 +189,7 @@ class _Mover:
                         value = as_scalar(value, name, entry, self._kind)
                     if look.moved(array):
                         raise _errors.moved_error(self._leaf.path)
+                    # Two NaNs count as equal.
                     now = array[index]
                     if now != point and (now == now or point == point):
                         raise _errors.written_error(name(entry), undone=True)
@@ -206,7 +210,7 @@ class _Mover:
 
 
 def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Entries and their indices."""
+    """Entries and their indices, as Python's integers: NumPy's are slow to index with."""
     columns = [axis.tolist() for axis in np.unravel_index(entries, shape)] if shape else []
     indices = zip(*columns, strict=True) if columns else [()] * len(entries)
     return zip(entries.tolist(), indices, strict=True)
@@ -242,154 +246,6 @@ def small_gradient(
     return out
 
 
-def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:
-    """Move entries from `before` by `time` times `move` (float64). All are of one shape."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if before.dtype == np.float64:
-            np.add(before, time * move, out=target)
-            return
-        target[...] = before + (time * move).astype(before.dtype)
-
-
-def shift(
-    target: np.ndarray,
-    before: np.ndarray,
-    direction: np.ndarray,
-    time: float,
-    claim: np.ndarray | None,
-    rise: np.ndarray,
-) -> None:
-    """Move a region from `before` by `time` times its direction, in units of ``max(1, |x|)``.
-
-    With a claim, `rise`, of shape (entries,), gets what that gradient says that each of the moves
-    really made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16
-    bits.
-    """
-    # Moves of infinities and NaNs are as silent as in the kernel.
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-        move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
-        move *= direction
-        move *= time
-        move += wide
-        target[...] = move
-        if claim is not None:
-            np.subtract(target, wide, out=move)
-            np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
-
-
-def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
-    """Fill `out`, of shape (rows, entries), with random integers of 16 bits.
-
-    Those of row `r` belong to the entries from ``start + r * stride`` on. Their magnitudes lie
-    from 2**13 to 3 * 2**13 - 1; they are a function of the key and the entry alone: see
-    `direction.key_of`.
-    """
-    rows, size = out.shape
-    entries = np.add.outer(
-        np.arange(rows, dtype=np.uint64) * np.uint64(stride) + np.uint64(start),
-        np.arange(size, dtype=np.uint64),
-    )
-    z = np.uint64(key) + (entries // 4 + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    z >>= np.uint64(16) * (entries % 4)
-    size16 = (z & np.uint64(0x3FFF)).astype(np.int16) + np.int16(0x2000)
-    out[...] = np.where(z & np.uint64(0x8000), -size16, size16)
-
-
-def quotients(
-    moved: np.ndarray, values: np.ndarray, base: float, noise: float, unit: float
-) -> np.ndarray:
-    """Width, central, forward and backward quotient, and a bound, of shape (5, entries).
-
-    `moved` and `values`, of shape (entries, 2) and C-contiguous, hold displacements and values,
-    ahead and behind. The bound is `noise`, or `unit` times the larger value where that is more,
-    over the width.
-    """
-    (ahead, behind), (above, below) = moved.T, values.T
-    found = np.empty((5, len(moved)))
-    with np.errstate(all="ignore"):
-        width = np.subtract(ahead, behind, out=found[0])
-        np.divide(above - below, width, out=found[1])
-        np.divide(above - base, ahead, out=found[2])
-        np.divide(below - base, behind, out=found[3])
-        size = np.fmax(np.abs(above), np.abs(below))
-        np.divide(np.fmax(noise, unit * size), width, out=found[4])
-    return found
-
-
-def scatter(
-    rows: np.ndarray,
-    table: np.ndarray | None,
-    offsets: np.ndarray,
-    steps: Steps,
-    start: int,
-    stop: int,
-    entries: np.ndarray | None,
-    points: np.ndarray,
-) -> int:
-    """Move one entry in each row of a batch: positions `start` to `stop` - 1, all points of each.
-
-    Steps that are given are those from position `start` on. The last of the `rows`, of shape
-    (rows, entries), is the parameters as they are. The points
-    really taken go to `points`, whose type is the one to compute in. With the `table` of a stencil
-    it returns the first position whose step was lost in rounding; else, and if there is none, -1.
-    """
-    wanted = np.arange(start, stop) if entries is None else entries[start:stop]
-    with np.errstate(all="ignore"):
-        x = rows[-1, wanted].astype(points.dtype)
-        size = np.abs(x)
-        if table is None:
-            size = np.where(size < inf, size, 1.0)
-        h = steps.absolute + steps.relative * np.where(size > 1.0, size, 1.0)
-        if steps.given is not None:
-            h = steps.given[: stop - start].astype(points.dtype)
-        places = (x[:, np.newaxis] + offsets * h[:, np.newaxis]).astype(rows.dtype)
-    points[...] = places
-    moved = np.flatnonzero(offsets)
-    columns = np.repeat(wanted, len(moved))
-    rows[np.arange(len(columns)), columns] = places[:, moved].ravel()
-    if table is None:
-        return -1
-    vanished = (points[:, ::2] == points[:, 1::2]).any(axis=1)
-    return start + int(vanished.argmax()) if vanished.any() else -1
-
-
-def gather(
-    stencil: Stencil,
-    steps: Steps,
-    points: np.ndarray,
-    values: np.ndarray,
-    base: float,
-    start: int,
-    stop: int,
-    out: np.ndarray,
-    first: int,
-) -> None:
-    """Turn the values of the rows that `scatter` moved into derivatives."""
-    moved = np.flatnonzero(stencil.offsets)
-    all_values = np.full(points.shape, base, points.dtype)
-    all_values[:, moved] = values[: len(points) * len(moved)].reshape(-1, len(moved))
-    with np.errstate(all="ignore"):
-        out.flat[start - first : stop - first] = _combined(stencil, points, all_values).astype(
-            out.dtype
-        )
-
-
-def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`_Mover.combine` for many entries."""
-    kind = points.dtype.type
-    total = np.zeros(len(points), points.dtype)
-    for j, (_, _, v) in enumerate(stencil.quotients):
-        width = points[:, 2 * j] - points[:, 2 * j + 1]
-        quotient = (values[:, 2 * j] - values[:, 2 * j + 1]) / width
-        total += kind(v.numerator) / kind(v.denominator) * quotient
-        total[~(width < inf)] = nan
-    return total
-
-
 def is_native(array: np.ndarray) -> bool:
     """Whether the compiled kernel could work on this memory."""
     dtype = array.dtype
@@ -403,7 +259,7 @@ def is_plain(array: np.ndarray) -> bool:
 
 
 class _Look:
-    """What an array looked like before `f` was called."""
+    """What an array looked like before `f` was called: a `Fingerprint` for the inner loop."""
 
     __slots__ = ("address", "dtype", "nbytes", "owner", "shape", "strides", "writeable")
 

@@ -19,6 +19,7 @@ def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = fl
     Accepted are real numbers and arrays or tensors with exactly one real element, whatever
     library they come from. ``name(entry)`` tells what was being moved, in case of an error.
     """
+    # The usual kinds first: this runs after every evaluation that did not return a float.
     if isinstance(value, (float, int, np.floating, np.integer, np.bool_)):
         return _convert(value, name, entry, kind)
     if type(value).__name__ == "MaskedConstant":  # without importing np.ma for this
@@ -45,6 +46,7 @@ def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = fl
 
 
 def _convert(value: Any, name: Callable[[int], str], entry: int, kind: Any) -> Any:
+    """A number as a `kind`; Python's integers may be too large."""
     try:
         return kind(value)
     except OverflowError:
@@ -101,7 +103,7 @@ def as_scalars(
     points are, in case of an error.
     """
     expected = f"it must return real numbers of shape ({count},), one for each point of the batch"
-    if hasattr(value, "compressed"):
+    if hasattr(value, "compressed"):  # NumPy would read what the mask hides
         raise InputTypeError(f"`f` returned a masked array at {where()}; {expected}")
     try:
         column = np.asarray(value)
@@ -136,6 +138,7 @@ def as_vectors(value: Any, count: int, where: Callable[[], str]) -> np.ndarray:
 
 
 def _unpacked(value: Any) -> np.ndarray:
+    """A tensor through a list of its numbers; None as an array if it has no such list."""
     try:
         return np.asarray(value.tolist() if hasattr(value, "tolist") else None)
     except ValueError:  # ragged

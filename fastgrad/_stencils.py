@@ -88,7 +88,8 @@ class Stencil:
                 f"`quotients` must be 1 to {MAX_QUOTIENTS} triples; got {len(self.quotients)}"
             )
         _check_quotients(self.quotients)
-        exact = tuple((a, b, Fraction(v)) for a, b, v in self.quotients)  # floats are taken too
+        # Floats are taken as weights too: a Fraction holds them exactly.
+        exact = tuple((a, b, Fraction(v)) for a, b, v in self.quotients)
         object.__setattr__(self, "quotients", exact)
         rows = [(float(a), float(b), float(v)) for a, b, v in self.quotients]
         table = np.array(rows, dtype=np.float64)
@@ -97,10 +98,20 @@ class Stencil:
         offsets = table[:, :2].ravel()
         offsets.flags.writeable = False
         object.__setattr__(self, "offsets", offsets)
+        # Steps for every type, made once: a gradient of a small array has no time for powers.
         power = 1.0 / (self.order + 1)
         steps = {char: Steps(relative=EPS[char] ** power) for char in FLOATS}
         object.__setattr__(self, "_automatic", steps)
         object.__setattr__(self, "uses_base", bool((table[:, :2] == 0).any()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The rest follows from these.
+        return {name: getattr(self, name) for name in ("name", "order", "quotients")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in ("name", "order", "quotients"):
+            object.__setattr__(self, name, state[name])
+        self.__post_init__()
 
     @property
     def weights(self) -> dict[int, Fraction]:
@@ -167,6 +178,7 @@ def _check_quotients(quotients: tuple[Quotient, ...]) -> None:
 
 
 def _point(k: int) -> str:
+    """``x+2h`` for 2, ``x-h`` for -1."""
     return "x" if k == 0 else f"x{k:+d}h".replace("1h", "h")
 
 
@@ -238,6 +250,7 @@ def central(order: int = 2) -> Stencil:
 
 
 def _one_sided(name: str, order: int, sign: int) -> tuple[Quotient, ...]:
+    """Quotients of the points at 1 to `order` steps, to one side, with the one at 0."""
     _check_order(name, order, (1, 2, 3, 4))
     nodes = range(1, order + 1)
     weights = _at_zero([Fraction(k) for k in nodes])

@@ -47,7 +47,7 @@ def as_params(params: Params) -> Params:
 
 
 def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
-    """The node itself where it holds no numbers; a copy that shares its arrays where it does."""
+    """The node itself if it holds no numbers; otherwise a copy that shares its arrays."""
     if isinstance(node, np.ndarray) or node is None or isinstance(node, bool):
         return node  # `f` tests a flag: it is refused later, and not moved as a number
     if isinstance(node, (int, np.integer)):
@@ -61,11 +61,13 @@ def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
         return node
     _check_finite(node, path, above)
     children = [_with_arrays(child, label, (*above, id(node))) for label, child in parts]
+    # `f` gets the very containers of the user wherever these hold arrays already.
     same = all(new is old for new, (_, old) in zip(children, parts, strict=True))
     return node if same else _with_children(node, children)
 
 
 def _only_numbers(node: Any, above: tuple[int, ...]) -> bool:
+    """Whether it is a list of numbers, or of such lists, that stands for one array."""
     if isinstance(node, (list, tuple)):
         if hasattr(node, "_fields") or id(node) in above:
             return False  # `f` wants its fields by name; a nest without end is refused later
@@ -94,6 +96,7 @@ def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
     """Refuse what was measured if `f` took a leaf out of the containers it was found in."""
     if type(params) is np.ndarray:
         return
+    # By address: some mappings make a new view at each look.
     nodes = [node for _, node in _walk(params, "", ()) if isinstance(node, np.ndarray)]
     places = {node.__array_interface__["data"][0] for node in nodes}
     for leaf in leaves:
@@ -102,6 +105,7 @@ def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
 
 
 def _walk(node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    """What is no container, with its path; `above` are the ids of the containers around it."""
     if node is None:
         return
     parts = _children(node, path)
@@ -126,13 +130,14 @@ def _children(node: Any, path: str) -> list[tuple[str, Any]] | None:
         return [(_label(path, key), getattr(node, key)) for key in node._fields]
     if isinstance(node, (list, tuple)):
         return [(_label(path, i), child) for i, child in enumerate(node)]
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):  # an instance
         names = [field.name for field in dataclasses.fields(node)]
         return [(_label(path, name), getattr(node, name)) for name in names]
     return None
 
 
 def _label(path: str, key: Any) -> str:
+    """The path as the user would write it: ``layers[0].W``, ``params['a b']``."""
     if isinstance(key, str) and key.isidentifier():
         return f"{path}.{key}" if path else key
     return f"{path or 'params'}[{key!r}]"
@@ -141,7 +146,7 @@ def _label(path: str, key: Any) -> str:
 def _leaf(path: str, node: Any) -> Leaf:
     if not isinstance(node, np.ndarray):
         raise InputTypeError(f"`{path}` is {_kind_of(node)}, not an array; {_way_out(path, node)}")
-    # By name: np.ma is a module of its own, imported at its first use, and not for this.
+    # By an attribute: np.ma is a module of its own, which takes time to import.
     if hasattr(node, "compressed"):
         raise InputTypeError(
             f"`{path}` is a masked array; pass its .data, or .compressed() to leave entries out"
@@ -163,7 +168,7 @@ def _kind_of(node: Any) -> str:
 def _way_out(path: str, node: Any) -> str:
     """What to pass instead of something that is no array; following it must work."""
     library = type(node).__module__.partition(".")[0]
-    if hasattr(node, "detach"):
+    if hasattr(node, "detach"):  # torch
         return f"pass `{path}`.detach().numpy(), which shares its memory"
     if library in ("jax", "jaxlib", "tensorflow"):
         return f"pass np.array(`{path}`), and let `f` compute with what it is given"
@@ -199,7 +204,7 @@ def _with_children(node: Any, children: list[Any]) -> Any:
         return make(children)
     if isinstance(node, Mapping) and not isinstance(node, dict):  # it may be a read-only view
         return dict(zip(node, children, strict=True))
-    clone = copy.copy(node)
+    clone = copy.copy(node)  # keeps what a subclass adds, such as a default factory
     if isinstance(node, dict):
         clone.update(zip(node, children, strict=True))
     elif isinstance(node, list):
@@ -256,6 +261,7 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
 
 
 def _same_kind(a: Any, b: Any) -> bool:
+    # A gradient often comes in other containers than the parameters: a dict for an ordered one.
     if isinstance(a, Mapping):
         return isinstance(b, Mapping)
     if isinstance(a, (list, tuple)) and not hasattr(a, "_fields"):

@@ -3,7 +3,8 @@
 `fastgrad/_reference.py` is the contract: same names, same signatures, same results to the last
 bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
-native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd.
+native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
+looks like is in memory.pxi, and moves of many entries at once are in many.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -42,24 +43,9 @@ cdef enum:
 
 # ---------------------------------------------------------------- memory: where an entry lives
 
-cdef struct View:
-    char* data
-    int ndim
-    int itemsize           # 4: float32, 8: float64
-    int type
-    bint contiguous
-    bint writeable
-    bint swapped
-    cnp.npy_intp nbytes
-    cnp.npy_intp shape[MAX_DIMS]
-    cnp.npy_intp strides[MAX_DIMS]
+include "memory.pxi"
 
-
-cdef struct Tracked:
-    View array             # as `f` knows it
-    View owner             # of its memory: the array itself, or what it is a view of
-    bint is_view
-
+# ---------------------------------------------------------------- arithmetic, free of Python
 
 cdef struct Cell:
     char* address
@@ -68,123 +54,6 @@ cdef struct Cell:
     uint64_t written
     double x
 
-
-cdef void describe(View* view, cnp.ndarray array) noexcept:
-    cdef int d
-    view.data = cnp.PyArray_BYTES(array)
-    view.ndim = cnp.PyArray_NDIM(array)
-    view.itemsize = <int> cnp.PyArray_ITEMSIZE(array)
-    view.type = cnp.PyArray_TYPE(array)
-    view.contiguous = cnp.PyArray_IS_C_CONTIGUOUS(array)
-    view.writeable = cnp.PyArray_ISWRITEABLE(array)
-    view.swapped = not cnp.PyArray_ISNOTSWAPPED(array)
-    view.nbytes = cnp.PyArray_NBYTES(array)
-    for d in range(view.ndim):
-        view.shape[d] = cnp.PyArray_DIM(array, d)
-        view.strides[d] = cnp.PyArray_STRIDE(array, d)
-
-
-cdef inline bint resized(const View* view, cnp.ndarray array) noexcept:
-    """Whether the memory that `describe` saw may be gone: touching it would then be unsafe."""
-    cdef int d
-    cdef const cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
-    if cnp.PyArray_BYTES(array) != view.data or cnp.PyArray_NDIM(array) != view.ndim:
-        return True
-    for d in range(view.ndim):
-        if shape[d] != view.shape[d]:
-            return True
-    return False
-
-
-cdef inline bint altered(const View* view, cnp.ndarray array) noexcept:
-    """Whether the array no longer is what `describe` saw."""
-    cdef int d
-    cdef const cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
-    cdef const cnp.npy_intp* strides = cnp.PyArray_STRIDES(array)
-    if (cnp.PyArray_BYTES(array) != view.data or cnp.PyArray_NDIM(array) != view.ndim
-            or cnp.PyArray_TYPE(array) != view.type
-            or cnp.PyArray_ISWRITEABLE(array) != view.writeable
-            or cnp.PyArray_ISNOTSWAPPED(array) == view.swapped):
-        return True
-    for d in range(view.ndim):
-        if shape[d] != view.shape[d] or strides[d] != view.strides[d]:
-            return True
-    return False
-
-
-cdef cnp.ndarray owner_of(cnp.ndarray array):
-    """The array whose memory this one is a view of."""
-    cdef object base = cnp.get_array_base(array)
-    while isinstance(base, cnp.ndarray):
-        array = <cnp.ndarray> base
-        base = cnp.get_array_base(array)
-    return array
-
-
-cdef void track(Tracked* held, cnp.ndarray array, cnp.ndarray owner) noexcept:
-    describe(&held.array, array)
-    describe(&held.owner, owner)
-    held.is_view = owner is not array
-
-
-cdef inline bint changed(const Tracked* held, cnp.ndarray array, cnp.ndarray owner) noexcept:
-    return altered(&held.array, array) or (held.is_view and resized(&held.owner, owner))
-
-
-cdef inline bint alive(const Tracked* held, cnp.ndarray owner) noexcept:
-    """Whether the memory is still there, so that saved bits can be put back into it."""
-    return (cnp.PyArray_BYTES(owner) == held.owner.data
-            and cnp.PyArray_NBYTES(owner) == held.owner.nbytes)
-
-
-cdef class Fingerprint:
-    cdef readonly cnp.ndarray array
-    cdef readonly cnp.ndarray owner
-    cdef readonly cnp.ndarray view
-    cdef Tracked held
-
-    def __init__(self, cnp.ndarray array):
-        self.array = array
-        self.owner = owner_of(array)
-        self.view = array.view(ndarray)
-        track(&self.held, array, self.owner)
-
-    def alive(self):
-        return alive(&self.held, self.owner)
-
-    def same_bits(self, Fingerprint other):
-        cdef cnp.npy_intp size = self.held.array.nbytes
-        return (alive(&self.held, self.owner) and self.held.array.contiguous
-                and other.held.array.contiguous and other.held.array.nbytes == size
-                and memcmp(self.held.array.data, other.held.array.data, size) == 0)
-
-    def changed(self):
-        return altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
-
-
-cdef inline char* locate(const View* view, Py_ssize_t entry) noexcept nogil:
-    """Address of the entry with this index in C order, whatever the memory's order."""
-    cdef int d
-    cdef char* address = view.data
-    if view.contiguous:
-        return address + entry * view.itemsize
-    for d in range(view.ndim - 1, -1, -1):
-        address += (entry % view.shape[d]) * view.strides[d]
-        entry //= view.shape[d]
-    return address
-
-
-def is_native(cnp.ndarray array):
-    cdef int type = cnp.PyArray_TYPE(array)
-    return ((type == cnp.NPY_FLOAT64 or type == cnp.NPY_FLOAT32)
-            and cnp.PyArray_ISALIGNED(array) and cnp.PyArray_ISNOTSWAPPED(array))
-
-
-def is_plain(cnp.ndarray array):
-    return is_native(array) and cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISWRITEABLE(array)
-
-
-# ---------------------------------------------------------------- arithmetic, free of Python
 
 cdef inline void load(Cell* cell, const View* view, Py_ssize_t entry) noexcept nogil:
     """Remember where the entry lives and the bits it holds."""
@@ -396,6 +265,7 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
             load(&cell, &mine.array, entry)
             h = step_at(plan, position, cell.x)
             place(points, &cell, plan.offsets, plan.count, h)
+            # Of samples a step that vanished is the caller's to see, in displacements of zero.
             if out is not None and not distinct(points, plan.count // 2):
                 raise _errors.step_vanished_error(leaf.name(entry), cell.x, h, array.dtype)
             for k in range(plan.count):
@@ -411,10 +281,11 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
                     values[k] = PyFloat_AS_DOUBLE(value)
                 else:
                     values[k] = reduced(value, leaf, entry)
+                # Before anything is written again: `f` may have freed the memory.
                 if changed(&mine, array, owner) or not unchanged(&cell):
                     refuse(changed(&mine, array, owner), leaf, entry)
             restore(&cell)
-            held = False
+            held = False  # nothing moved is left for `finally`
             if out is None:
                 keep_samples(plan, position, cell.x, points, values)
             elif resized(&target.owner, out_owner):
@@ -476,6 +347,7 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
         else:
             differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
     finally:
+        # No call into Python before the bits are back: an interrupt could end it.
         gone = saved is not None and not alive(&mine, owner)
         if (saved is not None and not gone
                 and memcmp(mine.array.data, <const char*> saved, mine.array.nbytes) != 0):

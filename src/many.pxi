@@ -14,6 +14,8 @@ cdef Py_ssize_t side_by_side(const View* views, int count, Py_ssize_t size) noex
     return size
 
 
+# One loop for each type, over a run of entries side by side, which the compiler makes vectors of.
+
 cdef void displace_double(double* target, const double* before, const double* move, double time,
                           Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
@@ -49,36 +51,48 @@ def displace(cnp.ndarray target, cnp.ndarray before, cnp.ndarray move, double ti
         row += cols
 
 
-cdef inline double length_of(double x) noexcept nogil:
-    return fabs(x) if fabs(x) > 1.0 else 1.0
-
+# Here all operations stand in the order of the twin's, as the last bit depends on it, and lengths
+# are written out: GCC makes no vectors of a call, even of an inline one.
 
 cdef void shift_double(double* target, const double* before, const int16_t* direction,
                        double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef double x
     for i in range(n):
-        target[i] = direction[i] * length_of(before[i]) * time + before[i]
+        x = before[i]
+        target[i] = direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x
 
 
 cdef void shift_single(float* target, const float* before, const int16_t* direction,
                        double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef double x
     for i in range(n):
-        target[i] = <float> (direction[i] * length_of(before[i]) * time + before[i])
+        x = before[i]
+        target[i] = <float> (direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x)
 
 
-cdef void claim_double(const double* target, const double* before, const double* claim,
-                       double* rise, Py_ssize_t n) noexcept nogil:
+cdef void claim_double(double* target, const double* before, const int16_t* direction,
+                       double time, const double* claim, double* rise,
+                       Py_ssize_t n) noexcept nogil:
+    """The same, with what a claim says of the moves really made: one loop, for it reads once."""
     cdef Py_ssize_t i
+    cdef double x
     for i in range(n):
-        rise[i] = (target[i] - before[i]) * claim[i]
+        x = before[i]
+        target[i] = direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x
+        rise[i] = (target[i] - x) * claim[i]
 
 
-cdef void claim_single(const float* target, const float* before, const double* claim,
-                       double* rise, Py_ssize_t n) noexcept nogil:
+cdef void claim_single(float* target, const float* before, const int16_t* direction,
+                       double time, const double* claim, double* rise,
+                       Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
+    cdef double x
     for i in range(n):
-        rise[i] = (<double> target[i] - before[i]) * claim[i]
+        x = before[i]
+        target[i] = <float> (direction[i] * (fabs(x) if fabs(x) > 1.0 else 1.0) * time + x)
+        rise[i] = (target[i] - x) * claim[i]
 
 
 def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, double time,
@@ -100,17 +114,17 @@ def shift(cnp.ndarray target, cnp.ndarray before, cnp.ndarray direction, double 
     while row < size:
         for k in range(count):
             at[k] = locate(&views[k], row)
-        if views[0].itemsize == 4:
+        if views[0].itemsize == 4 and sums == NULL:
             shift_single(<float*> at[0], <const float*> at[1], <const int16_t*> at[2], time, cols)
-            if sums != NULL:
-                claim_single(<const float*> at[0], <const float*> at[1], <const double*> at[3],
-                             sums + row, cols)
-        else:
+        elif views[0].itemsize == 4:
+            claim_single(<float*> at[0], <const float*> at[1], <const int16_t*> at[2], time,
+                         <const double*> at[3], sums + row, cols)
+        elif sums == NULL:
             shift_double(<double*> at[0], <const double*> at[1], <const int16_t*> at[2], time,
                          cols)
-            if sums != NULL:
-                claim_double(<const double*> at[0], <const double*> at[1], <const double*> at[3],
-                             sums + row, cols)
+        else:
+            claim_double(<double*> at[0], <const double*> at[1], <const int16_t*> at[2], time,
+                         <const double*> at[3], sums + row, cols)
         row += cols
 
 
@@ -145,38 +159,42 @@ def quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, 
 
 # ---------------------------------------------------------------- random directions
 
-cdef uint64_t GOLDEN = 0x9E3779B97F4A7C15
-cdef enum:
-    MAGNITUDES = 0x3FFF    # bits of the magnitude, from SMALLEST on; the highest is the sign
-    SMALLEST = 0x2000
-
-
+# SplitMix64, as in `_evaluation/direction.py`: 2^64 over the golden ratio.
 cdef inline uint64_t mix(uint64_t z) noexcept nogil:
     z = (z ^ (z >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * <uint64_t> 0x94D049BB133111EB
     return z ^ (z >> 31)
 
 
-cdef inline int16_t drawn(uint64_t word, int lane) noexcept nogil:
-    cdef uint64_t bits = word >> (16 * lane)
-    cdef int16_t size = <int16_t> ((bits & MAGNITUDES) + SMALLEST)
-    return -size if bits & 0x8000 else size
+cdef inline uint64_t four(uint64_t key, uint64_t entry) noexcept nogil:
+    """Four integers of 16 bits, of which the one of this entry is one; the first is lowest.
+
+    All four at once, without a branch: magnitudes, then `~m + 1` where the sign bit is set. No sum
+    carries over, for the magnitudes are between 2^13 and 3 * 2^13.
+    """
+    cdef uint64_t word = mix(key + ((entry >> 2) + 1) * <uint64_t> 0x9E3779B97F4A7C15)
+    cdef uint64_t signs = (word >> 15) & <uint64_t> 0x0001000100010001
+    word = (word & <uint64_t> 0x3FFF3FFF3FFF3FFF) + <uint64_t> 0x2000200020002000
+    return (word ^ (signs * <uint64_t> 0xFFFF)) + signs
+
+
+cdef inline int16_t drawn(uint64_t key, uint64_t entry) noexcept nogil:
+    return <int16_t> (four(key, entry) >> (16 * (entry & 3)))
 
 
 cdef void draw_run(int16_t* out, uint64_t key, uint64_t entry, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef uint64_t word
-    cdef int lane
-    while i < n and entry & 3:
-        out[i] = drawn(mix(key + ((entry >> 2) + 1) * GOLDEN), <int> (entry & 3))
+    while i < n and entry & 3:  # up to the first entry of a word
+        out[i] = drawn(key, entry)
         i, entry = i + 1, entry + 1
-    while i + 4 <= n:  # a word makes four entries
-        word = mix(key + ((entry >> 2) + 1) * GOLDEN)
-        for lane in range(4):
-            out[i + lane] = drawn(word, lane)
+    while i + 4 <= n:
+        word = four(key, entry)
+        out[i], out[i + 1] = <int16_t> word, <int16_t> (word >> 16)
+        out[i + 2], out[i + 3] = <int16_t> (word >> 32), <int16_t> (word >> 48)
         i, entry = i + 4, entry + 4
     while i < n:
-        out[i] = drawn(mix(key + ((entry >> 2) + 1) * GOLDEN), <int> (entry & 3))
+        out[i] = drawn(key, entry)
         i, entry = i + 1, entry + 1
 
 

@@ -37,7 +37,7 @@ cdef inline int evaluate(int kind, void* function, intptr_t n, double* x, void* 
     if kind == WIDE:
         value[0] = (<wide_value> function)(n, x, user)
         return 0
-    value[0] = NAN
+    value[0] = NAN  # what is left if the function writes none
     if kind == STATUS:
         return (<narrow_status> function)(<int> n, x, value, user)
     return (<wide_status> function)(n, x, value, user)
@@ -119,6 +119,7 @@ cdef inline intptr_t run_common(int kind, void* function, intptr_t n, double* x,
         if code[0] != 0 or memcmp(&x[position], &below, 8) != 0:
             break
         x[position] = before
+        # From 0.0 on, as `combine` sums: -0.0 becomes 0.0.
         out[position] = 0.0 + (ahead - behind) / (above - below)
         position += 1
     else:
@@ -163,7 +164,7 @@ cdef int run_native(object f, object leaf, NativePlan* native, cnp.ndarray out, 
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out_owner = None if out is None else owner_of(out)
     cdef Tracked mine, target
-    cdef intptr_t position = start, size = 1, end
+    cdef intptr_t position = start, size = 1, end  # one entry first, to see how long it takes
     cdef double began
     track(&mine, array, owner)
     native.function, native.user = PyLong_AsVoidPtr(f.address), PyLong_AsVoidPtr(f.user)
@@ -193,6 +194,7 @@ cdef int run_native(object f, object leaf, NativePlan* native, cnp.ndarray out, 
 
 
 cdef inline bint is_common(const Plan* plan) noexcept:
+    """Whether these are second-order central differences at automatic or uniform steps."""
     return (plan.count == 2 and plan.rows[0] == 1.0 and plan.rows[1] == -1.0
             and plan.steps == NULL and plan.entries == NULL)
 
@@ -236,8 +238,9 @@ cdef enum:
     METHODS = 3
     ORDERS = 9             # and the order 0, which there is not
 
-# As in fastgrad/stencils.py, by method and order: quotients (0 where there is no such method), and
-# for each the offsets of its points and its weight.
+# As in fastgrad/_stencils.py, by method and order: quotients (0 where there is no such method), and
+# for each the offsets of its points and its weight. Computed here, as other extensions call without
+# the GIL and must not depend on what Python has imported.
 cdef int LENGTHS[METHODS][ORDERS]
 cdef double TABLES[METHODS][ORDERS][3 * MAX_QUOTIENTS]
 cdef double RELATIVE_STEPS[ORDERS]

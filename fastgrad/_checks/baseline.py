@@ -1,4 +1,4 @@
-"""What has to be known of `f` before any entry is judged: its repeatability, noise and step."""
+"""Measures `f` before any entry is judged: whether it is repeatable, its noise, the first steps."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 from fastgrad._checks.claim import Analytic
 from fastgrad._derivatives import noise
 from fastgrad._dtypes import eps_of
-from fastgrad._evaluation.direction import Direction, Jumps, Own, Powers, Region
+from fastgrad._evaluation.direction import Direction, Jumps, PowersOfTwo, Proportional, Region
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import Leaf, lengths_of, thin_box
 
 __all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline", "moves_in_jumps"]
 
-# Along one direction for all leaves, this many entries of a leaf are moved at most: 512 KiB, so
-# that the table of a large model costs little beside its evaluations.
+# Along the direction for noise, this many entries of a leaf are moved at most: 512 KiB, so that the
+# table of a large model costs little beside its evaluations.
 MOST_MOVED = 2**16
 # Spacings of the table, relative to the entries' lengths, tried until the values differ. The least
 # first, where f is smooth: 2^-40 is 4096 spacings of float64; 2^-20 is 8 of float32, and 2^-12 of
-# float16 is a quarter of one, which `Powers` lifts to 4.
+# float16 is a quarter of one, which `PowersOfTwo` lifts to 4.
 _SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.
-_OWN_SPACINGS = (2.0**-40, 2.0**-6)
-# An entry below so many of the least spacings is tiny: the table would cross zero with it.
+_PROPORTIONS = (2.0**-40, 2.0**-6)
+# An entry below this many of the least spacings is tiny: the table would cross zero with it.
 _TINY_SPACINGS = 64.0
 # Moves far enough to change what f rounds away beside the point: a length, and 64 of them.
 _FAR, _FAR_TIMES = 0.25, ((1.0, -64.0), (64.0, -64.0))
@@ -91,14 +91,16 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
     regions = tuple(_thinned(k, leaf) for k, leaf in enumerate(run.leaves) if leaf.real.size)
     x = [run.read(region.leaf, region.box) for region in regions]
     values, measured, unit = _table(run, regions, x, base, seed)
-    if measured is None:  # near the edge of the domain, or nothing moves f
+    if measured is None:  # near the edge of the domain, or nothing moves f: rounding is left
         measured = unit * max(abs(value) for value in values if math.isfinite(value))
+    # Two calls that differ show noise that a table may miss, as of a busy thread.
     level = max(measured, abs(base - again), _TINY)
     variation = max(_variation(analytic, regions, x), _LEAST_VARIATION * abs(base))
     relative = tuple(
         noise.relative_step(level, variation, eps_of(leaf.real)) for leaf in run.leaves
     )
     value = analytic.value
+    # Negated, so that a value of NaN is another value.
     other = value is not None and not (
         abs(value - base) <= max(_OFF_NOISE * level, _OFF_SHARE * abs(base))
     )
@@ -134,21 +136,22 @@ def _table(
     """
     values = [base]
     for width in _SPACINGS:
-        values = [base, *_along(run, Powers(seed, regions, width), _TIMES, still=base)]
-        if values == [base] * 3:
+        values = [base, *_along(run, PowersOfTwo(seed, regions, width), _TIMES, still=base)]
+        if values == [base] * 3:  # `still` ended it: this spacing moves nothing
             continue
         if noise.varies(values) or not all(map(math.isfinite, values)):
             break
     if len(values) < noise.POINTS:
         # Nothing moves f here: what is lost in the rounding of its values elsewhere may still be.
         for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
-            values += _along(run, Powers(seed, regions, _FAR, same_sign), times)
+            values += _along(run, PowersOfTwo(seed, regions, _FAR, same_sign), times)
         return values, None, _noise(values)[1]  # not equally spaced
     level, unit = _noise(values)
+    # Values that have little to do with each other look like noise, and may be a steep f.
     if _coarse(values, level) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
-        for share in _OWN_SPACINGS:
-            finer = [base, *_along(run, Own(regions, share), _TIMES)]
+        for share in _PROPORTIONS:
+            finer = [base, *_along(run, Proportional(regions, share), _TIMES)]
             finer_level, finer_unit = _noise(finer) if noise.varies(finer) else (None, unit)
             if finer_level is not None and (level is None or finer_level < level):
                 return finer, finer_level, finer_unit
@@ -182,6 +185,7 @@ def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.nda
         claimed = analytic.column[span.start : span.stop]
         if len(part) < len(claimed):
             claimed = claimed.reshape(region.shape)[region.box].ravel()
+        # Infinities and NaN in the gradient are wrong, and no reason for a larger step.
         with np.errstate(over="ignore", invalid="ignore"):
             sizes = np.abs(claimed) * lengths_of(part)
         most = float(sizes.max(initial=0.0))
@@ -200,6 +204,6 @@ def moves_in_jumps(run: Metered, leaf: int, base: float, seed: int) -> bool:
         return False
     first = moved[0]
     sudden = abs(values[first] - base) >= _SUDDEN * max(abs(values[i] - base) for i in moved)
-    # Between jumps it stands still.
+    # Between jumps f stands still; one that is steep, and not sudden, moves on.
     further = (_JUMP_TIMES[first] * (1 + _BESIDE),)
     return sudden and _along(run, direction, further) == [values[first]]

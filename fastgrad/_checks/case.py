@@ -1,4 +1,4 @@
-"""One leaf as the patterns see it: what is claimed, what is measured, what is to be explained."""
+"""One leaf as the patterns see it: analytic and numeric values, and the errors to be explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEFT_OVER_EACH = 0.1
 # It may leave this share of the sum of squared errors, each in units of what is allowed: without
 # that, a pattern that explains none of many small errors would pass by their bounds.
 _UNEXPLAINED = 0.1
-# An entry is clearly not zero beyond so many of its bounds: one digit of it is known.
+# An entry is clearly not zero beyond this many of its bounds: one digit of it is known.
 _TELLING = 10.0
 # Relative rounding of a predicted value: half the digits of float64, as in `refinement`.
 ROUNDED = 1e-9
@@ -39,13 +39,14 @@ class Case:
     parameters: np.ndarray
     wrong: np.ndarray
     kinks: np.ndarray
-    precise: float  # spacing of the analytic gradient's type
+    eps: float  # spacing of the analytic gradient's type
     sampled: bool = False  # whether these are only some entries of the leaf
 
     @property
     def slack(self) -> np.ndarray:
         """How much of each entry a pattern may leave unexplained."""
         errors, claimed = np.abs(self.analytic - self.numeric), np.abs(self.analytic)
+        # The smaller maximum: a wild error or a wild value must not make room for itself.
         sizes = (each[np.isfinite(each)].max(initial=0.0) for each in (errors[self.wrong], claimed))
         slack: np.ndarray = np.fmin(_LEFT_OVER * min(sizes), _LEFT_OVER_EACH * (errors + claimed))
         return slack
@@ -58,11 +59,12 @@ class Case:
         return clear
 
     def fits(self, predicted: np.ndarray, gain: Any = 1.0) -> bool:
-        """Whether `predicted` explains `analytic`; it has `gain` times the errors of `numeric`."""
+        """Whether `predicted`, with `gain` times the errors of `numeric`, explains `analytic`."""
         with np.errstate(invalid="ignore", over="ignore"):
             left, slack = np.abs(self.analytic - predicted), self.slack
             allowed = SAFETY * np.abs(gain) * self.bound + slack
             allowed += ROUNDED * np.abs(predicted)
+            # Each value within its bounds is not enough: most of the errors must be explained.
             unit = self.bound + slack
             explained = squares(left / unit) <= _UNEXPLAINED * squares(
                 (self.analytic - self.numeric) / unit
@@ -92,5 +94,5 @@ def _sampled(case: Case) -> str:
 
 
 def moved_gain(case: Case, bound: np.ndarray) -> np.ndarray:
-    """Bounds that moved with their entries, in units of those in place."""
+    """Gain of a prediction that moves entries, and their bounds with them; at least 1."""
     return np.fmax(1.0, bound / np.where(case.bound > 0, case.bound, 1.0))

@@ -19,7 +19,6 @@ from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
@@ -196,31 +195,27 @@ def check_gradient(
     seed = _whole_seed(seed)
     argument = as_params(params)
     leaves = flatten(argument)
-    check_layout(leaves)
     plan = _plan(strategy, budget, leaves)
-    guard = Guard(leaves, culprit="grad")
-    value_of = of_pairs(f) if grad is True else f
-    made = evaluator(
-        value_of,
+    run = evaluator(
+        of_pairs(f) if grad is True else f,
         argument,
-        guard,
+        leaves,
         workers=workers,
         budget=plan.budget,
         expected=plan.expected,
         progress=progress,
     )
     try:
-        with made as run:
+        with run:
             claim = analytic(f, grad, argument, leaves)
             if callable(grad) or grad is True:
-                guard.check()
-            guard.culprit = "f"
+                run.guard.check("grad")
             if grad is True:
                 run.count_call()
-            result = _look(run, guard, claim, plan, seed)
+            result = _look(run, claim, plan, seed)
             check_places(argument, leaves)
     finally:
-        guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+        run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     return _report(result, run.evaluations, plan, seed, started)
 
 
@@ -262,7 +257,7 @@ def _whole_seed(seed: Any) -> int:
     return int(seed)  # one of NumPy's would overflow where it is hashed
 
 
-def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -> Result:
+def _look(run: Metered, claim: Analytic, plan: _Plan, seed: int) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
     if not len(claim.column):
         return Result(unjudged(claim))
@@ -270,7 +265,7 @@ def _look(run: Metered, guard: Guard, claim: Analytic, plan: _Plan, seed: int) -
     try:
         base = float(run.base())
         if plan.strategy == "probe":
-            guard.thin()
+            run.guard.thin()
         baseline = measure_baseline(run, claim, base, seed)
     except OutOfBudget:
         return Result(unjudged(claim), measured=0)

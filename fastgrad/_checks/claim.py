@@ -1,4 +1,4 @@
-"""What the user passes as `f` and `grad`, normalised."""
+"""The analytic gradient that the user claims: called or taken, checked, and copied."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def check_arguments(f: Any, grad: Any, params: Any) -> None:
     """Refuse the arguments of a check in the order of another library."""
     if not callable(f) and (callable(grad) or callable(params)):
         raise InputTypeError(f"`f` must be callable as f(params); got {describe(f)}: {_ORDER}")
+    # As in check_gradient(f, params, grad), where a function stands for the parameters.
     if callable(f) and not callable(grad) and grad is not True and is_function(params):
         raise InputTypeError(f"`params` is a function, and `grad` is {describe(grad)}: {_ORDER}")
     check_callable(f, "f")
@@ -53,7 +54,7 @@ class Analytic:
 def analytic(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
 ) -> Analytic:
-    """Call and copy the analytic gradient."""
+    """The analytic gradient as a copy, from whichever form of `grad` the user passed."""
     if grad is None or grad is False:
         raise InputTypeError(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
@@ -67,12 +68,14 @@ def analytic(
         return _copied(_arrays(argument, given[1]), given[0], leaves)
     if callable(grad):
         return _copied(*_split(argument, grad(argument)), leaves)
+    # A function may return memory of the parameters, as the gradient of x^2 / 2 is x itself.
     arrays = _arrays(argument, grad)
     _refuse_aliases(arrays, leaves)
     return _copied(arrays, None, leaves)
 
 
 def _is_pair(given: Any) -> bool:
+    """Whether it is a tuple of two, and no namedtuple, which may be the user's parameters."""
     return isinstance(given, tuple) and len(given) == 2 and not hasattr(given, "_fields")
 
 
@@ -103,6 +106,7 @@ def _arrays(argument: Params, given: Any) -> list[np.ndarray]:
 
 
 def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:
+    """Copy arrays, before `f` is called again, which may reuse their memory."""
     column = np.empty(sum(leaf.real.size for leaf in leaves))
     spans = []
     start = 0
@@ -113,6 +117,7 @@ def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) ->
         dtype = _name(leaf.array.dtype)
         spans.append(LeafSpan(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
         start = stop
+    # Integers count as exact to float64.
     eps = tuple(_EPS.get(array.dtype.char, _EPS["d"]) for array in arrays)
     number = None if value is None else float(as_scalar(value, at_base, 0))
     return Analytic(column, eps, number, tuple(spans))
@@ -176,7 +181,8 @@ def _read(leaf: Leaf, value: Any) -> np.ndarray:
 
 
 def _refuse_aliases(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> None:
-    """A gradient that was not computed but is the parameters themselves is a slip."""
+    """Refuse an array for a gradient that is the parameters themselves: it would move with them."""
+    # Sorted by first byte, so that a model of a thousand arrays takes no million comparisons.
     spans = sorted((*bounds(leaf.array), k) for k, leaf in enumerate(leaves) if leaf.array.size)
     lows = [low for low, _, _ in spans]
     # The farthest end of all that start as early: where it ends before an array, so do they all.

@@ -1,9 +1,9 @@
-"""From wrong entries to the likely bug, where all entries of a leaf were judged, or a few of them.
+"""Names the likely bug from wrong entries, where all entries of a leaf were judged, or a few.
 
-The first pattern that explains a leaf is named, the most specific ones are tried first; no pattern
-fits: `Cause.UNKNOWN`. Most patterns hold for a grid of entries as for the whole. Where the right
-values lie elsewhere, the analytic gradient, all of which is known, is searched for the numeric
-values of the grid.
+Patterns are tried in order, the most specific ones first, and the first that explains a leaf is
+named; where none does the cause is `Cause.UNKNOWN`. Most patterns hold for a grid of entries as for
+the whole leaf. The others look for values in the wrong place: for a grid these are searched for in
+the analytic gradient, which is known everywhere.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 import numpy as np
 
 from fastgrad._checks.case import Case, Found, moved_gain, share
+from fastgrad._checks.directional import size_of
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.patterns import PATTERNS
 from fastgrad._checks.result import Dense, LeafProbe
-from fastgrad._evaluation.direction import Box, size_of
-from fastgrad._leaf import Leaf, in_double
+from fastgrad._leaf import Box, Leaf, in_double
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Verdict
 
 __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes", "kink_met"]
 
-# Shifts that are tried where the right values may lie elsewhere: an index off by a few.
+# Shifts that are tried where values may be in the wrong place: an index off by a few.
 _SHIFTS = (1, -1, 2, -2, 3, -3)
 # Entries are one multiple of the numeric ones if their ratios agree to this share, as the factor of
 # a whole leaf (`patterns`).
 _SAME_RATIO = 1e-3
-# The values of a grid must spread by so many times what is allowed: equal ones fit anywhere.
+# The values of a grid must differ by this many times what is allowed: equal ones fit anywhere.
 _SPREAD = 4
 _WRONG = Verdict.WRONG.code
 
@@ -50,13 +50,15 @@ class Judged:
 
 def case_of(judged: Judged, entries: np.ndarray) -> Case:
     """Some of the judged entries as a case that has the shape of `entries`."""
-    leaf, c, flat = judged.leaf, judged.table, entries.ravel()
+    leaf, table, flat = judged.leaf, judged.table, entries.ravel()
+    # The table is in the order in which entries were judged: they are found by a sorted index.
     order = np.argsort(judged.entries)
     rows = order[np.searchsorted(judged.entries, flat, sorter=order)]
     parameters: np.ndarray = in_double(leaf.real.flat[flat]).reshape(entries.shape)
-    columns = (c.analytic, c.numeric, c.uncertainty, c.codes == _WRONG, c.kinks)
-    analytic, numeric, bound, wrong, kinks = (c[rows].reshape(entries.shape) for c in columns)
-    # Of a complex number both parts are needed.
+    columns = (table.analytic, table.numeric, table.uncertainty, table.codes == _WRONG, table.kinks)
+    analytic, numeric, bound, wrong, kinks = (x[rows].reshape(entries.shape) for x in columns)
+    # A complex number is one entry if both its parts are there: patterns such as a conjugate are of
+    # numbers, and it is wrong where one part is.
     if leaf.is_complex and entries.ndim == leaf.real.ndim and entries.shape[-1] == 2:
         numbers = (analytic, numeric, parameters)
         analytic, numeric, parameters = (x.view(np.complex128)[..., 0] for x in numbers)
@@ -69,7 +71,7 @@ def case_of(judged: Judged, entries: np.ndarray) -> Case:
 
 
 def diagnose(cases: Sequence[Case]) -> tuple[Finding, ...]:
-    """Name the likely causes, the ones that explain most entries first."""
+    """Name the likely cause in each wrong leaf, those that explain most entries first."""
     bad = [case for case in cases if case.wrong.any()]
     findings = [_named(case, _exchange(case, cases) or _first(case)) for case in bad]
     order = sorted(range(len(bad)), key=lambda i: (_doubt(findings[i]), -int(bad[i].wrong.sum())))
@@ -86,6 +88,7 @@ def _counts(case: Case) -> dict[str, Any]:
 
 
 def _doubt(finding: Finding) -> bool:
+    """Whether a finding tells only that something is wrong, and so comes after all others."""
     return finding.kind in (Cause.UNKNOWN, Cause.SINGLE)
 
 
@@ -96,6 +99,7 @@ def _first(case: Case) -> Found:
     for pattern in PATTERNS:
         if case.sampled and not pattern.on_samples:
             continue
+        # A pattern divides by what may be zero, and compares what may be infinite: then none fits.
         with np.errstate(all="ignore"):
             found = next(iter(pattern.explain(case)), None)
         if found:
@@ -134,7 +138,7 @@ def kink_met(case: Case) -> Finding:
 
 def diagnose_probes(judged: Sequence[Judged], probes: Sequence[LeafProbe]) -> tuple[Finding, ...]:
     """Name the likely causes in leaves that were probed, those that concern most entries first."""
-    spread, single = [], []
+    spread, single = [], []  # errors of whole blocks, and of single entries
     others = [each for each, p in zip(judged, probes, strict=True) if p.dense]
     for each, p in zip(judged, probes, strict=True):
         spread += _unlike([_of_block(each, dense, others) for dense in p.dense])
@@ -146,7 +150,7 @@ def diagnose_probes(judged: Sequence[Judged], probes: Sequence[LeafProbe]) -> tu
 
 
 def _unlike(findings: Sequence[Finding]) -> list[Finding]:
-    """The first of those that say the same."""
+    """The findings of one leaf without those that repeat an earlier one for another block."""
     kinds: dict[tuple[Cause, str], Finding] = {}
     for each in findings:
         kinds.setdefault((each.kind, str(each.evidence.get("inside"))), each)
@@ -154,7 +158,7 @@ def _unlike(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _diffuse(p: LeafProbe, leaf: Leaf) -> Finding:
-    """Wrong along every direction, while noise hides it in single entries."""
+    """The finding for a leaf that is wrong along every direction, though in no entry clearly."""
     if math.isfinite(p.factor):
         sentence = (
             f"`{leaf.path}` is {p.factor:.4g} x the derivative along every direction tried, though "
@@ -167,6 +171,7 @@ def _diffuse(p: LeafProbe, leaf: Leaf) -> Finding:
 
 def _of_block(judged: Judged, dense: Dense, others: Sequence[Judged]) -> Finding:
     """The likely bug in a block that is wrong throughout."""
+    # Of a small leaf every entry was judged: patterns of whole leaves say more than those of grids.
     whole = _whole(judged)
     if whole is not None and whole.wrong.any():
         return diagnose([whole])[0]
@@ -186,7 +191,7 @@ def _of_block(judged: Judged, dense: Dense, others: Sequence[Judged]) -> Finding
 
 
 def _inside(finding: Finding, case: Case, text: str) -> Finding:
-    """What is wrong in a block, said of the leaf."""
+    """Turn what was found in a block into a finding about a slice of the leaf."""
     there = finding.sentence.removeprefix(f"`{case.path}`")
     there = there[1:] if there.startswith(":") else f" it{there}"
     most = "" if case.wrong.all() else "most of "
@@ -238,22 +243,24 @@ def _misplaced(
 def _elsewhere(
     judged: Judged, grid: Sequence[np.ndarray], others: Sequence[Judged]
 ) -> Iterator[tuple[Cause, str, dict[str, Any], np.ndarray]]:
-    """Places where the right values may stand: what that says, and the values found there."""
-    a, shape = judged.analytic, judged.analytic.shape
+    """Kinds of misplacement: what each says, and the analytic values it predicts for the grid."""
+    analytic, shape = judged.analytic, judged.analytic.shape
     index = np.ix_(*grid)
-    if a.ndim == 2 and min(shape) > 1:
-        # a = d.T laid out in the shape of d: d[i, j] stands where (j, i) is in a d.T read in order.
+    if len(shape) == 2 and min(shape) > 1:
+        # The transpose d.T of the right values d, laid out in the shape of d: d[i, j] stands where
+        # d.T in C order has its entry (j, i).
         flat = index[1] * shape[0] + index[0]
-        yield Cause.TRANSPOSED, "is the transpose of the numeric gradient", {}, a.ravel()[flat]
+        words = "is the transpose of the numeric gradient"
+        yield Cause.TRANSPOSED, words, {}, analytic.ravel()[flat]
     for axis, n in enumerate(shape):
-        along = f" along axis {axis}" if a.ndim > 1 else ""
+        along = f" along axis {axis}" if len(shape) > 1 else ""
         for by in _SHIFTS:
             places = [*grid[:axis], (grid[axis] + by) % n, *grid[axis + 1 :]]
             words = f"is the numeric gradient shifted by {by}{along}"
-            yield Cause.SHIFTED, words, {"shift": by}, a[np.ix_(*places)]
+            yield Cause.SHIFTED, words, {"shift": by}, analytic[np.ix_(*places)]
         places = [*grid[:axis], n - 1 - grid[axis], *grid[axis + 1 :]]
         words = f"is the numeric gradient reversed{along}"
-        yield Cause.REVERSED, words, {}, a[np.ix_(*places)]
+        yield Cause.REVERSED, words, {}, analytic[np.ix_(*places)]
     for other in others:
         if other is not judged and other.analytic.shape == shape:
             words = f"holds the gradient of another parameter: its own is in `{other.leaf.path}`"
@@ -261,7 +268,8 @@ def _elsewhere(
 
 
 def box_text(box: Box, shape: Sequence[int]) -> str:
-    """``[0:392, 17]``, nothing for all; of complex leaves without the axis of the parts."""
+    """``[0:392, 17]``, or nothing for the whole leaf."""
+    # `shape` is the array's: the box of a complex leaf has one more axis, of real and imaginary.
     sides = [
         ":" if j - i == n else str(i) if j - i == 1 else f"{i}:{j}"
         for i, j, n in zip((s.start for s in box), (s.stop for s in box), shape, strict=False)

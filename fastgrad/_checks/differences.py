@@ -21,11 +21,11 @@ class Differences:
 
     run: Metered
     leaf: int
-    entries: np.ndarray | None = None
+    entries: np.ndarray | None = None  # None: all, so that no array of their numbers is made
 
     def pieces(self, count: int) -> Iterator[tuple[int, int]]:
         """Cut positions so that an interrupt loses little, and that what is held stays small."""
-        return self.run.pieces(count, 2, CHUNK)
+        return self.run.pieces(count, 2, CHUNK)  # two evaluations each
 
     def first(self, start: int, stop: int, relative: float) -> Samples:
         """Values on both sides of the entries at some positions, at a step over their length."""
@@ -33,7 +33,7 @@ class Differences:
         return self.run.single(Single(self.leaf, self._listed(slice(start, stop)), steps))
 
     def at(self, positions: np.ndarray, steps: np.ndarray) -> Samples:
-        """The same at steps of their own."""
+        """Values on both sides of the entries at some positions, each at its own step."""
         entries = positions if self.entries is None else self.entries[positions]
         return self.run.single(Single(self.leaf, entries, Steps(given=steps)))
 

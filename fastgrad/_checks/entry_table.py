@@ -1,4 +1,4 @@
-"""What is known of the entries of one leaf, as columns: no object per entry."""
+"""The entries of one leaf as columns of numbers, without an object for each entry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EntryTable:
     def blank(
         cls, analytic: np.ndarray, uncertainty: float = math.nan, code: int = UNJUDGED
     ) -> EntryTable:
-        """Return a table that claims `analytic` and knows nothing else."""
+        """Return a table with the analytic values, and no other column measured."""
         n = len(analytic)
         return cls(
             analytic=analytic,

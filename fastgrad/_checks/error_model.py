@@ -1,4 +1,4 @@
-"""The error model: how far right values may be apart, and what is too far to prove anything.
+"""The error model: how far right values may be apart, and which bounds are too wide to prove any.
 
 Exhaustive checks and probes judge by the same model. Every constant that decides a verdict stands
 here with its unit and its reason, but for those of the noise estimate and of the extrapolation,
@@ -79,7 +79,7 @@ CURVED = 4.0
 # A gap between the one-sided quotients is looked at as a kink from this share of the largest
 # entry on: the power above, for below that either side would pass as the derivative.
 KINK_SHARE = 0.1
-# It must exceed so many bounds: twice `CURVED`, as the largest of many gaps is looked at first.
+# It must exceed this many bounds: twice `CURVED`, as the largest of many gaps is looked at first.
 KINK_CLEAR = 8.0
 # At a kink the gap stays as the step shrinks by 8; of a smooth function an eighth is left.
 # Anything between tells them apart; a half leaves noise the same room on both sides, in ratio.
@@ -99,7 +99,7 @@ MISSED = 0.01
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """What the entries of one leaf, and its derivatives along directions, are judged by."""
+    """Bounds for the entries of one leaf, and for its derivatives along directions."""
 
     base: float  # value of f at the unperturbed parameters
     noise: float  # standard deviation of the noise of f
@@ -128,6 +128,7 @@ class ErrorModel:
 
         `scale` is the largest entry of the leaf. Truncation is not measured yet, only granted.
         """
+        # Granted to every entry of the leaf alike: truncation, and the rounding of its sums.
         allowed = self.relative**2 * LEAF_TRUNCATION * scale + self.analytic_rounding(scale)
         share = min(max(OWN_TRUNCATION * self.relative**2, MATERIAL), MOST_OWN)
         # The smaller of both values, so that a huge wrong one does not buy itself room.
@@ -146,6 +147,7 @@ class ErrorModel:
         scale: float,
     ) -> np.ndarray:
         """How far they may be apart where truncation and noise were `measured` at many steps."""
+        # The larger of both: an infinite one is judged by `FINITE_FOR_SURE`.
         own = np.fmax(np.where(np.isfinite(analytic), np.abs(analytic), 0.0), np.abs(numeric))
         granted = self.analytic_rounding(scale) + max(OWN_ROUNDING * self.eps, MATERIAL) * own
         # Across a kink the gap is a jump of the derivative, and no curvature.
@@ -201,6 +203,7 @@ def detection_limit(floors: Sequence[float]) -> float:
     interval of width 2 floor. Along k independent directions it is the product, whatever else is
     wrong.
     """
-    # No floor is zero: the noise is at least the smallest normal number.
+    # The geometric mean, as the probabilities multiply; by logarithms, which do not underflow. No
+    # floor is zero: the noise is at least the smallest normal number.
     mean = math.exp(sum(math.log(floor) for floor in floors) / len(floors))
     return mean / math.pow(MISSED, 1 / len(floors))

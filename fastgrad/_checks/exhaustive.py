@@ -37,7 +37,7 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
     table = EntryTable.blank(claim.column)
     parts = _parts(table, run.leaves, claim, baseline)
     jumps: list[int] = []
-    measured = None  # all of them
+    measured = None  # how many entries, where the budget ran out
     try:
         try:
             _fill(run, parts, table, baseline, seed, jumps)
@@ -58,19 +58,19 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
 def _parts(
     table: EntryTable, leaves: Sequence[Leaf], claim: Analytic, baseline: Baseline
 ) -> list[Part]:
-    """Each leaf with its stretch of the table, and what its entries are judged by."""
+    """Each leaf with its rows of the table, and the error model that its entries are judged by."""
     parts = []
     known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
-        alone = len(leaves) == 1
-        part = table if alone else _stretch(table, slice(span.start, span.stop))
+        alone = len(leaves) == 1  # the usual case, and six views cost microseconds
+        part = table if alone else _rows_of(table, slice(span.start, span.stop))
         model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
         parts.append(Part(k, leaf, part, model))
     return parts
 
 
-def _stretch(table: EntryTable, mine: slice) -> EntryTable:
-    """Views of a part of the table."""
+def _rows_of(table: EntryTable, mine: slice) -> EntryTable:
+    """A part of the table, as views of its columns."""
     return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
 
 
@@ -82,10 +82,11 @@ def _fill(
     seed: int,
     jumps: list[int],
 ) -> None:
-    """Judge all entries; gather the numbers of the leaves with which `f` moves in jumps only."""
+    """Judge all entries; append to `jumps` the leaves with which `f` moves in jumps only."""
     for part in parts:
         run.phase(f"first pass, {part.leaf.path}")
         judge.first_pass(part.table, Differences(run, part.number), part.model)
+    # In a loop of its own: when the budget runs out, every leaf has its first differences.
     faint = []
     for part in parts:
         run.phase(f"refinement, {part.leaf.path}")
@@ -95,6 +96,7 @@ def _fill(
             part.table.codes[:] = _UNCLEAR
         elif not judge.judge(part.table, Differences(run, part.number), part.model):
             faint.append(part)
+    # A gradient that vanishes in one leaf is judged against that of all leaves.
     scale = table.scale if faint else 0.0
     for part in faint:
         weak = judge.without_power(part.table, part.model, scale)
@@ -102,12 +104,12 @@ def _fill(
 
 
 def _moves(table: EntryTable) -> bool:
-    """Whether an entry of a leaf moves `f`, if only to one side."""
+    """Whether any entry of a leaf moves `f`, if only to one side, where the gap shows it."""
     return bool(np.count_nonzero(table.numeric) or np.count_nonzero(table.gaps))
 
 
 def _give_up(table: EntryTable) -> int:
-    """Say of what is not judged that nothing can be told; return how many were measured."""
+    """Mark the entries not judged yet as unclear; return how many were measured."""
     measured = int(table.looked_at.sum())
     unjudged = table.codes == UNJUDGED
     table.uncertainty[unjudged] = math.inf
@@ -122,25 +124,26 @@ def _result(
     baseline: Baseline,
     jumps: Sequence[int],
 ) -> Result:
-    found = []
+    leaves = []
     for part in parts:
-        c, in_jumps = part.table, part.number in jumps
+        in_jumps = part.number in jumps
         # Asked again: at the larger steps of the refinement more may have moved `f`.
-        moves = _moves(c)
-        still = not (moves or in_jumps or np.count_nonzero(c.analytic))
-        found.append(LeafResult(verdict.of_entries(c.codes), moves, still, in_jumps))
-    c = table
+        moves = _moves(part.table)
+        still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
+        leaves.append(LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps))
+    bounds = table.uncertainty
     return Result(
-        Entries(spans, c.analytic, c.numeric, c.uncertainty, c.codes, c.kinks),
-        tuple(found),
+        Entries(spans, table.analytic, table.numeric, bounds, table.codes, table.kinks),
+        tuple(leaves),
         baseline,
-        detection_limit=float(c.uncertainty.max(initial=0.0, where=c.uncertainty < math.inf)),
+        detection_limit=float(bounds.max(initial=0.0, where=bounds < math.inf)),
     )
 
 
 def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
     """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
     cases = [_case(part) for part in parts]
+    # Without a wrong leaf it was a kink that led here.
     if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(result, causes=met)
@@ -150,13 +153,13 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
         result = replace(result, causes=name_stale(run, parts, cases, result.causes))
         return replace(result, curve=_curve(result.entries, parts, run))
     except OutOfBudget:
-        return result
+        return result  # evaluations for a cause or a picture never cost the verdict
 
 
 def _case(part: Part) -> diagnosis.Case:
-    shape, c = part.leaf.real.shape, part.table
-    entries = np.arange(len(c.codes))
-    judged = diagnosis.Judged(part.leaf, c.analytic.reshape(shape), part.model.eps, entries, c)
+    shape, table = part.leaf.real.shape, part.table
+    entries, analytic = np.arange(len(table.codes)), table.analytic.reshape(shape)
+    judged = diagnosis.Judged(part.leaf, analytic, part.model.eps, entries, table)
     return diagnosis.case_of(judged, entries.reshape(shape))
 
 
@@ -169,7 +172,7 @@ def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Curve:
     differences = Differences(run, k)
     entry = np.array([at - entries.spans[k].start])
     steps = differences.lengths(entry) * _CURVE_STEPS
-    found = differences.at(np.repeat(entry, len(steps)), steps)
+    found = differences.at(np.repeat(entry, len(steps)), steps)  # one entry, many steps
     row = parts[k].model.step_row(found)
     worst = wrong[0]
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])

@@ -32,12 +32,12 @@ _MOST_LABELED = 256
 
 
 def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -> None:
-    """One central difference for every entry; the uncertainty is, for now, that of noise."""
+    """Take one central difference of every entry; its uncertainty is, for now, that of noise."""
     for start, stop in differences.pieces(len(table.analytic)):
         part = slice(start, stop)
         found = model.quotients(differences.first(start, stop, model.relative))
         _, table.numeric[part], forward, backward, table.uncertainty[part] = found
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             np.subtract(forward, backward, out=table.gaps[part])
 
 
@@ -47,11 +47,12 @@ def judge(table: EntryTable, differences: Differences, model: ErrorModel) -> boo
     Returns whether every bound is small beside the gradient of the leaf.
     """
     scale = table.scale
+    # In chunks, so that the temporaries of a large leaf stay in the cache.
     doubtful = []
     for start in range(0, len(table.analytic), CHUNK):
         part = slice(start, start + CHUNK)
         agrees, bound = _first_look(table, part, model, scale)
-        table.codes[part] = _RIGHT
+        table.codes[part] = _RIGHT  # the rule, and so written first; exceptions below
         if np.count_nonzero(agrees) == len(agrees):
             table.uncertainty[part] = bound
             continue
@@ -95,6 +96,7 @@ def without_power(table: EntryTable, model: ErrorModel, whole: float) -> np.ndar
     measure is how fast it grows beside the point: the second difference over the length. At a
     kink it is how much the derivative jumps.
     """
+    # At a kink both gradients may be zero, while the derivative jumps from -1 to 1.
     jumps = np.abs(table.gaps[table.kinks]).max(initial=0.0)
     scale = max(table.scale, float(jumps))
     with np.errstate(invalid="ignore"):
@@ -107,6 +109,7 @@ def without_power(table: EntryTable, model: ErrorModel, whole: float) -> np.ndar
 
 def _kink_candidates(table: EntryTable, scale: float) -> np.ndarray:
     """Entries that agree although the quotients on both sides differ much, worst first."""
+    # Almost always false, and without a temporary as large as the leaf.
     if not largest_size(table.gaps) > KINK_SHARE * scale:
         return np.zeros(0, dtype=np.intp)
     with np.errstate(invalid="ignore"):

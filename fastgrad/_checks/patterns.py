@@ -1,4 +1,4 @@
-"""Patterns that lead from the numeric to the analytic values of one leaf.
+"""Bugs as patterns: what each would make of the numeric gradient of one leaf.
 
 Each is a function of a `Case` that yields what it found, if it explains every entry to within a
 small share of the errors and the uncertainty of the numeric values. A cause never decides a
@@ -20,9 +20,10 @@ from fastgrad._report.report import Cause
 
 __all__ = ["PATTERNS", "Pattern"]
 
-# Share of the largest value that counts as nothing: 4096 spacings of float64.
+# Values below this share of the largest one count as zero: 4096 spacings of float64.
 _NOTHING = 1e-12
-# Two factors are the same to this share: what a pattern may leave of the errors, and less.
+# Two factors are the same if they differ by less than this share: a third of what a pattern may
+# leave of the errors.
 _SAME_FACTOR = 1e-3
 # Doubt in the fitted factor, at most, that still makes it -1.
 _LARGEST_DOUBT = 0.1
@@ -32,11 +33,11 @@ _SIMPLE = 1e-4
 # wider, as a multiple of even parameters explains a constant to within its own spread.
 _EVEN_GAIN, _EVEN_SHAPE = 1e-3, 1e-2
 # In a sample, a threshold that tells the wrong entries from the right ones means something if
-# these could be chosen in so many ways: 5 % of chance, as usual.
+# these could be chosen in at least this many ways: a chance of 5 %, as usual.
 _UNLIKELY = 20
 # Significant bits of float64.
 _BITS = 53
-# Values without which their bits say nothing: one value in 2^4 lacks four bits by chance.
+# Fewer values, or fewer bits, say nothing of a format: one value in 2^4 lacks four bits by chance.
 _FEWEST_VALUES, _FEWEST_BITS = 4, 4
 # A format is shorter if it has at most this share of the bits; float32 has 0.45, float16 0.2.
 _SHORTER = 0.75
@@ -44,18 +45,19 @@ _SHORTER = 0.75
 _MOST = 0.5
 # Errors of a shorter format, in its roundings, and some for the second rounding.
 _ROUNDINGS = 1.01
-# Fixed-point values reach so many of their units: less is a sign or a count, and no number.
+# The largest fixed-point value is more than this many units: less is a sign or a count.
 _FEW_UNITS = 4
 # Share of the entries of a slice that must be wrong: by chance half of them may happen to be right,
 # as where half of the units of a network are dead.
 _DENSE = 0.6
-# Isolated entries are so many, or one in so many of those that could be wrong.
+# Entries are isolated if they are at most this many, or one in this many of those that could be
+# wrong.
 _ISOLATED, _ONE_IN = 3, 10
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """What explains the errors of a leaf, if anything yields; and where it may be looked for."""
+    """A kind of bug: `explain` yields a finding where it explains the errors of a leaf."""
 
     explain: Callable[[Case], Iterator[Found]]
     on_samples: bool  # whether it holds for some of the entries as for all
@@ -94,6 +96,7 @@ def _conjugate(case: Case) -> Iterator[Found]:
 
 
 def _factor(case: Case) -> Iterator[Found]:
+    # Least squares with weights: entries whose numeric value is uncertain count for less.
     unit = np.fmax(case.bound, _NOTHING * np.abs(case.numeric).max())
     analytic, numeric = case.analytic / unit, case.numeric / unit
     square = squares(numeric)
@@ -103,7 +106,7 @@ def _factor(case: Case) -> Iterator[Found]:
     # A fitted factor is uncertain by one over the root of the sum of squares, in units of bounds.
     if abs(c + 1) < _SAME_FACTOR + min(SAFETY / np.sqrt(square), _LARGEST_DOUBT):
         yield Cause.SIGN, f" has the wrong sign in {whole(case)}", {"factor": -1.0}
-    elif case.analytic.size > 1 or _simple(c):
+    elif case.analytic.size > 1 or _simple(c):  # one entry alone has some factor always
         yield (
             Cause.FACTOR,
             f" is {c:.4g} x the numeric gradient in {whole(case)}: {_missing(c)}",
@@ -136,7 +139,7 @@ def _log_parameter(case: Case) -> Iterator[Found]:
         (np.exp(x), "times exp(parameter)", "the chain rule of an exponential, once too often"),
     )
     for gain, words, meaning in forms:
-        even = np.ptp(gain) <= _EVEN_GAIN * np.abs(gain).max()  # then a factor says more
+        even = np.ptp(gain) <= _EVEN_GAIN * np.abs(gain).max()  # then `_factor` says more
         usable = np.isfinite(gain).all() and not (even and gain.size > 1)
         if usable and case.fits(gain * case.numeric, gain):
             yield (
@@ -160,6 +163,7 @@ def _added(case: Case) -> Iterator[Found]:
         )
         if size < 2 or square == 0 or even:
             continue
+        # Least squares; the coefficient is real for complex parameters too.
         c = float((residual * np.conj(shape)).real.sum() / square)
         if c and case.fits(case.numeric + c * shape):
             yield kind, _added_sentence(kind, c, case), {"coefficient": c}
@@ -182,6 +186,7 @@ def _added_sentence(kind: Cause, c: float, case: Case) -> str:
 def _transposed(case: Case) -> Iterator[Found]:
     if case.analytic.ndim == 2 and min(case.analytic.shape) > 1:
         shape = case.analytic.shape
+        # The bounds are transposed as well: an uncertain value is uncertain where it went.
         if case.fits(case.numeric.T.reshape(shape), moved_gain(case, case.bound.T.reshape(shape))):
             how = "" if shape[0] == shape[1] else ", laid out in the wrong shape"
             yield Cause.TRANSPOSED, f" is the transpose of the numeric gradient{how}", {}
@@ -203,6 +208,7 @@ def _reordered(case: Case) -> Iterator[Found]:
 
 
 def _rows(x: np.ndarray, axis: int) -> np.ndarray:
+    """The slices of an array across an axis, each as one row."""
     return np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
 
 
@@ -211,6 +217,7 @@ def _orders(
 ) -> Iterator[tuple[Cause, np.ndarray, str, dict[str, Any]]]:
     """Orders in which the rows of `numeric` might be those of `analytic`."""
     n = len(analytic)
+    # The row most like the first analytic one gives the shift; `fits` tests all rows.
     shift = int(np.argmin(np.abs(numeric - analytic[0]).sum(axis=1)))
     by = (n - shift) % n
     signed = by if by <= n // 2 else by - n
@@ -226,6 +233,7 @@ def _orders(
 
 
 def _flat_roll(case: Case) -> Iterator[Found]:
+    """Entries shifted or reversed as if the array were one row, so that they wrap between rows."""
     flat = case.numeric.ravel()
     shift = int(np.argmin(np.abs(flat - case.analytic.flat[0])))
     moved = np.roll(flat, -shift).reshape(case.analytic.shape)
@@ -248,7 +256,7 @@ def _broadcast(case: Case) -> Iterator[Found]:
             np.ptp(case.analytic.real, axis=axis).max()
             + np.ptp(case.analytic.imag, axis=axis).max()
         )
-        if length > 1 and scale and spread <= max(_NOTHING, OWN_ROUNDING * case.precise) * scale:
+        if length > 1 and scale and spread <= max(_NOTHING, OWN_ROUNDING * case.eps) * scale:
             where = "all entries are" if axis is None else f"along axis {axis} all entries are"
             yield (
                 Cause.BROADCAST,
@@ -265,6 +273,7 @@ def _symmetric(case: Case) -> Iterator[Found]:
     if case.wrong.diagonal().any():
         return
     off = ~np.eye(len(analytic), dtype=bool)
+    # Where f reads one triangle, or means both as one, pairs of entries agree in their sums alone.
     pairs, claimed = (numeric + numeric.T)[off], (analytic + analytic.T)[off]
     c = float((claimed * pairs).sum().real / (np.abs(pairs) ** 2).sum())
     allowed = SAFETY * (case.bound + case.bound.T)[off] * (1 + abs(c)) + case.slack[off]
@@ -287,16 +296,18 @@ def _precision(case: Case) -> Iterator[Found]:
     if len(values) < _FEWEST_VALUES:
         return
     mantissa, exponent = np.frexp(values)
+    # As whole numbers of 53 bits; ``n & -n`` is the lowest bit that is set.
     whole = np.abs(np.ldexp(mantissa, _BITS)).astype(np.int64)
     bits = _BITS - int(np.log2((whole & -whole).min()))
-    full = 1 - int(np.log2(case.precise))
-    lowest = np.ldexp((whole & -whole).astype(float), exponent - _BITS).min()
+    full = 1 - int(np.log2(case.eps))
+    lowest = np.ldexp((whole & -whole).astype(float), exponent - _BITS).min()  # as a number
     errors, size = np.abs(case.analytic - case.numeric), np.abs(case.analytic)
     few = bits <= _SHORTER * full and case.wrong.mean() > _MOST
     limit = SAFETY * case.bound
     short = (
         few and bits >= _FEWEST_BITS and (errors <= limit + _ROUNDINGS * 2.0**-bits * size).all()
     )
+    # A floating-point format, by relative errors, or a fixed-point one, by errors of one unit.
     if short or (few and (errors <= limit + lowest).all() and size.max() > _FEW_UNITS * lowest):
         yield (
             Cause.PRECISION,
@@ -319,6 +330,7 @@ def _slice(case: Case) -> Iterator[Found]:
     # Entries that happen to be right inside the slice must be few.
     if inside.mean() < _DENSE or case.wrong.size == inside.size:
         return
+    # Between two wrong entries of a vector there is always a slice: it must be wrong throughout.
     if case.wrong.ndim == 1 and (inside.mean() < 1 or len(wrong) < 2):
         return
     text = ", ".join(
@@ -332,6 +344,7 @@ def _slice(case: Case) -> Iterator[Found]:
 
 def _masked(case: Case) -> Iterator[Found]:
     """Wrong where the parameter lies on one side of a threshold."""
+    # Where the right gradient vanishes, an entry looks right even if the mask spoils it.
     values, wrong = case.parameters.real[case.telling], case.wrong[case.telling]
     n, count = len(wrong), int(wrong.sum())
     by_chance = case.sampled and n < _UNLIKELY and math.comb(n, count) < _UNLIKELY

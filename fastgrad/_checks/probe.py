@@ -29,20 +29,21 @@ __all__ = ["probe"]
 def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Probe every leaf, and explain what is wrong."""
     random = np.random.default_rng(seed)
-    probers = _directionals(run, claim, baseline, seed)
+    directionals = _directionals(run, claim, baseline, seed)
     probes: list[LeafProbe] = []
     try:
-        for k, prober in enumerate(probers):
-            run.phase(f"probe, {prober.leaf.path}")
+        for k, directional in enumerate(directionals):
+            run.phase(f"probe, {directional.leaf.path}")
+            # Asked only where small moves leave `f` alone: it costs up to nine evaluations.
             in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed)
-            probes.append(probe_leaf(prober, random, in_jumps))
+            probes.append(probe_leaf(directional, random, in_jumps))
     except KeyboardInterrupt as error:
-        wrong = [p.leaf.name(int(entry)) for p in probers for entry in p.wrong]
-        _errors.note(error, verdict.leaves_so_far(len(probes), len(probers), wrong))
+        wrong = [p.leaf.name(int(entry)) for p in directionals for entry in p.wrong]
+        _errors.note(error, verdict.leaves_so_far(len(probes), len(directionals), wrong))
         raise
     judged = [
         Judged(each.leaf, each.analytic, eps, p.entries, p.table)
-        for each, eps, p in zip(probers, claim.eps, probes, strict=True)
+        for each, eps, p in zip(directionals, claim.eps, probes, strict=True)
     ]
     found = _leaf_results(probes)
     return Result(
@@ -50,6 +51,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
         leaves=found,
         baseline=baseline,
         causes=diagnose_probes(judged, probes),
+        # That of the worst leaf: what is promised holds for each.
         detection_limit=max((p.limit for p in probes if p.limit < math.inf), default=0.0),
         miss_probability=MISSED,
     )
@@ -58,9 +60,11 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
 def _directionals(
     run: Metered, claim: Analytic, baseline: Baseline, seed: int
 ) -> list[Directional]:
+    """For each leaf what measures its derivatives along directions."""
     found = []
     known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(run.leaves, claim.spans, strict=True)):
+        # A view: what a search repairs in it is put back by `Directional.finish`.
         column = claim.column[span.start : span.stop]
         model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
         found.append(Directional(run, k, column, model, seed))
@@ -68,6 +72,8 @@ def _directionals(
 
 
 def _leaf_results(probes: Sequence[LeafProbe]) -> tuple[LeafResult, ...]:
+    # The largest leaf's size stands for that of the whole gradient, as the largest entry does in an
+    # exhaustive check.
     whole = max((p.claimed for p in probes), default=0.0)
     return tuple(
         LeafResult(
@@ -88,15 +94,16 @@ def _entries(
     placed, start = [], 0
     for span, p, leaf in zip(spans, probes, found, strict=True):
         stop = start + len(p.entries)
-        told = _told(span, p, leaf.verdict)
-        placed.append(replace(span, start=start, stop=stop, probe=told))
+        shown = _shown(span, p, leaf.verdict)
+        placed.append(replace(span, start=start, stop=stop, probe=shown))
         start = stop
+    # Gaps are of the first step, and no part of a report.
     names = [each.name for each in fields(EntryTable) if each.name != "gaps"]
     columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 
 
-def _told(span: LeafSpan, p: LeafProbe, verdict: Verdict) -> Probe:
+def _shown(span: LeafSpan, p: LeafProbe, verdict: Verdict) -> Probe:
     """What a report shows of the directions in one leaf."""
     size = p.claimed + p.numeric
     return Probe(

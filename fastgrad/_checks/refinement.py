@@ -1,7 +1,7 @@
 """Judges the entries that one difference leaves open by differences at many steps.
 
-Larger steps while noise hides the difference, smaller ones until they tell nothing new; the verdict
-goes by the estimate with the smallest bound.
+Steps grow while noise hides the difference, and then shrink until they tell nothing new; the
+verdict goes by the estimate with the smallest bound.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _LEVEL = 1e-9
 _CLEAR = 1e-3
 # A kink is open if the gap is this many times the error: the value may lie between both sides.
 _GAP_OVER_ERROR = 1.5
-# The function is straight if the gap is below this share of the derivative; or below so many noise
-# bounds, for each of both quotients has twice the noise of the central one.
+# The function is straight if the gap is below this share of the derivative; or below this many
+# noise bounds, for each of both quotients has twice the noise of the central one.
 _STRAIGHT, _STRAIGHT_BOUNDS = 0.5, 4.0
-# Noise so many times as large as the entry drowns it: no smaller step can be any better.
+# Noise this many times as large as the entry drowns it: no smaller step can be any better.
 _DROWNED = 10.0
 
 
@@ -82,16 +82,18 @@ def refine(
 
 
 def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> StepTable:
-    """The differences of the first pass again."""
+    """The differences of the first pass as a table of one step; nothing is evaluated again."""
+    # The two sides are not kept for every entry, but follow from the mean and the gap.
     central, half_gap = table.numeric[entries], table.gaps[entries] / 2
     with np.errstate(invalid="ignore"):
         ahead, behind = central + half_gap, central - half_gap
+    # The uncertainty is still the bound on the noise: `judge` leaves it so where it is in doubt.
     rows = (steps, central, ahead, behind, table.uncertainty[entries])
     return StepTable(*(row[np.newaxis].copy() for row in rows))
 
 
 def _decide(table: EntryTable, entries: np.ndarray, found: Estimate, bound: np.ndarray) -> None:
-    """Wrong: beyond the bound around the derivative, or around both one-sided ones at a kink."""
+    """Call wrong what lies beyond the bound around the derivative, or around both at a kink."""
     analytic = table.analytic[entries]
     with np.errstate(invalid="ignore"):
         outside = np.fmax(found.lower - analytic, analytic - found.upper)
@@ -99,7 +101,7 @@ def _decide(table: EntryTable, entries: np.ndarray, found: Estimate, bound: np.n
         differs = found.converged & ~agrees
         # f may be steeper than any step shows; then an infinite slope cannot be called wrong.
         differs &= ~(np.isinf(analytic) & (bound > FINITE_FOR_SURE * np.abs(found.value)))
-    differs |= np.isfinite(found.value) & np.isnan(analytic)
+    differs |= np.isfinite(found.value) & np.isnan(analytic)  # NaN compares false to every bound
     table.numeric[entries] = np.where(np.isnan(found.value), table.numeric[entries], found.value)
     table.uncertainty[entries] = bound + (found.upper - found.lower) / 2
     table.codes[entries] = np.where(
@@ -109,10 +111,10 @@ def _decide(table: EntryTable, entries: np.ndarray, found: Estimate, bound: np.n
 
 
 def _enclose(table: EntryTable, entries: np.ndarray, steps: StepTable, widest: float) -> None:
-    """Let pass what no limit was found for, if it lies between the one-sided quotients.
+    """Let entries pass whose limit was not found, if they lie between the one-sided quotients.
 
-    So it is among kinks too close to each other to be told apart. From some step down all
-    quotients must enclose it; the closest that do are its uncertainty.
+    This happens among kinks too close to each other to be told apart. From some step down all
+    pairs of quotients must enclose the value; the closest pair is its uncertainty.
     """
     analytic = table.analytic[entries]
     with np.errstate(invalid="ignore"):
@@ -136,12 +138,13 @@ def _measured(
     differences: Differences,
     model: ErrorModel,
 ) -> StepTable:
-    """One row of a table; what is not wanted stays NaN."""
+    """Measure one row of a table for the wanted entries; the others stay NaN."""
     found = Samples(*np.full((2, len(entries), 2), np.nan))
     if wanted.any():
         measured = differences.at(entries[wanted], steps[wanted])
         found.moved[wanted], found.values[wanted] = measured.moved, measured.values
     row = model.step_row(found)
+    # Those that were asked for: the next row goes on from here, and NaN would end it.
     row.steps[0] = steps
     return row
 
@@ -158,6 +161,7 @@ def _with_larger_steps(
     for _ in range(_MOST_UP):
         with np.errstate(invalid="ignore"):
             size = np.fmax(np.abs(analytic), np.abs(rows.central[0]))
+            # Of an entry that is nearly right the error must be seen, and not only the value.
             size = np.fmin(size, np.abs(analytic - rows.central[0]))
             steps = rows.steps[0] * RATIO
             noisy = (rows.noise[0] > _NOISY * size) & (steps <= _FARTHEST * length)
@@ -182,7 +186,7 @@ def _with_smaller_steps(
     for _ in range(_MOST_DOWN):
         steps = rows.steps[-1] / RATIO
         going = going & (steps > least)
-        if not going.any() and len(rows.steps) > 1:
+        if not going.any() and len(rows.steps) > 1:  # an estimate takes two rows
             break
         rows = rows.above(_measured(entries, going, steps, differences, model))
         going = going & ~_settled(rows, analytic)

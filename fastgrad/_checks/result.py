@@ -1,4 +1,4 @@
-"""What a check has found, whichever way it looked: all that a verdict and its reason go by."""
+"""The findings of a check, exhaustive or by probes: all that a verdict and its reason go by."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._evaluation.direction import Box
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Box, Leaf
 from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve
@@ -25,14 +24,14 @@ class Stop(Enum):
     """Why the search in a leaf ended early."""
 
     BUDGET = auto()
-    WRONG = auto()  # as many wrong entries as are looked for were found
-    KINKS = auto()  # the same of kinks
+    WRONG = auto()  # it found as many wrong entries as it looks for
+    KINKS = auto()  # it found as many kinks
     JUMPS = auto()  # `f` moves in jumps only
 
 
 @dataclass(frozen=True)
 class Part:
-    """A leaf of which every entry is judged: its entries, and what they are judged by."""
+    """A leaf of which every entry is judged: its entries, and the error model for them."""
 
     number: int  # of the leaf
     leaf: Leaf
@@ -52,8 +51,9 @@ class Dense:
 class LeafProbe:
     """What probing has found in one leaf.
 
-    `entries` were judged one by one, with `table` in their order. Of the derivatives along the
-    directions, `error` is the size of the residuals, `claimed` and `numeric` that of both sides.
+    `entries` were judged one by one, and `table` is in their order. `error`, `claimed` and
+    `numeric` are root mean squares over the directions: of the residuals, of the derivatives by the
+    analytic gradient, and of the numeric ones.
     """
 
     entries: np.ndarray
@@ -70,7 +70,7 @@ class LeafProbe:
     kink: bool = False  # along a direction that agrees
     moves: bool = True
     unexplained: bool = False  # the directions disagree, but no entry could be named
-    stopped: Stop | None = None
+    stopped: Stop | None = None  # None where the search ended by itself
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class LeafResult:
 
     verdict: Verdict
     moves: bool  # whether small steps were seen to move `f`
-    still: bool  # whether `f` does not move at all, and the gradient says the same
+    still: bool  # whether `f` does not move at all, and the analytic gradient is zero as well
     jumps: bool = False  # whether `f` moves in jumps only
     probe: LeafProbe | None = None  # None where every entry was judged
 
@@ -99,6 +99,7 @@ class Result:
 
     def distrusted(self, baseline: Baseline) -> Result:
         """The same numbers without a verdict: `baseline` says what is wrong with them."""
+        # Of the leaves and causes nothing is left: they were concluded from the same numbers.
         codes = np.full_like(self.entries.codes, Verdict.CANNOT_TELL.code)
         spans = tuple(map(_distrusted, self.entries.spans))
         entries = replace(self.entries, spans=spans, codes=codes)
@@ -120,7 +121,7 @@ def _distrusted(span: LeafSpan) -> LeafSpan:
 
 
 def unjudged(analytic: Analytic) -> Entries:
-    """All entries of a gradient, of which nothing can be told."""
+    """All entries of a gradient, none of which can be judged."""
     n = len(analytic.column)
     return Entries(
         analytic.spans,

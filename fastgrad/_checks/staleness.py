@@ -25,8 +25,8 @@ __all__ = ["name_stale"]
 # Wrong entries of each leaf that must be explained, the clearest first: two evaluations each, at
 # each iteration.
 _ENTRIES = 8
-# Entries of all leaves without which nothing is said: the rate is one free number, and two more
-# that fit by chance are rare.
+# Nothing is said of fewer entries than these, over all leaves: one of them determines the rate, and
+# two more rarely fit by chance.
 _LEAST = 3
 # Gauss-Newton iterations. They converge quadratically from a small rate, or not at all: six double
 # one digit to 64.
@@ -36,18 +36,18 @@ _ITERATIONS = 6
 _FIRST_MOVE = 1e-3
 # Largest move over an entry's length: no update of a parameter is larger.
 _LARGEST_MOVE = 10
-# What may be left unexplained: this share of the largest error, and so many bounds. It is two
+# May be left unexplained: this share of the largest error, and this many bounds. The share is two
 # thirds of what a pattern may leave (`case`), as one number is fitted to few entries.
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
-# Single parameters of which it is tried whether they alone were updated.
+# Leaves, at most, of which it is tried whether they alone were updated.
 _MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
 class _Picked:
-    """A few wrong entries: where they are, and what they claim and measure."""
+    """A few wrong entries, with their analytic and numeric values and the bounds of the latter."""
 
-    picks: list[tuple[int, np.ndarray, np.ndarray]]
+    picks: list[tuple[int, np.ndarray, np.ndarray]]  # leaf, its picked entries, their steps
     analytic: np.ndarray
     numeric: np.ndarray
     bound: np.ndarray
@@ -79,6 +79,7 @@ def _pick(
     """The clearest errors of each unexplained leaf."""
     picks, columns = [], []
     for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
+        # An entry of a complex case is two real numbers, of which each would need steps of its own.
         if case.path not in unexplained or np.iscomplexobj(case.analytic):
             continue
         a, d, bound = case.analytic.ravel(), case.numeric.ravel(), case.bound.ravel()
@@ -121,6 +122,7 @@ def _rate(run: Metered, moves: list[np.ndarray], picked: _Picked) -> float | Non
         float((np.abs(move).ravel() / run.scale(k)).max(initial=0.0))
         for k, move in enumerate(moves)
     )
+    # A secant gives the slope; the first one goes through the parameters as they are.
     previous, time = 0.0, _FIRST_MOVE / largest
     before = picked.numeric
     error = picked.analytic - picked.numeric

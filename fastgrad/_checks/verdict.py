@@ -19,7 +19,8 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
-# Paths in a sentence, and entries in the note of an interrupted check: more are only counted.
+# At most this many paths in a sentence, and entries in the note of an interrupted check: more are
+# only counted.
 _LISTED, _NAMED = 3, 5
 
 
@@ -28,6 +29,7 @@ _LISTED, _NAMED = 3, 5
 
 def of_entries(codes: np.ndarray) -> Verdict:
     """The verdict on a leaf of which every entry was judged."""
+    # By the codes, which are 0, 1 and 2: one pass, where `in` for each verdict would make three.
     _, wrong, unclear = np.bincount(codes, minlength=3).tolist()
     if wrong:
         return Verdict.WRONG
@@ -39,7 +41,8 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
     codes = p.table.codes
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
-    # Where a gradient vanishes, as at an optimum, the measure is how fast it grows beside it.
+    # Where a gradient vanishes, as at an optimum, what proves something is measured by how fast it
+    # grows beside the point.
     enough = enough_power(p.claimed, whole, p.growth)
     weak = not (math.isfinite(p.floor) and p.floor <= enough)
     if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
@@ -54,7 +57,7 @@ def conclude(result: Result) -> tuple[Verdict, str]:
     verdicts = set(map(attrgetter("verdict"), result.leaves))
     if Verdict.WRONG in verdicts:
         return Verdict.WRONG, _wrong_reason(result)
-    if result.measured is not None:
+    if result.measured is not None:  # the budget ran out, and some entries are not judged
         return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; raise `budget`"
     if not verdicts:
         return Verdict.CANNOT_TELL, "nothing was tested: the parameters hold no entries"
@@ -97,7 +100,7 @@ def _trouble(baseline: Baseline) -> str:
 
 def _right_reason(result: Result) -> str:
     entries = result.entries
-    if result.leaves[0].probe is None:  # then of all leaves: every entry was judged
+    if result.leaves[0].probe is None:  # one leaf stands for all: every entry was judged
         kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
         return f"all {len(entries.codes):,} entries agree with central differences{kinks}"
     spans, total = entries.spans, sum(span.size for span in entries.spans)
@@ -108,7 +111,7 @@ def _right_reason(result: Result) -> str:
 
 
 def _kinks(entries: Entries) -> str:
-    """That the analytic value is one of many at some of the entries."""
+    """A clause that says at how many entries the analytic value is one of many right ones."""
     count = int(np.count_nonzero(entries.kinks))
     first = entries.at(int(np.argmax(entries.kinks)))
     return (
@@ -118,11 +121,12 @@ def _kinks(entries: Entries) -> str:
 
 
 def _hidden(result: Result) -> str:
-    """What may be hidden where the limit is above a typical entry, and what would show it."""
+    """A clause about the leaf whose typical entry is farthest below its detection limit, if any."""
     path, typical, size = "", 0.0, 1.0
     for span, leaf in _pairs(result):
         if leaf.probe is None:
             continue
+        # Typical: the root mean square of the entries.
         own = leaf.probe.claimed / math.sqrt(max(span.size, 1))
         if own and leaf.probe.limit > size * own:
             path, typical, size = span.path, own, leaf.probe.limit / own
@@ -165,8 +169,8 @@ def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
         return []
     worst, count, judged = wrong[0], len(wrong), len(entries)
     said = "1 entry disagrees" if count == 1 else f"{count:,} entries disagree"
-    # Of all entries, or of examples of what is wrong throughout; else the judged ones are those
-    # that were found to be wrong, and their number says nothing.
+    # A share is told of all entries, or of the examples of what is wrong throughout. Otherwise the
+    # judged entries are those that were suspected, and their number says nothing.
     if judged == sum(span.size for span in entries.spans):
         said = f"{count:,} of {judged:,} entries disagree"
     elif dense:
@@ -176,7 +180,7 @@ def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
 
 
 def _unmoved(result: Result) -> str:
-    """A sentence of its own about the wrong leaves that `f` does not seem to read."""
+    """A sentence about the wrong leaves that `f` does not seem to read."""
     paths = [
         span.path
         for span, leaf in _pairs(result)
@@ -236,6 +240,7 @@ def _unclear_reason(result: Result) -> str:
         way = "raise `budget`" if Stop.BUDGET in stopped else 'try strategy="exhaustive"'
         return f"{'; '.join(_stops(result))}, and nothing wrong was found until then; {way}"
     assert result.baseline is not None
+    # The first unclear leaf gives the reason: those of the others are in the report.
     unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
     span, leaf = next(unclear)
     if leaf.probe is None:
@@ -282,7 +287,7 @@ def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
 
 
 def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
-    """What hides a derivative that is finite and converges: two calls that differ, or noise."""
+    """Why a derivative that is finite and converges is not seen: two calls differ, or noise."""
     if baseline.base != baseline.again:
         return (
             f"`f` is not deterministic: two calls differ by "
@@ -314,14 +319,14 @@ def entries_so_far(parts: Sequence[Part]) -> str:
 
 
 def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
-    """How many, and the paths of those with the largest errors."""
+    """The number of entries, and the paths of those with the largest errors."""
     picked: list[tuple[float, str]] = []
     count = 0
     for part, entries in found:
         count += len(entries)
         with np.errstate(invalid="ignore"):
             errors = np.abs(part.table.analytic[entries] - part.table.numeric[entries])
-        errors = np.where(np.isnan(errors), np.inf, errors)
+        errors = np.where(np.isnan(errors), np.inf, errors)  # no number is the worst of all
         worst = np.argsort(-errors, kind="stable")[:_NAMED]
         picked += [(float(errors[i]), part.leaf.name(int(entries[i]))) for i in worst]
     picked.sort(key=lambda pair: -pair[0])
@@ -330,6 +335,6 @@ def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
 
 
 def leaves_so_far(done: int, whole: int, wrong: Sequence[str]) -> str:
-    """The same of a probe: how many parameters it had finished, and which entries are wrong."""
+    """The same for a probe: how many parameters it had finished, and which entries are wrong."""
     said = f"wrong: {_listed(wrong)}" if wrong else "nothing wrong was found"
     return f"the probe had finished {done:,} of {whole:,} parameters; {said}"

@@ -1,7 +1,7 @@
 """Estimates one derivative from differences at many steps, with a bound that holds.
 
 A step table is a matrix: one column per entry, one row per step, the largest step first, each
-step a factor `RATIO` below the one above. Rows that were not measured are NaN. Neighbouring rows
+step a factor `RATIO` below the one above. Rows that were not measured are NaN. Neighboring rows
 are compared as in Richardson's extrapolation, and the pair with the smallest bound is taken
 (C. J. F. Ridders, Accurate computation of F'(x) and F'(x)F''(x), Adv. Eng. Softw. 4 (1982) 75-76).
 """
@@ -48,7 +48,8 @@ CENTRAL_SHRINK, ONE_SIDED_SHRINK = 4.0, 3.0
 # A pair of quotients is taken to converge if they differ by noise and by this share of their
 # size: 1e-3 / 4 is then the largest relative truncation of a result, and it is in its bound.
 SETTLED = 1e-3
-# Pairs this close are compared in their noise: farther apart, truncation changes them.
+# Pairs that differ by less than this share are asked for their noise: beyond, truncation changes
+# them.
 NEAR = 2e-2
 # Changes must shrink at least by this from step to step, where noise explains no more. A function
 # of any order shrinks them by 8; what is left is a factor 2 for orders that have not set in.
@@ -143,6 +144,7 @@ def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTabl
 
 
 def _quantum(moves: np.ndarray) -> np.ndarray:
+    """The amount that values of f seem to change by at least; 0 where any step changes them."""
     # The move that was seen may be up to RATIO quanta: at the next step it would be one.
     lost = (moves[:-1] > 0) & (moves[1:] == 0)
     found: np.ndarray = np.where(lost, moves[:-1] / RATIO, 0.0).max(axis=0, initial=0.0)
@@ -156,8 +158,10 @@ def estimate(table: StepTable) -> Estimate:
         central, ahead, behind, finer = (_best(table.steps, column) for column in columns)
         central = _choose(finer.bound < central.bound, finer, central)
         one_sided = np.isnan(central.bound)
+        # At the edge of the domain only one side has values.
         side = _choose(np.isfinite(ahead.bound) | np.isnan(behind.bound), ahead, behind)
         smooth = _choose(one_sided, side, central)
+        # An open gap is a kink if both sides have limits; otherwise nothing converges there.
         open_to_the_end = _kinks(table)
         kink = open_to_the_end & ahead.converged & behind.converged
     low, high = np.fmin(ahead.value, behind.value), np.fmax(ahead.value, behind.value)
@@ -175,11 +179,11 @@ def estimate(table: StepTable) -> Estimate:
 
 @dataclass(frozen=True)
 class _Column:
-    """One kind of quotient at all steps, and what is compared with its changes."""
+    """One kind of quotient at all steps, and the quantities that bound its error."""
 
     quotients: np.ndarray
     noise: np.ndarray
-    size: np.ndarray  # of the quotients of any kind
+    size: np.ndarray  # of the largest quotient of any kind
     nonlinearity: np.ndarray  # of each pair, what a kink within reach may hide
     shrink: float  # one over the share of a change that truncation may still hide below it
 
@@ -230,7 +234,7 @@ def _nonlinearity(table: StepTable) -> np.ndarray:
 
 
 def _best(steps: np.ndarray, column: _Column) -> Estimate:
-    """Of all pairs of neighbouring steps, the one with the smallest bound.
+    """Take the pair of neighboring steps with the smallest bound.
 
     From one step to the next truncation shrinks by RATIO**order, so a share ``1 / shrink`` of
     their difference bounds, with room to spare, what is left in the lower one. A pair counts only
@@ -253,6 +257,7 @@ def _best(steps: np.ndarray, column: _Column) -> Estimate:
 
 def _upset_below(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
     """For each pair, whether it or a later one changed more than truncation and noise explain."""
+    # A change must be a fraction of the one before it, or within the noise.
     upset = np.zeros(change.shape, dtype=bool)
     upset[1:] = change[1:] > np.fmax(change[:-1] / SHRINKS, rounding[1:])
     # The pair above the upset one is spoilt by it; the upset one itself may be the new start.
@@ -262,13 +267,14 @@ def _upset_below(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
 
 
 def _noise_factor(column: _Column) -> np.ndarray:
-    """How much larger the noise is than was thought: it shows where changes grow downwards.
+    """How much larger the noise is than was measured: it shows where changes grow with the row.
 
     NaN where there are no three values to tell it from.
     """
     change, noise = column.change, column.noise
     near = change <= noise[1:] + NEAR * column.size[1:]
     grows = near[:-1] & (change[1:] > change[:-1]) & (noise[2:] > 0)
+    # Noise of a quotient grows by RATIO from row to row: of the two pairs the smaller one counts.
     growth = IMPLIED_NOISE * np.fmin(RATIO * change[:-1], change[1:])
     implied = np.where(grows, growth / np.where(grows, noise[2:], 1.0), 1.0)
     implied = np.where(np.isfinite(change[1:] + change[:-1]), implied, np.nan)
@@ -281,6 +287,7 @@ def _kinks(table: StepTable) -> np.ndarray:
     """Whether forward and backward keep their distance down to the smallest telling step."""
     gap = np.abs(table.gaps)
     telling = np.isfinite(gap) & (gap > OPEN_BOUNDS * table.noise)
+    # The last row at which the gap is clearly not noise; -1 where there is none.
     rows = np.arange(len(gap))[:, np.newaxis]
     last = np.where(telling, rows, -1).max(axis=0)
     columns = np.arange(gap.shape[1])

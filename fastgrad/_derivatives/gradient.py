@@ -10,7 +10,7 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.guard import Guard, check_disjoint, check_layout
+from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Gradient, Target
@@ -178,19 +178,18 @@ def gradient(
             return small
     argument = as_params(params)
     leaves = flatten(argument)
-    check_layout(leaves)
     results = _results(argument, leaves, out)
     steps = _steps(argument, leaves, stencil, eps)
     answer = unflatten(argument, iter([result.array for result in results]))
-    guard = Guard(leaves, spare=[result.array for result in results])
     expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
-    made = evaluator(f, argument, guard, workers=workers, expected=expected, progress=progress)
+    how = {"results": results, "workers": workers, "expected": expected, "progress": progress}
+    run = evaluator(f, argument, leaves, **how)
     try:
-        with made as run:
-            _fill(run, guard, stencil, steps, results)
+        with run:
+            _fill(run, stencil, steps, results)
             check_places(argument, leaves)
     finally:
-        guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+        run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if out is not None:
         return out
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
@@ -198,9 +197,7 @@ def gradient(
     return answer
 
 
-def _fill(
-    run: Metered, guard: Guard, stencil: Stencil, steps: Sequence[Steps], results: Sequence[Leaf]
-) -> None:
+def _fill(run: Metered, stencil: Stencil, steps: Sequence[Steps], results: Sequence[Leaf]) -> None:
     """Differentiate with respect to all leaves.
 
     Results are stored only after the first evaluations, for until then they may hold the copy of
@@ -214,12 +211,12 @@ def _fill(
         if result.real.size
     ]
     first = None
-    if guard.large:
+    if run.guard.large:
         first = requests[0].part(0, 1).run(run).values
-        guard.thin()
+        run.guard.thin()
         requests[0] = requests[0].part(1, requests[0].count)
     elif stencil.uses_base:
-        guard.check()
+        run.guard.check()
     for result, before in zip(results, found, strict=True):
         if before.changed():
             raise _errors.moved_error(result.path)
@@ -244,8 +241,7 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
                 f"{'complex' if kind == 'c' else 'floating'} type; got {_describe(array)}"
             )
         results.append(Leaf(path, array))
-    check_layout(results)
-    check_disjoint([*leaves, *results])
+    check_layout([*leaves, *results])
     return results
 
 

@@ -1,4 +1,4 @@
-"""How noisy the values of `f` are, and what step that noise asks for.
+"""Estimates the noise in values of `f`, and the step for differences of such values.
 
 Noise is estimated from a difference table of values at equally spaced points: smooth functions
 have tiny high differences, so what is left there is noise (J. J. Moré and S. M. Wild, Estimating
@@ -25,7 +25,7 @@ POINTS = 7
 _WEIGHTS = [
     math.sqrt(factorial(k) ** 2 / factorial(2 * k) / (POINTS - k)) for k in range(1, POINTS)
 ]
-# Neighbouring orders of differences whose estimates must agree, and the factor to within which:
+# Neighboring orders of differences whose estimates must agree, and the factor to within which:
 # both as in Moré and Wild's ECNoise.
 _ORDERS, _AGREE = 3, 4.0
 # Unit roundoff of float32 and float64.
@@ -34,15 +34,15 @@ _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
 _SINGLE_BITS = 24
 # Exponents of float32's normal range are at most this, with one spare bit.
 _SINGLE_EXPONENT = 126
-# Values of so few bits say nothing of their type: counts, halves, quarters. One value in 4096 of
-# float64 with random bits has 12 by chance within float32's 24.
+# Values of at most this many bits say nothing of their type: counts, halves, quarters. One value in
+# 4096 of float64 with random bits has 12 by chance within float32's 24.
 _SHORT_BITS = 12
 # Whole numbers up to this are counts as well, whatever their bits.
 _LARGEST_COUNT = 2**20
 # Digits up to which values are taken for decimal numbers that were printed and read again: one
 # double in 1,000 has as few by chance, and all seven values must.
 _FEW_DIGITS = 13
-# Values that fit into so many bits are binary fractions, and their few digits mean nothing.
+# Values that fit into this many bits are binary fractions, and their few digits mean nothing.
 _BINARY_BITS = 32
 # Least and largest first step, relative to the entry's length. At 2^-30 one rounding of `f` makes
 # 2^-23 = 1.2e-7 of `f` over the length, the errors that matter at all (MATERIAL); at 0.05 the
@@ -64,6 +64,7 @@ def noise_of(values: Sequence[float], unit: float | None = None) -> float:
     Not less than the rounding of the values themselves, in float32 if that is what they are:
     `unit`, where their `rounding_unit` is known.
     """
+    # Scaled, so that squares of large values do not overflow.
     largest = max(map(abs, values))
     if largest == 0.0:
         return 0.0
@@ -75,12 +76,13 @@ def rounding_unit(values: Sequence[float]) -> float:
     """Relative rounding error of numbers as precise as these."""
     if not all(_has_bits(_SINGLE_BITS, value) for value in values):
         return _rounding_of_decimals(values)
+    # Float32 is recognized by its lack of bits, which short or equal values lack in any type.
     telling = len(set(values)) > 1 and not all(map(_is_short, values))
     return _SINGLE if telling else _DOUBLE
 
 
 def _rounding_of_decimals(values: Sequence[float]) -> float:
-    """The same for numbers that came as text, rounded to some number of digits."""
+    """Relative rounding error of numbers that came as text, with some number of digits."""
     if any(_digits(value) > _FEW_DIGITS for value in values):
         return _DOUBLE
     if all(_has_bits(_BINARY_BITS, value) for value in values):
@@ -100,12 +102,12 @@ def is_single(unit: float) -> bool:
 
 
 def _is_short(value: float) -> bool:
-    """Whether a number is one of those that say nothing of their format: a count, a half."""
+    """Whether a number would look the same in any format, as a count or a half does."""
     return _has_bits(_SHORT_BITS, value) or (value.is_integer() and abs(value) < _LARGEST_COUNT)
 
 
 def _has_bits(bits: int, value: float) -> bool:
-    """Whether a format of so many significant bits, with the range of float32, holds a number."""
+    """Whether a number fits into this many significant bits and the range of float32."""
     mantissa, exponent = math.frexp(value)
     return abs(exponent) < _SINGLE_EXPONENT and math.ldexp(mantissa, bits).is_integer()
 
@@ -129,7 +131,7 @@ def _from_table(values: list[float]) -> float:
 def relative_step(noise: float, variation: float, eps: float) -> float:
     """Step of a central difference relative to the parameter's own length.
 
-    ``(3 noise / variation)**(1/3)`` minimises the sum of truncation and noise where `f` varies by
+    ``(3 noise / variation)**(1/3)`` minimizes the sum of truncation and noise where `f` varies by
     `variation` over that length; `eps` is the spacing of the parameter's type (H.-J. M. Shi,
     Y. Xie, M. Q. Xuan, J. Nocedal, Adaptive finite-difference interval estimation for noisy
     derivative-free optimization, SIAM J. Sci. Comput. 44 (2022) A2302-A2321).

@@ -1,7 +1,4 @@
-"""Evaluates an `f` that takes many points at once, along a leading batch axis.
-
-The rows of a batch are copies in fastgrad's own memory: the caller's parameters are only read.
-"""
+"""Evaluates an `f` that takes many points at once, along a leading batch axis."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, isfinite
+from math import ceil
 from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from fastgrad import _backend, _errors
-from fastgrad._dtypes import EPS, FLOATS, is_extended
-from fastgrad._errors import FastgradError, InputTypeError, InputValueError
+from fastgrad._dtypes import is_extended
+from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import group_points, offsets_of, part_of
@@ -31,21 +28,15 @@ from fastgrad._evaluation.protocol import (
     Target,
     Where,
 )
-from fastgrad._leaf import Leaf, as_real, in_double, lengths_of
-from fastgrad._memory import Fingerprint
-from fastgrad._returns import as_scalars, as_vectors, at_base
-from fastgrad._tree import Params, as_params, flatten, unflatten
+from fastgrad._evaluation.rows import Rows, check_rows, unperturbed, value_at
+from fastgrad._leaf import Leaf, in_double, lengths_of
+from fastgrad._tree import Params
 
 __all__ = ["Batched", "InBatches", "batched"]
 
 # Bytes of a batch by default: large enough that the cost of a call is shared by many rows, small
 # enough that the rows stay in the caches. Measured by bench/batched.py for other sizes.
 MEMORY = 2**20
-# In the test for rows that influence each other: how far the others are off, and what values may
-# differ by, relatively, as `f` sums in another order.
-_NEARER, _OFF_ZERO = {0: 0.9375, 2: 0.875}, 2.0**-7
-_ROWS_OF_F = slice(0, -1)
-_ROUNDING = {char: max(1e-5, EPS[char] ** 0.5) for char in FLOATS}
 
 
 @dataclass(frozen=True)
@@ -57,14 +48,7 @@ class Batched:
 
     def __call__(self, params: Params) -> Any:
         """The value at one point, given without the batch axis."""
-        argument = as_params(params)
-        leaves = flatten(argument)
-        found = [_backend.kernel.Fingerprint(leaf.array) for leaf in leaves]
-        rows = _Rows(self, argument, leaves, found, 1)
-        kind = np.longdouble if any(map(is_extended, rows.real)) else np.float64
-        value = rows.values(_at_base, kind)[0].item()
-        rows.refuse_moved()
-        return value
+        return value_at(self.f, params)
 
 
 def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
@@ -121,119 +105,10 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     return Batched(f, int(memory))
 
 
-def capacity(f: Any, leaves: Sequence[Leaf]) -> int:
-    """How many rows a batch may have, besides the one that holds the parameters as they are.
-
-    1 for an `f` that is not batched.
-    """
-    if not isinstance(f, Batched):
-        return 1
+def capacity(f: Batched, leaves: Sequence[Leaf]) -> int:
+    """How many rows a batch may have, besides the one that holds the parameters as they are."""
     row = max(1, sum(leaf.array.nbytes for leaf in leaves))
     return max(1, f.memory // row - 1)
-
-
-class _Rows:
-    """Copies of the parameters: one for each point of a batch, and one more as they are."""
-
-    def __init__(
-        self,
-        f: Batched,
-        argument: Params,
-        leaves: Sequence[Leaf],
-        found: Sequence[Fingerprint],
-        count: int,
-    ) -> None:
-        self._f, self._argument, self._leaves, self.count = f.f, argument, leaves, count
-        self._found = found
-        self.moved: dict[int, np.ndarray] = {}  # by leaf: the entries that rows have moved
-        self._stacks = [_stack(leaf.array, count + 1) for leaf in leaves]
-        # As real numbers in C order, the row as they are at the end.
-        self.real = [_flat(*pair) for pair in zip(self._stacks, leaves, strict=True)]
-
-    def values(
-        self,
-        where: Callable[[], str],
-        kind: Any = np.float64,
-        part: slice = _ROWS_OF_F,
-        vector: bool = False,
-    ) -> np.ndarray:
-        """One value for each row, or for part of them; ``where()`` says what the rows are."""
-        inputs = [stack[part] for stack in self._stacks]
-        count = len(range(self.count + 1)[part])
-        try:
-            found = self._f(unflatten(self._argument, iter(inputs)))
-            if vector:
-                return as_vectors(found, count, where)
-            return as_scalars(found, count, where, kind)
-        except Exception as error:
-            _errors.annotate_batch(error, where())
-            raise
-
-    def view(self, leaf: int, row: int) -> np.ndarray:
-        """One row of a leaf, in its shape, as real numbers."""
-        return as_real(self._stacks[leaf][row, ...])  # of a 0-d leaf too it is a view
-
-    def put_back(self, leaf: int, each: int) -> None:
-        """Undo the moves in a leaf's rows, `each` for an entry; refuse an `f` that wrote there."""
-        if leaf not in self.moved:
-            return
-        real = self.real[leaf]
-        bits = real.view(f"V{real.itemsize}")
-        columns = np.repeat(self.moved.pop(leaf), each)
-        bits[np.arange(len(columns)), columns] = bits[-1, columns]
-        self.refuse_writes()
-
-    def spread_out(self) -> None:
-        """Move rows as a whole, nearer to zero."""
-        with np.errstate(all="ignore"):
-            for real in self.real:
-                for row, share in _NEARER.items():
-                    real[row] *= share
-                if not real[-1].any():
-                    real[list(_NEARER)] = _OFF_ZERO
-
-    def refuse_moved(self) -> None:
-        """Refuse an `f` that knows the originals and resized one: they will be read again."""
-        for leaf, found in zip(self._leaves, self._found, strict=True):
-            if found.changed():
-                raise _errors.moved_error(leaf.path)
-
-    def refuse_writes(self) -> None:
-        """Refuse an `f` that wrote into rows, none of which is moved now."""
-        for leaf, real in zip(self._leaves, self.real, strict=True):
-            changed = _first_change(real)
-            if changed is not None:
-                raise _errors.written_error(leaf.name(changed), undone=True)
-
-
-def _stack(array: np.ndarray, count: int) -> np.ndarray:
-    """Copies of an array, in memory that nobody can resize."""
-    dtype = array.dtype.newbyteorder("=")
-    memory = np.frombuffer(bytearray(count * array.nbytes or 1), np.uint8)
-    stack: np.ndarray = memory[: count * array.nbytes].view(dtype).reshape(count, *array.shape)
-    stack[0] = array
-    rows = memory[: count * array.nbytes].reshape(count, array.nbytes)
-    rows[1:] = rows[0]  # bit by bit: the padding of longdoubles too
-    return stack
-
-
-def _flat(stack: np.ndarray, leaf: Leaf) -> np.ndarray:
-    flat: np.ndarray = stack.reshape(len(stack), leaf.array.size)
-    return flat.view(flat.real.dtype) if leaf.is_complex else flat
-
-
-def _at_base() -> str:
-    return at_base(0)
-
-
-def _first_change(rows: np.ndarray) -> int | None:
-    """The first entry in which a row is not like the last one."""
-    size = min(rows.itemsize, 8)
-    bits = rows.view(f"u{size}")
-    changed = bits[:-1] != bits[-1]
-    if not changed.any():
-        return None
-    return int(changed.any(axis=0).argmax()) * size // rows.itemsize
 
 
 class InBatches:
@@ -269,14 +144,16 @@ class InBatches:
     ) -> None:
         self.guard.__exit__(kind, error, traceback)
 
-    def _rows(self, count: int) -> _Rows:
+    def _rows(self, count: int) -> Rows:
+        """Rows for this many points; before the first, the test that rows keep to themselves."""
         if not self._checked:
             self._checked = True
             if not self.vector:
-                self.evaluations += check_rows(self.f, self.argument, self.guard)
-        return _Rows(self.f, self.argument, self.leaves, self.guard.found, count)
+                self.evaluations += check_rows(self.f.f, self.argument, self.guard)
+        return Rows(self.f.f, self.argument, self.leaves, self.guard.found, count)
 
-    def _values(self, rows: _Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
+    def _values(self, rows: Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
+        """The values of all rows; vectors must keep their length from batch to batch."""
         found = rows.values(where, kind, vector=self.vector)
         if self.vector:
             if self._width and found.shape[1:] != self._width:
@@ -287,7 +164,7 @@ class InBatches:
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
         rows = self._rows(1)
-        value = self._values(rows, _at_base, self._kind)[0]
+        value = self._values(rows, unperturbed, self._kind)[0]
         rows.refuse_moved()
         self.evaluations += 1
         return value if self.vector else value.item()
@@ -308,13 +185,13 @@ class InBatches:
         for rows, low, high in self._batches(count, points):
             mine, part = rows.real[request.leaf], request.part(low, high)
             entries, how = part.entries, (offsets, part.steps)
-            rows.put_back(request.leaf, points)
+            rows.put_back(request.leaf, points)  # what the last batch has moved
             places = np.empty((high - low, points), _kind_of(mine))
             kernel = _backend.kernel_for(mine)
             kernel.scatter(mine, None, *how, 0, high - low, entries, places)
             rows.moved[request.leaf] = entries
             found = self._values(rows, partial(_name, leaf, entries))
-            with np.errstate(invalid="ignore", over="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):  # beside infinity
                 moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
             self.evaluations += (high - low) * points
@@ -323,7 +200,7 @@ class InBatches:
     def _joined(self, values: list[np.ndarray], points: int) -> np.ndarray:
         return np.concatenate(values) if values else np.empty((0, points, *self._width))
 
-    def _batches(self, count: int, each: int) -> Iterator[tuple[_Rows, int, int]]:
+    def _batches(self, count: int, each: int) -> Iterator[tuple[Rows, int, int]]:
         """Rows for all positions, in batches of one size, with the positions that they hold.
 
         The last rows are filled up with the parameters as they are: compilers of array code, such
@@ -344,6 +221,7 @@ class InBatches:
         moved, values = np.empty((len(request.entries), points)), []
         leaf = self.leaves[request.leaf]
         for rows, low, high in self._batches(groups, points):
+            # Groups move any number of entries: rows are put back as a whole.
             mine = rows.real[request.leaf]
             mine[:-1] = mine[-1]
             rows.refuse_writes()
@@ -363,33 +241,42 @@ class InBatches:
     def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
         """Move all regions of a direction at once, in rows: see `Evaluator`."""
         values: list[Any] = []
-        claimed: list[float] = []
-        square = 0.0
-        regions, times = request.direction.regions, request.times
+        moves: list[tuple[float, float]] = []
+        times = request.times
         most = max(1, min(len(times), self.batch))
         rows = self._rows(most)
-        before = [region.of(self.guard.view(region.leaf)) for region in regions]
-        movers = [
-            request.direction.mover(k, part, _backend.kernel_for(part))
-            for k, part in enumerate(before)
-        ]
+        move = self._row_mover(request.direction, rows, claim)
         for start in range(0, len(times), most):
             part = times[start : start + most]
-            for row, time in enumerate(part):
-                moves = [
-                    move(region.of(rows.view(region.leaf, row)), time, claim)
-                    for region, move in zip(regions, movers, strict=True)
-                ]
-                square += 0.0 if claimed else sum(squares for _, squares in moves)
-                claimed.append(sum(rise for rise, _ in moves))
+            moves += [move(row, time) for row, time in enumerate(part)]
+            # The last batch may leave rows at earlier points: their values are not asked for.
             found = self._values(rows, _along)[: len(part)]
             values += list(found) if self.vector else found.tolist()
             rows.refuse_moved()
             self.evaluations += len(part)
             if request.still is not None and values[:2] == [request.still] * 2:
-                values, claimed = values[:2], claimed[:2]
+                values, moves = values[:2], moves[:2]
                 break
-        return Changes(tuple(values), tuple(claimed), square**0.5)
+        norm = moves[0][1] ** 0.5 if moves else 0.0
+        return Changes(tuple(values), tuple(rise for rise, _ in moves), norm)
+
+    def _row_mover(
+        self, direction: Direction, rows: Rows, claim: np.ndarray | None
+    ) -> Callable[[int, float], tuple[float, float]]:
+        """How a row is moved along a direction; returns what all its regions claim: see `Mover`."""
+        before = [region.of(self.guard.view(region.leaf)) for region in direction.regions]
+        movers = [
+            direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)
+        ]
+
+        def move(row: int, time: float) -> tuple[float, float]:
+            made = [
+                each(region.of(rows.view(region.leaf, row)), time, claim)
+                for region, each in zip(direction.regions, movers, strict=True)
+            ]
+            return sum(rise for rise, _ in made), sum(square for _, square in made)
+
+        return move
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine: see `Evaluator`."""
@@ -410,6 +297,7 @@ class InBatches:
             rows.moved[request.leaf] = entries
             if lost >= 0:
                 self._refuse_step(request, lost, mine[-1].item(lost))
+            # In the type to compute in, as the derivative may be a longdouble; samples are float64.
             column = rows.values(partial(_name, leaf, entries), _kind_of(mine))
             if out.changed():
                 raise _errors.moved_error("out")
@@ -451,44 +339,3 @@ def _name(leaf: Leaf, entries: np.ndarray) -> str:
 
 def _along() -> str:
     return "points along a direction"
-
-
-def check_rows(f: Batched, argument: Params, guard: Guard) -> int:
-    """Refuse an `f` whose value at a point depends on the other rows; return the rows evaluated.
-
-    The value alone is compared with that between two rows nearer to zero: most domains contain
-    them, and a sum over the wrong axis, or a mean taken off, shows.
-    """
-    rows = _Rows(f, argument, guard.leaves, guard.found, 3)
-    alone = float(rows.values(_at_base, part=slice(1, 2))[0])
-    rows.refuse_writes()
-    together = _among_others(rows)
-    rows.refuse_moved()
-    rounding = max(_ROUNDING[real.dtype.char] for real in rows.real)
-    if together is None or _agree(alone, together, rounding):
-        return 4
-    if not _agree(alone, float(f(argument)), rounding):
-        return 5  # not deterministic, which others find
-    raise InputValueError(
-        f"the rows of the batched `f` influence each other: its value at the parameters is "
-        f"{alone:.9g} alone and {together:.9g} among others; let it sum, average and normalize "
-        "over all axes but the first"
-    )
-
-
-def _among_others(rows: _Rows) -> float | None:
-    """The value of the middle one of three rows, unless `f` does not like the others."""
-    rows.spread_out()
-    try:
-        with np.errstate(all="ignore"):
-            return float(rows.values(lambda: f"{at_base(0)} and two other points")[1])
-    except FastgradError:
-        raise
-    except Exception:  # the batches to come will show whether it likes them
-        return None
-
-
-def _agree(a: float, b: float, rounding: float) -> bool:
-    if not (isfinite(a) or isfinite(b)):
-        return True  # which of inf and nan comes out depends on the order of a sum
-    return abs(a - b) <= rounding * max(abs(a), abs(b))

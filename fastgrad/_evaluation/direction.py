@@ -1,8 +1,8 @@
 """Directions along which many entries move at once, drawn where the parameters live.
 
 A direction says which regions of which leaves move, and how. What is random in it is a function of
-(seed, turn, leaf, entry), by a counter-based generator: whoever has the parameters draws the part
-that is needed, in any order, so that nothing large is sent or kept.
+(seed, turn, leaf, entry), by a counter-based generator; the turn is the number of the direction. A
+worker that has the parameters draws the part it needs, in any order, and nothing large is sent.
 """
 
 from __future__ import annotations
@@ -17,25 +17,21 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._dtypes import EPS
-from fastgrad._leaf import lengths_of
+from fastgrad._leaf import Box, lengths_of
 
 __all__ = [
     "UNIT",
-    "Box",
     "Direction",
     "Given",
     "Jumps",
     "Mover",
-    "Own",
-    "Powers",
+    "Proportional",
+    "PowersOfTwo",
     "Region",
     "Uniform",
-    "claimed",
+    "claimed_changes",
     "key_of",
-    "size_of",
 ]
-
-Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
 
 # Writes a region, moved by `time`, to `target`; returns the inner product of the move really made
 # with `claim`, and the sum of the squares of its terms.
@@ -45,7 +41,8 @@ Mover: TypeAlias = Callable[[np.ndarray, float, "np.ndarray | None"], tuple[floa
 UNIT = 2.0**-14
 # Regions are moved this many entries at a time, so that intermediate results stay in the cache.
 _PIECE = 2**15
-# Directions this short are remembered: a check in a tight loop draws the same one each time.
+# Directions of at most this many entries are remembered: a check in a tight loop draws the same one
+# each time.
 _FEW = 4096
 _MASK = 2**64 - 1
 
@@ -78,14 +75,15 @@ class Direction(Protocol):
         """What moves."""
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
-        """How a region moves whose entries are `before`, by a kernel that can."""
+        """What moves a region whose entries are `before`, with the kernel for their type."""
 
 
 @dataclass(frozen=True)
 class Uniform:
     """Random moves of 0.5 to 1.5 lengths ``max(1, |x|)``, times a width, in either direction.
 
-    No entry is too small to be seen in a sum over all, and no two errors cancel but by chance.
+    No entry moves so little that a sum over all would hide its error, and two errors cancel by
+    chance only.
     `without` are boxes, in the coordinates of the leaf, that stay where they are.
     """
 
@@ -96,20 +94,25 @@ class Uniform:
     without: tuple[Box, ...] = ()
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
-        """How a region moves whose entries are `before`, by a kernel that can."""
+        """What moves such a region: see `Direction`."""
         scratch, shift = np.empty(min(before.size, _PIECE)), kernel.shift
         unit = UNIT * self.widths[which]
+        drawn: list[np.ndarray] = []  # by piece; drawn for the first point, and kept for the others
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             nonlocal scratch
             rise = square = 0.0
-            for piece in pieces(before.shape):
+            for number, piece in enumerate(pieces(before.shape)):
                 part = _view(before, piece)
                 if part.size > scratch.size:  # rows that are longer than a piece
                     scratch = np.empty(part.size)
-                terms, drawn = scratch[: part.size], self.drawn(which, piece)
-                claimed = None if claim is None else _view(claim, piece)
-                shift(_view(target, piece), part, drawn, time * unit, claimed, terms)
+                if number == len(drawn):
+                    drawn.append(self.drawn(which, piece))
+                terms, claimed = (
+                    scratch[: part.size],
+                    None if claim is None else _view(claim, piece),
+                )
+                shift(_view(target, piece), part, drawn[number], time * unit, claimed, terms)
                 if claim is not None:
                     with np.errstate(over="ignore", invalid="ignore"):  # beside infinity
                         rise += float(terms.sum())
@@ -121,6 +124,7 @@ class Uniform:
     def drawn(self, which: int, piece: Box) -> np.ndarray:
         """The moves of a piece of a region, in units of `UNIT`."""
         region = self.regions[which]
+        # The piece in coordinates of the leaf, by which entries are numbered.
         box = tuple(
             slice(side.start + low, side.start + high)
             for side, (low, high, _) in zip(
@@ -130,6 +134,7 @@ class Uniform:
             )
         )
         out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
+        # Drawn and then cleared: the numbers of the others must not depend on what stays still.
         for other in self.without:
             _view(out, _common(box, other))[...] = 0
         return out
@@ -138,7 +143,7 @@ class Uniform:
         """The moves of some entries of a region's leaf, in units of `UNIT`."""
         region = self.regions[which]
         key = key_of(self.seed, self.turn, region.leaf)
-        out = np.empty((len(entries), 1, 1), np.int16)
+        out = np.empty((len(entries), 1, 1), np.int16)  # entries are few: each is a call
         for row, entry in zip(out, entries.tolist(), strict=True):
             _backend.kernel.draw(row, key, entry, 0)
         index = np.unravel_index(entries, region.shape) if region.shape else ()
@@ -166,7 +171,7 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
     axis = len(shape)
     while axis and sides[axis - 1] == shape[axis - 1]:
         axis -= 1
-    # From the first axis that is cut on, entries lie side by side; the one before makes rows.
+    # Behind the last axis that is cut, entries of the leaf lie side by side; this axis makes rows.
     axis = max(axis - 1, 0)
     out = np.empty(sides, np.int16)
     if axis == 0:
@@ -180,7 +185,7 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Powers:
+class PowersOfTwo:
     """Moves by 1, 2 or 4 times a power of two near `width` lengths, in either direction.
 
     Adding small multiples of them to the entries is exact: what the values of `f` show along such
@@ -194,7 +199,7 @@ class Powers:
     same_sign: bool = False
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
-        """How a region moves whose entries are `before`, by a kernel that can."""
+        """What moves such a region: see `Direction`."""
         # At least 2 spacings: no move is lost in an entry. Six of 16 spacings of float16 would be
         # a tenth of a length, and show how f curves.
         least = 4 * EPS[before.dtype.char]
@@ -204,9 +209,8 @@ class Powers:
             factors = np.abs(factors)
         with np.errstate(over="ignore"):
             moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
-        return _by(
-            np.asarray(moves), before, kernel
-        )  # of 0-d arrays NumPy makes scalars, here and below
+        # Here and below: of operations on 0-d arrays NumPy makes scalars.
+        return _multiples_of(np.asarray(moves), before, kernel)
 
 
 @dataclass(frozen=True)
@@ -217,25 +221,25 @@ class Jumps:
     regions: tuple[Region, ...]
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
-        """How a region moves whose entries are `before`, by a kernel that can."""
+        """What moves such a region: see `Direction`."""
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         with np.errstate(over="ignore"):
             moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
-        return _by(np.asarray(moves), before, kernel)
+        return _multiples_of(np.asarray(moves), before, kernel)
 
 
 @dataclass(frozen=True)
-class Own:
+class Proportional:
     """Moves by a share of the entries themselves, however tiny these are."""
 
     regions: tuple[Region, ...]
     share: float
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
-        """How a region moves whose entries are `before`, by a kernel that can."""
+        """What moves such a region: see `Direction`."""
         with np.errstate(invalid="ignore"):  # of a signalling NaN
             wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-            return _by(np.asarray(self.share * np.abs(wide)), before, kernel)
+            return _multiples_of(np.asarray(self.share * np.abs(wide)), before, kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,17 +250,18 @@ class Given:
     moves: tuple[np.ndarray, ...] = field(repr=False)
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
-        """How a region moves whose entries are `before`, by a kernel that can."""
-        return _by(self.moves[which], before, kernel)
+        """What moves such a region: see `Direction`."""
+        return _multiples_of(self.moves[which], before, kernel)
 
 
-def claimed(
+def claimed_changes(
     direction: Direction,
     before: Sequence[np.ndarray],
     times: Sequence[float],
     claim: np.ndarray,
 ) -> tuple[tuple[float, ...], float]:
-    """What a claim says of moves along a direction that are made elsewhere: see `Changes`."""
+    """What a claimed gradient says of moves that workers make: see `Changes`."""
+    # Onto scratch memory, as the moves really made depend on the rounding of the entries.
     movers = [direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)]
     scratch = [np.empty_like(part) for part in before]
     rises, norms = [], []
@@ -267,8 +272,8 @@ def claimed(
     return tuple(rises), norms[0] ** 0.5
 
 
-def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
-    """Move by multiples of an array."""
+def _multiples_of(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
+    """A mover by multiples of an array."""
     displace = kernel.displace
 
     def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
@@ -281,11 +286,6 @@ def _by(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
             return float(terms.sum()), float(terms @ terms)
 
     return move
-
-
-def size_of(box: Box) -> int:
-    """How many entries a box holds."""
-    return math.prod(side.stop - side.start for side in box)
 
 
 def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
@@ -316,12 +316,14 @@ def key_of(seed: int, turn: int, leaf: int) -> int:
     makes the entries ``4 i`` to ``4 i + 3``.
     """
     key = 0
+    # 64 bits of the seed at a time, which may have any number of them.
     while seed:
         key, seed = _mixed(key ^ (seed & _MASK)), seed >> 64
     return _mixed(_mixed(key + turn + 1) + leaf + 1)
 
 
 def _mixed(z: int) -> int:
+    """One step of SplitMix64."""
     z = (z + 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK

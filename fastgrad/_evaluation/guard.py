@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -164,19 +164,18 @@ class Guard:
     def __init__(
         self,
         leaves: Sequence[Leaf],
-        culprit: str = "f",
         spare: Sequence[np.ndarray] = (),
         *,
         private: bool = False,
     ) -> None:
         self.leaves = leaves
-        self.culprit = culprit  # who is told to have written
         # Whether the parameters are too large to be copied for the whole run.
         self.large = sum([leaf.array.nbytes for leaf in leaves]) > COPIED_BYTES
         self.log = UndoLog()
         self.found: list[_memory.Fingerprint] = []
         # The memory that was found as real numbers: `f` may change shape and flags of the arrays.
         self.reals: list[np.ndarray] = []
+        self.kernels: list[ModuleType] = []  # which kernel can work on each of them
         self._key = _memory.next_key()
         self._spare = spare if self.large else ()
         self._private = private
@@ -193,6 +192,7 @@ class Guard:
             for k, leaf in enumerate(self.leaves):
                 if leaf.is_complex:
                     self.reals[k] = as_real(self.reals[k])
+            self.kernels = list(map(_backend.kernel_for, self.reals))
             self._sums = None
             self._copies = None if self._private else self._copied()
         except BaseException:
@@ -215,12 +215,12 @@ class Guard:
     def view(self, leaf: int) -> np.ndarray:
         """A leaf's memory as real numbers, if it is what was found."""
         if self.found[leaf].changed():
-            raise _errors.moved_error(self.leaves[leaf].path, self.culprit)
+            raise _errors.moved_error(self.leaves[leaf].path)
         return self.reals[leaf]
 
-    def check(self) -> None:
-        """Refuse what was done so far if `f` wrote into the parameters, none of which is moved."""
-        written = self._written()
+    def check(self, who: str = "f") -> None:
+        """Refuse what was done if `who` wrote into the parameters, none of which is moved."""
+        written = self._written(who)
         if written is not None:
             raise written
 
@@ -241,12 +241,13 @@ class Guard:
         for which, region in enumerate(direction.regions):
             found = self.found[region.leaf]
             if found.changed():
-                raise _errors.moved_error(self.leaves[region.leaf].path, self.culprit)
-            view = region.of(self.reals[region.leaf])
+                raise _errors.moved_error(self.leaves[region.leaf].path)
+            index: Any = (*region.box, ...)  # the dots make a view of a 0-d array too
+            view: np.ndarray = self.reals[region.leaf][index]
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
             saved = self.log.register(found, bits)
-            mover = direction.mover(which, saved.view(view.dtype), _backend.kernel_for(view))
+            mover = direction.mover(which, saved.view(view.dtype), self.kernels[region.leaf])
             moving.append((found, view, mover))
         return moving
 
@@ -290,25 +291,25 @@ class Guard:
         finally:
             _memory.locks.pop(self._key, None)
 
-    def _written(self) -> MutationError | None:
+    def _written(self, who: str = "f") -> MutationError | None:
         """What to say of bits that are not what they were; from a copy they are put back."""
         if self._sums is not None:
-            return self._summed()
+            return self._summed(who)
         first = None
         for leaf, found, copy in zip(self.leaves, self.found, self._copies or (), strict=False):
             if not copy.alive():
-                error: MutationError | None = _errors.moved_error(leaf.path, self.culprit)
+                error: MutationError | None = _errors.moved_error(leaf.path, who)
             elif found.same_bits(copy):
                 continue
             else:
-                error = _memory.undo(leaf.path, found, copy.view, self.culprit)
+                error = _memory.undo(leaf.path, found, copy.view, who)
             first = first or error
         return first
 
-    def _summed(self) -> MutationError | None:
+    def _summed(self, who: str) -> MutationError | None:
         for leaf, found, before in zip(self.leaves, self.found, self._sums or (), strict=True):
             if not found.alive():
-                return _errors.moved_error(leaf.path, self.culprit)
+                return _errors.moved_error(leaf.path, who)
             if _memory.checksum(found.view) != before:
-                return _errors.written_error(leaf.path, self.culprit, undone=False)
+                return _errors.written_error(leaf.path, who, undone=False)
         return None

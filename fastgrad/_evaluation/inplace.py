@@ -108,9 +108,11 @@ class InPlace:
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
         leaf, entries = self.leaves[request.leaf], request.entries
+        if self.guard.found[request.leaf].changed():
+            self.guard.view(request.leaf)  # which says so
         shape = (len(entries), len(request.offsets))
         moved, values = np.empty(shape), np.empty(shape + self._width)
-        sample = getattr(_backend.kernel_for(self.guard.view(request.leaf)), self._loops.sample)
+        sample = getattr(self.guard.kernels[request.leaf], self._loops.sample)
         offsets = offsets_of(request.offsets)
         sample(self.f, self.argument, leaf, offsets, request.steps, entries, moved, values)
         self.evaluations += moved.size
@@ -174,7 +176,9 @@ class InPlace:
                 values.append(value if type(value) is float else self._reduced(value))
                 if request.still is not None and values == [request.still] * 2:
                     break
-            self._refuse_change(regions)
+            for found, _, _ in moving:
+                if found.changed():
+                    self._refuse_change(regions)
         except Exception as error:
             if len(regions) == 1:
                 _errors.annotate(error, f"{self.leaves[regions[0].leaf].path}[...]")

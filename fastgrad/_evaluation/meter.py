@@ -14,6 +14,7 @@ import numpy as np
 
 from fastgrad._errors import missing_package_error
 from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -82,7 +83,12 @@ class Metered:
     and so one evaluation is kept for it from the start.
     """
 
-    def __init__(self, inner: Evaluator, budget: float = math.inf, bar: Bar | None = None) -> None:
+    def __init__(
+        self,
+        inner: Evaluator,
+        budget: float = math.inf,
+        bar: Bar | None = None,
+    ) -> None:
         self.leaves = inner.leaves
         self.batch = inner.batch
         # What costs no evaluation goes past the meter.
@@ -94,6 +100,11 @@ class Metered:
         # Evaluations in a piece.
         self._pace = math.inf if bar is None else 1.0
         self._started = perf_counter()
+
+    @property
+    def guard(self) -> Guard:
+        """The memory of the parameters."""
+        return self._inner.guard
 
     @property
     def evaluations(self) -> int:

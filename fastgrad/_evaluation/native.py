@@ -14,12 +14,13 @@ from fastgrad._evaluation.pointers import STATUS, WIDE, address_of_data, find, k
 
 __all__ = ["Native", "check_native", "native"]
 
-_PLACE = ctypes.c_void_p
+_PLACE = ctypes.c_void_p  # any pointer: an array's address is passed as a number
 _PROTOTYPES = {
     wide + status: ctypes.CFUNCTYPE(result, size, *[_PLACE] * count)
     for wide, size in ((0, ctypes.c_int), (WIDE, ctypes.c_ssize_t))
     for status, result, count in ((0, ctypes.c_double, 2), (STATUS, ctypes.c_int, 3))
 }
+# Largest number of entries that `n` can count, by the width flag of a kind.
 _LARGEST = {0: 2 ** (8 * ctypes.sizeof(ctypes.c_int) - 1) - 1, WIDE: 2**63 - 1}
 
 
@@ -53,7 +54,7 @@ class Native:
     address: int
     user: int
     kind: int
-    # The objects whose memory the addresses lie in are kept alive.
+    # Keeps the objects alive in whose memory the addresses lie.
     _owners: tuple[Any, ...]
     _function: Any
 

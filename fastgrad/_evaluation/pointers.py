@@ -33,6 +33,7 @@ _WAYS_OUT = (
 _FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # the base class of all ctypes functions
 _FROM_PYTHON_API = 0x4  # ctypes' FUNCFLAG_PYTHONAPI: the function needs the GIL, and may raise
 
+# Bytes of the types that `n` may have, by their names in a signature.
 _SIZES = {
     "int": ctypes.sizeof(ctypes.c_int),
     "int32_t": 4,
@@ -46,6 +47,7 @@ _SIZES = {
         ctypes.sizeof(ctypes.c_ssize_t),
     ),
 }
+# Names in C by ctypes' type codes: c_int64 is c_long or c_longlong, as the platform has it.
 _CTYPES = {"d": "double", "f": "float", "i": "int", "l": "long", "q": "long long", "P": "void *"}
 
 
@@ -53,6 +55,7 @@ def find(obj: Any) -> Found:
     """Address and signature of the C function that an object holds, and its user data."""
     if isinstance(obj, _FUNCTION):
         return address_of_data(obj), _of_ctypes(obj), 0
+    # By name: to import SciPy or numba for this would take longer than the gradient.
     name = f"{type(obj).__module__.partition('.')[0]}.{type(obj).__name__}"
     if name == "builtins.PyCapsule":
         return _in_capsule(obj)
@@ -66,7 +69,8 @@ def find(obj: Any) -> Found:
 
 
 def kind_of(signature: str) -> int:
-    """The kind of a signature. Any other signature is refused, so that it is never called."""
+    """The kind of a signature; any other signature is refused, and its function never called."""
+    # In `result (*)(types)` the star is that of cffi's names.
     match = re.fullmatch(r"(.*?)(?:\(\*\))?\((.*)\)", re.sub(r"\b(const|signed)\b", "", signature))
     if match:
         result, *types = (_plain(each) for each in (match[1], *match[2].split(",")))
@@ -83,6 +87,7 @@ _WIDTHS = {ctypes.sizeof(ctypes.c_ssize_t): WIDE, ctypes.sizeof(ctypes.c_int): 0
 
 
 def _plain(text: str) -> str:
+    """A type in one spelling: single spaces, none around stars, `long` for `long int`."""
     return re.sub(r"\s*\*\s*", "*", " ".join(text.split())).removesuffix(" int")
 
 
@@ -116,6 +121,7 @@ def _name(ctype: Any) -> str:
 
 
 def _capsule_function(name: str, result: Any, *types: Any) -> Any:
+    """A function of Python's C API on capsules, which Python itself does not offer."""
     prototype = ctypes.PYFUNCTYPE(result, ctypes.py_object, *types)
     return prototype((name, ctypes.pythonapi))
 
@@ -136,7 +142,8 @@ def _in_capsule(capsule: Any) -> Found:
 
 
 def _in_scipy(callable_: Any) -> Found:
-    """The parts of a LowLevelCallable, whose signature the user may have stated."""
+    """Address, signature and user data of a LowLevelCallable."""
+    # Its own signature counts, as the user may have stated it for a bare pointer.
     address, _, context = find(callable_.function)
     data = callable_.user_data
     return address, callable_.signature, context if data is None else address_of_data(data)

@@ -18,6 +18,7 @@ from fastgrad._stencils import Stencil, Steps
 
 if TYPE_CHECKING:
     from fastgrad._evaluation.direction import Direction
+    from fastgrad._evaluation.guard import Guard
     from fastgrad._leaf import Leaf
 
 __all__ = [
@@ -240,6 +241,10 @@ class Evaluator(Protocol):
 
     leaves: Sequence[Leaf]
     batch: int  # how many evaluations it likes to be asked for at once
+
+    @property
+    def guard(self) -> Guard:
+        """The memory of the parameters."""
 
     @property
     def evaluations(self) -> int:

@@ -34,6 +34,7 @@ class Cause(Enum):
     look at the order of the factors in the matrix product that makes it
     """
 
+    # The members are pairs, and `value` is their first: declared for those who read types.
     _value_: str
     advice: str
 

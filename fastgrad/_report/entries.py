@@ -110,9 +110,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class LeafSpan:
-    """The stretch of the columns that belongs to one leaf, and what the leaf looks like.
+    """The rows of the columns that belong to one leaf, from `start` to `stop`, and its layout.
 
-    The stretch holds all real numbers of the leaf or, after a probe, those that were judged.
+    They hold all real numbers of the leaf or, after a probe, those that were judged.
     """
 
     path: str
@@ -172,9 +172,13 @@ class Entries(Sequence[Entry]):
         return vars(self) | {"spans": spans}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        spans = [
-            LeafSpan(**s | {"probe": s["probe"] and Probe(**s["probe"])}) for s in state["spans"]
-        ]
+        if "blocks" in state:  # a pickle of 0.1, which holds the spans themselves by that name
+            spans = state.pop("blocks")
+        else:
+            spans = [
+                LeafSpan(**s | {"probe": s["probe"] and Probe(**s["probe"])})
+                for s in state["spans"]
+            ]
         vars(self).update(state | {"spans": tuple(spans)})
 
     def __len__(self) -> int:
@@ -190,7 +194,7 @@ class Entries(Sequence[Entry]):
             return [self[i] for i in range(*at.indices(len(self)))]
         if not -len(self) <= at < len(self):
             raise IndexError(f"entry {at} of {len(self)}")
-        at = at % len(self)
+        at = at % len(self)  # negative ones count from the end
         return self.at(at if self.selection is None else int(self.selection[at]))
 
     def __iter__(self) -> Iterator[Entry]:
@@ -201,7 +205,7 @@ class Entries(Sequence[Entry]):
 
     @property
     def blocks(self) -> tuple[LeafSpan, ...]:
-        """The spans, by their name in 0.1."""
+        """The spans, by the name they had in version 0.1."""
         return self.spans
 
     def at(self, position: int) -> Entry:

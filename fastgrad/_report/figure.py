@@ -23,7 +23,7 @@ __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "VERMILION", "new_figure", "report_
 # Okabe and Ito's palette, which color-blind readers can tell apart.
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREEN, BLACK, GREY = "#009E73", "#222222", "#888888"
-MOST_MAPS = 4
+MOST_MAPS = 4  # heat maps, of the worst leaves: two rows of two
 MOST_PIXELS = 128  # in a row of a map, which is about an inch wide
 MOST_POINTS = 2000  # for each verdict: more take seconds to draw and cover one another
 FLOOR = 1e-12  # relative errors below this look like no error: no difference is so exact
@@ -32,6 +32,7 @@ _STYLES = {  # drawn in this order, so that wrong entries lie on top
     "CANNOT_TELL": (PURPLE, "s", "cannot tell"),
     "WRONG": (VERMILION, "X", "wrong"),
 }
+_POINT = {"s": 26, "alpha": 0.8, "linewidths": 0}  # where many lie, they look denser
 _LINE = {"forward": BLACK, "central": VERMILION}
 
 Values = Mapping[str, Any]
@@ -39,7 +40,7 @@ Columns = Sequence[np.ndarray]  # analytic, numeric, codes of the entries of a l
 
 
 def new_figure(width: float, height: float, purpose: str) -> Figure:
-    """An empty figure; an error that says what to install where matplotlib is missing."""
+    """An empty figure; raises an error that says what to install where matplotlib is missing."""
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -162,7 +163,7 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
     if not parts:
         return
     analytic, numeric, codes = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    finite = np.isfinite(analytic) & np.isfinite(numeric)
+    finite = np.isfinite(analytic) & np.isfinite(numeric)  # the others are counted in the legend
     seen = np.concatenate([analytic[finite], numeric[finite], [0.0]])
     low, high = float(seen.min()), float(seen.max())
     axes.plot([low, high], [low, high], "-", color=GREY, linewidth=1, zorder=1)
@@ -170,13 +171,7 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
         positions = np.flatnonzero(finite & (codes == verdicts.index(name)))
         if len(positions):
             some = positions[:: -(-len(positions) // MOST_POINTS)]
-            style: dict[str, Any] = {
-                "c": color,
-                "marker": marker,
-                "s": 26,
-                "alpha": 0.8,
-                "linewidths": 0,
-            }
+            style: dict[str, Any] = {"c": color, "marker": marker, **_POINT}
             label = f"{label} ({len(positions):,})"
             axes.scatter(numeric[some], analytic[some], label=label, **style)
     left_out = int((~finite).sum())
@@ -209,6 +204,7 @@ def _curve(axes: Axes, report: Values) -> None:
     with np.errstate(invalid="ignore"):
         for values, style, name in ((forward, "--", "forward"), (central, "-", "central")):
             errors = np.abs(values - analytic)
+            # An error of zero has no place on a logarithmic axis.
             shown = np.isfinite(errors) & (errors > 0) & (steps > 0)
             axes.plot(steps[shown], errors[shown], style, label=name, color=_LINE[name])
     axes.set(xscale="log", yscale="log")

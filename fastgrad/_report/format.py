@@ -1,4 +1,4 @@
-"""Words and numbers in few, printable characters, sentences and JSON values for all renderings."""
+"""Words, numbers, sentences and JSON values, as text, page and figure share them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ __all__ = [
     "wrap",
 ]
 
+# By the names of verdicts: renderings have JSON values alone, and no enumeration.
 HEADLINES = {"RIGHT": "RIGHT", "WRONG": "WRONG", "CANNOT_TELL": "CANNOT TELL"}
 _ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
 
@@ -75,7 +76,7 @@ def _start(text: str, most: int) -> str:
 def wrap(
     text: str, most: int, first: str = "", later: str = "", lines: int | None = None
 ) -> list[str]:
-    """Break a text into lines of at most `most` columns, and cut it off after so many `lines`.
+    """Break a text into lines of at most `most` columns, and cut it off after `lines` lines.
 
     A word longer than a line is broken.
     """
@@ -107,6 +108,7 @@ def compact(n: int) -> str:
     if n < 10_000:
         return f"{n:,}"
     for unit, letter in ((10**6, "k"), (10**9, "M"), (10**12, "G")):
+        # Below what three digits would round up to the next letter.
         if n < 0.9995 * unit:
             return f"{n * 1000 / unit:.3g}{letter}"
     return f"{n:.2g}"
@@ -144,7 +146,7 @@ def _size(leaf: Mapping[str, Any]) -> float:
 
 
 def facts(report: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What the check cost, what is needed to repeat it, and what it could see."""
+    """Three sentences: the check's cost, what repeats it, and its detection limit."""
     return (
         f"{report['n_entries']:,} entries, {report['evaluations']:,} evaluations of f in "
         f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
@@ -156,7 +158,7 @@ def facts(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
-    # A block that is wrong throughout hides what else is wrong in it.
+    # A block that is wrong throughout hides the other errors in it.
     throughout = any(leaf["blocks"] for leaf in report["leaves"])
     if throughout and not report["detection_limit"]:
         return "other errors were not looked for"
@@ -185,7 +187,7 @@ def steps(report: Mapping[str, Any]) -> str:
 def to_json(value: Any) -> Any:
     """A result as JSON-ready values; infinities and NaN become words, since JSON has none."""
     if isinstance(value, Enum):
-        return value.name
+        return value.name  # the value is a sentence, which may be reworded
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field.name: to_json(getattr(value, field.name)) for field in fields}

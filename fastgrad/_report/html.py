@@ -23,6 +23,7 @@ from fastgrad._report.format import (
 
 __all__ = ["fragment", "page"]
 
+# A page scrolls, and may hold more than a terminal; a model of thousands of arrays still fits.
 MOST_LEAVES = 100
 MOST_CAUSES = 20
 
@@ -107,12 +108,13 @@ def _block(report: Values, opening: str, closing: str) -> str:
 
 
 def _text(value: Any) -> str:
+    # Paths and dtypes come from the user, and may hold anything.
     return escape(printable(str(value)))
 
 
 def _prose(sentence: str) -> str:
-    """Escaped, and what is between backticks marked as code."""
-    pieces = _text(sentence).split("`")
+    """A sentence as HTML: escaped, with the words between backticks marked as code."""
+    pieces = _text(sentence).split("`")  # every second one is code
     if len(pieces) % 2 == 0:  # one backtick belongs to a path: no telling which
         return "`".join(pieces)
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))

@@ -93,18 +93,13 @@ class LeafReport:
 
 
 def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
-    """Count and measure what was found in one leaf."""
+    """Count the entries of one leaf by verdict, and measure their errors."""
     mine = slice(span.start, span.stop)
     codes, analytic, numeric = entries.codes[mine], entries.analytic[mine], entries.numeric[mine]
     wrong, unclear = (
         int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
     )
     verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
-    worst = None
-    if len(codes):
-        with np.errstate(invalid="ignore"):
-            errors = np.nan_to_num(np.abs(analytic - numeric), nan=np.inf)
-        worst = entries[span.start + int(np.argmax(errors))]
     probe, bounds = span.probe, entries.uncertainty[mine]
     return LeafReport(
         path=span.path,
@@ -114,12 +109,22 @@ def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
         wrong=wrong,
         unclear=unclear,
         relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
-        worst=worst,
+        worst=_worst(span, entries),
         verdict=probe.verdict if probe else verdict,
         judged=len(codes),
         blocks=probe.blocks if probe else (),
         limit=probe.limit if probe else float(bounds.max(initial=0.0, where=bounds < np.inf)),
     )
+
+
+def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
+    """The judged entry of a leaf with the largest error; one that is not a number comes first."""
+    if span.start == span.stop:
+        return None
+    mine = slice(span.start, span.stop)
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
+    return entries[span.start + int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
 
 
 def _placed(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
@@ -128,6 +133,7 @@ def _placed(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
     columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
     if span.probe is None:
         return columns
+    # A picture draws no NaN, whatever its code.
     blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
     full = [np.full(span.size, blank) for blank in blanks]
     for column, place in zip(columns, full, strict=True):
@@ -195,7 +201,10 @@ class Report:
         return vars(self) | {"curve": self.curve and vars(self.curve)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state | {"curve": state["curve"] and Curve(**state["curve"])})
+        curve = state["curve"]
+        if isinstance(curve, dict):  # in pickles of 0.1 it is the curve itself
+            curve = Curve(**curve)
+        vars(self).update(state | {"curve": curve})
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.RIGHT
@@ -246,6 +255,7 @@ class Report:
         >>> json.loads(json.dumps(report.to_dict(), allow_nan=False))["verdict"]
         'RIGHT'
         """
+        # Properties build their sequences anew at each use.
         wrong, unclear = self.wrong, self.unclear
         values = {
             "verdict": self.verdict,

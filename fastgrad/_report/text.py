@@ -27,7 +27,7 @@ WIDTH = 80
 MOST_CAUSES = 3
 MOST_LEAVES = 9
 MOST_ENTRIES = 6
-LONGEST = 48  # columns of a word in the reason, which is a path if it is long
+LONGEST = 48  # columns of a word in the reason: a longer one is a path, and is shortened
 NARROWEST = 9  # columns that a path keeps however wide the other cells are
 
 Row = Sequence[str]
@@ -39,9 +39,11 @@ def as_text(report: Values) -> str:
     reason = " ".join(shorten(word, LONGEST) for word in report["reason"].split())
     parts = [wrap(f"{HEADLINES[report['verdict']]}: {reason}", WIDTH, lines=5)]
     if report["verdict"] == "RIGHT":
+        # A right gradient takes a few lines: in a loop of checks they should pass by.
         parts.append(_passed(report["leaves"]) + _facts(report))
     else:
         parts += [_causes(report), _leaves(report["leaves"])]
+        # Beside wrong entries two unclear ones will do.
         shown = _entries("wrong", report, MOST_ENTRIES)
         parts += [shown, _entries("unclear", report, 2 if shown else MOST_ENTRIES)]
         parts.append(_facts(report))
@@ -66,7 +68,7 @@ def _pad(cell: str, wide: int, *, left: bool) -> str:
 
 
 def _passed(leaves: Sequence[Values]) -> list[str]:
-    """For a right gradient, which arrays were checked; nothing else is of interest."""
+    """Name the arrays that were checked; of a right gradient nothing else is of interest."""
     if not leaves:
         return []
     names = [f"{shorten(leaf['path'], 24)} {shape(leaf)}" for leaf in leaves]
@@ -107,6 +109,7 @@ def _leaves(leaves: Sequence[Values]) -> list[str]:
         for leaf in shown
     ]
     header = ("shape", "wrong", "rel. error", "worst", "verdict")
+    # The path gets what the other columns leave.
     taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
     room = max(NARROWEST, WIDTH - 2 - taken)
     named = [(shorten(leaf["path"], room), *row) for leaf, row in zip(shown, rows, strict=True)]

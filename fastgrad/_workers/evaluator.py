@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Evaluator
+from fastgrad._leaf import Leaf
 from fastgrad._tree import Params
 from fastgrad._workers.pools import pool_of, thread_count
 from fastgrad._workers.scheduler import Scheduler
@@ -21,8 +22,9 @@ __all__ = ["evaluator"]
 def evaluator(
     f: Callable[[Any], Any],
     argument: Params,
-    guard: Guard,
+    leaves: Sequence[Leaf],
     *,
+    results: Sequence[Leaf] = (),
     workers: Any = None,
     budget: float = math.inf,
     expected: int = 0,
@@ -31,9 +33,12 @@ def evaluator(
 ) -> Metered:
     """What evaluates `f` at and around its argument, whatever kind of `f` it is.
 
-    `workers` and `progress` are what the user passed by these names; a bar starts with `expected`
-    evaluations. With `vector`, `f` returns arrays.
+    `leaves` are those of the argument, and `results` the arrays that derivatives will be stored
+    in. `workers` and `progress` are what the user passed by these names; a bar starts with
+    `expected` evaluations. With `vector`, `f` returns arrays.
     """
+    check_layout(leaves)
+    guard = Guard(leaves, spare=[result.array for result in results])
     here = local(f, argument, guard, vector=vector)
     bar = Bar(expected) if progress else None
     if bar is not None and not bar.seen:

@@ -24,8 +24,8 @@ from fastgrad._memory import bounds
 __all__ = ["dump", "pack", "unpack"]
 
 _PROTOCOL = 5
-# Memory is sent whole, with the gaps between the entries, unless it is larger than this many times
-# the entries and these many bytes; otherwise a few entries of a large array would send all of it.
+# Memory is sent whole, with the gaps between the entries, unless its size is above this many times
+# that of the entries, plus some bytes: a few entries of a large array must not send all of it.
 _MOST_GAPS, _FEW_BYTES = 4, 4096
 # Bytes of a cache line. A vectorized loop may sum in another order where the data start elsewhere
 # in a line; a copy starts at the same place, so that values are the same to the last bit.
@@ -59,6 +59,7 @@ def dump(thing: Any) -> bytes:
 
 
 def _dumped(pair: Any, f: Any) -> tuple[bytes, list[np.ndarray]]:
+    """The pickle of `f` and its argument, and the arrays it refers to by number."""
     failure: Exception | None = None
     try:
         found = _dump(pair, pickle.Pickler)
@@ -71,7 +72,7 @@ def _dumped(pair: Any, f: Any) -> tuple[bytes, list[np.ndarray]]:
     try:
         return _dump(pair, importlib.import_module("cloudpickle").Pickler)
     except ImportError:
-        if failure is None:
+        if failure is None:  # names of `__main__`: good enough without cloudpickle
             return found
     except Exception as error:
         failure = error
@@ -88,6 +89,7 @@ def _dump(pair: Any, pickler: Any) -> tuple[bytes, list[np.ndarray]]:
 
     class Pickler(pickler):  # type: ignore[misc]
         def persistent_id(self, thing: Any) -> int | None:
+            # A subclass may hold more than its memory, and the memory of objects is addresses.
             if type(thing) is not np.ndarray or thing.dtype.hasobject:
                 return None
             return arrays.setdefault(id(thing), (len(arrays), thing))[0]
@@ -110,13 +112,13 @@ class _Unpickler(pickle.Unpickler):
 class _Place:
     """Where an array lies in its block, and its layout."""
 
-    block: int
-    offset: int
+    block: int  # number of the block
+    offset: int  # of the first entry, in bytes
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: np.dtype
     writeable: bool
-    owns: bool
+    owns: bool  # whether the array owns its memory, and is no view
 
     def array(self, memory: np.ndarray) -> np.ndarray:
         if 0 in self.shape:
@@ -132,7 +134,8 @@ class _Place:
 class _Block:
     """A piece of memory: its bits, as a whole or, where there are large gaps, array by array.
 
-    `owner` is the place of the array that owns all of the memory, if one does.
+    `owner` is the place of the array that owns all of the memory, if one does. `phase` is where in
+    a cache line the memory begins.
     """
 
     size: int
@@ -147,6 +150,7 @@ class _Block:
             look = (self.owner.shape, self.owner.dtype, bits, 0, self.owner.strides)
             whole: np.ndarray = np.ndarray(*look).copy(order="K")
             return whole
+        # One line more than needed, to begin anywhere in a line.
         spacious = np.empty(self.size + _LINE, np.uint8)
         start = (self.phase - spacious.__array_interface__["data"][0]) % _LINE
         memory: np.ndarray = spacious[start : start + self.size]
@@ -172,6 +176,7 @@ def _clusters(arrays: Sequence[np.ndarray]) -> list[list[int]]:
     """Groups of arrays, by number, whose memory overlaps."""
     clusters: list[list[int]] = []
     end = 0
+    # In the order of addresses an array overlaps those before it if it starts before their end.
     for (low, high), i in sorted((bounds(array), i) for i, array in enumerate(arrays)):
         if clusters and low < end:
             clusters[-1].append(i)

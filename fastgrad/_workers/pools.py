@@ -18,7 +18,9 @@ from fastgrad._workers.worker import TaskResult, run_task
 
 __all__ = ["Pool", "PoolFactory", "pool_of", "thread_count"]
 
-_MANY = 32  # workers that an executor may have which does not tell
+# Workers of an executor that does not tell how many it has: too many tasks wait in its queue, too
+# few leave workers idle.
+_MANY = 32
 _NO_MAP = "`workers` must return results as map(function, iterable) does, one for each; got {}"
 
 PoolFactory: TypeAlias = "Callable[[], Pool]"
@@ -51,12 +53,13 @@ class _Futures:
         self._pending: dict[futures.Future[TaskResult | None], int] = {}
 
     def has_room(self) -> bool:
+        # Twice as many as workers: each finds its next task waiting.
         return len(self._pending) < 2 * self.size
 
     def submit(self, number: int, message: tuple[Any, ...]) -> None:
         try:
             future = self._executor.submit(run_task, *message)
-        except futures.BrokenExecutor as error:
+        except futures.BrokenExecutor as error:  # reported by `next`, like one that breaks later
             future = futures.Future()
             future.set_exception(error)
         except RuntimeError as error:
@@ -67,13 +70,13 @@ class _Futures:
 
     def next(self) -> tuple[int, TaskResult | Lost | None]:
         done, _ = futures.wait(self._pending, return_when=futures.FIRST_COMPLETED)
-        future = min(done, key=self._pending.__getitem__)
+        future = min(done, key=self._pending.__getitem__)  # the earliest task
         number = self._pending.pop(future)
         try:
             return number, future.result()
         except futures.BrokenExecutor as error:
             return number, Lost(str(error))
-        except Exception as error:  # not of `f`: those are part of an outcome
+        except Exception as error:  # of the executor: those of `f` are part of a result
             raise WorkerError(f"`workers` could not run a task: {error!r}") from error
 
     def close(self) -> None:
@@ -93,7 +96,7 @@ class _Mapped:
         self._answers: Iterator[Any] = iter(())
 
     def has_room(self) -> bool:
-        return len(self._numbers) == len(self._messages)
+        return len(self._numbers) == len(self._messages)  # until `next` has called the map
 
     def submit(self, number: int, message: tuple[Any, ...]) -> None:
         self._numbers.append(number)
@@ -108,6 +111,7 @@ class _Mapped:
             raise InputTypeError(_NO_MAP.format(repr(answer)))
         return self._numbers.popleft(), answer
 
+    # A map may be lazy, or return a list: both are iterated.
     @staticmethod
     def _iterated(answers: Any) -> Iterator[Any]:
         try:
@@ -139,7 +143,8 @@ def pool_of(workers: Any) -> PoolFactory | None:
 
 
 def _size(workers: Any) -> int:
-    """How many tasks run at once. No executor makes that public; most keep it in one place."""
+    """How many tasks run at once."""
+    # No executor makes that public; those of the standard library and of loky keep it in one place.
     client = getattr(workers, "_client", workers)
     if _is_dask(client):
         threads: dict[str, int] = client.nthreads()

@@ -1,7 +1,7 @@
 """Processes of our own, each given one task at a time through a pipe.
 
-Unlike a process pool this tells which task a process died of, replaces that process alone, and
-starts no threads, which a fork would lose. A process whose pipe closes, as when the caller is
+Unlike a ProcessPoolExecutor this tells which task a process died of, replaces that process alone,
+and starts no threads, which a fork would lose. A process whose pipe closes, as when the caller is
 killed, ends by itself.
 """
 
@@ -42,18 +42,18 @@ class _Process:
         self.pipe, there = context.Pipe()
         self._process = context.Process(target=_serve, args=(there,))
         self._process.start()
-        there.close()
+        there.close()  # or the pipe would stay open when the process dies
         self.sentinel = self._process.sentinel
         self.used = False
 
     def send(self, message: Any) -> None:
         self.used = True
-        # If it has died, `next` will say so.
+        # If the process has died, `next` will say so.
         with contextlib.suppress(OSError):
             self.pipe.send(message)
 
     def end(self, patience: float) -> int:
-        """See it end, by force if it takes too long; return its exit code."""
+        """Wait for it to end, kill it if it takes too long; return its exit code."""
         self._process.join(patience)
         self._process.kill()
         self._process.join()
@@ -64,7 +64,7 @@ class _Process:
 
 
 def _serve(pipe: Any) -> None:
-    """Perform what comes through the pipe until it is closed."""
+    """Run the tasks that come through the pipe until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the caller's, who ends this process
     with contextlib.suppress(EOFError, OSError):
         while (message := pipe.recv()) is not None:
@@ -108,10 +108,12 @@ class Processes:
         """Wait for a task; return its number and what `run_task` returned."""
         from multiprocessing.connection import wait
 
+        # A process that dies may leave its pipe open in a child: its sentinel tells as well.
         watched = {process.pipe: process for process in self._busy}
         watched |= {process.sentinel: process for process in self._busy}
         process = watched[wait(list(watched))[0]]
         try:
+            # It may have answered before it died.
             answer = process.pipe.recv() if process.pipe.poll() else Lost("")
         except (EOFError, OSError):
             answer = Lost("")
@@ -122,7 +124,8 @@ class Processes:
         return number, answer
 
     def close(self) -> None:
-        """End them all; by force those at work, and those that never were."""
+        """End them all; kill those at work, and those not used, which may still be starting."""
+        # All are asked first and then waited for, so that they end at the same time.
         rested = [process for process in self._idle if process.used]
         for process in rested:
             process.send(None)

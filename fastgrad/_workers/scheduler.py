@@ -1,7 +1,7 @@
 """Cuts requests into tasks for a pool of workers: processes, the user's executor, or a map.
 
 Every worker moves entries of its own copy of the parameters, by the very loop that would move them
-here, so the results are those of a serial run, to the bit. Only what was started here is ended.
+here, so the results are those of a serial run, to the bit. The user's executor stays open.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, WorkerError
 from fastgrad._evaluation.batched import InBatches
-from fastgrad._evaluation.direction import Direction, claimed
+from fastgrad._evaluation.direction import Direction, claimed_changes
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import (
@@ -74,7 +74,7 @@ _ROUNDS = (
     "workers round differently from this process: {}. Results may differ from a serial run in "
     "their last digits; use as many BLAS threads here as there (OMP_NUM_THREADS)"
 )
-_STANDS = (
+_DOES_NOT_MOVE = (
     "does not see its parameters move: `f` reads them from another place, such as a global of a "
     "module, or a tensor of the same memory. Let it read its argument"
 )
@@ -85,11 +85,11 @@ _DIFFERS = (
 
 
 class _Task(NamedTuple):
-    """A part of a request: which one in a list of them, from which position on."""
+    """A part of one request in a list of them."""
 
-    which: int
-    start: int
-    request: Request
+    which: int  # the position of the request in the list
+    start: int  # the position in the request at which the part starts
+    request: Request  # the part, a request of its own
 
 
 class Scheduler:
@@ -109,12 +109,13 @@ class Scheduler:
                 "workers=None"
             )
         self.leaves = inner.leaves
+        self.guard = inner.guard
         self._inner = inner
         self._make_pool = make_pool
         self._bar = bar  # shows evaluations as they come in, and not with the answer alone
         self._remote = 0  # evaluations that workers made
-        self._token = uuid.uuid4().hex
-        self._payload = b""
+        self._token = uuid.uuid4().hex  # under which workers keep the payload
+        self._payload = b""  # packed at the first request: a check may end before
 
     @property
     def evaluations(self) -> int:
@@ -122,6 +123,7 @@ class Scheduler:
         return self._inner.evaluations + self._remote
 
     def __enter__(self) -> Scheduler:
+        # The parameters first: they may be refused, and a pool is slow to start.
         self._inner.__enter__()
         try:
             self._pool = self._make_pool()
@@ -147,7 +149,7 @@ class Scheduler:
         if self._payload:
             return
         self._payload = pack(self._inner.f, self._inner.argument)
-        remember(self._token, self._payload)
+        remember(self._token, self._payload)  # for a pool of threads, or of forks of this process
         if isinstance(self._pool, Processes):
             self._pool.open()  # they start while `f` is evaluated here
         self._verification = verify(self._inner)
@@ -185,9 +187,9 @@ class Scheduler:
         if claim is None or request.still is not None:
             return self._inner.along(request, claim)
         answers = self._answers((request,))
-        guard = self._inner.guard
+        guard = self.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
-        rises, norm = claimed(request.direction, before, request.times, claim)
+        rises, norm = claimed_changes(request.direction, before, request.times, claim)
         values = [value for _, answer in answers for value in answer.values]
         return Changes(tuple(values), rises, norm)
 
@@ -206,12 +208,13 @@ class Scheduler:
         return self._inner.displaced(direction, time)
 
     def _answers(self, requests: Sequence[Request]) -> list[tuple[_Task, Any]]:
+        """All tasks with their answers, in the order of a serial run."""
         return sorted(self._finished(requests), key=lambda pair: pair[0][:2])
 
     def _finished(self, requests: Sequence[Request]) -> Iterator[tuple[_Task, Any]]:
         """Tasks as they are finished, with their answers.
 
-        Where `f` fails it is with the exception that a serial run meets first.
+        Where `f` fails, the exception that a serial run meets first is raised.
         """
         self.start()
         queue = _Queue(self._cut(requests))
@@ -223,6 +226,7 @@ class Scheduler:
                 self._pool.submit(number, message)
             if not queue.waits():
                 break
+            # A pool answers in four ways: lost, asked for the payload, failed, or done.
             number, answer = self._pool.next()
             if isinstance(answer, Lost):
                 self._recover(queue, number, answer)
@@ -236,11 +240,12 @@ class Scheduler:
             raise queue.failure.error()
 
     def _cut(self, requests: Sequence[Request]) -> Iterator[_Task]:
-        """Tasks that take about as long as each other; how long does not change their answers."""
+        """Cut requests into tasks of about equal duration, on which no answer depends."""
         share = math.ceil(sum(each.count for each in requests) / (_TASKS * self._pool.size))
         for which, request in enumerate(requests):
             if not request.count:
                 continue
+            # Seconds for one position; the clock may not have moved during a short evaluation.
             once = max(self._verification.seconds * request.evaluations, 1e-9) / request.count
             length = max(1, min(int(_SECONDS / once), share))
             for start in range(0, request.count, length):
@@ -248,6 +253,7 @@ class Scheduler:
                 yield _Task(which, start, part)
 
     def _accepted(self, result: TaskResult) -> Any:
+        """Count and compare before an answer is used."""
         self._remote += result.evaluations
         if self._bar is not None:
             self._bar.to(self.evaluations)
@@ -256,7 +262,7 @@ class Scheduler:
         return result.answer
 
     def _recover(self, queue: _Queue, number: int, lost: Lost) -> None:
-        """Give out again what was lost: to a new process, or to our own in place of an executor."""
+        """Give a lost task to a new process, or all tasks to our own in place of an executor."""
         if isinstance(self._pool, Processes):
             queue.deaths[number] += 1
             if queue.deaths[number] == _DEATHS:
@@ -279,19 +285,20 @@ def _joined(answers: Sequence[tuple[_Task, Samples]]) -> Samples:
 
 
 class _Queue:
-    """_Tasks, numbered as in a serial run: those that are out, and those to be given out again."""
+    """Tasks, numbered as in a serial run: those that are out, and those to be given out again."""
 
     def __init__(self, tasks: Iterator[_Task]) -> None:
-        self.out: dict[int, _Task] = {}
+        self.out: dict[int, _Task] = {}  # by number: those that the pool has
         self.deaths: Counter[int] = Counter()
         self.failure: Failure | None = None
-        self._failed: float = math.inf  # the first that did
+        self._failed: float = math.inf  # number of the first task that failed
         self._fresh = enumerate(tasks)
         self._again: deque[tuple[int, _Task, bool]] = deque()
 
     def take(self) -> tuple[int, _Task, bool] | None:
         """The next task with its number, and whether to send the payload with it."""
         while self._again:
+            # A serial run would not have come to tasks after the one that failed.
             if self._again[0][0] < self._failed:
                 return self._taken(*self._again.popleft())
             self._again.popleft()
@@ -304,9 +311,11 @@ class _Queue:
         return number, task, with_payload
 
     def give_back(self, number: int, with_payload: bool = False) -> None:
+        """Let a task be given out again."""
         self._again.append((number, self.out.pop(number), with_payload))
 
     def fail(self, number: int, failure: Failure) -> None:
+        """Remember the failure, if it is the first in the order of a serial run."""
         del self.out[number]
         if number < self._failed:
             self._failed, self.failure = number, failure
@@ -319,7 +328,7 @@ class _Queue:
 def _compare(mine: Verification, theirs: Verification) -> None:
     """Refuse a copy that behaves otherwise than `f` does here."""
     pairs = ((mine.base, theirs.base), (mine.moved, theirs.moved))
-    if all(a == b or (a != a and b != b) for a, b in pairs):
+    if all(a == b or (a != a and b != b) for a, b in pairs):  # equal, or both NaN
         return
     said = (
         f"at the parameters `f` gives {mine.base!r} here and {theirs.base!r} in a worker, with all "
@@ -328,7 +337,7 @@ def _compare(mine: Verification, theirs: Verification) -> None:
     if _close(mine, theirs):
         warnings.warn(_ROUNDS.format(said), RuntimeWarning, stacklevel=2)
         return
-    why = _STANDS if theirs.base == theirs.moved else _DIFFERS
+    why = _DOES_NOT_MOVE if theirs.base == theirs.moved else _DIFFERS
     raise WorkerError(f"a worker's copy of `f` {why}, or use workers=None ({said})")
 
 

@@ -48,6 +48,7 @@ class Threaded:
 
     def __init__(self, inner: InPlace, threads: int) -> None:
         self.leaves = inner.leaves
+        self.guard = inner.guard
         self._inner = inner
         self._threads = threads
 

@@ -33,15 +33,15 @@ __all__ = ["Failure", "TaskResult", "Verification", "forget", "remember", "run_t
 _KEPT = 2
 
 
-# ---------------------------------------------------------------- is a copy like the original
+# ---------------------------------------------------------------- does a copy behave alike
 
 
 @dataclass(frozen=True)
 class Verification:
     """What `f` gives at the parameters, and with all of them moved a little.
 
-    A value, or the name of the exception. A copy of `f` that reads other memory than that of its
-    parameters gives the same value at both. `seconds` is the shorter time that one took.
+    Each is a value, or the name of an exception. A copy of `f` that reads other memory than its
+    parameters gives the same value at both. `seconds` is the shorter time of the two.
     """
 
     base: Any
@@ -50,7 +50,7 @@ class Verification:
 
 
 def verify(evaluator: Evaluator) -> Verification:
-    """Take the two evaluations."""
+    """Evaluate `f` at the two points."""
     started = time.perf_counter()
     base = _value_or_name(evaluator.base)
     between = time.perf_counter()
@@ -59,7 +59,7 @@ def verify(evaluator: Evaluator) -> Verification:
 
 
 def _nudge(leaves: Sequence[Leaf]) -> Along:
-    """Every entry moved by its own share of a usual step, in either direction."""
+    """A request that moves every entry by its own share of a usual step, in either direction."""
     regions = tuple(
         Region(k, tuple(slice(0, n) for n in leaf.real.shape), leaf.real.shape)
         for k, leaf in enumerate(leaves)
@@ -91,12 +91,13 @@ class Failure:
 
     @staticmethod
     def of(error: BaseException) -> Failure:
-        """What can be sent of an exception."""
+        """A failure with as much of the exception as can be sent."""
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         kind = traceback.format_exception_only(type(error), error)[0].strip()
         pickled: bytes | None
         try:
             pickled = dump(error)
+            # Tried here: some exceptions can be pickled, and fail when they are loaded.
             if type(pickle.loads(pickled)) is not type(error):
                 pickled = None
         except Exception:  # of the user's own __reduce__ or __init__
@@ -111,6 +112,7 @@ class Failure:
             return WorkerError(
                 f"`f` raised {self.kind} in a worker, which cannot be sent back:\n{self.text}"
             )
+        # Some types bring their notes along.
         for note in self.notes[len(getattr(error, "__notes__", ())) :]:
             error.add_note(note)
         error.__cause__ = WorkerError(f"raised in a worker:\n{self.text}")
@@ -128,7 +130,7 @@ class TaskResult:
 
 
 class _Copy:
-    """`f` and parameters that one task at a time may move."""
+    """A copy of `f` and its parameters, for one task at a time."""
 
     def __init__(self, payload: bytes) -> None:
         f, self._argument = unpack(payload)
@@ -138,6 +140,7 @@ class _Copy:
         self._verified = False
 
     def run(self, request: Request) -> TaskResult:
+        """The answer to a request; the first also shows whether the copy behaves alike."""
         verification, before = None, self._evaluator.evaluations
         with self._evaluator:
             if not self._verified:
@@ -156,6 +159,7 @@ class _Cached:
         self.free: list[_Copy] = []
 
 
+# By token, the one used last at the end.
 _cache: OrderedDict[str, _Cached] = OrderedDict()
 _lock = Lock()
 
@@ -181,7 +185,7 @@ def remember(token: str, payload: bytes) -> _Cached:
 
 
 def forget(token: str) -> None:
-    """Give up a payload and its copies."""
+    """Drop a payload and its copies."""
     with _lock:
         _cache.pop(token, None)
 
@@ -202,11 +206,13 @@ def run_task(
         result = copy.run(request)
     except BaseException as error:  # also an exit that `f` asks for: it is the caller's
         return TaskResult(None, 0, failure=Failure.of(error))
-    cached.free.append(copy)
+    cached.free.append(copy)  # not after a failure, which may have left it in any state
     return result
 
 
 def _taken(cached: _Cached) -> _Copy:
+    """A copy that no task is using: threads of one worker may run tasks at once."""
+    # To ask whether one is free would leave time for another thread to take it.
     try:
         return cached.free.pop()
     except IndexError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from strategies import thirds
 
 import fastgrad as fg
 
@@ -31,9 +32,10 @@ def shown(report) -> dict[int, float]:
     return {entry.index[0]: entry.analytic for entry in report.entries}
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("count", [1, 99, 100, 101, 450])
-@pytest.mark.parametrize("how", ["to the end", "drift", "budget"])
+@pytest.mark.parametrize(
+    ("value", "count", "how"),
+    thirds([np.nan, np.inf, -np.inf], [1, 99, 100, 101, 450], ["to the end", "drift", "budget"]),
+)
 def test_a_report_shows_what_the_gradient_holds(value, count, how):
     x = np.random.default_rng(0).normal(size=SIZE)
     claimed = slopes(x)

@@ -10,7 +10,7 @@ from strategies import LAYOUTS, lay_out, one_backend
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
-from fastgrad._checks.directional import Directional, Reading
+from fastgrad._checks.directional import Directional, Residual, size_of
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._evaluation.direction import UNIT
 from fastgrad._evaluation.guard import Guard
@@ -50,9 +50,9 @@ def test_right_gradient_leaves_nothing(layout, directional_of):
     x = lay_out(np.linspace(-2, 2, 60).reshape(6, 10), layout)
     directional, _ = directional_of(x, cubes, 3 * x**2)
     bits = x.tobytes()
-    reading = directional.calibrate(whole(x))
-    assert not reading.significant
-    assert reading.bound < 1e-4
+    residual = directional.calibrate(whole(x))
+    assert not residual.significant
+    assert residual.bound < 1e-4
     assert x.tobytes() == bits
 
 
@@ -61,15 +61,15 @@ def test_residual_is_the_error_times_its_part_of_the_direction(directional_of):
     claimed = 3 * x**2
     claimed[4, 7] += 0.5
     directional, _ = directional_of(x, cubes, claimed)
-    reading = directional.calibrate(whole(x))
-    assert reading.significant
+    residual = directional.calibrate(whole(x))
+    assert residual.significant
     (drawn,) = directional._direction(whole(x)).at(0, np.array([47]))
     part = UNIT * drawn * max(1, abs(x[4, 7]))
-    assert reading.value == pytest.approx(0.5 * part, abs=2 * reading.bound)
-    left = directional.read((slice(0, 3), slice(0, 10)), reading.value)
-    right = directional.read((slice(3, 6), slice(0, 10)), reading.value)
+    assert residual.value == pytest.approx(0.5 * part, abs=2 * residual.bound)
+    left = directional.measure((slice(0, 3), slice(0, 10)), residual.value)
+    right = directional.measure((slice(3, 6), slice(0, 10)), residual.value)
     assert not left.significant
-    assert right.value == pytest.approx(reading.value, rel=1e-3)
+    assert right.value == pytest.approx(residual.value, rel=1e-3)
 
 
 def test_truncation_is_not_taken_for_an_error(directional_of):
@@ -80,7 +80,7 @@ def test_truncation_is_not_taken_for_an_error(directional_of):
 
 
 @one_backend
-def test_noise_that_grows_with_the_moved_entries_is_heard():
+def test_noise_that_grows_with_the_moved_entries_is_measured():
     x = np.linspace(-1.0, 1.0, 2**20)
 
     def running_sum(x):  # rounded at every one of the entries
@@ -116,7 +116,7 @@ def test_repair_takes_the_wrong_entries_out(directional_of):
     assert directional.judge(np.array([3, 4, 44])).tolist() == [True, False, True]
     assert directional.wrong.tolist() == [3, 44]
     directional.repair()
-    assert not directional.doubted(directional.calibrate(whole(x))).significant
+    assert not directional.with_repair_errors(directional.calibrate(whole(x))).significant
     directional.finish()
     assert np.array_equal(directional.analytic, claimed)
 
@@ -131,7 +131,7 @@ def test_entries_are_judged_once(directional_of):
     assert directional.judged.tolist() == [5, 6]
 
 
-def test_budget_ends_a_reading_and_the_parameters_are_back(directional_of):
+def test_budget_ends_a_measurement_and_the_parameters_are_back(directional_of):
     x = np.linspace(-2, 2, 60)
     directional, run = directional_of(x, cubes, 3 * x**2)
     run._left = 1
@@ -141,10 +141,10 @@ def test_budget_ends_a_reading_and_the_parameters_are_back(directional_of):
 
 
 def test_rest_of_a_block():
-    rest = Reading(1.0, 0.1).minus(Reading(0.25, 0.05))
+    rest = Residual(1.0, 0.1).minus(Residual(0.25, 0.05))
     assert (rest.value, rest.bound) == (0.75, pytest.approx(0.15))
-    assert not Reading(float("nan"), 1.0).significant
-    assert not Reading(1.0, float("inf")).significant
+    assert not Residual(float("nan"), 1.0).significant
+    assert not Residual(1.0, float("inf")).significant
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
@@ -184,3 +184,8 @@ def test_displace_and_its_twin_agree_to_the_last_bit(dtype, layout, part):
         found.append(whole.tobytes())
     assert found[0] == found[1]
     assert found[0] != lay_out(values, layout).tobytes()
+
+
+def test_size_of_a_box():
+    assert size_of(()) == 1
+    assert size_of((slice(2, 5), slice(0, 4))) == 12

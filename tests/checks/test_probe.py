@@ -516,6 +516,7 @@ def test_budget_that_runs_out_says_what_is_known(net):
     assert report.reason.endswith("the budget ran out (in W1, b1, W2 and 3 more)")
 
 
+@one_backend
 def test_auto_probes_what_would_exceed_the_budget(net):
     n = sum(value.size for value in net.params.values())
     exhaustive = fg.check_gradient(net.cost, net.gradient, net.params, budget=2 * n + 20)

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +63,16 @@ BY_NAME = {problem.name: problem for problem in problems()}
 ALL_BUGS = bugs() + public_bugs()
 
 
+@cache
 def exact_and_planted(bug):
     """Leaves of the exact gradient, the planted one, the mask and the parameters, in step."""
     case = bug.make()
     exact = BY_NAME[bug.problem].make().grad(case.params)
     trees = exact, case.grad(case.params), bug.mask(), case.params
-    return [[np.asarray(leaf) for _, leaf in leaves(tree)] for tree in trees]
+    found = [[np.asarray(leaf) for _, leaf in leaves(tree)] for tree in trees]
+    for each in chain.from_iterable(found):
+        each.flags.writeable = False  # several tests read it
+    return found
 
 
 def least_visible(name, exact):

@@ -11,7 +11,7 @@ from oracle import Oracle, weigh
 from strategies import STENCILS, lay_out, same, specials
 
 import fastgrad as fg
-from fastgrad._evaluation.direction import Given, Jumps, Own, Powers, Region, Uniform
+from fastgrad._evaluation.direction import Given, Jumps, PowersOfTwo, Proportional, Region, Uniform
 from fastgrad._evaluation.protocol import (
     Along,
     Gradient,
@@ -158,10 +158,10 @@ def directions(regions, leaves):
     own = tuple(leaves[region.leaf].real[region.box].astype(float) for region in regions)
     return [
         Uniform(3, 1, regions, tuple(0.1 * (k + 1) for k in range(len(regions)))),
-        Powers(4, regions, 0.01),
-        Powers(4, regions, 0.0, same_sign=True),
+        PowersOfTwo(4, regions, 0.01),
+        PowersOfTwo(4, regions, 0.0, same_sign=True),
         Jumps(5, regions),
-        Own(regions, 0.125),
+        Proportional(regions, 0.125),
         Given(regions, tuple(np.asarray(np.sign(part) * 0.3) for part in own)),
     ]
 
@@ -298,7 +298,7 @@ def test_groups_of_one_are_single(name, tree, pools):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_still_function_ends_a_walk(name, pools):
-    calls = Along(Powers(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5)
+    calls = Along(PowersOfTwo(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5)
     for claim in (None, np.ones(7)):
         with running(name, still, array(), pools) as evaluator:
             found = evaluator.along(calls, claim)
@@ -316,7 +316,9 @@ def still(params):
 def test_long_walks(name, pools):
     """Longer than a pool has tasks."""
     oracle, run = both(name, "array", pools)
-    request = Along(Own((whole(0, flatten(array())[0]),), 0.5), tuple(np.linspace(-1, 1, 150)))
+    request = Along(
+        Proportional((whole(0, flatten(array())[0]),), 0.5), tuple(np.linspace(-1, 1, 150))
+    )
     with run as evaluator:
         for claim in (None, np.ones(7)):
             assert same(evaluator.along(request, claim).values, oracle.along(request)[0])
@@ -330,7 +332,7 @@ def test_nothing_to_do(name, pools):
         grouped = evaluator.grouped(Grouped(0, none, np.zeros(1, np.intp), Steps(0.25)))
         for found in (single, grouped):
             assert found.moved.shape == found.values.shape == (0, 2)
-        assert evaluator.along(Along(Own((), 0.5), ())).values == ()
+        assert evaluator.along(Along(Proportional((), 0.5), ())).values == ()
         evaluator.gradient((), ())
 
 

@@ -18,13 +18,12 @@ from fastgrad._evaluation.direction import (
     UNIT,
     Given,
     Jumps,
-    Own,
-    Powers,
+    PowersOfTwo,
+    Proportional,
     Region,
     Uniform,
     key_of,
     pieces,
-    size_of,
 )
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -131,9 +130,9 @@ def test_neither_signs_nor_magnitudes_favor_anything_anywhere():
     "make",
     [
         lambda regions: Uniform(2**70, 3, regions, (1.0, 0.5), (whole((9, 9)),)),
-        lambda regions: Powers(1, regions, 2.0**-40, same_sign=True),
+        lambda regions: PowersOfTwo(1, regions, 2.0**-40, same_sign=True),
         lambda regions: Jumps(1, regions),
-        lambda regions: Own(regions, 0.01),
+        lambda regions: Proportional(regions, 0.01),
     ],
 )
 def test_a_direction_is_sent_in_a_few_hundred_bytes(make):
@@ -153,9 +152,9 @@ def test_moves_are_even_in_time_and_of_the_size_that_is_said(kind, dtype):
     width = 2.0**-5
     directions = {
         "uniform": Uniform(0, 0, regions, (width,)),
-        "powers": Powers(0, regions, width),
+        "powers": PowersOfTwo(0, regions, width),
         "jumps": Jumps(0, regions),
-        "own": Own(regions, width),
+        "own": Proportional(regions, width),
         "given": Given(regions, (np.full(before.shape, width),)),
     }
     length = np.maximum(1.0, np.abs(before.astype(float)))
@@ -196,11 +195,6 @@ def test_pieces_cover_an_array_once(shape):
         assert seen[piece].size <= 40_000
         seen[piece] += 1
     assert (seen == 1).all()
-
-
-def test_size_of_a_box():
-    assert size_of(()) == 1
-    assert size_of((slice(2, 5), slice(0, 4))) == 12
 
 
 # ---------------------------------------------------------------- arrays that are cut

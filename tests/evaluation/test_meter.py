@@ -348,7 +348,7 @@ def test_an_interrupt_carries_what_was_known(backend):
     assert x.tolist() == np.linspace(1, 2, 60).tolist()
 
 
-def test_an_interrupt_of_the_ladder_tells_what_is_settled(backend):
+def test_an_interrupt_of_the_refinement_tells_what_is_settled(backend):
     theta = {"a": np.linspace(1, 2, 4), "b": np.linspace(1, 2, 9)}
     claimed = {key: 3 * value**2 for key, value in theta.items()}
     claimed["a"][2] *= 2

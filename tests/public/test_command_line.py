@@ -82,7 +82,7 @@ def long():
 
     def f(x):
         time.sleep(0.01)
-        if x[60] != theta0[60] and x[0] == theta0[0]:  # and not the survey
+        if x[60] != theta0[60] and x[0] == theta0[0]:  # and not the baseline
             pathlib.Path("reached").touch()
             while pathlib.Path("wait").exists():  # for the interrupt, however late it comes
                 time.sleep(0.01)

@@ -141,3 +141,15 @@ def test_a_checks_report_has_its_steps(backend):
     report = fg.check_gradient(lambda x: (x**2).sum(), lambda x: 2 * x, x)
     assert len(report.steps) == 1
     assert 0 < report.steps[0] < 1
+
+
+def test_pickles_of_the_first_version_are_read():
+    """Written by 0.1, whose classes lived in other modules, with the texts that it showed."""
+    stored = pickle.loads((reports.GOLDEN / "reports-0.1.pickle").read_bytes())
+    assert (str(stored["every"]), str(stored["probed"])) == stored["text"]
+    assert [entry.path for entry in stored["every"].wrong] == ["a[1]"]
+    assert stored["stencils"] == (fg.central(4), fg.forward())
+    assert stored["stencils"][0].steps(np.dtype("f4")).relative == fg.central(4).relative_step(
+        np.dtype("f4")
+    )
+    assert pickle.loads(pickle.dumps(stored["every"])).to_dict() == stored["every"].to_dict()

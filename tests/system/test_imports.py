@@ -1,6 +1,7 @@
 """Imports go down CONTRIBUTING's table only, each module can be imported alone, needing NumPy."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -130,20 +131,37 @@ def test_numpy_is_all_it_needs(module):
     assert outer <= {"fastgrad", "numpy", *sys.stdlib_module_names} | OPTIONAL.get(module, set())
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
-def test_can_be_imported_alone(module, tmp_path):
+ALONE = f"""
+import os, sys, traceback, types, warnings
+import numpy
+warnings.simplefilter("ignore")  # of forks
+for module in {MODULES!r}:
+    sys.stdout.flush()
+    if os.fork():
+        assert os.wait()[1] == 0, module
+        continue
+    warnings.simplefilter("error")
+    if module not in ("__init__", "__main__"):  # they need the package whole
+        package = types.ModuleType("fastgrad")
+        package.__path__ = [{str(PACKAGE)!r}]
+        sys.modules["fastgrad"] = package
+    try:
+        __import__(f"fastgrad.{{module}}" if module != "__init__" else "fastgrad")
+    except BaseException:
+        traceback.print_exc()
+    else:
+        print(module)
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process for each module, by a fork")
+def test_each_module_can_be_imported_alone(tmp_path):
     """First of all fastgrad's modules: the package's own ``__init__`` is kept out of the way."""
-    code = (
-        "import sys, types\n"
-        "package = types.ModuleType('fastgrad')\n"
-        f"package.__path__ = [{str(PACKAGE)!r}]\n"
-        "sys.modules['fastgrad'] = package\n"
-        f"import fastgrad.{module}\n"
-    )
-    if module == "__main__":  # needs the package whole
-        code = "import fastgrad.__main__\n"
-    done = python(code, tmp_path, "-W", "error")
+    done = python(ALONE, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == MODULES
 
 
 def test_importing_the_package_loads_numpy_and_the_standard_library_only(tmp_path):

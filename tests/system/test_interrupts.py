@@ -15,7 +15,6 @@ import ctypes, random, signal, sys
 import numpy as np, fastgrad as fg
 from fastgrad import _backend, _memory
 from fastgrad._evaluation.direction import Region, Uniform
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import Along, Grouped
 from fastgrad._stencils import Steps
 from fastgrad._tree import flatten
@@ -81,19 +80,19 @@ def stale(p):
 
 def requests(p):
     leaves = flatten(p)
-    guard = Guard(leaves)
+    made = evaluator(f, p, leaves)
     whole = [Region(k, tuple(slice(0, n) for n in x.real.shape), x.real.shape)
              for k, x in enumerate(leaves)]
     direction = Uniform(0, 0, tuple(whole), (1e-3,) * len(whole))
     groups = Grouped(0, np.arange(4), np.array([0, 2, 4]), Steps(relative=1e-4))
     try:
-        with evaluator(f, p, guard) as run:
+        with made as run:
             run.along(Along(direction, (1.0, -1.0)))
             run.grouped(groups)
             with run.displaced(direction, 2.0) as there:
                 there.grouped(groups)
     finally:
-        guard.close()
+        made.guard.close()
 
 KINDS = [
     (small, lambda p: fg.gradient(f, p)),

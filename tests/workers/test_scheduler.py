@@ -38,7 +38,6 @@ from strategies import (
 import fastgrad as fg
 from fastgrad import _memory
 from fastgrad._evaluation.direction import Region, Uniform
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import Along, Grouped, Single
 from fastgrad._stencils import Steps
 from fastgrad._tree import flatten
@@ -188,7 +187,7 @@ def test_nests_steps_and_out(opened, backend):
     for how in ({}, {"eps": eps}, {"out": out}):
         serial = fg.gradient(sendable.nested, nest(), **how)
         serial = {key: value.copy() for key, value in serial.items()}
-        found = fg.gradient(sendable.nested, nest(), workers=opened("processes"), **how)
+        found = fg.gradient(sendable.nested, nest(), workers=opened("pool, spawn"), **how)
         assert all(same(found[key], serial[key]) for key in serial)
         assert how.get("out") in (None, found)
 
@@ -267,22 +266,20 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("name", REQUESTS)
-def test_every_request_is_answered_as_in_a_serial_run(name, opened, backend):
-    request, claim = REQUESTS[name], None
-    if name == "along":
-        claim = np.linspace(-1, 1, 4).reshape(2, 2)
+def test_every_request_is_answered_as_in_a_serial_run(opened, backend):
+    """All of them in one run, each twice."""
+    claim = np.linspace(-1, 1, 4).reshape(2, 2)
 
     def answers(workers):
-        params = nest()
-        run = evaluator(sendable.nested, params, Guard(flatten(params)), workers=workers)
-        with run:
-            found = [run.along(request, claim) if claim is not None else request.run(run)]
-            found.append(request.run(run))
-        return [repr(vars(each)) for each in found], run.evaluations
+        params, found = nest(), {}
+        with evaluator(sendable.nested, params, flatten(params), workers=workers) as run:
+            for name, request in REQUESTS.items():
+                first = run.along(request, claim) if name == "along" else request.run(run)
+                found[name] = [repr(vars(each)) for each in (first, request.run(run))]
+        return found, run.evaluations
 
     serial, evaluations = answers(None)
-    assert evaluations == 2 * request.evaluations
+    assert evaluations == 2 * sum(request.evaluations for request in REQUESTS.values())
     for kind, copies in (("processes", 2), ("threads", 2), ("map", 1)):
         spread, more = answers(opened(kind))
         assert spread == serial
@@ -305,7 +302,7 @@ def readers():
 
 
 @pytest.mark.parametrize("name", readers())
-@pytest.mark.parametrize("kind", ["processes", "loky", "threads"])
+@pytest.mark.parametrize("kind", ["pool, spawn", "loky", "threads"])
 def test_f_reads_the_memory_that_is_moved(name, kind, opened, backend):
     pytest.importorskip("cloudpickle")
     f, params = readers()[name]

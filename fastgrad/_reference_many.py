@@ -1,0 +1,164 @@
+"""The functions of `_reference` for many entries at once, as src/many.pxi has them in C."""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastgrad._stencils import Stencil, Steps
+
+__all__ = ["displace", "draw", "gather", "quotients", "scatter", "shift"]
+
+
+def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:
+    """Move entries from `before` by `time` times `move` (float64). All are of one shape."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if before.dtype == np.float64:
+            np.add(before, time * move, out=target)
+            return
+        target[...] = before + (time * move).astype(before.dtype)
+
+
+def shift(
+    target: np.ndarray,
+    before: np.ndarray,
+    direction: np.ndarray,
+    time: float,
+    claim: np.ndarray | None,
+    rise: np.ndarray,
+) -> None:
+    """Move a region from `before` by `time` times its direction, in units of ``max(1, |x|)``.
+
+    With a claim, `rise`, of shape (entries,), gets what that gradient says that each of the moves
+    really made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16
+    bits.
+    """
+    # Moves of infinities and NaNs are as silent as in the kernel.
+    with np.errstate(over="ignore", invalid="ignore"):
+        # One temporary, in the order of operations of the kernel: the last bit depends on it.
+        wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
+        move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
+        move *= direction
+        move *= time
+        move += wide
+        target[...] = move
+        if claim is not None:
+            np.subtract(target, wide, out=move)
+            np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+
+
+def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
+    """Fill `out`, of shape (rows, entries), with random integers of 16 bits.
+
+    Those of row `r` belong to the entries from ``start + r * stride`` on. Their magnitudes lie
+    from 2**13 to 3 * 2**13 - 1; they are a function of the key and the entry alone: see
+    `direction.key_of`.
+    """
+    rows, size = out.shape
+    entries = np.add.outer(
+        np.arange(rows, dtype=np.uint64) * np.uint64(stride) + np.uint64(start),
+        np.arange(size, dtype=np.uint64),
+    )
+    # SplitMix64: one word for four entries, of which each takes 16 bits.
+    z = np.uint64(key) + (entries // 4 + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    z >>= np.uint64(16) * (entries % 4)
+    # 14 bits make a magnitude of 0.5 to 1.5 units of 2**14; the highest bit is the sign.
+    size16 = (z & np.uint64(0x3FFF)).astype(np.int16) + np.int16(0x2000)
+    out[...] = np.where(z & np.uint64(0x8000), -size16, size16)
+
+
+def quotients(
+    moved: np.ndarray, values: np.ndarray, base: float, noise: float, unit: float
+) -> np.ndarray:
+    """Width, central, forward and backward quotient, and a bound, of shape (5, entries).
+
+    `moved` and `values`, of shape (entries, 2) and C-contiguous, hold displacements and values,
+    ahead and behind. The bound is `noise`, or `unit` times the larger value where that is more,
+    over the width.
+    """
+    (ahead, behind), (above, below) = moved.T, values.T
+    found = np.empty((5, len(moved)))
+    with np.errstate(all="ignore"):  # points that were not measured are NaN, widths may be 0
+        width = np.subtract(ahead, behind, out=found[0])
+        np.divide(above - below, width, out=found[1])
+        np.divide(above - base, ahead, out=found[2])
+        np.divide(below - base, behind, out=found[3])
+        size = np.fmax(np.abs(above), np.abs(below))
+        np.divide(np.fmax(noise, unit * size), width, out=found[4])
+    return found
+
+
+def scatter(
+    rows: np.ndarray,
+    table: np.ndarray | None,
+    offsets: np.ndarray,
+    steps: Steps,
+    start: int,
+    stop: int,
+    entries: np.ndarray | None,
+    points: np.ndarray,
+) -> int:
+    """Move one entry in each row of a batch: positions `start` to `stop` - 1, all points of each.
+
+    Steps that are given are those from position `start` on. The last of the `rows`, of shape
+    (rows, entries), is the parameters as they are. The points really taken go to `points`, whose
+    type is the one to compute in. With the `table` of a stencil it returns the first position whose
+    step was lost in rounding; else, and if there is none, -1.
+    """
+    wanted = np.arange(start, stop) if entries is None else entries[start:stop]
+    with np.errstate(all="ignore"):
+        x = rows[-1, wanted].astype(points.dtype)
+        size = np.abs(x)
+        if table is None:  # samples beside infinity are no reason to stop: see `sample`
+            size = np.where(size < inf, size, 1.0)
+        h = steps.absolute + steps.relative * np.where(size > 1.0, size, 1.0)
+        if steps.given is not None:
+            h = steps.given[: stop - start].astype(points.dtype)
+        places = (x[:, np.newaxis] + offsets * h[:, np.newaxis]).astype(rows.dtype)
+    points[...] = places
+    moved = np.flatnonzero(offsets)
+    columns = np.repeat(wanted, len(moved))
+    rows[np.arange(len(columns)), columns] = places[:, moved].ravel()
+    if table is None:
+        return -1
+    vanished = (points[:, ::2] == points[:, 1::2]).any(axis=1)
+    return start + int(vanished.argmax()) if vanished.any() else -1
+
+
+def gather(
+    stencil: Stencil,
+    steps: Steps,
+    points: np.ndarray,
+    values: np.ndarray,
+    base: float,
+    start: int,
+    stop: int,
+    out: np.ndarray,
+    first: int,
+) -> None:
+    """Turn the values of the rows that `scatter` moved into derivatives."""
+    moved = np.flatnonzero(stencil.offsets)
+    all_values = np.full(points.shape, base, points.dtype)
+    all_values[:, moved] = values[: len(points) * len(moved)].reshape(-1, len(moved))
+    with np.errstate(all="ignore"):
+        out.flat[start - first : stop - first] = _combined(stencil, points, all_values).astype(
+            out.dtype
+        )
+
+
+def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`_Mover.combine` for many entries."""
+    kind = points.dtype.type
+    total = np.zeros(len(points), points.dtype)
+    for j, (_, _, v) in enumerate(stencil.quotients):
+        width = points[:, 2 * j] - points[:, 2 * j + 1]
+        quotient = (values[:, 2 * j] - values[:, 2 * j + 1]) / width
+        total += kind(v.numerator) / kind(v.denominator) * quotient
+        total[~(width < inf)] = nan  # later summands leave it so
+    return total
