@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._evaluation.direction import Direction, Given, Jumps, Own, Powers, Uniform, key_of
+from fastgrad._evaluation.direction import (
+    Direction,
+    Given,
+    Jumps,
+    PowersOfTwo,
+    Proportional,
+    Uniform,
+    key_of,
+)
 from fastgrad._evaluation.protocol import Along, Gradient, Grouped, Single
 from fastgrad._tree import flatten
 
@@ -294,7 +302,7 @@ def _by(amount):
     return move
 
 
-def _powers(direction: Powers, which, position, entry):
+def _powers(direction: PowersOfTwo, which, position, entry):
     factor = _factor(direction, which, position)
 
     def amount(x):
@@ -310,7 +318,7 @@ def _jumps(direction: Jumps, which, position, entry):
     return _by(lambda x: factor * (float(length(wide(x))) / 2))
 
 
-def _own(direction: Own, which, position, entry):
+def _own(direction: Proportional, which, position, entry):
     return _by(lambda x: direction.share * abs(wide(x)))
 
 
@@ -318,4 +326,4 @@ def _given(direction: Given, which, position, entry):
     return _by(lambda x: direction.moves[which].flat[position])
 
 
-MOVES = {Uniform: _uniform, Powers: _powers, Jumps: _jumps, Own: _own, Given: _given}
+MOVES = {Uniform: _uniform, PowersOfTwo: _powers, Jumps: _jumps, Proportional: _own, Given: _given}
