@@ -306,7 +306,7 @@ def _powers(direction: PowersOfTwo, which, position, entry):
     factor = _factor(direction, which, position)
 
     def amount(x):
-        width = max(direction.width, 16 * float(np.finfo(x.dtype).eps))
+        width = max(direction.width, 4 * float(np.finfo(x.dtype).eps))
         power = 2.0 ** (math.frexp(width * float(length(wide(x))))[1] - 2)
         return (abs(factor) if direction.same_sign else factor) * power
 
