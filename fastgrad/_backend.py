@@ -26,6 +26,8 @@ backend: str
 kernel: ModuleType = _reference
 
 
+# Other modules look the kernel up where they use it: tests, and workers that serve callers with
+# another backend, switch it at run time.
 def use(name: str) -> None:
     """Run the kernel of one backend, ``"pure"`` or ``"compiled"``, from now on."""
     global backend, kernel
@@ -39,6 +41,7 @@ def kernel_for(*arrays: np.ndarray) -> ModuleType:
 
 
 def _choose() -> None:
+    # An empty variable counts as none, as shells leave them.
     choice = os.environ.get("FASTGRAD_BACKEND", "")
     if choice not in ("", "pure", "compiled"):
         raise InputValueError(f"FASTGRAD_BACKEND must be pure or compiled; got {choice!r}")
@@ -48,6 +51,7 @@ def _choose() -> None:
     try:
         use("compiled")
     except ModuleNotFoundError:
+        # Without a compiler the install goes on with the twin; only a checkout is a mistake.
         use("pure")
         _warn_of_checkout()
 

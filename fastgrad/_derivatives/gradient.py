@@ -172,6 +172,7 @@ def gradient(
     """
     check_callable(f, "f")
     stencil = resolve(method)
+    # Everything else costs some fifty microseconds, which a tight loop over small fits would feel.
     if eps is out is workers is None and not progress:
         small = small_gradient(f, params, stencil)
         if small is not None:
@@ -212,11 +213,13 @@ def _fill(run: Metered, stencil: Stencil, steps: Sequence[Steps], results: Seque
     ]
     first = None
     if run.guard.large:
+        # One entry alone, so that a write by `f` at its first evaluations can still be undone.
         first = requests[0].part(0, 1).run(run).values
         run.guard.thin()
         requests[0] = requests[0].part(1, requests[0].count)
     elif stencil.uses_base:
         run.guard.check()
+    # Nothing is stored in memory that `f` has given away meanwhile.
     for result, before in zip(results, found, strict=True):
         if before.changed():
             raise _errors.moved_error(result.path)
@@ -270,6 +273,7 @@ def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any)
             )
         if not ((array > 0) & (array < np.inf)).all():
             raise InputValueError(f"`{name}` must hold positive finite steps; got {array}")
+        # Both parts of a complex entry move by its step.
         steps.append(Steps(given=np.repeat(array.ravel(), 2 if leaf.is_complex else 1)))
     return steps
 

@@ -108,6 +108,7 @@ class InPlace:
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
         leaf, entries = self.leaves[request.leaf], request.entries
+        # Looked at here and not by the kernel: it may have been changed since the last request.
         if self.guard.found[request.leaf].changed():
             self.guard.view(request.leaf)  # which says so
         shape = (len(entries), len(request.offsets))
@@ -172,6 +173,7 @@ class InPlace:
                     rise += part
                     square += 0.0 if claimed else squares
                 claimed.append(rise)
+                # Most objectives return a Python float: no call for those.
                 value = self.f(self.argument)
                 values.append(value if type(value) is float else self._reduced(value))
                 if request.still is not None and values == [request.still] * 2:
@@ -184,6 +186,7 @@ class InPlace:
                 _errors.annotate(error, f"{self.leaves[regions[0].leaf].path}[...]")
             raise
         finally:
+            # An interrupt before `undo` ends leaves the rest to whoever ends the run.
             self.evaluations += len(values)
             log.undo(mark)
         return Changes(tuple(values), tuple(claimed), square**0.5)
@@ -202,6 +205,7 @@ class InPlace:
         """Sample and combine in one loop: see `Evaluator`."""
         for request, target in zip(requests, targets, strict=True):
             view = self.guard.view(request.leaf)
+            # The array of the results may be of another type or layout than the leaf.
             kernel = _backend.kernel_for(view, target.array)
             getattr(kernel, self._loops.differentiate)(
                 self.f,
@@ -217,6 +221,7 @@ class InPlace:
             )
             self.evaluations += request.evaluations
 
+    # The parameters themselves have moved, and with them whatever else reads them.
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[InPlace]:
         """The same at displaced parameters: see `Evaluator`."""

@@ -60,6 +60,7 @@ def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np
     """
     if type(params) is not np.ndarray or not is_small(params):
         return None
+    # Rows of a batch are copies, and the loop over a C function knows float64 alone.
     kind = _kind(f)
     if kind is Batched or (kind is Native and params.dtype.char != "d"):
         return None

@@ -39,7 +39,9 @@ def evaluator(
     """
     check_layout(leaves)
     guard = Guard(leaves, spare=[result.array for result in results])
+    # From the inside out: who moves, who shares the work out, who counts.
     here = local(f, argument, guard, vector=vector)
+    # A bar that nobody sees would only cut the work into pieces.
     bar = Bar(expected) if progress else None
     if bar is not None and not bar.seen:
         bar = None

@@ -83,6 +83,7 @@ class Threaded:
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
+        # Each thread fills rows of its own.
         shape = (request.count, len(request.offsets))
         moved, values = np.empty(shape), np.empty(shape)
 
@@ -126,6 +127,7 @@ class Threaded:
         shares = _Shares(count, threads)
 
         def work() -> tuple[int, ...] | None:
+            # A copy of its own, for all threads move the same entries' neighbors at once.
             mine = array.copy()
             own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], private=True))
             with own:
@@ -133,6 +135,7 @@ class Threaded:
                 return first_difference(mine, array)
 
         with ThreadPoolExecutor(threads) as pool:
+            # Whatever ends the wait, a Ctrl-C too, ends the handing out: threads then stop soon.
             try:
                 futures = [pool.submit(work) for _ in range(threads)]
                 written = [future.result() for future in futures]
