@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,7 +15,7 @@ from fastgrad._dtypes import is_extended
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
-from fastgrad._evaluation.inplace import group_points, offsets_of, part_of
+from fastgrad._evaluation.inplace import Guarded, group_points, offsets_of
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -26,10 +24,9 @@ from fastgrad._evaluation.protocol import (
     Samples,
     Single,
     Target,
-    Where,
 )
 from fastgrad._evaluation.rows import Rows, check_rows, unperturbed, value_at
-from fastgrad._leaf import Leaf, in_double, lengths_of
+from fastgrad._leaf import Leaf
 from fastgrad._tree import Params
 
 __all__ = ["Batched", "InBatches", "batched"]
@@ -111,7 +108,7 @@ def capacity(f: Batched, leaves: Sequence[Leaf]) -> int:
     return max(1, f.memory // row - 1)
 
 
-class InBatches:
+class InBatches(Guarded):
     """Evaluates a batched objective; see `Evaluator`.
 
     Before its first request it makes sure that rows do not influence each other.
@@ -120,29 +117,15 @@ class InBatches:
     in_threads = False
 
     def __init__(self, f: Batched, argument: Params, guard: Guard, *, vector: bool = False) -> None:
+        super().__init__(guard)
         self.f = f
         self.argument = argument
-        self.guard = guard
-        self.leaves = guard.leaves
-        self.evaluations = 0
         self.batch = capacity(f, guard.leaves)
         self.vector = vector
         self._checked = False
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors, once one is known
         extended = any(is_extended(leaf.real) for leaf in guard.leaves)
         self._kind: Any = np.longdouble if extended else np.float64
-
-    def __enter__(self) -> InBatches:
-        self.guard.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.guard.__exit__(kind, error, traceback)
 
     def _rows(self, count: int) -> Rows:
         """Rows for this many points; before the first, the test that rows keep to themselves."""
@@ -169,14 +152,6 @@ class InBatches:
         self.evaluations += 1
         return value if self.vector else value.item()
 
-    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(part_of(self.guard.view(leaf), where))
-
-    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The parameters themselves: see `Evaluator`."""
-        return in_double(part_of(self.guard.view(leaf), where))
-
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
         points, count = len(request.offsets), len(request.entries)
@@ -185,11 +160,11 @@ class InBatches:
         for rows, low, high in self._batches(count, points):
             mine, part = rows.real[request.leaf], request.part(low, high)
             entries, how = part.entries, (offsets, part.steps)
-            rows.put_back(request.leaf, points)  # what the last batch has moved
+            rows.put_back(request.leaf)  # what the last batch has moved
             places = np.empty((high - low, points), _kind_of(mine))
             kernel = _backend.kernel_for(mine)
             kernel.scatter(mine, None, *how, 0, high - low, entries, places)
-            rows.moved[request.leaf] = entries
+            rows.note_moves(request.leaf, entries, np.arange(high - low), points)
             found = self._values(rows, partial(_name, leaf, entries))
             with np.errstate(invalid="ignore", over="ignore"):  # beside infinity
                 moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
@@ -221,10 +196,8 @@ class InBatches:
         moved, values = np.empty((len(request.entries), points)), []
         leaf = self.leaves[request.leaf]
         for rows, low, high in self._batches(groups, points):
-            # Groups move any number of entries: rows are put back as a whole.
             mine = rows.real[request.leaf]
-            mine[:-1] = mine[-1]
-            rows.refuse_writes()
+            rows.put_back(request.leaf)
             for group in range(low, high):
                 part = slice(int(request.starts[group]), int(request.starts[group + 1]))
                 entries = request.entries[part]
@@ -233,6 +206,8 @@ class InBatches:
                     mine[(group - low) * points + k, entries] = places[k]
                     moved[part, k] = moves[k]
             named = request.entries[int(request.starts[low]) : int(request.starts[high])]
+            owners = np.repeat(np.arange(high - low), np.diff(request.starts[low : high + 1]))
+            rows.note_moves(request.leaf, named, owners, points)
             found = self._values(rows, partial(_name, leaf, named))
             values.append(_folded(found, high - low, points))
             self.evaluations += (high - low) * points
@@ -289,12 +264,12 @@ class InBatches:
         for rows, low, high in self._batches(request.stop - request.start, each):
             part = (request.start + low, request.start + high)
             mine = rows.real[request.leaf]
-            rows.put_back(request.leaf, each)
+            rows.put_back(request.leaf)
             kernel, entries = _backend.kernel_for(mine, target.array), np.arange(*part)
             points = np.empty((high - low, len(stencil.offsets)), _kind_of(mine))
             steps = request.steps.part(low, high)
             lost = kernel.scatter(mine, stencil.table, stencil.offsets, steps, *part, None, points)
-            rows.moved[request.leaf] = entries
+            rows.note_moves(request.leaf, entries, np.arange(high - low), each)
             if lost >= 0:
                 self._refuse_step(request, lost, mine[-1].item(lost))
             # In the type to compute in, as the derivative may be a longdouble; samples are float64.
@@ -313,12 +288,6 @@ class InBatches:
         else:
             h = steps.absolute + steps.relative * max(1.0, abs(x))
         raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
-
-    @contextmanager
-    def displaced(self, direction: Direction, time: float) -> Iterator[InBatches]:
-        """The same at displaced parameters: see `Evaluator`."""
-        with self.guard.displaced(direction, time):
-            yield self
 
 
 def _folded(values: np.ndarray, positions: int, points: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,7 +27,9 @@ from fastgrad._evaluation.protocol import (
 from fastgrad._leaf import in_double, lengths_of
 from fastgrad._returns import as_scalar, as_vector, at_base, at_block
 
-__all__ = ["NATIVE", "PYTHON", "InPlace", "Loops", "offsets_of"]
+__all__ = ["NATIVE", "PYTHON", "Guarded", "InPlace", "Loops", "group_points", "offsets_of"]
+
+Own = TypeVar("Own", bound="Guarded")  # `typing.Self` is of Python 3.11
 
 
 class Loops(NamedTuple):
@@ -41,7 +43,43 @@ PYTHON = Loops("differentiate", "sample")
 NATIVE = Loops("native_differentiate", "native_sample")
 
 
-class InPlace:
+class Guarded:
+    """What every evaluator does that reads the parameters where they are, under a guard."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.leaves = guard.leaves
+        self.evaluations = 0
+
+    def __enter__(self: Own) -> Own:
+        self.guard.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.guard.__exit__(kind, error, traceback)
+
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return lengths_of(part_of(self.guard.view(leaf), where))
+
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The parameters themselves: see `Evaluator`."""
+        return in_double(part_of(self.guard.view(leaf), where))
+
+    # The parameters themselves have moved, and with them whatever else reads them.
+    @contextmanager
+    def displaced(self: Own, direction: Direction, time: float) -> Iterator[Own]:
+        """The same at displaced parameters: see `Evaluator`."""
+        with self.guard.displaced(direction, time):
+            yield self
+
+
+class InPlace(Guarded):
     """Moves the parameters in the user's own memory.
 
     With `vector`, `f` returns arrays, whose size `base` learns: ask for it first.
@@ -58,11 +96,9 @@ class InPlace:
         loops: Loops = PYTHON,
         vector: bool = False,
     ) -> None:
+        super().__init__(guard)
         self.f = f
         self.argument = argument
-        self.guard = guard
-        self.leaves = guard.leaves
-        self.evaluations = 0
         self.in_threads = loops is NATIVE  # whether several may run at once in one process
         self._loops = loops
         self.vector = vector
@@ -70,19 +106,7 @@ class InPlace:
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
         """The same for other parameters."""
-        return InPlace(self.f, argument, guard, loops=self._loops)
-
-    def __enter__(self) -> InPlace:
-        self.guard.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.guard.__exit__(kind, error, traceback)
+        return InPlace(self.f, argument, guard, loops=self._loops, vector=self.vector)
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
@@ -96,14 +120,6 @@ class InPlace:
             return value
         extended = any(is_extended(leaf.real) for leaf in self.leaves)
         return as_scalar(value, at_base, 0, np.longdouble if extended else float)
-
-    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The length by which steps are measured: see `Evaluator`."""
-        return lengths_of(part_of(self.guard.view(leaf), where))
-
-    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The parameters themselves: see `Evaluator`."""
-        return in_double(part_of(self.guard.view(leaf), where))
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -220,13 +236,6 @@ class InPlace:
                 target.first,
             )
             self.evaluations += request.evaluations
-
-    # The parameters themselves have moved, and with them whatever else reads them.
-    @contextmanager
-    def displaced(self, direction: Direction, time: float) -> Iterator[InPlace]:
-        """The same at displaced parameters: see `Evaluator`."""
-        with self.guard.displaced(direction, time):
-            yield self
 
 
 @lru_cache(maxsize=64)

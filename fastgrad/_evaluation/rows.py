@@ -49,7 +49,8 @@ class Rows:
     ) -> None:
         self._f, self._argument, self._leaves, self.count = f, argument, leaves, count
         self._found = found
-        self.moved: dict[int, np.ndarray] = {}  # by leaf: the entries that rows have moved
+        # By leaf: what was moved, as rows and columns of `real`.
+        self._moved: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._stacks = [_stack(leaf.array, count + 1) for leaf in leaves]
         # The same memory, as real numbers in C order: (count + 1, entries) for each leaf.
         self.real = [_flat(*pair) for pair in zip(self._stacks, leaves, strict=True)]
@@ -80,16 +81,21 @@ class Rows:
         """One row of a leaf, in its shape, as real numbers."""
         return as_real(self._stacks[leaf][row, ...])  # of a 0-d leaf too it is a view
 
-    def put_back(self, leaf: int, each: int) -> None:
-        """Undo the moves in a leaf's rows, `each` for an entry; refuse an `f` that wrote there."""
-        if leaf not in self.moved:
+    def note_moves(self, leaf: int, entries: np.ndarray, groups: np.ndarray, each: int) -> None:
+        """Note for `put_back` that all `each` rows of an entry's group have it moved."""
+        rows = (groups[:, np.newaxis] * each + np.arange(each)).reshape(-1)
+        self._moved[leaf] = rows, np.repeat(entries, each)
+
+    def put_back(self, leaf: int) -> None:
+        """Undo the moves in a leaf's rows; refuse an `f` that wrote there."""
+        if leaf not in self._moved:
             return
         real = self.real[leaf]
         # As raw bytes: a copy of numbers may quiet a signaling NaN, or lose a longdouble's padding.
         bits = real.view(f"V{real.itemsize}")
         # Only what was moved is put back: a batch may hold a thousand rows of a large array.
-        columns = np.repeat(self.moved.pop(leaf), each)
-        bits[np.arange(len(columns)), columns] = bits[-1, columns]
+        rows, columns = self._moved.pop(leaf)
+        bits[rows, columns] = bits[-1, columns]
         self.refuse_writes()
 
     def spread_out(self) -> None:

@@ -30,7 +30,7 @@ from fastgrad._evaluation.batched import Batched, InBatches, capacity
 from fastgrad._evaluation.direction import Given, Region
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
-from fastgrad._evaluation.protocol import Along
+from fastgrad._evaluation.protocol import Along, Grouped, Single, Steps
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -374,3 +374,27 @@ def test_jax_vmap():
         f = fg.batched(rows)
         np.testing.assert_allclose(fg.gradient(f, x), exact(x), rtol=1e-6, atol=1e-6)
         assert fg.check_gradient(f, exact, x)
+
+
+@pytest.mark.parametrize("kind", ["single", "grouped"])
+def test_writes_between_two_batches_are_refused(kind):
+    x = np.arange(1.0, 7.0)
+
+    def writes(X):
+        X[0, 5] += 1.0  # the last entry: the first batches do not move it
+        return X[:, :5].sum(axis=1)
+
+    evaluator = evaluator_of(Batched(lambda X: X[:, :5].sum(axis=1), memory=5 * x.nbytes), x)
+    entries, h = np.arange(4), Steps(0.25)
+    request = {
+        "single": Single(0, entries, h),
+        "grouped": Grouped(0, entries, np.array([0, 1, 2, 3, 4]), h),
+    }[kind]
+    with evaluator as run:
+        run.base()
+        evaluations = run.evaluations
+        run.f = Batched(writes, memory=5 * x.nbytes)
+        with pytest.raises(fg.MutationError, match=r"params\[5\]"):
+            getattr(run, kind)(request)
+    assert run.evaluations - evaluations < 2 * len(entries)
+    assert x.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
