@@ -1,4 +1,4 @@
-"""Reduces what an objective returned to one real number, or says what was wrong with it."""
+"""Reduces what `f` returned to a real number or an array of them, or says what is wrong with it."""
 
 from __future__ import annotations
 
