@@ -16,7 +16,7 @@ from fastgrad._evaluation.direction import (
     Direction,
     Given,
     Jumps,
-    PowersOfTwo,
+    OddMultiples,
     Proportional,
     Uniform,
     key_of,
@@ -302,13 +302,15 @@ def _by(amount):
     return move
 
 
-def _powers(direction: PowersOfTwo, which, position, entry):
+def _powers(direction: OddMultiples, which, position, entry):
     factor = _factor(direction, which, position)
 
     def amount(x):
-        width = max(direction.width, 4 * float(np.finfo(x.dtype).eps))
+        eps = float(np.finfo(x.dtype).eps)
+        width = max(direction.width, 4 * eps)
         power = 2.0 ** (math.frexp(width * float(length(wide(x))))[1] - 2)
-        return (abs(factor) if direction.same_sign else factor) * power
+        odd = 1.5 if eps > 2.0**-40 else 1403 / 1024
+        return (abs(factor) if direction.same_sign else factor) * power * odd
 
     return _by(amount)
 
@@ -326,4 +328,4 @@ def _given(direction: Given, which, position, entry):
     return _by(lambda x: direction.moves[which].flat[position])
 
 
-MOVES = {Uniform: _uniform, PowersOfTwo: _powers, Jumps: _jumps, Proportional: _own, Given: _given}
+MOVES = {Uniform: _uniform, OddMultiples: _powers, Jumps: _jumps, Proportional: _own, Given: _given}

@@ -10,21 +10,23 @@ from enum import Enum, auto
 import numpy as np
 
 from fastgrad._checks.claim import Analytic
+from fastgrad._checks.differences import quiet
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives import noise
 from fastgrad._dtypes import eps_of
-from fastgrad._evaluation.direction import Direction, Jumps, PowersOfTwo, Proportional, Region
+from fastgrad._evaluation.direction import Direction, OddMultiples, Proportional, Region
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import Leaf, lengths_of, thin_box
 
-__all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline", "moves_in_jumps"]
+__all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline"]
 
 # Along the direction for noise, this many entries of a leaf are moved at most: 512 KiB, so that the
 # table of a large model costs little beside its evaluations.
 MOST_MOVED = 2**16
 # Spacings of the table, relative to the entries' lengths, tried until the values differ. The least
 # first, where f is smooth: 2^-40 is 4096 spacings of float64; 2^-20 is 8 of float32, and 2^-12 of
-# float16 is a quarter of one, which `PowersOfTwo` lifts to 4.
+# float16 is a quarter of one, which `OddMultiples` lifts to 4.
 _SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.
@@ -36,6 +38,9 @@ _FAR, _FAR_TIMES = 0.25, ((1.0, -64.0), (64.0, -64.0))
 # Noise above this share of the values: neighboring points have little to do with each other, and
 # float32, at 6e-8, is far below.
 _COARSE = 1e-3
+# Noise above this many roundings of the values is looked at leaf by leaf, in a model of up to this
+# many: sums of a million terms are rounded a thousand times, and each leaf takes six evaluations.
+_COARSE_UNITS, _MOST_APART = 1024.0, 32
 # Two calls may differ by this share of the value: the order of summation in threads, say, is 1e-7
 # in float32, and 1e-5 in a sum of 10,000 terms. Dropout and fresh batches change more than 1e-3.
 _REPEATS = 1e-5
@@ -45,14 +50,6 @@ _LEAST_VARIATION = 1e-4
 # The value that came with the gradient may be off by this many standard deviations of the noise,
 # or by this share: it is computed by other code, in another order.
 _OFF_NOISE, _OFF_SHARE = 64.0, 1e-12
-# Moves in search of jumps, in parts of half a length, both ways; so that bins up to a length wide
-# are left at least once.
-_JUMP_TIMES = (1e-3, 1e-2, 0.1, -0.1, 0.3, -0.3, 1.0, -1.0)
-# The first change is sudden if it is this share of the largest: a smooth f that does not move at a
-# step of 1e-5 changes by far less at 1e-3 than at 1.
-_SUDDEN = 1e-2
-# Further along by this share f must stand still between jumps: beyond rounding, below any bin.
-_BESIDE = 1e-7
 # Noise is at least the smallest normal number, so that no step and no bound is zero.
 _TINY = float(np.finfo(float).tiny)
 # Where the points of the table lie, in spacings; `base` is the one at 0.
@@ -80,6 +77,13 @@ class Baseline:
     trouble: Trouble | None
     value: float | None = None  # what came with the gradient
     last: float = math.nan  # once more, after all other evaluations
+    levels: tuple[float, ...] = ()  # noise where each leaf moves; none where nothing was measured
+    sampled: float = _SPACINGS[0]  # distance of the values it was told from, over the lengths
+
+    def model(self, leaf: int, eps: float, spacing: float) -> ErrorModel:
+        """The error model of a leaf: `eps` is the spacing of its gradient, `spacing` its own."""
+        level, relative = self.levels[leaf], self.relative[leaf]
+        return ErrorModel(self.base, level, self.unit, relative, eps, spacing, self.sampled)
 
 
 def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -> Baseline:
@@ -90,22 +94,36 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
         return Baseline(base, again, abs(base - again), noise.rounding_unit(()), (), trouble)
     regions = tuple(_thinned(k, leaf) for k, leaf in enumerate(run.leaves) if leaf.real.size)
     x = [run.read(region.leaf, region.box) for region in regions]
-    values, measured, unit = _table(run, regions, x, base, seed)
-    if measured is None:  # near the edge of the domain, or nothing moves f: rounding is left
-        measured = unit * max(abs(value) for value in values if math.isfinite(value))
+    table = _table(run, regions, x, base, seed)
     # Two calls that differ show noise that a table may miss, as of a busy thread.
-    level = max(measured, abs(base - again), _TINY)
+    least = max(abs(base - again), _TINY)
+    levels = dict.fromkeys(range(len(run.leaves)), max(table.level, least))
+    if 1 < len(regions) <= _MOST_APART and table.level > _COARSE_UNITS * table.rounding:
+        # One leaf at which f jumps as soon as it moves hides what it does with the others.
+        for region, part in zip(regions, x, strict=True):
+            levels[region.leaf] = max(_table(run, (region,), [part], base, seed).level, least)
+    level = min(levels[region.leaf] for region in regions)
     variation = max(_variation(analytic, regions, x), _LEAST_VARIATION * abs(base))
     relative = tuple(
-        noise.relative_step(level, variation, eps_of(leaf.real)) for leaf in run.leaves
+        noise.relative_step(levels[k], variation, eps_of(leaf.real))
+        for k, leaf in enumerate(run.leaves)
     )
     value = analytic.value
     # Negated, so that a value of NaN is another value.
     other = value is not None and not (
         abs(value - base) <= max(_OFF_NOISE * level, _OFF_SHARE * abs(base))
     )
-    trouble = Trouble.OTHER_VALUE if other else None
-    return Baseline(base, again, level, unit, relative, trouble, value)
+    return Baseline(
+        base,
+        again,
+        level,
+        table.unit,
+        relative,
+        Trouble.OTHER_VALUE if other else None,
+        value,
+        levels=tuple(levels.values()),
+        sampled=table.spacing,
+    )
 
 
 def _trouble(base: float, again: float) -> Trouble | None:
@@ -127,54 +145,72 @@ def _along(
     return list(map(float, run.along(Along(direction, tuple(times), still)).values))
 
 
+@dataclass(frozen=True)
+class _Table:
+    """What values near the parameters say of the noise of `f`."""
+
+    level: float  # as a standard deviation
+    unit: float  # relative rounding of the values
+    spacing: float  # of the points, over the entries' lengths
+    rounding: float  # of the largest value
+
+
 def _table(
     run: Metered, regions: tuple[Region, ...], x: Sequence[np.ndarray], base: float, seed: int
-) -> tuple[list[float], float | None, float]:
-    """Values at equally spaced points along a random direction, `base` first.
-
-    With them their noise, unless the table is incomplete, and the rounding of the values.
-    """
+) -> _Table:
+    """Measure noise at equally spaced points along a random direction."""
     values = [base]
+    width = _SPACINGS[0]
     for width in _SPACINGS:
-        values = [base, *_along(run, PowersOfTwo(seed, regions, width), _TIMES, still=base)]
+        values = _complete(run, OddMultiples(seed, regions, width), base)
         if values == [base] * 3:  # `still` ended it: this spacing moves nothing
             continue
         if noise.varies(values) or not all(map(math.isfinite, values)):
             break
     if len(values) < noise.POINTS:
         # Nothing moves f here: what is lost in the rounding of its values elsewhere may still be.
-        for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
-            values += _along(run, PowersOfTwo(seed, regions, _FAR, same_sign), times)
-        return values, None, _noise(values)[1]  # not equally spaced
-    level, unit = _noise(values)
+        with quiet():
+            for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
+                values += _along(run, OddMultiples(seed, regions, _FAR, same_sign), times)
+        return _noise(values, width, equally=False)
+    found = _noise(values, width)
     # Values that have little to do with each other look like noise, and may be a steep f.
-    if _coarse(values, level) or any(map(_some_tiny, x)):
+    if found.level > _COARSE * max(map(abs, values)) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for share in _PROPORTIONS:
             finer = [base, *_along(run, Proportional(regions, share), _TIMES)]
-            finer_level, finer_unit = _noise(finer) if noise.varies(finer) else (None, unit)
-            if finer_level is not None and (level is None or finer_level < level):
-                return finer, finer_level, finer_unit
-    return values, level, unit
+            if noise.varies(finer) and all(map(math.isfinite, finer)):
+                closer = _noise(finer, width)
+                if closer.level < found.level or not all(map(math.isfinite, values)):
+                    return closer
+    return found
+
+
+def _complete(run: Metered, direction: Direction, base: float) -> list[float]:
+    """The values along a direction, or against it where that leaves the domain of `f`."""
+    values: list[float] = []
+    for sign in (1.0, -1.0):
+        times = [sign * time for time in _TIMES]
+        values = [base, *_along(run, direction, times, still=base)]
+        if all(map(math.isfinite, values)):
+            break
+    return values
+
+
+def _noise(values: list[float], spacing: float, *, equally: bool = True) -> _Table:
+    """Noise of equally spaced values, or where they are not complete, their rounding."""
+    finite = [value for value in values if math.isfinite(value)]
+    unit = noise.rounding_unit(finite)
+    rounding = unit * max(map(abs, finite))
+    complete = equally and len(values) == len(finite) == noise.POINTS
+    level = noise.noise_of(values, unit) if complete else rounding
+    return _Table(level, unit, spacing, rounding)
 
 
 def _some_tiny(x: np.ndarray) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
     size = np.abs(x)
     return bool(np.count_nonzero((size > 0) & (size < _TINY_SPACINGS * _SPACINGS[0])))
-
-
-def _noise(values: list[float]) -> tuple[float | None, float]:
-    """Noise of a table, if it is complete, and the rounding of its values."""
-    finite = [value for value in values if math.isfinite(value)]
-    unit = noise.rounding_unit(finite)
-    complete = len(values) == len(finite) == noise.POINTS
-    return (noise.noise_of(values, unit) if complete else None), unit
-
-
-def _coarse(values: list[float], level: float | None) -> bool:
-    """Whether values at neighboring points have little to do with each other."""
-    return level is not None and level > _COARSE * max(map(abs, values))
 
 
 def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.ndarray]) -> float:
@@ -193,17 +229,3 @@ def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.nda
             most = float(sizes.max(initial=0.0, where=sizes < math.inf))
         largest = max(largest, most)
     return largest
-
-
-def moves_in_jumps(run: Metered, leaf: int, base: float, seed: int) -> bool:
-    """Whether a leaf that small steps do not move `f` with does so by sudden jumps."""
-    direction = Jumps(seed, (_thinned(leaf, run.leaves[leaf]),))
-    values = _along(run, direction, _JUMP_TIMES)
-    moved = [i for i, v in enumerate(values) if math.isfinite(v) and v != base]
-    if not moved:
-        return False
-    first = moved[0]
-    sudden = abs(values[first] - base) >= _SUDDEN * max(abs(values[i] - base) for i in moved)
-    # Between jumps f stands still; one that is steep, and not sudden, moves on.
-    further = (_JUMP_TIMES[first] * (1 + _BESIDE),)
-    return sudden and _along(run, direction, further) == [values[first]]

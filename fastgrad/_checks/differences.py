@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,15 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Samples, Single
 from fastgrad._stencils import Steps
 
-__all__ = ["Differences"]
+__all__ = ["Differences", "quiet"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let no warning of `f` out from points that a user would never visit."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True)
@@ -30,20 +40,40 @@ class Differences:
     def first(self, start: int, stop: int, relative: float) -> Samples:
         """Values on both sides of the entries at some positions, at a step over their length."""
         steps = Steps(relative=relative)
-        return self.run.single(Single(self.leaf, self._listed(slice(start, stop)), steps))
+        return _finite(self.run.single(Single(self.leaf, self._listed(slice(start, stop)), steps)))
 
     def at(self, positions: np.ndarray, steps: np.ndarray) -> Samples:
         """Values on both sides of the entries at some positions, each at its own step."""
-        entries = positions if self.entries is None else self.entries[positions]
-        return self.run.single(Single(self.leaf, entries, Steps(given=steps)))
+        return self.around(positions, steps, (1, -1))
+
+    def around(
+        self, positions: np.ndarray, steps: np.ndarray, offsets: tuple[int, ...]
+    ) -> Samples:
+        """Values at multiples of a step of each entry."""
+        return _finite(
+            self.run.single(Single(self.leaf, self._numbers(positions), Steps(given=steps), offsets))
+        )
 
     def lengths(self, positions: np.ndarray) -> np.ndarray:
         """The length by which each entry's steps are measured."""
-        return self.run.scale(
-            self.leaf, positions if self.entries is None else self.entries[positions]
-        )
+        return self.run.scale(self.leaf, self._numbers(positions))
+
+    def parameters(self, positions: np.ndarray) -> np.ndarray:
+        """The entries' own values."""
+        return self.run.read(self.leaf, self._numbers(positions))
+
+    def _numbers(self, positions: np.ndarray) -> np.ndarray:
+        return positions if self.entries is None else self.entries[positions]
 
     def _listed(self, part: slice) -> np.ndarray:
         if self.entries is None:
             return np.arange(part.start, part.stop, dtype=np.intp)
         return self.entries[part]
+
+
+def _finite(found: Samples) -> Samples:
+    """The same with NaN for infinities: no value outside the domain of `f` says anything."""
+    values = found.values
+    if not np.isfinite(values).all():
+        values[np.isinf(values)] = np.nan
+    return found

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import IntEnum
 
 import numpy as np
 
-__all__ = ["UNJUDGED", "EntryTable"]
+from fastgrad._report.entries import Verdict
+
+__all__ = ["UNJUDGED", "Doubt", "EntryTable"]
 
 # Code of an entry without a verdict yet; the codes of the verdicts are 0, 1 and 2.
 UNJUDGED = -1
+_UNCLEAR = Verdict.CANNOT_TELL.code
 # Entries looked at together: 32 KiB of float64 each for a handful of temporaries, which the
 # second-level cache of any machine of today holds.
 CHUNK = 4096
+
+
+class Doubt(IntEnum):
+    """Why an entry cannot be judged."""
+
+    NONE = 0
+    WEAK = 1  # the bound is as large as the gradient
+    NO_LIMIT = 2  # the differences do not converge
+    JUMPS = 3  # `f` jumps, or is piecewise constant
+    EDGE = 4  # `f` has no finite value beside the parameters
+    FIXED = 5  # the parameter is not finite, and does not move
+    SCALES = 6  # small and large steps show two different derivatives
+    INEXACT = 7  # the error is of the size of the errors of `f` itself
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,7 @@ class EntryTable:
     gaps: np.ndarray  # forward minus backward quotient at the first step
     codes: np.ndarray  # of the verdicts, int8
     kinks: np.ndarray  # whether f has a kink there, bool
+    doubts: np.ndarray  # why an entry cannot be judged, int8: see `Doubt`
 
     @classmethod
     def blank(
@@ -40,7 +58,28 @@ class EntryTable:
             gaps=np.zeros(n),
             codes=np.full(n, code, np.int8),
             kinks=np.zeros(n, bool),
+            doubts=np.zeros(n, np.int8),
         )
+
+    def rows(self, entries: np.ndarray) -> EntryTable:
+        """A copy of some entries."""
+        return EntryTable(**{each.name: getattr(self, each.name)[entries] for each in fields(self)})
+
+    def put(self, entries: np.ndarray, rows: EntryTable) -> None:
+        """Overwrite some entries."""
+        for each in fields(self):
+            getattr(self, each.name)[entries] = getattr(rows, each.name)
+
+    def doubt(self, entries: np.ndarray, why: Doubt) -> None:
+        """Leave some entries undecided."""
+        self.codes[entries] = _UNCLEAR
+        self.doubts[entries] = why
+
+    @property
+    def still(self) -> np.ndarray:
+        """Whether `f` did not change by a bit as each entry was moved by its first step."""
+        found: np.ndarray = (self.numeric == 0) & (self.gaps == 0)
+        return found
 
     @property
     def scale(self) -> float:

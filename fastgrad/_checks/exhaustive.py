@@ -10,11 +10,12 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._checks import diagnosis, judge, verdict
-from fastgrad._checks.baseline import Baseline, moves_in_jumps
+from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.differences import Differences
-from fastgrad._checks.entry_table import UNJUDGED, EntryTable
-from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.entry_table import UNJUDGED, Doubt, EntryTable
+from fastgrad._checks.error_model import ANALYTIC_ROUNDING
+from fastgrad._checks.movement import Movement, Seen, look_far, of_entries, of_leaf
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.staleness import name_stale
 from fastgrad._dtypes import eps_of
@@ -29,21 +30,20 @@ __all__ = ["judge_all"]
 # Steps of the curve of the worst entry, relative to its length: from the length down to where
 # rounding leaves nothing of a float64's difference, two in each decade.
 _CURVE_STEPS = np.logspace(0, -14, 29)
-_WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
+_RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
 
 
 def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Judge every entry, and explain what is wrong."""
     table = EntryTable.blank(claim.column)
     parts = _parts(table, run.leaves, claim, baseline)
-    jumps: list[int] = []
     measured = None  # how many entries, where the budget ran out
     try:
         try:
-            _fill(run, parts, table, baseline, seed, jumps)
+            _fill(run, parts, table, seed)
         except OutOfBudget:
             measured = _give_up(table)
-        result = _result(parts, claim.spans, table, baseline, jumps)
+        result = _result(parts, claim.spans, table, baseline)
         result = result if measured is None else replace(result, measured=measured)
         # Nothing below is entered for a right gradient of a smooth `f`; at a kink that is met,
         # the user learns that other values would be right as well.
@@ -60,11 +60,10 @@ def _parts(
 ) -> list[Part]:
     """Each leaf with its rows of the table, and the error model that its entries are judged by."""
     parts = []
-    known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
         alone = len(leaves) == 1  # the usual case, and six views cost microseconds
         part = table if alone else _rows_of(table, slice(span.start, span.stop))
-        model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
+        model = baseline.model(k, claim.eps[k], eps_of(leaf.real))
         parts.append(Part(k, leaf, part, model))
     return parts
 
@@ -74,33 +73,59 @@ def _rows_of(table: EntryTable, mine: slice) -> EntryTable:
     return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
 
 
-def _fill(
-    run: Metered,
-    parts: Sequence[Part],
-    table: EntryTable,
-    baseline: Baseline,
-    seed: int,
-    jumps: list[int],
-) -> None:
-    """Judge all entries; append to `jumps` the leaves with which `f` moves in jumps only."""
+def _fill(run: Metered, parts: Sequence[Part], table: EntryTable, seed: int) -> None:
+    """Judge all entries."""
     for part in parts:
         run.phase(f"first pass, {part.leaf.path}")
         judge.first_pass(part.table, Differences(run, part.number), part.model)
+    whole = table.scale
     # In a loop of its own: when the budget runs out, every leaf has its first differences.
     faint = []
     for part in parts:
         run.phase(f"refinement, {part.leaf.path}")
-        still = len(part.table.codes) > 0 and not _moves(part.table)
-        if still and moves_in_jumps(run, part.number, baseline.base, seed):
-            jumps.append(part.number)
-            part.table.codes[:] = _UNCLEAR
-        elif not judge.judge(part.table, Differences(run, part.number), part.model):
+        if not judge.judge(part.table, Differences(run, part.number), part.model, whole):
             faint.append(part)
+    if np.count_nonzero(table.still):
+        _look_at_still(run, parts, seed)
     # A gradient that vanishes in one leaf is judged against that of all leaves.
-    scale = table.scale if faint else 0.0
     for part in faint:
-        weak = judge.without_power(part.table, part.model, scale)
-        part.table.codes[weak] = _UNCLEAR
+        _look_at_faint(run, part, whole, seed)
+
+
+def _look_at_still(run: Metered, parts: Sequence[Part], seed: int) -> None:
+    """Look whether entries that their steps left without effect move `f` farther away, and how."""
+    still = {part.number: np.flatnonzero(part.table.still) for part in parts}
+    still = {number: entries for number, entries in still.items() if len(entries)}
+    if len(still) > 1 and _far(run, parts, still, seed).movement is not Movement.JUMPS:
+        return
+    for number, entries in still.items():
+        part = parts[number]
+        seen = _far(run, parts, {number: entries}, seed)
+        if seen.movement is Movement.JUMPS:
+            part.table.doubt(entries, Doubt.JUMPS)
+        # What is saturated: the claim is lost in the rounding of what f does elsewhere.
+        size = np.abs(part.table.analytic[entries])
+        lost = size <= ANALYTIC_ROUNDING * part.model.eps * seen.slope
+        if seen.movement is Movement.SMOOTH:
+            part.table.codes[entries[lost]] = _RIGHT
+
+
+def _far(run: Metered, parts: Sequence[Part], entries: dict[int, np.ndarray], seed: int) -> Seen:
+    noise = max(parts[number].model.noise for number in entries)
+    return look_far(run, of_entries(run, entries, seed), parts[0].model.base, noise)
+
+
+def _look_at_faint(run: Metered, part: Part, whole: float, seed: int) -> None:
+    """Leave undecided what agrees though the bounds are as large as the gradient."""
+    weak = judge.without_power(part.table, part.model, whole)
+    if not weak.any():
+        return
+    seen = look_far(run, of_leaf(run, part.number, seed), part.model.base, part.model.noise)
+    if seen.movement is Movement.NONE:  # not even far away: a claim of zero is right
+        weak &= ~judge.rounded_to_zero(part.table, part.model, whole)
+    elif seen.movement is Movement.SMOOTH:
+        weak &= judge.without_power(part.table, part.model, whole, seen.slope)
+    part.table.doubt(np.flatnonzero(weak), Doubt.WEAK)
 
 
 def _moves(table: EntryTable) -> bool:
@@ -122,11 +147,10 @@ def _result(
     spans: tuple[LeafSpan, ...],
     table: EntryTable,
     baseline: Baseline,
-    jumps: Sequence[int],
 ) -> Result:
     leaves = []
     for part in parts:
-        in_jumps = part.number in jumps
+        in_jumps = bool(np.count_nonzero(part.table.doubts == Doubt.JUMPS))
         # Asked again: at the larger steps of the refinement more may have moved `f`.
         moves = _moves(part.table)
         still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))

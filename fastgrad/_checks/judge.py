@@ -17,13 +17,14 @@ from fastgrad._checks.error_model import (
     KINK_SHARE,
     KINK_STAYS,
     POWER_LEAF,
+    SAFETY,
     ErrorModel,
     enough_power,
 )
 from fastgrad._derivatives.extrapolation import RATIO
 from fastgrad._report.entries import Verdict
 
-__all__ = ["first_pass", "judge", "unsettled", "without_power"]
+__all__ = ["first_pass", "judge", "rounded_to_zero", "unsettled", "without_power"]
 
 _RIGHT, _UNCLEAR = Verdict.RIGHT.code, Verdict.CANNOT_TELL.code
 # Entries of a leaf that are looked at as kinks, at most: each costs some ten evaluations, and what
@@ -41,10 +42,13 @@ def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -
             np.subtract(forward, backward, out=table.gaps[part])
 
 
-def judge(table: EntryTable, differences: Differences, model: ErrorModel) -> bool:
+def judge(
+    table: EntryTable, differences: Differences, model: ErrorModel, whole: float = 0.0
+) -> bool:
     """Fill in codes, uncertainties and kinks, measuring more where the first pass leaves doubt.
 
-    Returns whether every bound is small beside the gradient of the leaf.
+    `whole` is the size of the whole gradient. Returns whether every bound is small beside the
+    gradient of the leaf.
     """
     scale = table.scale
     # In chunks, so that the temporaries of a large leaf stay in the cache.
@@ -52,6 +56,8 @@ def judge(table: EntryTable, differences: Differences, model: ErrorModel) -> boo
     for start in range(0, len(table.analytic), CHUNK):
         part = slice(start, start + CHUNK)
         agrees, bound = _first_look(table, part, model, scale)
+        if not agrees.all():
+            agrees |= rounded_to_zero(table, model, whole)[part]
         table.codes[part] = _RIGHT  # the rule, and so written first; exceptions below
         if np.count_nonzero(agrees) == len(agrees):
             table.uncertainty[part] = bound
@@ -82,6 +88,17 @@ def _first_look(
         return np.abs(analytic - numeric) <= bound, bound
 
 
+def rounded_to_zero(table: EntryTable, model: ErrorModel, whole: float) -> np.ndarray:
+    """Whether each entry is zero but for the rounding of the gradient, and of `f`.
+
+    So it is where a parameter cancels out, as a bias before a normalization.
+    """
+    with np.errstate(invalid="ignore"):
+        lost: np.ndarray = np.abs(table.analytic) <= model.analytic_rounding(whole)
+        lost &= np.abs(table.numeric) <= SAFETY * table.uncertainty
+    return lost
+
+
 def unsettled(table: EntryTable, model: ErrorModel) -> np.ndarray:
     """Entries that were looked at and, so far, neither agree nor are known to be wrong."""
     agrees, _ = _first_look(table, slice(None), model, table.scale)
@@ -89,19 +106,22 @@ def unsettled(table: EntryTable, model: ErrorModel) -> np.ndarray:
     return np.flatnonzero(opened & table.looked_at)
 
 
-def without_power(table: EntryTable, model: ErrorModel, whole: float) -> np.ndarray:
+def without_power(
+    table: EntryTable, model: ErrorModel, whole: float, farther: float = 0.0
+) -> np.ndarray:
     """Whether each agreement proves nothing, as the bound is as large as the gradient.
 
     `whole` is the size of the whole gradient. Where a gradient vanishes, as at an optimum, the
-    measure is how fast it grows beside the point: the second difference over the length. At a
-    kink it is how much the derivative jumps.
+    measure is how fast it grows beside the point: the second difference over the length, or
+    `farther`, the slope that `f` was seen to have farther away. At a kink it is how much the
+    derivative jumps.
     """
     # At a kink both gradients may be zero, while the derivative jumps from -1 to 1.
     jumps = np.abs(table.gaps[table.kinks]).max(initial=0.0)
     scale = max(table.scale, float(jumps))
     with np.errstate(invalid="ignore"):
         curved = np.abs(table.gaps) > CURVED * table.uncertainty
-        growth = model.growth(table.gaps[curved & ~table.kinks])
+        growth = max(model.growth(table.gaps[curved & ~table.kinks]), farther)
         weak: np.ndarray = table.uncertainty > enough_power(scale, whole, growth)
         weak &= ~table.kinks & (table.codes == _RIGHT)
         return weak

@@ -11,13 +11,14 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._checks import verdict
-from fastgrad._checks.baseline import Baseline, moves_in_jumps
+from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.bisection import probe_leaf
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
 from fastgrad._checks.directional import Directional
 from fastgrad._checks.entry_table import EntryTable
-from fastgrad._checks.error_model import MISSED, ErrorModel
+from fastgrad._checks.error_model import MISSED
+from fastgrad._checks.movement import moves_in_jumps
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.meter import Metered
@@ -35,7 +36,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
         for k, directional in enumerate(directionals):
             run.phase(f"probe, {directional.leaf.path}")
             # Asked only where small moves leave `f` alone: it costs up to nine evaluations.
-            in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed)
+            in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed, baseline.levels[k])
             probes.append(probe_leaf(directional, random, in_jumps))
     except KeyboardInterrupt as error:
         wrong = [p.leaf.name(int(entry)) for p in directionals for entry in p.wrong]
@@ -62,11 +63,10 @@ def _directionals(
 ) -> list[Directional]:
     """For each leaf what measures its derivatives along directions."""
     found = []
-    known = (baseline.base, baseline.noise, baseline.unit)
     for k, (leaf, span) in enumerate(zip(run.leaves, claim.spans, strict=True)):
         # A view: what a search repairs in it is put back by `Directional.finish`.
         column = claim.column[span.start : span.stop]
-        model = ErrorModel(*known, baseline.relative[k], claim.eps[k], eps_of(leaf.real))
+        model = baseline.model(k, claim.eps[k], eps_of(leaf.real))
         found.append(Directional(run, k, column, model, seed))
     return found
 
@@ -97,8 +97,8 @@ def _entries(
         shown = _shown(span, p, leaf.verdict)
         placed.append(replace(span, start=start, stop=stop, probe=shown))
         start = stop
-    # Gaps are of the first step, and no part of a report.
-    names = [each.name for each in fields(EntryTable) if each.name != "gaps"]
+    # Gaps are of the first step, and doubts of the reason: no part of a report.
+    names = [each.name for each in fields(EntryTable) if each.name not in {"gaps", "doubts"}]
     columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 

@@ -1,15 +1,19 @@
 """Judges the entries that one difference leaves open by differences at many steps.
 
 Steps grow while noise hides the difference, and then shrink until they tell nothing new; the
-verdict goes by the estimate with the smallest bound.
+verdict goes by the estimate with the smallest bound. Before an entry is called wrong, `scales` looks
+at what `f` does at other scales.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from fastgrad._checks.differences import Differences
-from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks import scales
+from fastgrad._checks.differences import Differences, quiet
+from fastgrad._checks.entry_table import Doubt, EntryTable
 from fastgrad._checks.error_model import FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
 from fastgrad._derivatives.extrapolation import (
     ONE_SIDED_NOISE,
@@ -29,9 +33,9 @@ __all__ = ["refine"]
 
 _RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
 
-# Smaller steps, at most: 8^20 = 2^60 leads from any first step below the spacing of float64.
+# Smaller steps, at most: 7.3^20 = 2^57 leads from any first step below the spacing of float64.
 _MOST_DOWN = 20
-# Larger steps, at most: a factor 512, and the noise that much smaller. Beyond, the table holds
+# Larger steps, at most: a factor 389, and the noise that much smaller. Beyond, the table holds
 # nothing but truncation.
 _MOST_UP = 3
 # Larger steps are taken while noise is above this share of the entry or of its error: so the first
@@ -41,6 +45,9 @@ _NOISY = 0.01
 _FARTHEST = 0.5
 # Least step in spacings of the entry, where |x| > 1: with one, x + h could round to x on one side.
 _LEAST_SPACINGS = 2.0
+# Values at the scale of the step are rough if their noise is more than this many times what the
+# baseline shows: an estimate from seven values is right to a factor 4.
+_ROUGH = 4.0
 
 # When the last two rows settle an entry (`_settled`). Nothing here grants anything: too large a
 # number ends early, with the larger bound of fewer rows, and too small a one costs evaluations.
@@ -67,18 +74,113 @@ def refine(
     scale: float,
 ) -> None:
     """Judge these entries by differences at many steps."""
-    analytic, length = table.analytic[entries], differences.lengths(entries)
-    first = _first_row(table, entries, model.relative * length)
-    steps = _with_larger_steps(first, entries, analytic, differences, length, model)
-    steps = _with_smaller_steps(steps, entries, analytic, differences, length, model)
-    steps = steps.with_quantization()
+    fixed = ~np.isfinite(differences.parameters(entries))
+    if fixed.any():
+        table.doubt(entries[fixed], Doubt.FIXED)
+        entries = entries[~fixed]
+    if not len(entries):
+        return
+    with quiet():
+        open_ = _Open.of(table, entries, differences, model, scale)
+        _judge(table, open_)
+        _look_closer(table, open_)
+
+
+def _look_closer(table: EntryTable, open_: _Open) -> None:
+    """Judge again what is rough at the scale of the step, and may be steep instead."""
+    again = open_.rough & (table.codes[open_.entries] != _RIGHT)
+    if not again.any():
+        return
+    entries = open_.entries[again]
+    before = table.rows(entries)
+    _judge(table, open_.among(again).trusting())
+    # What was wrong is not made right by smaller steps, nor wrong by both.
+    was_wrong = before.codes == _WRONG
+    conflict = was_wrong & (table.codes[entries] == _RIGHT)
+    table.put(entries[was_wrong], before.rows(np.flatnonzero(was_wrong)))
+    table.doubt(entries[conflict], Doubt.SCALES)
+
+
+@dataclass(frozen=True)
+class _Open:
+    """Entries of a leaf that are open, with what was measured of them."""
+
+    differences: Differences
+    model: ErrorModel
+    scale: float  # of the leaf
+    entries: np.ndarray
+    analytic: np.ndarray
+    length: np.ndarray
+    grown: np.ndarray  # noise at the scale of the step over that of the baseline
+    gaps: np.ndarray
+    rows: StepTable  # with the noise of the baseline
+
+    @classmethod
+    def of(
+        cls,
+        table: EntryTable,
+        entries: np.ndarray,
+        differences: Differences,
+        model: ErrorModel,
+        scale: float,
+    ) -> _Open:
+        """Entries as the first pass left them, and the noise at the scale of their steps."""
+        length = differences.lengths(entries)
+        rows = _first_row(table, entries, model.relative * length)
+        noise = scales.noise_at(differences, entries, rows.steps[0], model.base)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratio = noise / np.fmax(model.noise, model.unit * abs(model.base))
+        grown = np.where(ratio > _ROUGH, ratio, 1.0)
+        analytic, gaps = table.analytic[entries], table.gaps[entries]
+        return cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
+
+    @property
+    def rough(self) -> np.ndarray:
+        """Whether there is noise at the scale of the step that the baseline does not show."""
+        found: np.ndarray = self.grown > 1.0
+        return found
+
+    def among(self, chosen: np.ndarray) -> _Open:
+        """Some of the entries."""
+        names = ("entries", "analytic", "length", "grown", "gaps")
+        return replace(self, rows=self.rows.among(chosen), **{n: getattr(self, n)[chosen] for n in names})
+
+    def trusting(self) -> _Open:
+        """The same as if the baseline's noise were all there is."""
+        return replace(self, grown=np.ones(len(self.entries)))
+
+    def measured(self, rows: StepTable) -> _Open:
+        """The same with more rows."""
+        return replace(self, rows=rows)
+
+    @property
+    def table(self) -> StepTable:
+        """The rows with the noise of the scale of the step."""
+        return replace(self.rows, noise=self.rows.noise * self.grown)
+
+
+def _judge(table: EntryTable, open_: _Open) -> None:
+    """Measure what is missing, and decide."""
+    open_ = open_.measured(_with_larger_steps(open_))
+    open_ = open_.measured(_with_smaller_steps(open_))
+    edges = scales.edges_of(open_.rows, open_.differences, open_.entries, open_.model)
+    steps = open_.table.with_quantization(~edges.continuous)
     found = estimate(steps)
     with np.errstate(invalid="ignore"):
-        bound = model.refined_bound(
-            analytic, found.value, found.bound, table.gaps[entries], found.kink, scale
+        bound = open_.model.refined_bound(
+            open_.analytic, found.value, found.bound, open_.gaps, found.kink, open_.scale
         )
-    _decide(table, entries, found, bound)
-    _enclose(table, entries, steps, POWER_LEAF * scale)
+    _decide(table, open_, found, bound)
+    _enclose(table, open_.entries, steps, POWER_LEAF * open_.scale)
+    table.doubt(open_.entries[edges.jumps], Doubt.JUMPS)
+    wrong = table.codes[open_.entries] == _WRONG
+    if wrong.any():
+        some = open_.among(wrong)
+        doubts = scales.doubts_of_wrong(
+            some.table, found.among(wrong), some.analytic, some.differences, some.entries, some.model
+        )
+        for why in np.unique(doubts[doubts > 0]).tolist():
+            table.doubt(some.entries[doubts == why], why)
 
 
 def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> StepTable:
@@ -92,20 +194,26 @@ def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> Ste
     return StepTable(*(row[np.newaxis].copy() for row in rows))
 
 
-def _decide(table: EntryTable, entries: np.ndarray, found: Estimate, bound: np.ndarray) -> None:
+def _decide(table: EntryTable, open_: _Open, found: Estimate, bound: np.ndarray) -> None:
     """Call wrong what lies beyond the bound around the derivative, or around both at a kink."""
-    analytic = table.analytic[entries]
+    entries, analytic = open_.entries, open_.analytic
     with np.errstate(invalid="ignore"):
         outside = np.fmax(found.lower - analytic, analytic - found.upper)
         agrees = outside <= bound
         differs = found.converged & ~agrees
         # f may be steeper than any step shows; then an infinite slope cannot be called wrong.
-        differs &= ~(np.isinf(analytic) & (bound > FINITE_FOR_SURE * np.abs(found.value)))
+        finite = bound <= FINITE_FOR_SURE * np.fmax(np.abs(found.value), open_.scale)
+        differs &= ~np.isinf(analytic) | finite
     differs |= np.isfinite(found.value) & np.isnan(analytic)  # NaN compares false to every bound
     table.numeric[entries] = np.where(np.isnan(found.value), table.numeric[entries], found.value)
     table.uncertainty[entries] = bound + (found.upper - found.lower) / 2
     table.codes[entries] = np.where(
         differs, _WRONG, np.where(agrees & found.converged, _RIGHT, _UNCLEAR)
+    )
+    table.doubts[entries] = np.where(
+        differs | (agrees & found.converged),
+        Doubt.NONE,
+        np.where(np.isnan(found.value), Doubt.EDGE, Doubt.NO_LIMIT),
     )
     table.kinks[entries] = found.kink
 
@@ -127,69 +235,53 @@ def _enclose(table: EntryTable, entries: np.ndarray, steps: StepTable, widest: f
     passes = (table.codes[entries] == _UNCLEAR) & (closest <= widest)
     passed, row = entries[passes], reach.argmin(axis=0)[passes]
     table.codes[passed] = _RIGHT
+    table.doubts[passed] = Doubt.NONE
     table.uncertainty[passed] = closest[passes]
     table.numeric[passed] = steps.central[row, passes]
 
 
-def _measured(
-    entries: np.ndarray,
-    wanted: np.ndarray,
-    steps: np.ndarray,
-    differences: Differences,
-    model: ErrorModel,
-) -> StepTable:
+def _measured(open_: _Open, wanted: np.ndarray, steps: np.ndarray) -> StepTable:
     """Measure one row of a table for the wanted entries; the others stay NaN."""
-    found = Samples(*np.full((2, len(entries), 2), np.nan))
+    found = Samples(*np.full((2, len(open_.entries), 2), np.nan))
     if wanted.any():
-        measured = differences.at(entries[wanted], steps[wanted])
+        measured = open_.differences.at(open_.entries[wanted], steps[wanted])
         found.moved[wanted], found.values[wanted] = measured.moved, measured.values
-    row = model.step_row(found)
+    row = open_.model.step_row(found)
     # Those that were asked for: the next row goes on from here, and NaN would end it.
     row.steps[0] = steps
     return row
 
 
-def _with_larger_steps(
-    rows: StepTable,
-    entries: np.ndarray,
-    analytic: np.ndarray,
-    differences: Differences,
-    length: np.ndarray,
-    model: ErrorModel,
-) -> StepTable:
+def _with_larger_steps(open_: _Open) -> StepTable:
     """Larger steps for entries whose first difference, or its error, is mostly noise."""
+    analytic, rows = open_.analytic, open_.rows
     for _ in range(_MOST_UP):
         with np.errstate(invalid="ignore"):
             size = np.fmax(np.abs(analytic), np.abs(rows.central[0]))
             # Of an entry that is nearly right the error must be seen, and not only the value.
             size = np.fmin(size, np.abs(analytic - rows.central[0]))
             steps = rows.steps[0] * RATIO
-            noisy = (rows.noise[0] > _NOISY * size) & (steps <= _FARTHEST * length)
+            noisy = open_.grown * rows.noise[0] > _NOISY * size
+            noisy &= steps <= _FARTHEST * open_.length
         if not noisy.any():
             break
-        rows = _measured(entries, noisy, steps, differences, model).above(rows)
+        rows = _measured(open_, noisy, steps).above(rows)
     return rows
 
 
-def _with_smaller_steps(
-    rows: StepTable,
-    entries: np.ndarray,
-    analytic: np.ndarray,
-    differences: Differences,
-    length: np.ndarray,
-    model: ErrorModel,
-) -> StepTable:
+def _with_smaller_steps(open_: _Open) -> StepTable:
     """Smaller steps until they tell nothing new."""
-    going = np.ones(len(entries), dtype=bool)
+    rows, length = open_.rows, open_.length
+    going = np.ones(len(length), dtype=bool)
     # Entries within [-1, 1] may be tiny themselves, and are moved exactly by any step.
-    least = _LEAST_SPACINGS * model.spacing * np.where(length > 1, length, 0.0)
+    least = _LEAST_SPACINGS * open_.model.spacing * np.where(length > 1, length, 0.0)
     for _ in range(_MOST_DOWN):
         steps = rows.steps[-1] / RATIO
         going = going & (steps > least)
         if not going.any() and len(rows.steps) > 1:  # an estimate takes two rows
             break
-        rows = rows.above(_measured(entries, going, steps, differences, model))
-        going = going & ~_settled(rows, analytic)
+        rows = rows.above(_measured(open_, going, steps))
+        going = going & ~_settled(open_.measured(rows).table, open_.analytic)
     return rows
 
 

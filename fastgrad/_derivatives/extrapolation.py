@@ -9,7 +9,7 @@ are compared as in Richardson's extrapolation, and the pair with the smallest bo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -31,18 +31,20 @@ __all__ = [
     "step_row",
 ]
 
-# Each step over the next. A power of two, so that it rounds nothing; 8 shrinks the truncation of
-# a central difference by 64, and twenty steps reach from 1 to the spacing of float64. Ridders
-# takes 1.4, for a table of high orders: more evaluations, and no use where noise is the limit.
-RATIO = 8.0
+# Each step over the next. No power of two, nor near one: on a binary grid inside `f`, as of
+# ``(x + C) - C``, steps a power of two apart share their rounding, which then passes for
+# convergence. 7.3 shrinks the truncation of a central difference by 53, and twenty steps reach
+# from 1 to the spacing of float64. Ridders takes 1.4, for a table of high orders: more
+# evaluations, and no use where noise is the limit.
+RATIO = 7.3
 # Bound on the noise of a one-sided quotient, in units of that of the central one with the same
 # step: both are differences of two values, over h and over 2 h.
 ONE_SIDED_NOISE = 2.0
-# The same for Richardson's combination ``c + (c - C) / 63`` of a quotient c with the one above,
-# C, whose noise is an eighth: ``64/63 + 1/504 < 1.1``.
+# The same for Richardson's combination ``c + (c - C) / 52`` of a quotient c with the one above,
+# C, whose noise is a seventh: ``53/52 + 1/380 < 1.1``.
 EXTRAPOLATED_NOISE = 1.1
 # One over the share of the change from the step above that bounds the truncation left. Theory:
-# 1 / 63 for second order, 1 / 7 for first; the bounds are 1 / 4 and 1 / 3, for functions on
+# 1 / 52 for second order, 1 / 6 for first; the bounds are 1 / 4 and 1 / 3, for functions on
 # which the orders have not set in yet.
 CENTRAL_SHRINK, ONE_SIDED_SHRINK = 4.0, 3.0
 # A pair of quotients is taken to converge if they differ by noise and by this share of their
@@ -54,6 +56,10 @@ NEAR = 2e-2
 # Changes must shrink at least by this from step to step, where noise explains no more. A function
 # of any order shrinks them by 8; what is left is a factor 2 for orders that have not set in.
 SHRINKS = 4.0
+# Changes that noise does not hide, and of which each is more than this share of the one before,
+# are a drift: quotients of ``x log x`` beside 0 change as much from step to step for ever. Those of
+# the square root's derivative, the slowest that converges in practice, shrink to 0.37.
+DRIFTS = 0.5
 # Noise may turn out to be this much larger than was measured: from the rounding of float64 to that
 # of float32 it is 5e8. Beyond, it is a jump.
 MOST_NOISE = 1e9
@@ -67,7 +73,7 @@ PARABOLA_NOISE = 1.5
 # A gap between the one-sided quotients is open beyond this many noise bounds of the central one:
 # 33 of its own standard deviations, as the noise may be underestimated.
 OPEN_BOUNDS = 20.0
-# At a kink the gap stays as the step shrinks, elsewhere an eighth of it is left: see KINK_STAYS.
+# At a kink the gap stays as the step shrinks, elsewhere a seventh of it is left: see KINK_STAYS.
 OPEN_SHARE = 0.5
 # Below the last telling step this share of the gap must still be possible within the noise, or the
 # kink was a corner that is rounded off.
@@ -90,21 +96,30 @@ class StepTable:
         gap: np.ndarray = self.forward - self.backward
         return gap
 
-    def with_quantization(self) -> StepTable:
+    def with_quantization(self, where: np.ndarray | None = None) -> StepTable:
         """The same, with noise of at least the quantum that the values of f move by.
 
         Where f moves at one step, and not at all at the next smaller one, on both sides, the
-        move was one quantum of its values: f rounds them, or counts.
+        move was one quantum of its values: f rounds them, or counts. `where` says for which
+        entries that is so; it could also be a corner.
         """
         quantum = np.fmin(
             *(_quantum(np.abs(q) * self.steps) for q in (self.forward, self.backward))
         )
+        if where is not None:
+            quantum = np.where(where, quantum, 0.0)
         return replace(self, noise=np.fmax(self.noise, SIGMAS * quantum / self.steps))
 
     def above(self, below: StepTable) -> StepTable:
         """Continue the table by smaller steps."""
-        names = ("steps", "central", "forward", "backward", "noise")
-        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in names))
+        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in _COLUMNS))
+
+    def among(self, chosen: np.ndarray) -> StepTable:
+        """Some of the entries."""
+        return StepTable(*(getattr(self, n)[:, chosen] for n in _COLUMNS))
+
+
+_COLUMNS = ("steps", "central", "forward", "backward", "noise")
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,10 @@ class Estimate:
     kink: np.ndarray
     converged: np.ndarray
     step: np.ndarray
+
+    def among(self, chosen: np.ndarray) -> Estimate:
+        """Some of the entries."""
+        return Estimate(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
 
 def quotients(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
@@ -241,7 +260,11 @@ def _best(steps: np.ndarray, column: _Column) -> Estimate:
     if nothing unexpected happens below it: a derivative is a limit.
     """
     change, lower, rounding = column.change, column.quotients[1:], column.noise[1:]
-    good = (change <= rounding + SETTLED * column.size[1:]) & ~_upset_below(change, rounding)
+    good = change <= rounding + SETTLED * column.size[1:]
+    good &= ~_drifting(change, rounding, SETTLED * column.size[1:])
+    # Where the derivative is 0 no change is small beside it; but all of them shrink.
+    good |= _shrinking(change)
+    good &= ~_upset_below(change, rounding)
     bound = change / column.shrink + rounding + column.nonlinearity
     known = np.isfinite(bound)
     good &= known
@@ -264,6 +287,29 @@ def _upset_below(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
     spoilt = np.zeros_like(upset)
     spoilt[:-1] = np.logical_or.accumulate(upset[:0:-1], axis=0)[::-1]
     return spoilt
+
+
+def _drifting(change: np.ndarray, rounding: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """For each pair, whether the last two changes that noise does not hide are of one size."""
+    drifts = np.zeros(change.shape, dtype=bool)
+    last = np.full(change.shape[1], np.nan)
+    state = np.zeros(change.shape[1], dtype=bool)
+    for k, (now, hidden) in enumerate(zip(change, np.fmax(rounding, small), strict=True)):
+        visible = now > hidden
+        state = np.where(visible, now > DRIFTS * last, state)
+        last = np.where(visible, now, last)
+        drifts[k] = state
+    return drifts
+
+
+def _shrinking(change: np.ndarray) -> np.ndarray:
+    """For each pair, whether its change and the one above are each a fraction of the one before."""
+    less = np.zeros(change.shape, dtype=bool)
+    less[1:] = change[1:] <= change[:-1] / SHRINKS
+    shrinks = less.copy()
+    shrinks[1:] &= less[:-1]
+    shrinks[0] = False
+    return shrinks
 
 
 def _noise_factor(column: _Column) -> np.ndarray:

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import factorial
 
-__all__ = ["POINTS", "SIGMAS", "is_single", "noise_of", "relative_step", "rounding_unit", "varies"]
+import numpy as np
+
+__all__ = [
+    "POINTS",
+    "SIGMAS",
+    "is_single",
+    "noise_beside",
+    "noise_of",
+    "relative_step",
+    "rounding_unit",
+    "varies",
+]
 
 # A bound on noise is this many of its standard deviations: normal noise exceeds it once in 16,000
 # values, and the rounding of one operation, which is uniform, never beyond sqrt(3).
@@ -28,6 +39,8 @@ _WEIGHTS = [
 # Neighboring orders of differences whose estimates must agree, and the factor to within which:
 # both as in Moré and Wild's ECNoise.
 _ORDERS, _AGREE = 3, 4.0
+# Differences from this order on count as noise beside a point: smooth functions have small ones.
+_SMOOTH_UP_TO = 3
 # Unit roundoff of float32 and float64.
 _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
 # Significant bits of float32, which tell whether values are of that type.
@@ -40,8 +53,9 @@ _SHORT_BITS = 12
 # Whole numbers up to this are counts as well, whatever their bits.
 _LARGEST_COUNT = 2**20
 # Digits up to which values are taken for decimal numbers that were printed and read again: one
-# double in 1,000 has as few by chance, and all seven values must.
-_FEW_DIGITS = 13
+# double in 1,000 has as few by chance, and so must at least four different values: one round value,
+# such as 0.1 or -0.13, says nothing of how the others are rounded.
+_FEW_DIGITS, _DIFFERENT = 13, 4
 # Values that fit into this many bits are binary fractions, and their few digits mean nothing.
 _BINARY_BITS = 32
 # Least and largest first step, relative to the entry's length. At 2^-30 one rounding of `f` makes
@@ -83,7 +97,7 @@ def rounding_unit(values: Sequence[float]) -> float:
 
 def _rounding_of_decimals(values: Sequence[float]) -> float:
     """Relative rounding error of numbers that came as text, with some number of digits."""
-    if any(_digits(value) > _FEW_DIGITS for value in values):
+    if len(set(values)) < _DIFFERENT or any(_digits(value) > _FEW_DIGITS for value in values):
         return _DOUBLE
     if all(_has_bits(_BINARY_BITS, value) for value in values):
         return _DOUBLE
@@ -126,6 +140,29 @@ def _from_table(values: list[float]) -> float:
         if full and max(window) <= _AGREE * min(window):
             return window[0]
     return levels[-1]  # the smooth part, at least, is smallest here
+
+
+def noise_beside(values: np.ndarray) -> np.ndarray:
+    """Noise in equally spaced values of many functions on one side of a point, as deviations.
+
+    `values` is of shape (n, points), a row for each function. 0 where the differences of third and
+    higher order shrink, or do not change sign, as those of a smooth function; NaN where a value is
+    not finite.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        table, levels, turns = values, [], []
+        for k in range(1, values.shape[1]):
+            table = np.diff(table, axis=1)
+            if k >= _SMOOTH_UP_TO and table.shape[1] > 1:
+                weight = math.sqrt(factorial(k) ** 2 / factorial(2 * k))
+                levels.append(weight * np.sqrt((table**2).mean(axis=1)))
+                turns.append((table.min(axis=1) < 0) & (table.max(axis=1) > 0))
+        heights = np.array(levels)
+        settled = heights.max(axis=0) <= _AGREE * heights.min(axis=0)
+        settled &= np.array(turns).any(axis=0)
+        found: np.ndarray = np.where(settled, heights[0], 0.0)
+    found[~np.isfinite(values).all(axis=1)] = np.nan
+    return found
 
 
 def relative_step(noise: float, variation: float, eps: float) -> float:

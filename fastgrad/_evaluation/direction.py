@@ -26,11 +26,12 @@ __all__ = [
     "Jumps",
     "Mover",
     "Proportional",
-    "PowersOfTwo",
+    "OddMultiples",
     "Region",
     "Uniform",
     "claimed_changes",
     "key_of",
+    "odd_multiple",
 ]
 
 # Writes a region, moved by `time`, to `target`; returns the inner product of the move really made
@@ -184,13 +185,20 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
     return out
 
 
+def odd_multiple(eps: float) -> float:
+    """What powers of two are multiplied by in a type of this spacing, so that all is exact."""
+    # In short types a move has two spacings, and becomes three. In float64 it has a thousand.
+    return 1.5 if eps > 2.0**-40 else 1403 / 1024
+
+
 @dataclass(frozen=True)
-class PowersOfTwo:
-    """Moves by 1, 2 or 4 times a power of two near `width` lengths, in either direction.
+class OddMultiples:
+    """Moves by 1, 2 or 4 times one number near `width` lengths, in either direction.
 
     Adding small multiples of them to the entries is exact: what the values of `f` show along such
-    a direction is noise of `f`, and not of the moves. They are not all of one size, along which
-    equal slopes would cancel too often; `same_sign` moves all entries upward.
+    a direction is noise of `f`, and not of the moves. The number is an odd multiple of a power of
+    two, so that a binary grid to which `f` rounds its input shows. The moves are not all of one
+    size, along which equal slopes would cancel too often; `same_sign` moves all entries upward.
     """
 
     seed: int
@@ -209,6 +217,7 @@ class PowersOfTwo:
             factors = np.abs(factors)
         with np.errstate(over="ignore"):
             moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
+            moves = moves * odd_multiple(EPS[before.dtype.char])
         # Here and below: of operations on 0-d arrays NumPy makes scalars.
         return _multiples_of(np.asarray(moves), before, kernel)
 

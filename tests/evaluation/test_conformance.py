@@ -11,7 +11,7 @@ from oracle import Oracle, weigh
 from strategies import STENCILS, lay_out, same, specials
 
 import fastgrad as fg
-from fastgrad._evaluation.direction import Given, Jumps, PowersOfTwo, Proportional, Region, Uniform
+from fastgrad._evaluation.direction import Given, Jumps, OddMultiples, Proportional, Region, Uniform
 from fastgrad._evaluation.protocol import (
     Along,
     Gradient,
@@ -158,8 +158,8 @@ def directions(regions, leaves):
     own = tuple(leaves[region.leaf].real[region.box].astype(float) for region in regions)
     return [
         Uniform(3, 1, regions, tuple(0.1 * (k + 1) for k in range(len(regions)))),
-        PowersOfTwo(4, regions, 0.01),
-        PowersOfTwo(4, regions, 0.0, same_sign=True),
+        OddMultiples(4, regions, 0.01),
+        OddMultiples(4, regions, 0.0, same_sign=True),
         Jumps(5, regions),
         Proportional(regions, 0.125),
         Given(regions, tuple(np.asarray(np.sign(part) * 0.3) for part in own)),
@@ -298,7 +298,7 @@ def test_groups_of_one_are_single(name, tree, pools):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_still_function_ends_a_walk(name, pools):
-    calls = Along(PowersOfTwo(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5)
+    calls = Along(OddMultiples(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5)
     for claim in (None, np.ones(7)):
         with running(name, still, array(), pools) as evaluator:
             found = evaluator.along(calls, claim)

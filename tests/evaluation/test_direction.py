@@ -18,7 +18,7 @@ from fastgrad._evaluation.direction import (
     UNIT,
     Given,
     Jumps,
-    PowersOfTwo,
+    OddMultiples,
     Proportional,
     Region,
     Uniform,
@@ -130,7 +130,7 @@ def test_neither_signs_nor_magnitudes_favor_anything_anywhere():
     "make",
     [
         lambda regions: Uniform(2**70, 3, regions, (1.0, 0.5), (whole((9, 9)),)),
-        lambda regions: PowersOfTwo(1, regions, 2.0**-40, same_sign=True),
+        lambda regions: OddMultiples(1, regions, 2.0**-40, same_sign=True),
         lambda regions: Jumps(1, regions),
         lambda regions: Proportional(regions, 0.01),
     ],
@@ -152,7 +152,7 @@ def test_moves_are_even_in_time_and_of_the_size_that_is_said(kind, dtype):
     width = 2.0**-5
     directions = {
         "uniform": Uniform(0, 0, regions, (width,)),
-        "powers": PowersOfTwo(0, regions, width),
+        "powers": OddMultiples(0, regions, width),
         "jumps": Jumps(0, regions),
         "own": Proportional(regions, width),
         "given": Given(regions, (np.full(before.shape, width),)),

@@ -1,0 +1,289 @@
+"""What `f` does at other scales than that of the smallest steps, before a verdict is given.
+
+Differences that converge are no proof by themselves: a function that is rounded on the inside, that
+solves something to a tolerance, or that is piecewise constant, has small pieces with slopes of their
+own. They show where one looks at a larger scale: there `f` is noisy, or jumps from piece to piece.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastgrad._checks.differences import Differences
+from fastgrad._checks.entry_table import Doubt
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._derivatives.extrapolation import Estimate, StepTable
+from fastgrad._derivatives.noise import SIGMAS, noise_beside
+
+__all__ = ["Edges", "doubts_of_wrong", "edges_of", "jumps_between", "noise_at"]
+
+# Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
+# with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99 do.
+_BESIDE = tuple(range(2, 7))
+# Noise on one side beyond this many times that on the other is a kink, or a jump, on that side.
+_ONE_SIDED = 16.0
+# Halvings that tell a jump from a slope: the last two points are a thousandth apart.
+_HALVINGS = 10
+# A jump is this share of the whole change between both ends, which has up to eight equal steps:
+# twenty times what is left of a slope after the halvings, and half of one step in eight.
+_JUMP = 0.05
+# A move of `f` up to this many times its noise may be rounding, and is no jump.
+_ROUNDING = 16.0
+# A claim of which this share of the noise would be made between two points at which it was measured
+# may be what was measured: a sine, say, that is faster than these are apart.
+_VISIBLE = 0.1
+# One-sided quotients hold to a derivative as long as they are off by less than this share of the
+# error that it shows.
+_HOLDS = 0.25
+# Wrong entries of a leaf of which the scales beyond the step are looked at: each costs 26
+# evaluations, and what `f` does there it does with most entries.
+_LOOKED_AT = 4
+# Larger steps, over the length of an entry, at which a derivative is compared with that of small
+# ones: up to where parameters may be moved without leaving what they mean.
+_LARGER = (3e-4, 2.5e-3, 2e-2)
+# Spacings, over the length, of the points at which errors of `f` itself are looked for: those of
+# solvers, which stop when something is small enough, appear from some scale on, and stay as large.
+_COARSE = (2e-4, 3e-3)
+# Errors of the larger spacing are at most this many times those of the smaller one; of a kink, or
+# of a function that bends, they are fifteen times as large.
+_STAYS = 5.0
+# Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
+# for 1e-3 and less, and its effect on a slope is up to ten times as large.
+_SMALL = 0.03
+
+
+def noise_at(
+    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
+) -> np.ndarray:
+    """Noise in the values of `f` at the scale of a step of each entry; 0 where it is smooth."""
+    sides = [_noise_of_side(differences, entries, side * steps, base) for side in (1, -1)]
+    less, more = np.fmin(*sides), np.fmax(*sides)
+    found: np.ndarray = np.where(more <= _ONE_SIDED * less, more, less)
+    found[np.isnan(found)] = 0.0
+    return found
+
+
+def _noise_of_side(
+    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
+) -> np.ndarray:
+    near = differences.around(entries, steps, (1, *_BESIDE))
+    places = np.array((1, *_BESIDE)) * steps[:, np.newaxis]
+    # Parameters of short types move by a little more or less than was asked for: the slope tells
+    # by how much that moved `f`.
+    slopes = (near.values[:, :1] - base) / near.moved[:, :1]
+    values = near.values - slopes * (near.moved - places)
+    return noise_beside(np.hstack([np.full((len(entries), 1), base), values]))
+
+
+# ---------------------------------------------------------------------- where `f` begins to move
+
+
+@dataclass(frozen=True)
+class Edges:
+    """For each entry whether `f`, which its smallest steps do not move, jumps where it begins to.
+
+    Both are False where the smallest steps move `f`, or none does.
+    """
+
+    jumps: np.ndarray
+    continuous: np.ndarray
+
+
+def edges_of(
+    rows: StepTable, differences: Differences, entries: np.ndarray, model: ErrorModel
+) -> Edges:
+    """Look where `f` begins to move, as the step grows."""
+    jumps, continuous = np.zeros((2, len(entries)), bool)
+    for side, quotients in ((1, rows.forward), (-1, rows.backward)):
+        moved = np.isfinite(quotients) & (quotients != 0)
+        index = np.arange(len(quotients))[:, np.newaxis]
+        last = np.where(moved, index, -1).max(axis=0)
+        below = (quotients == 0) & (index > last)
+        columns = np.flatnonzero((last >= 0) & below.any(axis=0))
+        if not len(columns):
+            continue
+        high = rows.steps[last[columns], columns]
+        change = np.abs(quotients[last[columns], columns]) * high
+        clear = change > _ROUNDING * max(model.noise, model.unit * abs(model.base))
+        columns, high = columns[clear], high[clear]
+        if not len(columns):
+            continue
+        low = rows.steps[below.argmax(axis=0)[columns], columns]
+        flat = np.zeros(len(columns))
+        found = jumps_between(
+            differences, entries[columns], side * low, side * high, flat, model.base
+        )
+        jumps[columns] |= found
+        continuous[columns] |= ~found
+    return Edges(jumps, continuous & ~jumps)
+
+
+def jumps_between(
+    differences: Differences,
+    entries: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    slopes: np.ndarray,
+    base: float,
+) -> np.ndarray:
+    """Whether `f` leaves a straight line by a jump, between two steps of each entry.
+
+    At the step `low` it is still on the line of this slope, and at `high` it is not.
+    """
+
+    def off(steps: np.ndarray) -> np.ndarray:
+        found = differences.around(entries, steps, (1,))
+        away: np.ndarray = found.values[:, 0] - base - slopes * found.moved[:, 0]
+        return away
+
+    whole = off(high)
+    before, after = np.zeros(len(entries)), whole
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        now = off(middle)
+        # Negated, so that what is not finite lies beyond.
+        beyond = ~(np.abs(now) <= np.abs(whole) / 2)
+        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        before, after = np.where(beyond, before, now), np.where(beyond, now, after)
+    found: np.ndarray = np.abs(after - before) >= _JUMP * np.abs(whole)
+    return found
+
+
+# ------------------------------------------------------------------- before an entry is called wrong
+
+
+def doubts_of_wrong(
+    rows: StepTable,
+    found: Estimate,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
+    doubts = np.full(len(entries), Doubt.NONE, np.int8)
+    error = np.abs(analytic - found.value)
+    doubts[_too_fast(error, differences.lengths(entries), model)] = Doubt.NO_LIMIT
+    doubts[_left_by_jumps(rows, found, error, differences, entries, model)] = Doubt.SCALES
+    rest = np.flatnonzero((doubts == Doubt.NONE) & np.isfinite(error) & ~found.kink)
+    if len(rest):
+        some = _spread(rest, error)
+        larger = _right_for_larger(found.among(some), analytic[some], differences, entries[some], model)
+        # Of those that were not looked at, what all others show is taken for granted.
+        doubts[some[larger]] = Doubt.SCALES
+        if larger.all():
+            doubts[rest] = Doubt.SCALES
+        rest = rest[doubts[rest] == Doubt.NONE]
+    small = rest[error[rest] <= _SMALL * np.abs(found.value[rest])]
+    if len(small):
+        some = _spread(small, error)
+        slopes = _own_errors(differences, entries[some], model)
+        doubts[small[error[small] <= slopes.max(initial=0.0)]] = Doubt.INEXACT
+    return doubts
+
+
+def _too_fast(error: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
+    """Whether what was measured as noise could be what `f` does if the claim is right."""
+    if model.noise <= _ROUNDING * model.unit * abs(model.base):
+        return np.zeros(len(error), bool)
+    found: np.ndarray = error * length * model.sampled >= _VISIBLE * model.noise
+    return found
+
+
+def _spread(columns: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """A few of them, with the largest error, the least, and some between."""
+    order = columns[np.argsort(-error[columns], kind="stable")]
+    some = np.unique(np.linspace(0, len(order) - 1, _LOOKED_AT).astype(np.intp))
+    picked: np.ndarray = order[some]
+    return picked
+
+
+def _left_by_jumps(
+    rows: StepTable,
+    found: Estimate,
+    error: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Whether larger steps contradict a derivative on both sides, and `f` leaves it by a jump."""
+    chosen = np.argmin(np.abs(rows.steps - found.step), axis=0)
+    last = [_holds_up_to(q, rows.noise, found, error, chosen) for q in (rows.forward, rows.backward)]
+    jumps = np.zeros(len(entries), bool)
+    columns = np.flatnonzero((last[0] > 0) & (last[1] > 0) & ~found.kink)
+    if len(columns):
+        # On the side on which it holds longer there are several pieces in reach, if there are any.
+        side = np.where(last[0][columns] <= last[1][columns], 1, -1)
+        row = np.fmin(*last)[columns]
+        low, high = rows.steps[row, columns], rows.steps[row - 1, columns]
+        jumps[columns] = jumps_between(
+            differences,
+            entries[columns],
+            side * low,
+            side * high,
+            found.value[columns],
+            model.base,
+        )
+    return jumps
+
+
+def _holds_up_to(
+    quotients: np.ndarray,
+    noise: np.ndarray,
+    found: Estimate,
+    error: np.ndarray,
+    chosen: np.ndarray,
+) -> np.ndarray:
+    """The row of the largest step up to which one side holds to the derivative that was found.
+
+    0 where all do, or where nothing is known of the others.
+    """
+    off = np.abs(quotients - found.value) > _HOLDS * error + 2 * noise
+    index = np.arange(len(quotients))[:, np.newaxis]
+    contradicts = off & (index < chosen)
+    row: np.ndarray = np.where(contradicts, index, -1).max(axis=0) + 1
+    return row
+
+
+def _right_for_larger(
+    found: Estimate,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Whether differences at larger steps agree with the claim, and jumps are in between."""
+    length = differences.lengths(entries)
+    agrees = np.zeros(len(entries), bool)
+    reach = np.zeros(len(entries))
+    for share in _LARGER:
+        steps = share * length
+        larger = steps > found.step
+        near = differences.at(entries, np.where(larger, steps, found.step))
+        slope = (near.values[:, 0] - near.values[:, 1]) / (near.moved[:, 0] - near.moved[:, 1])
+        fits = larger & (np.abs(slope - analytic) <= _HOLDS * np.abs(found.value - analytic))
+        reach = np.where(fits & ~agrees, steps, reach)
+        agrees |= fits
+    columns = np.flatnonzero(agrees)
+    if len(columns):
+        agrees[columns] = jumps_between(
+            differences,
+            entries[columns],
+            found.step[columns],
+            reach[columns],
+            found.value[columns],
+            model.base,
+        )
+    return agrees
+
+
+def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
+    """How far slopes may be off by errors of `f` itself that appear on coarser scales."""
+    length = differences.lengths(entries)
+    fine, coarse = (
+        noise_at(differences, entries, share * length, model.base) for share in _COARSE
+    )
+    seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
+    return np.where(seen, 2 * SIGMAS * fine / (_COARSE[0] * length), 0.0)
