@@ -79,11 +79,14 @@ class Baseline:
     last: float = math.nan  # once more, after all other evaluations
     levels: tuple[float, ...] = ()  # noise where each leaf moves; none where nothing was measured
     sampled: float = _SPACINGS[0]  # distance of the values it was told from, over the lengths
+    rounding: float = 0.0  # of the largest of these values
 
     def model(self, leaf: int, eps: float, spacing: float) -> ErrorModel:
         """The error model of a leaf: `eps` is the spacing of its gradient, `spacing` its own."""
         level, relative = self.levels[leaf], self.relative[leaf]
-        return ErrorModel(self.base, level, self.unit, relative, eps, spacing, self.sampled)
+        coarse = level > _COARSE_UNITS * self.rounding
+        known = (self.base, level, self.unit, relative)
+        return ErrorModel(*known, eps, spacing, self.sampled, coarse)
 
 
 def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -> Baseline:
@@ -123,6 +126,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
         value,
         levels=tuple(levels.values()),
         sampled=table.spacing,
+        rounding=table.rounding,
     )
 
 

@@ -44,6 +44,7 @@ class EntryTable:
     codes: np.ndarray  # of the verdicts, int8
     kinks: np.ndarray  # whether f has a kink there, bool
     doubts: np.ndarray  # why an entry cannot be judged, int8: see `Doubt`
+    moved: np.ndarray  # whether its moves changed f by as much as a bit, bool
 
     @classmethod
     def blank(
@@ -59,6 +60,7 @@ class EntryTable:
             codes=np.full(n, code, np.int8),
             kinks=np.zeros(n, bool),
             doubts=np.zeros(n, np.int8),
+            moved=np.zeros(n, bool),
         )
 
     def rows(self, entries: np.ndarray) -> EntryTable:
@@ -77,8 +79,8 @@ class EntryTable:
 
     @property
     def still(self) -> np.ndarray:
-        """Whether `f` did not change by a bit as each entry was moved by its first step."""
-        found: np.ndarray = (self.numeric == 0) & (self.gaps == 0)
+        """Whether `f` has values beside each entry, and they are all the same."""
+        found: np.ndarray = ~self.moved & np.isfinite(self.numeric)
         return found
 
     @property

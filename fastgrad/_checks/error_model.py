@@ -108,6 +108,7 @@ class ErrorModel:
     eps: float  # spacing of the analytic gradient's type
     spacing: float  # spacing of the leaf's type
     sampled: float = 2.0**-40  # distance over the entry's length of values that noise was told from
+    coarse: bool = False  # whether the noise is far more than the rounding of values
 
     def quotients(self, found: Samples) -> np.ndarray:
         """Width, central, forward and backward quotients, and the bound on their noise."""

@@ -129,8 +129,8 @@ def _look_at_faint(run: Metered, part: Part, whole: float, seed: int) -> None:
 
 
 def _moves(table: EntryTable) -> bool:
-    """Whether any entry of a leaf moves `f`, if only to one side, where the gap shows it."""
-    return bool(np.count_nonzero(table.numeric) or np.count_nonzero(table.gaps))
+    """Whether any entry of a leaf was seen to move `f`, or to leave its domain."""
+    return bool(np.count_nonzero(table.moved) or np.count_nonzero(np.isnan(table.numeric)))
 
 
 def _give_up(table: EntryTable) -> int:
@@ -151,7 +151,6 @@ def _result(
     leaves = []
     for part in parts:
         in_jumps = bool(np.count_nonzero(part.table.doubts == Doubt.JUMPS))
-        # Asked again: at the larger steps of the refinement more may have moved `f`.
         moves = _moves(part.table)
         still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
         leaves.append(LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps))

@@ -40,6 +40,8 @@ def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -
         _, table.numeric[part], forward, backward, table.uncertainty[part] = found
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             np.subtract(forward, backward, out=table.gaps[part])
+        # Forward and backward quotients may cancel, or be equal.
+        np.logical_or(table.numeric[part], table.gaps[part], out=table.moved[part])
 
 
 def judge(
@@ -66,7 +68,7 @@ def judge(
         # The others keep the bound on their noise: it is the first row of their refinement.
         table.uncertainty[part] = np.where(agrees, bound, table.uncertainty[part])
         doubtful.append(start + np.flatnonzero(~agrees))
-    candidates = _kink_candidates(table, scale)
+    candidates = _kink_candidates(table, model, scale)
     # The widest gap is tried first: if it closes, it was curvature, and so are the others.
     if len(candidates) and not _stays_open(table, candidates[:1], differences, model):
         candidates = candidates[:0]
@@ -127,14 +129,16 @@ def without_power(
         return weak
 
 
-def _kink_candidates(table: EntryTable, scale: float) -> np.ndarray:
+def _kink_candidates(table: EntryTable, model: ErrorModel, scale: float) -> np.ndarray:
     """Entries that agree although the quotients on both sides differ much, worst first."""
     # Almost always false, and without a temporary as large as the leaf.
     if not largest_size(table.gaps) > KINK_SHARE * scale:
         return np.zeros(0, dtype=np.intp)
     with np.errstate(invalid="ignore"):
         gaps = np.where(table.codes == _RIGHT, np.abs(table.gaps), 0.0)
-        gaps[~(gaps > np.fmax(KINK_SHARE * scale, KINK_CLEAR * table.uncertainty))] = 0.0
+        # Without what is granted to curvature, for a kink has none.
+        clear = KINK_CLEAR * (table.uncertainty - model.condition(table.gaps))
+        gaps[~(gaps > np.fmax(KINK_SHARE * scale, clear))] = 0.0
     order = np.argsort(-gaps, kind="stable")[:_MOST_LABELED]
     return order[gaps[order] > 0]
 

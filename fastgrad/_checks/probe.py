@@ -98,7 +98,7 @@ def _entries(
         placed.append(replace(span, start=start, stop=stop, probe=shown))
         start = stop
     # Gaps are of the first step, and doubts of the reason: no part of a report.
-    names = [each.name for each in fields(EntryTable) if each.name not in {"gaps", "doubts"}]
+    names = [each.name for each in fields(EntryTable) if each.name not in {"gaps", "doubts", "moved"}]
     columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 

@@ -26,6 +26,7 @@ from fastgrad._derivatives.extrapolation import (
     StepTable,
     estimate,
 )
+from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._report.entries import Verdict
 
@@ -129,7 +130,7 @@ class _Open:
         rows = _first_row(table, entries, model.relative * length)
         noise = scales.noise_at(differences, entries, rows.steps[0], model.base)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ratio = noise / np.fmax(model.noise, model.unit * abs(model.base))
+            ratio = noise * SIGMAS / (rows.noise[0] * rows.steps[0])
         grown = np.where(ratio > _ROUGH, ratio, 1.0)
         analytic, gaps = table.analytic[entries], table.gaps[entries]
         return cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
@@ -163,6 +164,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     """Measure what is missing, and decide."""
     open_ = open_.measured(_with_larger_steps(open_))
     open_ = open_.measured(_with_smaller_steps(open_))
+    table.moved[open_.entries] |= open_.rows.moves
     edges = scales.edges_of(open_.rows, open_.differences, open_.entries, open_.model)
     steps = open_.table.with_quantization(~edges.continuous)
     found = estimate(steps)

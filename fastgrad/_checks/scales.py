@@ -34,6 +34,9 @@ _ROUNDING = 16.0
 # A claim of which this share of the noise would be made between two points at which it was measured
 # may be what was measured: a sine, say, that is faster than these are apart.
 _VISIBLE = 0.1
+# Values noisier than this share are no rounding of float32, which is a sixteenth of it; `f` may be
+# piecewise constant: then it stands still at steps this many times smaller.
+_SHORT, _MUCH_SMALLER = 2.0**-20, (53.0, 2840.0)
 # One-sided quotients hold to a derivative as long as they are off by less than this share of the
 # error that it shows.
 _HOLDS = 0.25
@@ -166,6 +169,10 @@ def doubts_of_wrong(
     doubts = np.full(len(entries), Doubt.NONE, np.int8)
     error = np.abs(analytic - found.value)
     doubts[_too_fast(error, differences.lengths(entries), model)] = Doubt.NO_LIMIT
+    # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
+    zero = np.flatnonzero((analytic == 0) & (model.noise > _SHORT * abs(model.base)))
+    if len(zero):
+        doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     doubts[_left_by_jumps(rows, found, error, differences, entries, model)] = Doubt.SCALES
     rest = np.flatnonzero((doubts == Doubt.NONE) & np.isfinite(error) & ~found.kink)
     if len(rest):
@@ -186,10 +193,23 @@ def doubts_of_wrong(
 
 def _too_fast(error: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
     """Whether what was measured as noise could be what `f` does if the claim is right."""
-    if model.noise <= _ROUNDING * model.unit * abs(model.base):
-        return np.zeros(len(error), bool)
     found: np.ndarray = error * length * model.sampled >= _VISIBLE * model.noise
-    return found
+    return found & model.coarse
+
+
+def _stands_still(
+    columns: np.ndarray,
+    found: Estimate,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Whether `f` does not change by a bit at much smaller steps."""
+    still = np.ones(len(columns), bool)
+    for smaller in _MUCH_SMALLER:
+        near = differences.at(entries[columns], found.step[columns] / smaller)
+        still &= (near.values == model.base).all(axis=1)
+    return still
 
 
 def _spread(columns: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -96,6 +96,13 @@ class StepTable:
         gap: np.ndarray = self.forward - self.backward
         return gap
 
+    @property
+    def moves(self) -> np.ndarray:
+        """Whether any step of each entry was seen to move f."""
+        seen = (np.nan_to_num(self.forward) != 0) | (np.nan_to_num(self.backward) != 0)
+        found: np.ndarray = seen.any(axis=0)
+        return found
+
     def with_quantization(self, where: np.ndarray | None = None) -> StepTable:
         """The same, with noise of at least the quantum that the values of f move by.
 
