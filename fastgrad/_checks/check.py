@@ -19,6 +19,7 @@ from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
@@ -157,10 +158,15 @@ def check_gradient(
     MissingPackageError
         `progress` is true, and tqdm is not installed.
     ObjectiveError
-        A native `f` returned an error code.
+        A native `f` returned an error code at the parameters.
 
     Notes
     -----
+    Where `f` raises an exception at a moved point, or a native `f` returns an error code, its value
+    there counts as NaN: the point lies outside of its domain, and the check goes on with smaller
+    steps, and to one side. At the parameters exceptions of `f` are raised, as are those of `grad`.
+    Of a batch that raises, each point is evaluated once more by itself.
+
     If the check is interrupted (Ctrl-C), the KeyboardInterrupt has a note that says what was known
     by then.
 
@@ -197,7 +203,7 @@ def check_gradient(
     leaves = flatten(argument)
     plan = _plan(strategy, budget, leaves)
     run = evaluator(
-        of_pairs(f) if grad is True else f,
+        Lenient(of_pairs(f) if grad is True else f),
         argument,
         leaves,
         workers=workers,

@@ -111,6 +111,11 @@ class Metered:
         """How often `f` was evaluated."""
         return self._made_before + self._inner.evaluations
 
+    @property
+    def raised(self) -> str:
+        """What a lenient `f` raised first, in words: see `Evaluator`."""
+        return self._inner.raised
+
     def __enter__(self) -> Metered:
         self._inner.__enter__()
         return self

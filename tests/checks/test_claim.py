@@ -425,16 +425,26 @@ def test_input_mutation_from_a_late_call_on():
     assert np.array_equal(x, point())
 
 
-def test_exception_in_f_passes_through_and_bits_come_back():
+def test_exception_in_f_is_an_edge_of_its_domain_and_bits_come_back():
     def f(x):
         if x[2] != 0.5:
             raise ZeroDivisionError("on the way")
         return cube(x)
 
     x = point()
-    with pytest.raises(ZeroDivisionError, match="on the way"):
-        fg.check_gradient(f, cube_gradient, x)
+    report = fg.check_gradient(f, cube_gradient, x)
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert [entry.verdict for entry in report.entries][2] is Verdict.CANNOT_TELL
     assert np.array_equal(x, point())
+
+
+def test_exception_in_f_at_the_parameters_passes_through():
+    def f(x):
+        raise ZeroDivisionError("at once")
+
+    for strategy in ("exhaustive", "probe"):
+        with pytest.raises(ZeroDivisionError, match="at once"):
+            fg.check_gradient(f, cube_gradient, point(), strategy=strategy)
 
 
 @pytest.mark.parametrize("error", [1e-3, -1.0, 1e6])
