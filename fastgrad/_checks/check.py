@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.claim import Analytic, analytic, check_arguments
+from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
@@ -116,7 +117,9 @@ def check_gradient(
         ``(value, gradient)``.
     grad : callable, gradient, or True
         ``grad(params)``, or the gradient itself: arrays in the structure of `params` with the
-        shapes of its leaves. It is copied before `f` is called again. For a complex leaf it is
+        shapes of its leaves. It is copied before `f` is called again; it may be memory of the
+        parameters. A function is called twice: the report says whether it adds to its last result
+        or is random, and smaller differences are part of the error bar. For a complex leaf it is
         ``df/dRe + 1j * df/dIm``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
         The point at which to check. The entries are moved in place; afterwards every bit is as
@@ -214,11 +217,13 @@ def check_gradient(
     try:
         with run:
             claim = analytic(f, grad, argument, leaves)
-            if callable(grad) or grad is True:
-                run.guard.check("grad")
             if grad is True:
                 run.count_call()
-            result = _look(run, claim, plan, seed)
+            again = None
+            if callable(grad) or grad is True:
+                run.guard.check("grad")
+                again = partial(_called_again, run, f, grad, argument)
+            result = _look(run, claim, again, plan, seed)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -263,12 +268,30 @@ def _whole_seed(seed: Any) -> int:
     return int(seed)  # one of NumPy's would overflow where it is hashed
 
 
-def _look(run: Metered, claim: Analytic, plan: _Plan, seed: int) -> Result:
+def _called_again(
+    run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params, claim: Analytic
+) -> Analytic:
+    """The claim, with what a second call of the gradient shows."""
+    if grad is True:
+        run.spend()
+    claim = repeated(claim, f, grad, argument, run.leaves)
+    run.guard.check("grad")
+    return claim
+
+
+def _look(
+    run: Metered,
+    claim: Analytic,
+    again: Callable[[Analytic], Analytic] | None,
+    plan: _Plan,
+    seed: int,
+) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
     if not len(claim.column):
         return Result(unjudged(claim))
     run.phase("baseline")
     try:
+        claim = claim if again is None else again(claim)
         base = float(run.base())
         if plan.strategy == "probe":
             run.guard.thin()
