@@ -7,6 +7,7 @@ from fastgrad._derivatives.gradient import derivative, gradient
 from fastgrad._errors import (
     ConcurrencyError,
     FastgradError,
+    FastgradWarning,
     InputTypeError,
     InputValueError,
     MissingPackageError,
@@ -28,6 +29,7 @@ __all__ = [
     "Entries",
     "Entry",
     "FastgradError",
+    "FastgradWarning",
     "Finding",
     "InputTypeError",
     "InputValueError",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 import numpy as np
 
 __all__ = [
     "ConcurrencyError",
     "FastgradError",
+    "FastgradWarning",
     "InputTypeError",
     "InputValueError",
     "MissingPackageError",
@@ -71,6 +75,19 @@ class ObjectiveError(FastgradError, RuntimeError):
         return f"`f` returned the error code {self.code} {place}".rstrip()
 
 
+class FastgradWarning(UserWarning):
+    """A result may not be what was meant; it is returned all the same.
+
+    Examples
+    --------
+    >>> import warnings, numpy as np, fastgrad as fg
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", fg.FastgradWarning)
+    ...     fg.gradient(lambda x: 1.0, np.ones(2))
+    array([0., 0.])
+    """
+
+
 class MissingPackageError(FastgradError, ImportError):
     """What was asked for needs a package that is not installed; the text says which."""
 
@@ -80,6 +97,15 @@ def missing_package_error(package: str, purpose: str, extra: str) -> MissingPack
     return MissingPackageError(
         f'{purpose} needs {package}, which cannot be imported; pip install "fastgrad[{extra}]"'
     )
+
+
+def warn(text: str) -> None:
+    """Give a `FastgradWarning` that points to the line that called fastgrad."""
+    level = 2  # the caller of this function
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "fastgrad":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, FastgradWarning, stacklevel=level)
 
 
 def step_vanished_error(where: str, x: float, h: float, dtype: np.dtype) -> InputValueError:

@@ -12,6 +12,7 @@ from clibrary import callback
 import fastgrad as fg
 from fastgrad import _memory
 from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.meter import Metered
 from fastgrad._tree import flatten, unflatten
@@ -119,12 +120,13 @@ def adapted(name, f):
 class Built:
     """An evaluator, and the guard that it was made with."""
 
-    def __init__(self, name, f, params, pools, *, vector=False, budget=float("inf")):
+    def __init__(self, name, f, params, pools, *, vector=False, budget=float("inf"), lenient=False):
         self.params = params
         self.before = bits_of(params)
         self.guard = Guard(flatten(params))
         kind = name.rpartition(", ")[2]
-        made = local(adapted(name, f), params, self.guard, vector=vector)
+        given = Lenient(adapted(name, f)) if lenient else adapted(name, f)
+        made = local(given, params, self.guard, vector=vector)
         if kind == "threads":
             made = threaded(made, 2)
         elif kind in WORKERS:

@@ -6,19 +6,21 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.claim import Analytic, analytic, check_arguments
+from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
@@ -115,7 +117,9 @@ def check_gradient(
         ``(value, gradient)``.
     grad : callable, gradient, or True
         ``grad(params)``, or the gradient itself: arrays in the structure of `params` with the
-        shapes of its leaves. It is copied before `f` is called again. For a complex leaf it is
+        shapes of its leaves. It is copied before `f` is called again; it may be memory of the
+        parameters. A function is called twice: the report says whether it adds to its last result
+        or is random, and smaller differences are part of the error bar. For a complex leaf it is
         ``df/dRe + 1j * df/dIm``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
         The point at which to check. The entries are moved in place; afterwards every bit is as
@@ -157,10 +161,15 @@ def check_gradient(
     MissingPackageError
         `progress` is true, and tqdm is not installed.
     ObjectiveError
-        A native `f` returned an error code.
+        A native `f` returned an error code at the parameters.
 
     Notes
     -----
+    Where `f` raises an exception at a moved point, or a native `f` returns an error code, its value
+    there counts as NaN: the point lies outside of its domain, and the check goes on with smaller
+    steps, and to one side. At the parameters exceptions of `f` are raised, as are those of `grad`.
+    Of a batch that raises, each point is evaluated once more by itself.
+
     If the check is interrupted (Ctrl-C), the KeyboardInterrupt has a note that says what was known
     by then.
 
@@ -197,7 +206,7 @@ def check_gradient(
     leaves = flatten(argument)
     plan = _plan(strategy, budget, leaves)
     run = evaluator(
-        of_pairs(f) if grad is True else f,
+        Lenient(of_pairs(f) if grad is True else f),
         argument,
         leaves,
         workers=workers,
@@ -208,11 +217,13 @@ def check_gradient(
     try:
         with run:
             claim = analytic(f, grad, argument, leaves)
-            if callable(grad) or grad is True:
-                run.guard.check("grad")
             if grad is True:
                 run.count_call()
-            result = _look(run, claim, plan, seed)
+            again = None
+            if callable(grad) or grad is True:
+                run.guard.check("grad")
+                again = partial(_called_again, run, f, grad, argument)
+            result = _look(run, claim, again, plan, seed)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -257,12 +268,30 @@ def _whole_seed(seed: Any) -> int:
     return int(seed)  # one of NumPy's would overflow where it is hashed
 
 
-def _look(run: Metered, claim: Analytic, plan: _Plan, seed: int) -> Result:
+def _called_again(
+    run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params, claim: Analytic
+) -> Analytic:
+    """The claim, with what a second call of the gradient shows."""
+    if grad is True:
+        run.spend()
+    claim = repeated(claim, f, grad, argument, run.leaves)
+    run.guard.check("grad")
+    return claim
+
+
+def _look(
+    run: Metered,
+    claim: Analytic,
+    again: Callable[[Analytic], Analytic] | None,
+    plan: _Plan,
+    seed: int,
+) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
     if not len(claim.column):
         return Result(unjudged(claim))
     run.phase("baseline")
     try:
+        claim = claim if again is None else again(claim)
         base = float(run.base())
         if plan.strategy == "probe":
             run.guard.thin()

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._leaf import Leaf
-from fastgrad._memory import bounds
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, is_function, pair
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
+# Two calls of a gradient may differ by this share of its largest entry in a leaf: a sum in float32
+# over 10,000 terms in another order by 1e-5, and dropout, a fresh batch or a state by far more.
+_REPEATS = 1e-3
+# ... or by this many spacings of the largest entry of all leaves: a leaf whose gradient is zero but
+# for rounding has other digits each time.
+_ROUNDED = 64.0
+# A gradient that adds to its last result has summed up k + 1 of them at the second call, and k at
+# the first, with one k for all entries: looked for up to this k, beyond which a factor of 1 + 1 / k
+# is close to any other.
+_MOST_SUMMED = 100
+# Paths in a sentence, at most.
+_NAMED = 3
 
-__all__ = ["Analytic", "analytic", "check_arguments"]
+__all__ = ["Analytic", "NotRepeatable", "Repeated", "analytic", "check_arguments", "repeated"]
 
 _ORDER = "the order of the arguments is f, grad, params"
 
@@ -37,18 +47,49 @@ def check_arguments(f: Any, grad: Any, params: Any) -> None:
     check_callable(f, "f")
 
 
+class NotRepeatable(Enum):
+    """Why two calls of a gradient have little to do with each other."""
+
+    ACCUMULATES = (
+        "at its second call, `grad` gave {} times what it gave at the first{}: it adds to its last "
+        "result; let it start from zero at each call, as with zero_grad()"
+    )
+    CHANGES = (
+        "at its second call, with the same parameters, `grad` gave other values than at the first"
+        "{}, by up to {:.2g} of {:.2g}; if it is random, as with dropout or a fresh batch, fix the "
+        "seed inside of it; if it keeps a state, put that back"
+    )
+    RAISES = (
+        "`grad` could be called only once: at its second call it raised {}; let it compute all "
+        "that it needs anew, as with a forward pass before each backward pass"
+    )
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What a second call of a gradient has shown, in kind and as a sentence."""
+
+    kind: NotRepeatable
+    sentence: str
+
+
 @dataclass(frozen=True)
 class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 
     `eps` is the spacing of each leaf's gradient type; `value` is the value of `f` that came with
     the gradient, if one did; `spans` say which stretch of the column belongs to which leaf.
+    `spread` is how far a second call of the gradient was off, entry by entry; None where it gave
+    the same values, or where there was nothing to call. If it was off by more than rounding
+    explains, `trouble` says so: then the gradient is not one, and nothing can be judged.
     """
 
     column: np.ndarray
     eps: tuple[float, ...]
     value: float | None
     spans: tuple[LeafSpan, ...]
+    spread: np.ndarray | None = None
+    trouble: Repeated | None = None
 
 
 def analytic(
@@ -68,10 +109,73 @@ def analytic(
         return _copied(_arrays(argument, given[1]), given[0], leaves)
     if callable(grad):
         return _copied(*_split(argument, grad(argument)), leaves)
-    # A function may return memory of the parameters, as the gradient of x^2 / 2 is x itself.
-    arrays = _arrays(argument, grad)
-    _refuse_aliases(arrays, leaves)
-    return _copied(arrays, None, leaves)
+    # It may be memory of the parameters, as the gradient of x^2 / 2 is x itself: it is copied.
+    return _copied(_arrays(argument, grad), None, leaves)
+
+
+def repeated(
+    claim: Analytic, f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
+) -> Analytic:
+    """The claim with what a second call of the gradient shows: see `Analytic`."""
+    try:
+        # The first result is a copy, as `grad` may use its memory again.
+        second = analytic(f, grad, argument, leaves).column
+    except FastgradError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}".removesuffix(": ")
+        kind = NotRepeatable.RAISES
+        return replace(claim, trouble=Repeated(kind, kind.value.format(said)))
+    if np.array_equal(claim.column, second, equal_nan=True):
+        return claim
+    with np.errstate(invalid="ignore", over="ignore"):
+        spread = np.abs(second - claim.column)
+    same = (claim.column == second) | (np.isnan(claim.column) & np.isnan(second))
+    spread[same] = 0.0  # also where both are infinite
+    spread[np.isnan(spread)] = np.inf
+    off = [k for k, span in enumerate(claim.spans) if _is_off(claim, second, spread, k, span)]
+    trouble = _told_apart(claim, second, spread, off) if off else None
+    return replace(claim, spread=spread, trouble=trouble)
+
+
+def _is_off(
+    claim: Analytic, second: np.ndarray, spread: np.ndarray, k: int, span: LeafSpan
+) -> bool:
+    """Whether two gradients differ by more in a leaf than rounding explains."""
+    mine = slice(span.start, span.stop)
+    largest = max(_largest(claim.column[mine]), _largest(second[mine]))
+    of_all = max(_largest(claim.column), _largest(second))
+    allowed = max(_REPEATS * largest, _ROUNDED * claim.eps[k] * of_all)
+    return not spread[mine].max(initial=0.0) <= allowed
+
+
+def _largest(column: np.ndarray) -> float:
+    return float(np.abs(column).max(initial=0.0, where=np.isfinite(column)))
+
+
+def _told_apart(
+    claim: Analytic, second: np.ndarray, spread: np.ndarray, off: Sequence[int]
+) -> Repeated:
+    """Name why two gradients differ in the leaves that are `off`."""
+    spans = [claim.spans[k] for k in off]
+    part = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+    paths = ", ".join(f"`{span.path}`" for span in spans[:_NAMED]) + ", ..." * (len(off) > _NAMED)
+    place = f" in {paths}" if len(off) < len(claim.spans) else ""
+    first, then = claim.column[part], second[part]
+    # Infinite and NaN entries stay so, whatever is added to them.
+    finite = np.isfinite(first)
+    unit = first[finite] / max(_largest(first), np.finfo(float).tiny)  # so that no square overflows
+    factor = float(then[finite] @ unit) / max(float(first[finite] @ unit), np.finfo(float).tiny)
+    summed = round(1 / (factor - 1)) if factor > 1 + 0.5 / _MOST_SUMMED else 0
+    if summed:
+        rounding = _ROUNDED * max(claim.eps[k] for k in off) * _largest(first)
+        left = np.abs(then - (1 + 1 / summed) * first)[finite]
+        if left.max(initial=0.0) <= rounding:
+            kind = NotRepeatable.ACCUMULATES
+            return Repeated(kind, kind.value.format(f"{1 + 1 / summed:.4g}", place))
+    kind = NotRepeatable.CHANGES
+    most = float(spread[part].max())
+    return Repeated(kind, kind.value.format(place, most, max(_largest(first), _largest(then))))
 
 
 def _is_pair(given: Any) -> bool:
@@ -178,23 +282,3 @@ def _read(leaf: Leaf, value: Any) -> np.ndarray:
             f"{place} is a {type(value).__name__} that NumPy cannot read ({error}); pass "
             ".detach().numpy() of it, of bfloat16 .detach().float().numpy()"
         ) from None
-
-
-def _refuse_aliases(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> None:
-    """Refuse an array for a gradient that is the parameters themselves: it would move with them."""
-    # Sorted by first byte, so that a model of a thousand arrays takes no million comparisons.
-    spans = sorted((*bounds(leaf.array), k) for k, leaf in enumerate(leaves) if leaf.array.size)
-    lows = [low for low, _, _ in spans]
-    # The farthest end of all that start as early: where it ends before an array, so do they all.
-    ends = list(accumulate((high for _, high, _ in spans), max))
-    for leaf, array in zip(leaves, arrays, strict=True):
-        low, high = bounds(array)
-        at = bisect_left(lows, high) if array.size else 0
-        while at and ends[at - 1] > low:
-            at -= 1
-            other = leaves[spans[at][2]]
-            if np.shares_memory(array, other.array):
-                raise InputValueError(
-                    f"`grad` at `{leaf.path}` shares memory with the parameters `{other.path}`: "
-                    "pass a copy if they are the gradient, or the function that computes it"
-                )

@@ -10,7 +10,9 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
+from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Gradient, Target
@@ -132,7 +134,8 @@ def gradient(
         A parameter is not an array of a floating type, or `f` did not return one real number.
     InputValueError
         An array is read-only or shares memory with another, `eps` is not a usable step, or `out`
-        does not fit.
+        does not fit. Or `f` does not see parameters that are moved in place, and sees a moved copy:
+        it caches by the identity of its argument.
     MutationError
         `f` wrote into its input or resized it. What it wrote is undone; in parameters beyond
         256 KiB, where no copy is kept, only if it did so at the first entry.
@@ -145,6 +148,13 @@ def gradient(
         `progress` is true, and tqdm is not installed.
     ObjectiveError
         A native `f` returned an error code.
+
+    Warns
+    -----
+    FastgradWarning
+        Nothing that is done to the parameters moves `f`: it reads another copy of them, or is
+        constant. This takes up to seven evaluations more where all entries of the gradient are
+        zero, which also tell `f` from one that caches.
 
     Notes
     -----
@@ -176,6 +186,9 @@ def gradient(
     if eps is out is workers is None and not progress:
         small = small_gradient(f, params, stencil)
         if small is not None:
+            # Most gradients have a first entry that is not zero: a look that costs nothing.
+            if small.size and not small.item(0) and not small.any():
+                _refuse_unseen(f, params, [Leaf("params", params)])
             return small
     argument = as_params(params)
     leaves = flatten(argument)
@@ -191,6 +204,8 @@ def gradient(
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    if expected and not any(result.array.any() for result in results):
+        _refuse_unseen(f, argument, leaves)
     if out is not None:
         return out
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
@@ -227,6 +242,27 @@ def _fill(run: Metered, stencil: Stencil, steps: Sequence[Steps], results: Seque
     if first is not None:
         targets[0].array.flat[:1] = first
     run.gradient(requests, targets)
+
+
+def _refuse_unseen(f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> None:
+    """Of a gradient that is zero throughout: refuse an `f` that does not see the moves.
+
+    Warn of one that nothing moves, which may be meant.
+    """
+    run = evaluator(Lenient(f), argument, leaves)
+    try:
+        with run:
+            try:
+                base = run.base()
+            except Exception:  # it need not be defined there: a central difference leaves it out
+                return
+            sees = sees_moves(run, f, argument, base)
+    finally:
+        run.guard.close()
+    if sees is Sees.CACHED:
+        raise InputValueError(sees.value)
+    if sees is Sees.UNRELATED:
+        _errors.warn(f"the gradient is zero: {sees.value}")
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:

@@ -16,6 +16,7 @@ from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import Guarded, group_points, offsets_of
+from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -116,11 +117,15 @@ class InBatches(Guarded):
 
     in_threads = False
 
-    def __init__(self, f: Batched, argument: Params, guard: Guard, *, vector: bool = False) -> None:
+    def __init__(
+        self, f: Batched | Lenient, argument: Params, guard: Guard, *, vector: bool = False
+    ) -> None:
         super().__init__(guard)
-        self.f = f
+        self.given = f
+        self.f: Batched = f.f if isinstance(f, Lenient) else f  # type: ignore[assignment]
         self.argument = argument
-        self.batch = capacity(f, guard.leaves)
+        self._lenient = isinstance(f, Lenient)
+        self.batch = capacity(self.f, guard.leaves)
         self.vector = vector
         self._checked = False
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors, once one is known
@@ -137,11 +142,33 @@ class InBatches(Guarded):
 
     def _values(self, rows: Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
         """The values of all rows; vectors must keep their length from batch to batch."""
-        found = rows.values(where, kind, vector=self.vector)
+        try:
+            found = rows.values(where, kind, vector=self.vector)
+        except Exception as error:
+            if not self._lenient or (where is unperturbed and self.at_rest):
+                raise
+            self._raised.note(error)
+            found = self._row_by_row(rows, where, kind)
         if self.vector:
             if self._width and found.shape[1:] != self._width:
                 raise _errors.resized_error(found.shape[1], where(), self._width[0])
             self._width = found.shape[1:]
+        return found
+
+    def _row_by_row(self, rows: Rows, where: Callable[[], str], kind: Any) -> np.ndarray:
+        """The values of rows of which one at least raises: NaN for those that do so alone.
+
+        One bad point must not cost the others their values, and most `f` that work on arrays raise
+        for a batch as a whole. One by one and not in halves: compilers of array code work anew for
+        each number of rows.
+        """
+        found = np.full((rows.count, *self._width), np.nan, kind)
+        for row in range(rows.count if rows.count > 1 else 0):
+            self.evaluations += 1
+            try:
+                found[row] = rows.values(where, kind, slice(row, row + 1), self.vector)[0]
+            except Exception as error:
+                self._raised.note(error)
         return found
 
     def base(self) -> Any:

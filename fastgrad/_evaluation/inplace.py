@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
@@ -12,8 +13,10 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import is_extended
+from fastgrad._errors import ObjectiveError
 from fastgrad._evaluation.direction import Direction, Region
 from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.lenient import Lenient, Objective, Raised, forgiving
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -50,6 +53,17 @@ class Guarded:
         self.guard = guard
         self.leaves = guard.leaves
         self.evaluations = 0
+        self._raised = Raised()
+
+    @property
+    def raised(self) -> str:
+        """What a lenient `f` raised first, in words: see `Evaluator`."""
+        return self._raised.first
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the parameters are where the user left them, and not displaced."""
+        return not self.guard.log.entries
 
     def __enter__(self: Own) -> Own:
         self.guard.__enter__()
@@ -89,7 +103,7 @@ class InPlace(Guarded):
 
     def __init__(
         self,
-        f: Callable[[Any], Any],
+        f: Objective,
         argument: Any,
         guard: Guard,
         *,
@@ -97,21 +111,32 @@ class InPlace(Guarded):
         vector: bool = False,
     ) -> None:
         super().__init__(guard)
-        self.f = f
+        self.given = f
         self.argument = argument
         self.in_threads = loops is NATIVE  # whether several may run at once in one process
         self._loops = loops
         self.vector = vector
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
+        # What is called at the parameters, at moved points, and by the loops.
+        self.f = self._moved = self._looped = f.f if isinstance(f, Lenient) else f
+        if isinstance(f, Lenient):
+            self._moved = forgiving(f.f, self._raised, self._nothing)
+            self._looped = f.f if loops is NATIVE else self._moved
+
+    def _nothing(self) -> Any:
+        """What stands for the value of an `f` that raises."""
+        return np.full(self._width, np.nan) if self.vector else math.nan
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
         """The same for other parameters."""
-        return InPlace(self.f, argument, guard, loops=self._loops, vector=self.vector)
+        made = InPlace(self.given, argument, guard, loops=self._loops, vector=self.vector)
+        made._raised = self._raised
+        return made
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
         self.evaluations += 1
-        value = self.f(self.argument)
+        value = (self.f if self.at_rest else self._moved)(self.argument)
         if self.vector:
             found = as_vector(value, None, at_base, 0)
             self._width = (len(found),)
@@ -129,11 +154,41 @@ class InPlace(Guarded):
             self.guard.view(request.leaf)  # which says so
         shape = (len(entries), len(request.offsets))
         moved, values = np.empty(shape), np.empty(shape + self._width)
-        sample = getattr(self.guard.kernels[request.leaf], self._loops.sample)
-        offsets = offsets_of(request.offsets)
-        sample(self.f, self.argument, leaf, offsets, request.steps, entries, moved, values)
+        if self._looped is not self._moved:
+            self._past_error_codes(request, moved, values)
+        else:
+            sample = getattr(self.guard.kernels[request.leaf], self._loops.sample)
+            offsets = offsets_of(request.offsets)
+            sample(self._moved, self.argument, leaf, offsets, request.steps, entries, moved, values)
         self.evaluations += moved.size
         return Samples(moved, values)
+
+    def _past_error_codes(self, request: Single, moved: np.ndarray, values: np.ndarray) -> None:
+        """Have a lenient C function sampled: its loop stops at an error code, and goes on behind.
+
+        The entry at which it stopped is sampled once more, each point by itself, because an error
+        at one of its points says nothing about the others.
+        """
+        moved.fill(math.nan)  # the loop fills it row by row
+        kernel, start = self.guard.kernels[request.leaf], 0
+        how = (self.argument, self.leaves[request.leaf], offsets_of(request.offsets))
+
+        def sample(loop: str, f: Any, low: int, high: int) -> None:
+            part, rows = request.part(low, high), slice(low, high)
+            call = getattr(kernel, loop)
+            call(f, *how, part.steps, part.entries, moved[rows], values[rows])
+
+        while start < request.count:
+            try:
+                sample(self._loops.sample, self._looped, start, request.count)
+                return
+            except ObjectiveError as error:
+                self._raised.note(error)
+                # Beside an infinite parameter moves are NaN as well; then some are made twice.
+                at = start + int(np.isnan(moved[start:, 0]).argmax())
+                sample(PYTHON.sample, self._moved, at, at + 1)
+                self.evaluations += 1 + int(np.isnan(values[at]).argmax())
+                start = at + 1
 
     def grouped(self, request: Grouped) -> Samples:
         """Move each group of entries as one: see `Evaluator`."""
@@ -159,7 +214,7 @@ class InPlace(Guarded):
         try:
             for k in range(len(request.offsets)):
                 flat[entries] = places[k]
-                values[k] = self._reduced(self.f(self.argument))
+                values[k] = self._reduced(self._moved(self.argument))
                 self.evaluations += 1
                 moved[:, k] = moves[k]
                 self.guard.view(request.leaf)
@@ -190,7 +245,7 @@ class InPlace(Guarded):
                     square += 0.0 if claimed else squares
                 claimed.append(rise)
                 # Most objectives return a Python float: no call for those.
-                value = self.f(self.argument)
+                value = self._moved(self.argument)
                 values.append(value if type(value) is float else self._reduced(value))
                 if request.still is not None and values == [request.still] * 2:
                     break
@@ -224,7 +279,7 @@ class InPlace(Guarded):
             # The array of the results may be of another type or layout than the leaf.
             kernel = _backend.kernel_for(view, target.array)
             getattr(kernel, self._loops.differentiate)(
-                self.f,
+                self._looped,
                 self.argument,
                 self.leaves[request.leaf],
                 request.stencil,

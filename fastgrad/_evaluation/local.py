@@ -13,6 +13,7 @@ from fastgrad._errors import InputTypeError
 from fastgrad._evaluation.batched import Batched, InBatches
 from fastgrad._evaluation.guard import Guard, is_small
 from fastgrad._evaluation.inplace import NATIVE, InPlace
+from fastgrad._evaluation.lenient import Lenient, Objective
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil
@@ -35,11 +36,12 @@ def check_callable(f: Any, name: str) -> None:
 
 def _kind(f: Any) -> type:
     """`Native`, `Batched`, or `object` for any other callable."""
+    f = f.f if isinstance(f, Lenient) else f
     return type(f) if isinstance(f, (Native, Batched)) else object
 
 
 def local(
-    f: Callable[[Any], Any], argument: Params, guard: Guard, *, vector: bool = False
+    f: Objective, argument: Params, guard: Guard, *, vector: bool = False
 ) -> InPlace | InBatches:
     """An evaluator that calls `f` here, in this thread."""
     kind = _kind(f)
@@ -48,7 +50,8 @@ def local(
     if kind is Native:
         if vector:
             raise InputTypeError(_NO_VECTORS)
-        check_native(f, argument, "params")  # type: ignore[arg-type]
+        plain: Any = f.f if isinstance(f, Lenient) else f
+        check_native(plain, argument, "params")
         return InPlace(f, argument, guard, loops=NATIVE)
     return InPlace(f, argument, guard, vector=vector)
 

@@ -95,7 +95,7 @@ class Metered:
         self.read, self.scale = inner.read, inner.scale
         self._inner = inner
         self._left = budget - 1
-        self._made_before = 0
+        self._made_past = 0  # evaluations that the caller made by itself
         self._bar = bar
         # Evaluations in a piece.
         self._pace = math.inf if bar is None else 1.0
@@ -109,7 +109,12 @@ class Metered:
     @property
     def evaluations(self) -> int:
         """How often `f` was evaluated."""
-        return self._made_before + self._inner.evaluations
+        return self._made_past + self._inner.evaluations
+
+    @property
+    def raised(self) -> str:
+        """What a lenient `f` raised first, in words: see `Evaluator`."""
+        return self._inner.raised
 
     def __enter__(self) -> Metered:
         self._inner.__enter__()
@@ -130,7 +135,13 @@ class Metered:
     def count_call(self) -> None:
         """Count an evaluation that was made before: the one that gave the gradient."""
         self._left -= 1
-        self._made_before += 1
+        self._made_past += 1
+
+    def spend(self) -> None:
+        """Count an evaluation that will be made past the meter, if one is left."""
+        if self._left < 1:
+            raise OutOfBudget
+        self.count_call()
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""

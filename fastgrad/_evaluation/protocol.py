@@ -250,6 +250,10 @@ class Evaluator(Protocol):
     def evaluations(self) -> int:
         """How often `f` was evaluated."""
 
+    @property
+    def raised(self) -> str:
+        """The first exception that counted as NaN, in words, of an `f` that is `Lenient`."""
+
     def __enter__(self) -> Evaluator: ...
     def __exit__(
         self,

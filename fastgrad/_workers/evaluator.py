@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastgrad._evaluation.guard import Guard, check_layout
+from fastgrad._evaluation.lenient import Objective
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Evaluator
@@ -20,7 +21,7 @@ __all__ = ["evaluator"]
 
 
 def evaluator(
-    f: Callable[[Any], Any],
+    f: Objective,
     argument: Params,
     leaves: Sequence[Leaf],
     *,

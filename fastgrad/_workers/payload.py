@@ -12,13 +12,14 @@ import ctypes
 import importlib
 import io
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastgrad._errors import InputTypeError
+from fastgrad._evaluation.lenient import Objective
 from fastgrad._memory import bounds
 
 __all__ = ["dump", "pack", "unpack"]
@@ -32,13 +33,13 @@ _MOST_GAPS, _FEW_BYTES = 4, 4096
 _LINE = 64
 
 
-def pack(f: Callable[[Any], Any], argument: Any) -> bytes:
+def pack(f: Objective, argument: Any) -> bytes:
     """Pickle `f` and its argument; with cloudpickle, if installed, where pickle cannot."""
     stream, arrays = _dumped((f, argument), f)
     return pickle.dumps((stream, *_laid_out(arrays)), _PROTOCOL)
 
 
-def unpack(payload: bytes) -> tuple[Callable[[Any], Any], Any]:
+def unpack(payload: bytes) -> tuple[Objective, Any]:
     """A copy of `f` and of its argument, in memory of their own."""
     stream, blocks, places = pickle.loads(payload)
     memory = [block.unpacked() for block in blocks]

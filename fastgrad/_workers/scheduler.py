@@ -24,6 +24,7 @@ from fastgrad._errors import InputTypeError, WorkerError
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.direction import Direction, claimed_changes
 from fastgrad._evaluation.inplace import InPlace
+from fastgrad._evaluation.lenient import is_quiet
 from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import (
     Along,
@@ -114,6 +115,7 @@ class Scheduler:
         self._make_pool = make_pool
         self._bar = bar  # shows evaluations as they come in, and not with the answer alone
         self._remote = 0  # evaluations that workers made
+        self._raised = ""  # there, by a lenient `f`
         self._token = uuid.uuid4().hex  # under which workers keep the payload
         self._payload = b""  # packed at the first request: a check may end before
 
@@ -121,6 +123,11 @@ class Scheduler:
     def evaluations(self) -> int:
         """How often `f` was evaluated, here and by the workers."""
         return self._inner.evaluations + self._remote
+
+    @property
+    def raised(self) -> str:
+        """What a lenient `f` raised first, in words: see `Evaluator`."""
+        return self._inner.raised or self._raised
 
     def __enter__(self) -> Scheduler:
         # The parameters first: they may be refused, and a pool is slow to start.
@@ -148,7 +155,7 @@ class Scheduler:
         """Pack the payload, and evaluate here what every copy has to reproduce."""
         if self._payload:
             return
-        self._payload = pack(self._inner.f, self._inner.argument)
+        self._payload = pack(self._inner.given, self._inner.argument)
         remember(self._token, self._payload)  # for a pool of threads, or of forks of this process
         if isinstance(self._pool, Processes):
             self._pool.open()  # they start while `f` is evaluated here
@@ -222,7 +229,7 @@ class Scheduler:
             while self._pool.has_room() and (given := queue.take()):
                 number, task, with_payload = given
                 payload = self._payload if with_payload else None
-                message = (self._token, payload, _backend.backend, task.request)
+                message = (self._token, payload, _backend.backend, task.request, is_quiet())
                 self._pool.submit(number, message)
             if not queue.waits():
                 break
@@ -255,6 +262,7 @@ class Scheduler:
     def _accepted(self, result: TaskResult) -> Any:
         """Count and compare before an answer is used."""
         self._remote += result.evaluations
+        self._raised = self._raised or result.raised
         if self._bar is not None:
             self._bar.to(self.evaluations)
         if result.verification is not None:

@@ -57,6 +57,11 @@ class Threaded:
         """How often `f` was evaluated, in all threads."""
         return self._inner.evaluations
 
+    @property
+    def raised(self) -> str:
+        """What a lenient `f` raised first, in words: see `Evaluator`."""
+        return self._inner.raised
+
     def __enter__(self) -> Threaded:
         self._inner.__enter__()
         return self
@@ -92,7 +97,6 @@ class Threaded:
             moved[low:high], values[low:high] = found.moved, found.values
 
         self._share(request.count, run)
-        self._inner.evaluations += request.evaluations
         return Samples(moved, values)
 
     def grouped(self, request: Grouped) -> Samples:
@@ -113,7 +117,6 @@ class Threaded:
                 own.gradient((part(low, high),), (target,))
 
             self._share(request.count, run)
-            self._inner.evaluations += request.evaluations
 
     def displaced(self, direction: Direction, time: float) -> AbstractContextManager[InPlace]:
         """The same at displaced parameters, in this thread: see `Evaluator`."""
@@ -126,23 +129,24 @@ class Threaded:
         threads = min(self._threads, max(count, 1))
         shares = _Shares(count, threads)
 
-        def work() -> tuple[int, ...] | None:
+        def work() -> tuple[tuple[int, ...] | None, int]:
             # A copy of its own, for all threads move the same entries' neighbors at once.
             mine = array.copy()
             own = self._inner.on(mine, Guard([Leaf(leaf.path, mine)], private=True))
             with own:
                 shares.work(lambda low, high: run(own, low, high))
-                return first_difference(mine, array)
+                return first_difference(mine, array), own.evaluations
 
         with ThreadPoolExecutor(threads) as pool:
             # Whatever ends the wait, a Ctrl-C too, ends the handing out: threads then stop soon.
             try:
                 futures = [pool.submit(work) for _ in range(threads)]
-                written = [future.result() for future in futures]
+                ends = [future.result() for future in futures]
             finally:
                 shares.close()
         shares.raise_first()
-        for index in written:
+        for index, evaluations in ends:
+            self._inner.evaluations += evaluations
             if index is not None:
                 raise _errors.written_error(entry_path(leaf.path, index), undone=True)
 

@@ -21,6 +21,7 @@ from fastgrad._dtypes import eps_of
 from fastgrad._errors import InputValueError, WorkerError
 from fastgrad._evaluation.direction import Region, Uniform
 from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.lenient import quiet_if
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.protocol import Along, Changes, Evaluator, Request, Samples
 from fastgrad._leaf import Leaf
@@ -127,6 +128,7 @@ class TaskResult:
     evaluations: int
     verification: Verification | None = None
     failure: Failure | None = None
+    raised: str = ""  # by a lenient `f`, first, in words
 
 
 class _Copy:
@@ -148,7 +150,8 @@ class _Copy:
             answer = request.run(self._evaluator)
         check_places(self._argument, self._leaves)
         self._verified = True
-        return TaskResult(answer, self._evaluator.evaluations - before, verification)
+        made = self._evaluator.evaluations - before
+        return TaskResult(answer, made, verification, raised=self._evaluator.raised)
 
 
 class _Cached:
@@ -191,9 +194,12 @@ def forget(token: str) -> None:
 
 
 def run_task(
-    token: str, payload: bytes | None, backend: str, request: Request
+    token: str, payload: bytes | None, backend: str, request: Request, silent: bool = False
 ) -> TaskResult | None:
-    """Run a request on a copy of its own. None means that the payload is needed."""
+    """Run a request on a copy of its own. None means that the payload is needed.
+
+    With `silent`, no warning is given: see `lenient.quiet`.
+    """
     with _lock:
         cached = _cache.get(token)
     if cached is None:
@@ -203,7 +209,8 @@ def run_task(
     try:
         _same_backend(backend)
         copy = _taken(cached)
-        result = copy.run(request)
+        with quiet_if(silent):
+            result = copy.run(request)
     except BaseException as error:  # also an exit that `f` asks for: it is the caller's
         return TaskResult(None, 0, failure=Failure.of(error))
     cached.free.append(copy)  # not after a failure, which may have left it in any state

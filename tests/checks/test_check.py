@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -332,8 +330,8 @@ def test_any_whole_number_is_a_seed(seed):
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
-def test_an_exception_says_what_was_moved_whatever_was(strategy, nested):
-    """From single entries to all leaves along a direction."""
+def test_an_exception_beside_the_parameters_costs_no_verdict(strategy, nested):
+    """Whatever was moved: from single entries to all leaves along a direction."""
     for least in (0.0, 1e-12):
         params = {"a": np.array([0.3, 0.0, 1.0]), "b": np.ones(2)}
 
@@ -344,11 +342,10 @@ def test_an_exception_says_what_was_moved_whatever_was(strategy, nested):
 
         grad = {"a": 2 * params["a"], "b": np.ones(2)}
         point, right = (params, grad) if nested else (params["a"], grad["a"])
-        with pytest.raises(ValueError, match="outside") as caught:
-            fg.check_gradient(
-                f if nested else lambda a: f({"a": a, "b": np.ones(2)}), right, point,
-                strategy=strategy,
-            )  # fmt: skip
-        notes = getattr(caught.value, "__notes__", [])
-        name = "a" if nested else "params"
-        assert sys.version_info < (3, 11) or any(f"moved `{name}" in note for note in notes)
+        report = fg.check_gradient(
+            f if nested else lambda a, f=f: f({"a": a, "b": np.ones(2)}),
+            right,
+            point,
+            strategy=strategy,
+        )
+        assert report.verdict is not fg.Verdict.WRONG

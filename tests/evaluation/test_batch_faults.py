@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -169,8 +170,10 @@ def test_parameters_come_back_from_a_check(kind, when):
             raise kind
         return (X**2).sum(axis=1)
 
-    with pytest.raises(kind):
-        fg.check_gradient(fg.batched(f, memory=200), lambda x: 2 * x, x)
+    moved = when > 4  # two calls of the test of its rows, and two at the parameters
+    with nullcontext() if moved and kind is LookupError else pytest.raises(kind):
+        # Each of the points is evaluated by itself, and nothing is lost.
+        assert fg.check_gradient(fg.batched(f, memory=200), lambda x: 2 * x, x)
     assert bits(x) == before
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 
 import numpy as np
 import pytest
@@ -205,7 +205,10 @@ def test_it_is_closed_whatever_happens(terminal, kind, when, backend):
     theta = params()
     for run in (fg.gradient, lambda f, p, **k: fg.check_gradient(f, cube_gradient(p), p, **k)):
         calls.clear()
-        with redirect_stderr(terminal), pytest.raises(kind, match="mine"):
+        # In a check an exception beside the parameters is an edge of the domain of `f`.
+        goes_on = run is not fg.gradient and kind is LookupError and when > 1
+        ends = nullcontext() if goes_on else pytest.raises(kind, match="mine")
+        with redirect_stderr(terminal), ends:
             run(f, theta, progress=True)
         assert terminal.getvalue().endswith("\n")
         assert not tqdm.tqdm._instances
