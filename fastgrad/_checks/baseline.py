@@ -10,11 +10,11 @@ from enum import Enum, auto
 import numpy as np
 
 from fastgrad._checks.claim import Analytic
-from fastgrad._checks.differences import quiet
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives import noise
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.direction import Direction, OddMultiples, Proportional, Region
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import Leaf, lengths_of, thin_box

@@ -20,6 +20,7 @@ from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
@@ -224,6 +225,7 @@ def check_gradient(
                 run.guard.check("grad")
                 again = partial(_called_again, run, f, grad, argument)
             result = _look(run, claim, again, plan, seed)
+            result = _seen(result, run, of_pairs(f) if grad is True else f, argument)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -298,6 +300,8 @@ def _look(
         baseline = measure_baseline(run, claim, base, seed)
     except OutOfBudget:
         return Result(unjudged(claim), measured=0)
+    if claim.trouble:
+        return Result(unjudged(claim), baseline=baseline, trouble=claim.trouble.sentence)
     if baseline.trouble:
         return Result(unjudged(claim), baseline=baseline)
     run.calibrate()
@@ -307,6 +311,21 @@ def _look(
     if not has_drifted(baseline.base, last, baseline.noise):
         return result
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
+
+
+def _seen(result: Result, run: Metered, f: Callable[[Any], Any], argument: Params) -> Result:
+    """The result, or why nothing is known where no leaf moves `f`."""
+    if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
+        return result
+    assert result.baseline is not None
+    try:
+        seen = sees_moves(run, f, argument, result.baseline.base)
+    except OutOfBudget:
+        return result
+    claimed = any(not leaf.still for leaf in result.leaves)
+    if seen is Sees.CACHED or (seen is Sees.UNRELATED and claimed):
+        return result.distrusted(result.baseline, seen.value)
+    return result
 
 
 def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: float) -> Report:

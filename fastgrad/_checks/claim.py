@@ -135,7 +135,18 @@ def repeated(
     spread[np.isnan(spread)] = np.inf
     off = [k for k, span in enumerate(claim.spans) if _is_off(claim, second, spread, k, span)]
     trouble = _told_apart(claim, second, spread, off) if off else None
-    return replace(claim, spread=spread, trouble=trouble)
+    return replace(claim, eps=_widened(claim, spread), spread=spread, trouble=trouble)
+
+
+def _widened(claim: Analytic, spread: np.ndarray) -> tuple[float, ...]:
+    """The spacing of each leaf's gradient, or how far two calls are apart where that is more."""
+    found = []
+    for eps, span in zip(claim.eps, claim.spans, strict=True):
+        mine = slice(span.start, span.stop)
+        largest = _largest(claim.column[mine])
+        share = _largest(spread[mine]) / largest if largest else 0.0
+        found.append(max(eps, share))
+    return tuple(found)
 
 
 def _is_off(

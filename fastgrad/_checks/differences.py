@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +12,7 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Samples, Single
 from fastgrad._stencils import Steps
 
-__all__ = ["Differences", "quiet"]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Let no warning of `f` out from points that a user would never visit."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
+__all__ = ["Differences"]
 
 
 @dataclass(frozen=True)

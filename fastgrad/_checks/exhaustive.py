@@ -19,6 +19,7 @@ from fastgrad._checks.movement import Movement, Seen, look_far, of_entries, of_l
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.staleness import name_stale
 from fastgrad._dtypes import eps_of
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
@@ -27,9 +28,9 @@ from fastgrad._report.report import Curve
 
 __all__ = ["judge_all"]
 
-# Steps of the curve of the worst entry, relative to its length: from the length down to where
-# rounding leaves nothing of a float64's difference, two in each decade.
-_CURVE_STEPS = np.logspace(0, -14, 29)
+# Steps of the curve of the worst entry, relative to its length: from the largest at which an entry
+# was looked at down to where rounding leaves nothing of a float64's difference, two in each decade.
+_CURVE_STEPS = np.logspace(-2, -14, 25)
 _RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
 
 
@@ -160,6 +161,7 @@ def _result(
         tuple(leaves),
         baseline,
         detection_limit=float(bounds.max(initial=0.0, where=bounds < math.inf)),
+        doubts=table.doubts,
     )
 
 
@@ -195,7 +197,8 @@ def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Curve:
     differences = Differences(run, k)
     entry = np.array([at - entries.spans[k].start])
     steps = differences.lengths(entry) * _CURVE_STEPS
-    found = differences.at(np.repeat(entry, len(steps)), steps)  # one entry, many steps
+    with quiet():
+        found = differences.at(np.repeat(entry, len(steps)), steps)  # one entry, many steps
     row = parts[k].model.step_row(found)
     worst = wrong[0]
     return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])

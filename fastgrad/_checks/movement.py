@@ -12,8 +12,8 @@ from enum import Enum, auto
 
 import numpy as np
 
-from fastgrad._checks.differences import quiet
 from fastgrad._evaluation.direction import Direction, Given, Jumps, Region
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import thin_box

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastgrad._checks import scales
-from fastgrad._checks.differences import Differences, quiet
+from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt, EntryTable
 from fastgrad._checks.error_model import FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
 from fastgrad._derivatives.extrapolation import (
@@ -27,6 +27,7 @@ from fastgrad._derivatives.extrapolation import (
     estimate,
 )
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._report.entries import Verdict
 

@@ -96,9 +96,11 @@ class Result:
     detection_limit: float = 0.0
     miss_probability: float = 0.0
     measured: int | None = None  # entries that were measured when the budget ran out
+    doubts: np.ndarray | None = None  # why entries cannot be judged: see `Doubt`
+    trouble: str = ""  # what forbids to judge at all, as a sentence
 
-    def distrusted(self, baseline: Baseline) -> Result:
-        """The same numbers without a verdict: `baseline` says what is wrong with them."""
+    def distrusted(self, baseline: Baseline | None, trouble: str = "") -> Result:
+        """The same numbers without a verdict: `baseline` or `trouble` says what is wrong."""
         # Of the leaves and causes nothing is left: they were concluded from the same numbers.
         codes = np.full_like(self.entries.codes, Verdict.CANNOT_TELL.code)
         spans = tuple(map(_distrusted, self.entries.spans))
@@ -108,6 +110,7 @@ class Result:
             entries=entries,
             leaves=(),
             baseline=baseline,
+            trouble=trouble,
             causes=(),
             curve=None,
             measured=None,
