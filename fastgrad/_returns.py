@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._words import with_article
 
 __all__ = ["as_scalar", "as_scalars", "as_vector", "as_vectors", "at_base", "at_block"]
 
@@ -34,7 +35,7 @@ def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = fl
         )
     if isinstance(value, (str, bytes, complex, np.complexfloating)):
         raise InputTypeError(
-            f"`f` returned {value!r}, a {type(value).__name__}, at {name(entry)}; "
+            f"`f` returned {value!r}, {with_article(type(value).__name__)}, at {name(entry)}; "
             "it must return one real number"
         )
     if isinstance(value, tuple) and len(value) == 2:
@@ -85,7 +86,8 @@ def as_vector(value: Any, count: int | None, name: Callable[[int], str], entry: 
     except (TypeError, ValueError, RuntimeError):  # a tensor with a gradient or on a device
         array = _unpacked(value)
     if array.dtype.kind not in "biuf":
-        seen = "None" if value is None else f"a {type(value).__name__} of dtype {array.dtype}"
+        kind = with_article(type(value).__name__)
+        seen = "None" if value is None else f"{kind} of dtype {array.dtype}"
         raise InputTypeError(
             f"`f` returned {seen} at {name(entry)}; it must return an array of real numbers"
         )
@@ -111,7 +113,7 @@ def as_scalars(
         column = _unpacked(value)
     if value is None or column.dtype.kind not in "biuf":
         seen = type(value).__name__ + (f" of dtype {column.dtype}" if column.ndim else "")
-        seen = "None" if value is None else f"a {seen}"
+        seen = "None" if value is None else with_article(seen)
         hint = " (did you forget to return the losses?)" if value is None else ""
         raise InputTypeError(f"`f` returned {seen} at {where()}; {expected}{hint}")
     if column.shape != (count,):

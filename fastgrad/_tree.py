@@ -19,6 +19,7 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._leaf import Leaf
+from fastgrad._words import with_article
 
 __all__ = [
     "Params",
@@ -162,7 +163,7 @@ def _leaf(path: str, node: Any) -> Leaf:
 
 
 def _kind_of(node: Any) -> str:
-    return "a function" if isinstance(node, FunctionType) else f"a {type(node).__name__}"
+    return "a function" if isinstance(node, FunctionType) else with_article(type(node).__name__)
 
 
 def _way_out(path: str, node: Any) -> str:
@@ -249,7 +250,7 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
     others = _children(other, path) if _same_kind(params, other) else None
     if others is None:
         raise InputTypeError(
-            f"`{name}` must be a {type(params).__name__} at `{path or 'params'}`, "
+            f"`{name}` must be {with_article(type(params).__name__)} at `{path or 'params'}`, "
             f"like the parameters; got {describe(other)}"
         )
     theirs = dict(others)

@@ -329,7 +329,7 @@ def _seen(result: Result, run: Metered, f: Callable[[Any], Any], argument: Param
 
 
 def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: float) -> Report:
-    verdict, reason = conclude(result)
+    verdict, reason = conclude(result, plan.strategy, plan.budget)
     baseline = result.baseline
     return Report(
         verdict=verdict,

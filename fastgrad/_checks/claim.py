@@ -16,6 +16,7 @@ from fastgrad._leaf import Leaf
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, is_function, pair
+from fastgrad._words import with_article
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
@@ -276,12 +277,13 @@ def _read(leaf: Leaf, value: Any) -> np.ndarray:
         )
     number = isinstance(value, (int, float, complex, np.number)) and not isinstance(value, bool)
     shape = leaf.array.shape
+    kind = with_article(type(value).__name__)
     if isinstance(value, (list, tuple)) and shape:
         try:
             return np.asarray(value)
         except (TypeError, ValueError, RuntimeError):
             raise InputValueError(
-                f"{place} must have shape {shape}; got a {type(value).__name__} that makes no "
+                f"{place} must have shape {shape}; got {kind} that makes no "
                 "array: it is ragged, or does not hold numbers"
             ) from None
     if not hasattr(value, "__array__") and not (number and shape == ()):
@@ -290,6 +292,6 @@ def _read(leaf: Leaf, value: Any) -> np.ndarray:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputTypeError(
-            f"{place} is a {type(value).__name__} that NumPy cannot read ({error}); pass "
+            f"{place} is {kind} that NumPy cannot read ({error}); pass "
             ".detach().numpy() of it, of bfloat16 .detach().float().numpy()"
         ) from None

@@ -15,6 +15,8 @@ from fastgrad._checks.judge import unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
+from fastgrad._report.format import two_numbers
+from fastgrad._words import counted, verb
 
 __all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
 
@@ -22,6 +24,13 @@ _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # At most this many paths in a sentence, and entries in the note of an interrupted check: more are
 # only counted.
 _LISTED, _NAMED = 3, 5
+# Evaluations that a right gradient of a smooth `f` takes: two for each entry or, in a probe, four
+# for each parameter array, which is doubled for those that take another look. Spare are those for
+# the baseline and the end, and for the few entries that smoothness by itself does not settle.
+_EACH_LEAF, _SPARE = 8, 20
+# Evaluations of an entry that is looked at until nothing is left to try: both sides of some thirty
+# steps.
+_EACH_UNCLEAR = 100
 
 
 # ------------------------------------------------------------------------------------- verdicts
@@ -50,15 +59,20 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
     return Verdict.RIGHT
 
 
-def conclude(result: Result) -> tuple[Verdict, str]:
-    """The verdict on the whole gradient, and the sentence that gives its reason."""
+def conclude(
+    result: Result, strategy: str = "exhaustive", budget: float = 0
+) -> tuple[Verdict, str]:
+    """The verdict on the whole gradient, and the sentence that gives its reason.
+
+    `strategy` and `budget`, where that ran out, tell what budget would have been enough.
+    """
     if result.baseline is not None and result.baseline.trouble is not None:
         return Verdict.CANNOT_TELL, _trouble(result.baseline)
     verdicts = set(map(attrgetter("verdict"), result.leaves))
     if Verdict.WRONG in verdicts:
         return Verdict.WRONG, _wrong_reason(result)
     if result.measured is not None:  # the budget ran out, and some entries are not judged
-        return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; raise `budget`"
+        return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; {_raise(result, strategy, budget)}"
     if not verdicts:
         return Verdict.CANNOT_TELL, "nothing was tested: the parameters hold no entries"
     if all(map(attrgetter("still"), result.leaves)):
@@ -67,24 +81,24 @@ def conclude(result: Result) -> tuple[Verdict, str]:
             "least, and a gradient that was never computed would look the same"
         )
     if Verdict.CANNOT_TELL in verdicts:
-        return Verdict.CANNOT_TELL, _unclear_reason(result)
+        return Verdict.CANNOT_TELL, _unclear_reason(result, strategy, budget)
     return Verdict.RIGHT, _right_reason(result)
 
 
 # ------------------------------------------------------------------------ what forbids to judge
 
 _TROUBLES = {
-    Trouble.NOT_FINITE: "`f` is {0.base} at the unperturbed parameters; check where it is finite",
+    Trouble.NOT_FINITE: "`f` is {base} at the unperturbed parameters; check where it is finite",
     Trouble.NOT_REPEATABLE: (
-        "`f` is not deterministic: two calls with the same parameters gave {0.base:.9g} and "
-        "{0.again:.9g}, {1:.2g} apart; fix the seed, switch off dropout"
+        "`f` is not deterministic: two calls with the same parameters gave {again[1]} and "
+        "{again[0]}, {apart:.2g} apart; fix the seed, switch off dropout"
     ),
     Trouble.OTHER_VALUE: (
-        "the value that came with the gradient, {0.value:.9g}, is not that of `f`, {0.base:.9g}: "
+        "the value that came with the gradient, {value[0]}, is not that of `f`, {value[1]}: "
         "they are two different functions"
     ),
     Trouble.DRIFTED: (
-        "`f` drifted during the check: {0.base:.9g} before and {0.last:.9g} after it at the same "
+        "`f` drifted during the check: {last[1]} before and {last[0]} after it at the same "
         "parameters; it keeps a state or a cache"
     ),
 }
@@ -92,7 +106,14 @@ _TROUBLES = {
 
 def _trouble(baseline: Baseline) -> str:
     assert baseline.trouble is not None
-    return _TROUBLES[baseline.trouble].format(baseline, abs(baseline.base - baseline.again))
+    known = {
+        name: two_numbers(getattr(baseline, name), baseline.base, digits=9)
+        for name in ("again", "value", "last")
+        if getattr(baseline, name) is not None
+    }
+    return _TROUBLES[baseline.trouble].format(
+        base=baseline.base, apart=abs(baseline.base - baseline.again), **known
+    )
 
 
 # ---------------------------------------------------------------------------------------- right
@@ -102,11 +123,14 @@ def _right_reason(result: Result) -> str:
     entries = result.entries
     if result.leaves[0].probe is None:  # one leaf stands for all: every entry was judged
         kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
-        return f"all {len(entries.codes):,} entries agree with central differences{kinks}"
+        n = len(entries.codes)
+        if n == 1:
+            return f"the only entry agrees with the central difference{kinks}"
+        return f"all {n:,} entries agree with central differences{kinks}"
     spans, total = entries.spans, sum(span.size for span in entries.spans)
     return (
-        f"derivatives along random directions in {len(spans):,} parameter{'s' * (len(spans) > 1)}"
-        f" with {total:,} entries agree with the gradient{_hidden(result)}"
+        f"derivatives along random directions in {counted(len(spans), 'parameter')} with "
+        f"{counted(total, 'entry')} agree with the gradient{_hidden(result)}"
     )
 
 
@@ -114,6 +138,11 @@ def _kinks(entries: Entries) -> str:
     """A clause that says at how many entries the analytic value is one of many right ones."""
     count = int(np.count_nonzero(entries.kinks))
     first = entries.at(int(np.argmax(entries.kinks)))
+    if count == 1:
+        return (
+            f"; at {first.path} `f` has a kink, and the analytic value lies between the one-sided "
+            "derivatives"
+        )
     return (
         f"; at {count:,} of them `f` has a kink, and the analytic value lies between the "
         f"one-sided derivatives (for example {first.path})"
@@ -168,15 +197,18 @@ def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
     if not len(wrong):
         return []
     worst, count, judged = wrong[0], len(wrong), len(entries)
-    said = "1 entry disagrees" if count == 1 else f"{count:,} entries disagree"
+    disagree = verb(count, "disagree")
+    said = f"{counted(count, 'entry')} {disagree}"
     # A share is told of all entries, or of the examples of what is wrong throughout. Otherwise the
     # judged entries are those that were suspected, and their number says nothing.
     if judged == sum(span.size for span in entries.spans):
-        said = f"{count:,} of {judged:,} entries disagree"
+        of = f"{count:,} of {judged:,} entries" if judged > 1 else "the only entry"
+        said = f"{of} {disagree}"
     elif dense:
-        said = f"{count:,} of {judged:,} entries judged disagree"
-    where = f"{worst.path}: analytic {worst.analytic:.6g}, numeric {worst.numeric:.6g}"
-    return [f"{said}; the worst is {where}"]
+        said = f"{count:,} of {counted(judged, 'entry')} judged {disagree}"
+    analytic, numeric = two_numbers(worst.analytic, worst.numeric)
+    which = "the worst" if count > 1 else "it"
+    return [f"{said}; {which} is {worst.path}: analytic {analytic}, numeric {numeric}"]
 
 
 def _unmoved(result: Result) -> str:
@@ -204,7 +236,9 @@ def _stops(result: Result) -> list[str]:
     """Why the check ended early, where it did."""
     if result.measured is not None:
         known, whole = result.measured, len(result.entries)
-        when = f"when {known:,} of {whole:,} entries were" if known else "before any entry was"
+        when = "before any entry was"
+        if known:
+            when = f"when {known:,} of {counted(whole, 'entry')} {verb(known, 'were')}"
         return [f"{_STOPS[Stop.BUDGET]} {when} measured"]
     return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in _stopped(result).items()]
 
@@ -218,6 +252,23 @@ def _stopped(result: Result) -> dict[Stop, list[str]]:
     return stopped
 
 
+def _raise(result: Result, strategy: str, budget: float) -> str:
+    """Advice to raise the budget, to a number that would do."""
+    entries = sum(span.size for span in result.entries.spans)
+    enough = 2 * entries + _SPARE
+    if strategy == "probe":
+        enough = _EACH_LEAF * len(result.entries.spans) + _SPARE
+    second_look = entries > 0 and result.measured == entries
+    if enough > budget and not second_look:
+        return f"raise `budget`: {enough:,} evaluations do for a right gradient of a smooth `f`"
+    # It ran out in the second look at entries that are at odds: how many of the open ones need
+    # one is not known, but what each takes at most.
+    unclear = int(np.count_nonzero(result.entries.codes == _UNCLEAR))
+    if strategy == "probe" or not unclear:
+        return "raise `budget`"
+    return f"raise `budget`: {enough + _EACH_UNCLEAR * unclear:,} evaluations would do"
+
+
 def _listed(paths: Sequence[str]) -> str:
     shown = ", ".join(paths[:_LISTED])
     return shown + (f" and {len(paths) - _LISTED:,} more" if len(paths) > _LISTED else "")
@@ -226,7 +277,7 @@ def _listed(paths: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------- cannot tell
 
 
-def _unclear_reason(result: Result) -> str:
+def _unclear_reason(result: Result, strategy: str, budget: float) -> str:
     jumps = [span.path for span, leaf in _pairs(result) if leaf.jumps]
     if jumps:
         return (
@@ -237,7 +288,9 @@ def _unclear_reason(result: Result) -> str:
     stopped = _stopped(result)
     if stopped:
         # More evaluations help where they ran out, and not where all that is looked for was found.
-        way = "raise `budget`" if Stop.BUDGET in stopped else 'try strategy="exhaustive"'
+        way = 'try strategy="exhaustive"'
+        if Stop.BUDGET in stopped:
+            way = _raise(result, strategy, budget)
         return f"{'; '.join(_stops(result))}, and nothing wrong was found until then; {way}"
     assert result.baseline is not None
     # The first unclear leaf gives the reason: those of the others are in the report.
@@ -263,9 +316,12 @@ def _unclear_entry(entries: Entries, baseline: Baseline) -> str:
         )
     else:
         why = _drowned(baseline, entry.uncertainty, "", "more than the gradient itself")
+    if len(entries) == 1:
+        return f"the only entry cannot be judged, {entry.path}: {why}"
+    example = "for example " * (len(unclear) > 1)
     return (
-        f"{len(unclear):,} of {len(entries):,} entries cannot be judged, for example "
-        f"{entry.path}: {why}"
+        f"{len(unclear):,} of {len(entries):,} entries cannot be judged, {example}{entry.path}: "
+        f"{why}"
     )
 
 
@@ -314,7 +370,7 @@ def entries_so_far(parts: Sequence[Part]) -> str:
         said.append(f"wrong: {wrong}")
     if doubtful:
         said.append(f"at odds with their first difference, and not settled: {doubtful}")
-    head = f"the check had looked at {seen} of {whole} entries"
+    head = f"the check had looked at {seen:,} of {counted(whole, 'entry')}"
     return f"{head}; {'; '.join(said)}" if said else f"{head}, and none of them disagreed"
 
 
@@ -337,4 +393,4 @@ def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
 def leaves_so_far(done: int, whole: int, wrong: Sequence[str]) -> str:
     """The same for a probe: how many parameters it had finished, and which entries are wrong."""
     said = f"wrong: {_listed(wrong)}" if wrong else "nothing wrong was found"
-    return f"the probe had finished {done:,} of {whole:,} parameters; {said}"
+    return f"the probe had finished {done:,} of {counted(whole, 'parameter')}; {said}"

@@ -19,6 +19,7 @@ from fastgrad._evaluation.protocol import Gradient, Target
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil, Steps, resolve
 from fastgrad._tree import Params, as_params, check_places, flatten, pair, unflatten
+from fastgrad._words import with_article
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["derivative", "gradient"]
@@ -287,7 +288,7 @@ def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> li
 def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"shape {value.shape}, dtype {value.dtype}"
-    return f"a {type(value).__name__}"
+    return with_article(type(value).__name__)
 
 
 def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad._words import counted
+
 __all__ = [
     "HEADLINES",
     "compact",
@@ -23,6 +25,7 @@ __all__ = [
     "shorten",
     "steps",
     "to_json",
+    "two_numbers",
     "where",
     "width",
     "worst_first",
@@ -103,6 +106,19 @@ def number(value: Any, digits: int = 6) -> str:
     return value if isinstance(value, str) else f"{value:.{digits}g}"
 
 
+def two_numbers(a: Any, b: Any, digits: int = 6) -> tuple[str, str]:
+    """Two numbers with so many digits that numbers that differ look different.
+
+    Their difference is seen to two digits; it takes 17 to tell any two floats apart.
+    """
+    if not (isinstance(a, str) or isinstance(b, str)) and math.isfinite(a) and math.isfinite(b):
+        a, b = float(a), float(b)
+        if a != b:  # their difference may overflow, and is infinite then
+            ratio = max(abs(a), abs(b)) / abs(a - b)
+            digits = max(digits, min(17, math.ceil(math.log10(max(ratio, 1.0))) + 2))
+    return number(a, digits), number(b, digits)
+
+
 def compact(n: int) -> str:
     """A count in at most six characters."""
     if n < 10_000:
@@ -148,7 +164,8 @@ def _size(leaf: Mapping[str, Any]) -> float:
 def facts(report: Mapping[str, Any]) -> tuple[str, str, str]:
     """Three sentences: the check's cost, what repeats it, and its detection limit."""
     return (
-        f"{report['n_entries']:,} entries, {report['evaluations']:,} evaluations of f in "
+        f"{counted(report['n_entries'], 'entry')}, "
+        f"{counted(report['evaluations'], 'evaluation')} of f in "
         f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
         f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}, "
         f"relative error {number(report['relative_error'], 2)}",

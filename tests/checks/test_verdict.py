@@ -1,6 +1,8 @@
 """The verdict on the whole, and its reason."""
 
 import fnmatch
+import itertools
+import re
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def edge(x):
 def test_one_wrong_entry_outweighs_any_that_cannot_be_judged():
     report = fg.check_gradient(edge, np.array([5.0, 0.0]), np.array([1.0, 0.0]))
     assert report.verdict is fg.Verdict.WRONG
-    assert "1 of 2 entries disagree" in report.reason
+    assert "1 of 2 entries disagrees; it is params[0]: " in report.reason
     assert "params[0]" in report.reason
 
 
@@ -193,13 +195,47 @@ def test_drift(strategy):
 def test_budget_that_the_baseline_uses_up(strategy, budget):
     found, reason = reason_of(square, 2 * point(), strategy=strategy, budget=budget)
     assert found is fg.Verdict.CANNOT_TELL
-    assert reason == "the budget ran out before any entry was measured; raise `budget`"
+    assert reason.startswith("the budget ran out before any entry was measured; raise `budget`: ")
+    enough = int(re.search(r": (\d+) evaluations do", reason)[1])
+    found, reason = reason_of(square, 2 * point(), strategy=strategy, budget=enough)
+    assert found is fg.Verdict.RIGHT
+
+
+def test_budget_that_first_differences_use_up():
+    found, reason = reason_of(
+        np.sum, np.ones(5000), np.ones(5000), strategy="exhaustive", budget=8900
+    )
+    assert found is fg.Verdict.CANNOT_TELL
+    assert re.match(r"the budget ran out when [\d,]+ of 5,000 entries were measured; ", reason)
+    assert "raise `budget`: 10,020 evaluations do for a right gradient of a smooth `f`" in reason
+
+
+def test_budget_that_a_second_look_uses_up():
+    """Every entry had its difference, which was at odds: more than for a right gradient is due."""
+    given = {"f": square, "grad": np.full(2, 3.0), "params": np.ones(2), "strategy": "exhaustive"}
+    short = fg.check_gradient(**given, budget=14)
+    assert short.verdict is fg.Verdict.CANNOT_TELL
+    enough = int(re.search(r"raise `budget`: (\d+) evaluations would do", short.reason)[1])
+    assert fg.check_gradient(**given, budget=enough).verdict is fg.Verdict.WRONG
+
+
+def test_values_that_differ_are_printed_so():
+    """Of the gradient, of two calls, before and after: six or nine digits were not enough."""
+    for error in (1e-3, 1e-7, 1e-11):
+        x = np.array([1.1, 2.2])
+        report = fg.check_gradient(square, 2 * x * [1, 1 + error], x)
+        if report.verdict is fg.Verdict.WRONG:
+            analytic, numeric = re.search(r"analytic (\S+), numeric (\S+)$", report.reason).groups()
+            assert float(analytic) != float(numeric)
+    calls = itertools.count()
+    _, reason = reason_of(lambda x: 1e9 + 2e5 * (next(calls) % 2), np.ones(2), np.ones(2))
+    assert "gave 1e+09 and 1.0002e+09" in reason
 
 
 def test_every_entry_judged_is_said_so_by_a_probe_too():
     found, reason = reason_of(square, np.array([2.0, 5.0]), np.ones(2), strategy="probe")
     assert found is fg.Verdict.WRONG
-    assert reason.startswith("1 of 2 entries disagree; the worst is params[1]: ")
+    assert reason.startswith("1 of 2 entries disagrees; it is params[1]: ")
 
 
 # ------------------------------------------------------------------ searches that ended early
@@ -228,15 +264,21 @@ def stopped_by(*stops):
 @pytest.mark.parametrize(
     ("stops", "reason"),
     [
-        ([Stop.BUDGET, None], "the budget ran out (in p0), and * until then; raise `budget`"),
-        ([Stop.BUDGET] * 5, "the budget ran out (in p0, p1, p2 and 2 more), and * raise `budget`"),
+        ([Stop.BUDGET, None], "the budget ran out (in p0), and * until then; raise `budget`: 36 *"),
+        (
+            [Stop.BUDGET] * 5,
+            "the budget ran out (in p0, p1, p2 and 2 more), and * raise `budget`: 60 *",
+        ),
         ([None, Stop.KINKS], "the search stopped after 100 kinks of `f` (in p1), and * try strat*"),
-        ([Stop.KINKS, Stop.BUDGET], "the search * (in p0); the budget * (in p1), *raise `budget`"),
+        (
+            [Stop.KINKS, Stop.BUDGET],
+            "the search * (in p0); the budget * (in p1), *raise `budget`: 36 *",
+        ),
         ([Stop.BUDGET, Stop.JUMPS], "`f` moves in jumps only with p1: *"),
     ],
 )
 def test_why_a_search_ended_and_what_helps(stops, reason):
-    found, said = verdict.conclude(stopped_by(*stops))
+    found, said = verdict.conclude(stopped_by(*stops), "probe")
     assert found is fg.Verdict.CANNOT_TELL
     assert fnmatch.fnmatch(said, reason.replace("[", "[[]"))
 
