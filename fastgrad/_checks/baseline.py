@@ -81,12 +81,13 @@ class Baseline:
     sampled: float = _SPACINGS[0]  # distance of the values it was told from, over the lengths
     rounding: float = 0.0  # of the largest of these values
 
-    def model(self, leaf: int, eps: float, spacing: float) -> ErrorModel:
-        """The error model of a leaf: `eps` is the spacing of its gradient, `spacing` its own."""
+    def model(self, leaf: int, claim: Analytic, spacing: float) -> ErrorModel:
+        """The error model of a leaf, of which `spacing` is that of its type."""
         level, relative = self.levels[leaf], self.relative[leaf]
         coarse = level > _COARSE_UNITS * self.rounding
         known = (self.base, level, self.unit, relative)
-        return ErrorModel(*known, eps, spacing, self.sampled, coarse)
+        seen = (self.sampled, coarse)
+        return ErrorModel(*known, claim.eps[leaf], spacing, *seen, claim.rtol, claim.atol)
 
 
 def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -> Baseline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -105,6 +106,8 @@ def check_gradient(
     *,
     strategy: str = "auto",
     budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -132,6 +135,10 @@ def check_gradient(
     budget : int, optional
         Largest number of evaluations. If it is used up, the report says what is known by then.
         By default 20,000 for a probe; without limit if every entry is judged.
+    rtol, atol : float, default 0.0
+        How far an entry may be off beyond its error bar and still be right: by
+        ``atol + rtol * |numeric|``, as in `numpy.allclose`. For an `f` that is exact to a tolerance
+        only, such as a solver's. By default nothing but what was measured counts.
     workers : int, Executor, dask Client or map-like callable, optional
         The workers that evaluate `f` at moved points: see `gradient`. The report is that of a
         serial run, except for the time and for two evaluations more in each worker. For a native
@@ -203,6 +210,7 @@ def check_gradient(
     started = time.perf_counter()
     check_arguments(f, grad, params)
     seed = _whole_seed(seed)
+    rtol, atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
     argument = as_params(params)
     leaves = flatten(argument)
     plan = _plan(strategy, budget, leaves)
@@ -217,7 +225,7 @@ def check_gradient(
     )
     try:
         with run:
-            claim = analytic(f, grad, argument, leaves)
+            claim = replace(analytic(f, grad, argument, leaves), rtol=rtol, atol=atol)
             if grad is True:
                 run.count_call()
             again = None
@@ -229,6 +237,7 @@ def check_gradient(
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    result = replace(result, rtol=rtol, atol=atol)
     return _report(result, run.evaluations, plan, seed, started)
 
 
@@ -268,6 +277,14 @@ def _whole_seed(seed: Any) -> int:
     if seed < 0:
         raise InputValueError(f"`seed` must be 0 or more; got {seed}")
     return int(seed)  # one of NumPy's would overflow where it is hashed
+
+
+def _tolerance(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise InputTypeError(f"`{name}` must be a number, 0 or more; got {value!r}")
+    if not 0 <= value < math.inf:
+        raise InputValueError(f"`{name}` must be finite, 0 or more; got {value!r}")
+    return float(value)
 
 
 def _called_again(

@@ -82,7 +82,8 @@ class Analytic:
     the gradient, if one did; `spans` say which stretch of the column belongs to which leaf.
     `spread` is how far a second call of the gradient was off, entry by entry; None where it gave
     the same values, or where there was nothing to call. If it was off by more than rounding
-    explains, `trouble` says so: then the gradient is not one, and nothing can be judged.
+    explains, `trouble` says so: then the gradient is not one, and nothing can be judged. `rtol` and
+    `atol` are what the user grants to it beyond the error bar.
     """
 
     column: np.ndarray
@@ -91,6 +92,8 @@ class Analytic:
     spans: tuple[LeafSpan, ...]
     spread: np.ndarray | None = None
     trouble: Repeated | None = None
+    rtol: float = 0.0
+    atol: float = 0.0
 
 
 def analytic(

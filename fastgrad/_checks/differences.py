@@ -36,12 +36,12 @@ class Differences:
         """Values on both sides of the entries at some positions, each at its own step."""
         return self.around(positions, steps, (1, -1))
 
-    def around(
-        self, positions: np.ndarray, steps: np.ndarray, offsets: tuple[int, ...]
-    ) -> Samples:
+    def around(self, positions: np.ndarray, steps: np.ndarray, offsets: tuple[int, ...]) -> Samples:
         """Values at multiples of a step of each entry."""
         return _finite(
-            self.run.single(Single(self.leaf, self._numbers(positions), Steps(given=steps), offsets))
+            self.run.single(
+                Single(self.leaf, self._numbers(positions), Steps(given=steps), offsets)
+            )
         )
 
     def lengths(self, positions: np.ndarray) -> np.ndarray:

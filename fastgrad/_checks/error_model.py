@@ -109,6 +109,13 @@ class ErrorModel:
     spacing: float  # spacing of the leaf's type
     sampled: float = 2.0**-40  # distance over the entry's length of values that noise was told from
     coarse: bool = False  # whether the noise is far more than the rounding of values
+    rtol: float = 0.0  # what the user grants: a share of the derivative, and an amount
+    atol: float = 0.0
+
+    def granted(self, numeric: np.ndarray) -> np.ndarray:
+        """How far beyond the error bar an entry may be off because the user says so."""
+        allowed: np.ndarray = self.atol + self.rtol * np.abs(numeric)
+        return allowed
 
     def quotients(self, found: Samples) -> np.ndarray:
         """Width, central, forward and backward quotients, and the bound on their noise."""
@@ -184,7 +191,7 @@ class ErrorModel:
 
     def direction_slack(self, norm: float) -> float:
         """What is granted to the analytic derivative along a direction."""
-        return (MATERIAL + DIRECTION_ROUNDING * self.eps) * norm
+        return (MATERIAL + DIRECTION_ROUNDING * self.eps + SAFETY * self.rtol) * norm
 
 
 def enough_power(leaf: float, whole: float, growth: float) -> float:

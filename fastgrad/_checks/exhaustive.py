@@ -64,7 +64,7 @@ def _parts(
     for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
         alone = len(leaves) == 1  # the usual case, and six views cost microseconds
         part = table if alone else _rows_of(table, slice(span.start, span.stop))
-        model = baseline.model(k, claim.eps[k], eps_of(leaf.real))
+        model = baseline.model(k, claim, eps_of(leaf.real))
         parts.append(Part(k, leaf, part, model))
     return parts
 

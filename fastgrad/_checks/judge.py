@@ -87,7 +87,7 @@ def _first_look(
         bound = model.first_bound(
             analytic, numeric, table.uncertainty[part], table.gaps[part], scale
         )
-        return np.abs(analytic - numeric) <= bound, bound
+        return np.abs(analytic - numeric) <= bound + model.granted(numeric), bound
 
 
 def rounded_to_zero(table: EntryTable, model: ErrorModel, whole: float) -> np.ndarray:

@@ -66,7 +66,7 @@ def _directionals(
     for k, (leaf, span) in enumerate(zip(run.leaves, claim.spans, strict=True)):
         # A view: what a search repairs in it is put back by `Directional.finish`.
         column = claim.column[span.start : span.stop]
-        model = baseline.model(k, claim.eps[k], eps_of(leaf.real))
+        model = baseline.model(k, claim, eps_of(leaf.real))
         found.append(Directional(run, k, column, model, seed))
     return found
 
@@ -98,7 +98,9 @@ def _entries(
         placed.append(replace(span, start=start, stop=stop, probe=shown))
         start = stop
     # Gaps are of the first step, and doubts of the reason: no part of a report.
-    names = [each.name for each in fields(EntryTable) if each.name not in {"gaps", "doubts", "moved"}]
+    names = [
+        each.name for each in fields(EntryTable) if each.name not in {"gaps", "doubts", "moved"}
+    ]
     columns = {n: np.concatenate([getattr(p.table, n) for p in probes]) for n in names}
     return Entries(tuple(placed), **columns)
 

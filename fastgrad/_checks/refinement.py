@@ -145,7 +145,9 @@ class _Open:
     def among(self, chosen: np.ndarray) -> _Open:
         """Some of the entries."""
         names = ("entries", "analytic", "length", "grown", "gaps")
-        return replace(self, rows=self.rows.among(chosen), **{n: getattr(self, n)[chosen] for n in names})
+        return replace(
+            self, rows=self.rows.among(chosen), **{n: getattr(self, n)[chosen] for n in names}
+        )
 
     def trusting(self) -> _Open:
         """The same as if the baseline's noise were all there is."""
@@ -180,7 +182,12 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     if wrong.any():
         some = open_.among(wrong)
         doubts = scales.doubts_of_wrong(
-            some.table, found.among(wrong), some.analytic, some.differences, some.entries, some.model
+            some.table,
+            found.among(wrong),
+            some.analytic,
+            some.differences,
+            some.entries,
+            some.model,
         )
         for why in np.unique(doubts[doubts > 0]).tolist():
             table.doubt(some.entries[doubts == why], why)
@@ -202,7 +209,7 @@ def _decide(table: EntryTable, open_: _Open, found: Estimate, bound: np.ndarray)
     entries, analytic = open_.entries, open_.analytic
     with np.errstate(invalid="ignore"):
         outside = np.fmax(found.lower - analytic, analytic - found.upper)
-        agrees = outside <= bound
+        agrees = outside <= bound + open_.model.granted(found.value)
         differs = found.converged & ~agrees
         # f may be steeper than any step shows; then an infinite slope cannot be called wrong.
         finite = bound <= FINITE_FOR_SURE * np.fmax(np.abs(found.value), open_.scale)

@@ -98,6 +98,8 @@ class Result:
     measured: int | None = None  # entries that were measured when the budget ran out
     doubts: np.ndarray | None = None  # why entries cannot be judged: see `Doubt`
     trouble: str = ""  # what forbids to judge at all, as a sentence
+    rtol: float = 0.0  # what the user granted
+    atol: float = 0.0
 
     def distrusted(self, baseline: Baseline | None, trouble: str = "") -> Result:
         """The same numbers without a verdict: `baseline` or `trouble` says what is wrong."""

@@ -177,7 +177,9 @@ def doubts_of_wrong(
     rest = np.flatnonzero((doubts == Doubt.NONE) & np.isfinite(error) & ~found.kink)
     if len(rest):
         some = _spread(rest, error)
-        larger = _right_for_larger(found.among(some), analytic[some], differences, entries[some], model)
+        larger = _right_for_larger(
+            found.among(some), analytic[some], differences, entries[some], model
+        )
         # Of those that were not looked at, what all others show is taken for granted.
         doubts[some[larger]] = Doubt.SCALES
         if larger.all():
@@ -228,7 +230,9 @@ def _left_by_jumps(
 ) -> np.ndarray:
     """Whether larger steps contradict a derivative on both sides, and `f` leaves it by a jump."""
     chosen = np.argmin(np.abs(rows.steps - found.step), axis=0)
-    last = [_holds_up_to(q, rows.noise, found, error, chosen) for q in (rows.forward, rows.backward)]
+    last = [
+        _holds_up_to(q, rows.noise, found, error, chosen) for q in (rows.forward, rows.backward)
+    ]
     jumps = np.zeros(len(entries), bool)
     columns = np.flatnonzero((last[0] > 0) & (last[1] > 0) & ~found.kink)
     if len(columns):
@@ -300,8 +304,6 @@ def _right_for_larger(
 def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
     """How far slopes may be off by errors of `f` itself that appear on coarser scales."""
     length = differences.lengths(entries)
-    fine, coarse = (
-        noise_at(differences, entries, share * length, model.base) for share in _COARSE
-    )
+    fine, coarse = (noise_at(differences, entries, share * length, model.base) for share in _COARSE)
     seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
     return np.where(seen, 2 * SIGMAS * fine / (_COARSE[0] * length), 0.0)

@@ -10,9 +10,11 @@ import numpy as np
 
 from fastgrad._checks.baseline import Baseline, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
+from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import enough_power
 from fastgrad._checks.judge import unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
+from fastgrad._checks.unclear import advice_on_noise, why_unclear
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
@@ -28,6 +30,8 @@ _LISTED, _NAMED = 3, 5
 # for each parameter array, which is doubled for those that take another look. Spare are those for
 # the baseline and the end, and for the few entries that smoothness by itself does not settle.
 _EACH_LEAF, _SPARE = 8, 20
+# A gradient of up to this many error bars vanishes: with ten a factor of 1.1 would show.
+_VANISHES = 10.0
 # Evaluations of an entry that is looked at until nothing is left to try: both sides of some thirty
 # steps.
 _EACH_UNCLEAR = 100
@@ -66,6 +70,8 @@ def conclude(
 
     `strategy` and `budget`, where that ran out, tell what budget would have been enough.
     """
+    if result.trouble:
+        return Verdict.CANNOT_TELL, result.trouble
     if result.baseline is not None and result.baseline.trouble is not None:
         return Verdict.CANNOT_TELL, _trouble(result.baseline)
     verdicts = set(map(attrgetter("verdict"), result.leaves))
@@ -123,14 +129,48 @@ def _right_reason(result: Result) -> str:
     entries = result.entries
     if result.leaves[0].probe is None:  # one leaf stands for all: every entry was judged
         kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
-        n = len(entries.codes)
+        n, more = len(entries.codes), _within(result) + kinks + _vanishing(result)
         if n == 1:
-            return f"the only entry agrees with the central difference{kinks}"
-        return f"all {n:,} entries agree with central differences{kinks}"
+            return f"the only entry agrees with the central difference{more}"
+        return f"all {n:,} entries agree with central differences{more}"
     spans, total = entries.spans, sum(span.size for span in entries.spans)
     return (
         f"derivatives along random directions in {counted(len(spans), 'parameter')} with "
         f"{counted(total, 'entry')} agree with the gradient{_hidden(result)}"
+    )
+
+
+def _within(result: Result) -> str:
+    """A clause about the largest deviation that only the user's tolerance makes right."""
+    entries = result.entries
+    if not result.rtol and not result.atol:
+        return ""
+    off = np.abs(entries.analytic - entries.numeric)
+    beyond = off > entries.uncertainty
+    if not beyond.any():
+        return ""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(beyond, off / np.abs(entries.numeric), 0.0)
+    at = int(np.argmax(shares if result.rtol else np.where(beyond, off, 0.0)))
+    granted = [f"{n} = {v:g}" for n, v in (("rtol", result.rtol), ("atol", result.atol)) if v]
+    largest = f"{shares[at]:.1e}" if result.rtol else f"{off[at]:.1e}"
+    return (
+        f" within {' and '.join(granted)}; the largest deviation is {largest}, beyond the noise "
+        f"({entries.at(at).path})"
+    )
+
+
+def _vanishing(result: Result) -> str:
+    """A clause about a gradient that vanishes, of which nothing but that can be seen."""
+    entries = result.entries
+    if not len(entries.codes) or entries.kinks.any():
+        return ""
+    bound = _VANISHES * float(entries.uncertainty.max())
+    if max(np.abs(entries.numeric).max(), np.abs(entries.analytic).max()) > bound:
+        return ""
+    return (
+        "; but the gradient vanishes here, so that a factor or a sign could not be seen: check at "
+        "other parameters as well"
     )
 
 
@@ -297,25 +337,19 @@ def _unclear_reason(result: Result, strategy: str, budget: float) -> str:
     unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
     span, leaf = next(unclear)
     if leaf.probe is None:
-        return _unclear_entry(result.entries, result.baseline)
+        return _unclear_entry(result)
     return _unclear_direction(span.path, leaf.probe, result.baseline)
 
 
-def _unclear_entry(entries: Entries, baseline: Baseline) -> str:
+def _unclear_entry(result: Result) -> str:
+    entries, baseline = result.entries, result.baseline
+    assert baseline is not None
     unclear = entries.only(Verdict.CANNOT_TELL)
-    entry = unclear[0]
-    if not math.isfinite(entry.numeric):
-        why = (
-            "`f` is not finite beside it, however small the step; move the parameters away from "
-            "the edge of its domain"
-        )
-    elif not math.isfinite(entry.uncertainty):
-        why = (
-            "the differences do not converge as the step shrinks; `f` jumps there, or its noise "
-            "hides the derivative"
-        )
-    else:
-        why = _drowned(baseline, entry.uncertainty, "", "more than the gradient itself")
+    assert unclear.selection is not None
+    entry, at = unclear[0], int(unclear.selection[0])
+    doubt = Doubt.WEAK if result.doubts is None else Doubt(int(result.doubts[at]))
+    leaf = next(k for k, span in enumerate(entries.spans) if at < span.stop)
+    why = why_unclear(entry, doubt, baseline, baseline.relative[leaf])
     if len(entries) == 1:
         return f"the only entry cannot be judged, {entry.path}: {why}"
     example = "for example " * (len(unclear) > 1)
@@ -351,8 +385,8 @@ def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
             "the seed"
         )
     return (
-        f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {bound:.1e}{where}, {beside}; "
-        "evaluate in float64, or subtract large constants from `f`"
+        f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {bound:.1e}{where}, {beside}"
+        f"{advice_on_noise(baseline, bound)}"
     )
 
 

@@ -298,7 +298,9 @@ def test_groups_of_one_are_single(name, tree, pools):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_still_function_ends_a_walk(name, pools):
-    calls = Along(OddMultiples(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5)
+    calls = Along(
+        OddMultiples(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5
+    )
     for claim in (None, np.ones(7)):
         with running(name, still, array(), pools) as evaluator:
             found = evaluator.along(calls, claim)

@@ -1,0 +1,77 @@
+"""Why an entry cannot be judged, in words, with the way out."""
+
+from __future__ import annotations
+
+import math
+
+from fastgrad._checks.baseline import Baseline
+from fastgrad._checks.entry_table import Doubt
+from fastgrad._derivatives.noise import SIGMAS, is_single
+from fastgrad._report.entries import Entry
+
+__all__ = ["advice_on_noise", "why_unclear"]
+
+# Noise makes a bound if it is at least this share of it; what is more comes from how `f` bends.
+_MAKES = 0.1
+# A value is large beside what the parameters move if it is this many times as large: then its
+# rounding leaves half of the digits.
+_LARGE = 1e8
+
+_SENTENCES = {
+    Doubt.JUMPS: (
+        "`f` jumps there, or is piecewise constant (an accuracy, a count, something rounded or "
+        "drawn): its derivative says nothing; check a smooth loss"
+    ),
+    Doubt.EDGE: (
+        "`f` is not finite beside it, or raises, however small the step; move the parameters away "
+        "from the edge of its domain"
+    ),
+    Doubt.FIXED: (
+        "the parameter is not finite, and so it cannot be moved; leave it out, or give it a number"
+    ),
+    Doubt.NO_LIMIT: (
+        "the differences do not converge as the step shrinks: `f` jumps or has a singular point "
+        "there, or varies faster than any step"
+    ),
+    Doubt.SCALES: (
+        "small and large steps show different derivatives, and `f` jumps in between: something "
+        "inside of it is rounded, cancels, or stops at a tolerance; smooth that, or give `rtol`"
+    ),
+}
+
+
+def why_unclear(entry: Entry, doubt: Doubt, baseline: Baseline, relative: float) -> str:
+    """The sentence about one entry; `relative` is the first step of its leaf."""
+    if doubt in _SENTENCES:
+        return _SENTENCES[doubt]
+    if doubt is Doubt.INEXACT:
+        off = abs(entry.analytic - entry.numeric)
+        share = off / abs(entry.numeric) if entry.numeric else math.inf
+        return (
+            f"it is off by {off:.1e}, {share:.1e} of the derivative, and `f` itself has errors of "
+            "that size on coarser scales, as where a solver inside of it stops at a tolerance; "
+            f"tighten that, or grant it: rtol={_above(share):g}"
+        )
+    if SIGMAS * baseline.noise / relative >= _MAKES * entry.uncertainty:
+        return (
+            f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {entry.uncertainty:.1e}, more "
+            f"than the gradient itself{advice_on_noise(baseline, entry.uncertainty)}"
+        )
+    return (
+        f"`f` bends so fast beside it that +/- {entry.uncertainty:.1e} is left, more than the "
+        "gradient itself; check at parameters where it is smoother"
+    )
+
+
+def _above(share: float) -> float:
+    """The next power of ten."""
+    return float(10.0 ** math.ceil(math.log10(share))) if 0 < share < math.inf else 1.0
+
+
+def advice_on_noise(baseline: Baseline, bound: float) -> str:
+    """What helps against noise, where something does."""
+    if is_single(baseline.unit):
+        return "; evaluate in float64"
+    if abs(baseline.base) > _LARGE * bound and abs(baseline.base) > 1.0:
+        return "; subtract large constants from `f`"
+    return "; check at parameters where the gradient is larger"
