@@ -97,18 +97,20 @@ def _look_at_still(run: Metered, parts: Sequence[Part], seed: int) -> None:
     """Look whether entries that their steps left without effect move `f` farther away, and how."""
     still = {part.number: np.flatnonzero(part.table.still) for part in parts}
     still = {number: entries for number, entries in still.items() if len(entries)}
-    if len(still) > 1 and _far(run, parts, still, seed).movement is not Movement.JUMPS:
+    if len(still) > 1 and _far(run, parts, still, seed).movement is Movement.NONE:
         return
     for number, entries in still.items():
         part = parts[number]
         seen = _far(run, parts, {number: entries}, seed)
         if seen.movement is Movement.JUMPS:
             part.table.doubt(entries, Doubt.JUMPS)
-        # What is saturated: the claim is lost in the rounding of what f does elsewhere.
-        size = np.abs(part.table.analytic[entries])
-        lost = size <= ANALYTIC_ROUNDING * part.model.eps * seen.slope
-        if seen.movement is Movement.SMOOTH:
+        elif seen.movement is Movement.SMOOTH:
+            part.table.moved[entries] = True
+            # What is saturated: the claim is lost in the rounding of what f does elsewhere.
+            size = np.abs(part.table.analytic[entries])
+            lost = size <= ANALYTIC_ROUNDING * part.model.eps * seen.slope
             part.table.codes[entries[lost]] = _RIGHT
+            part.table.doubts[entries[lost]] = Doubt.NONE
 
 
 def _far(run: Metered, parts: Sequence[Part], entries: dict[int, np.ndarray], seed: int) -> Seen:

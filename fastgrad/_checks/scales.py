@@ -17,7 +17,14 @@ from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives.extrapolation import Estimate, StepTable
 from fastgrad._derivatives.noise import SIGMAS, noise_beside
 
-__all__ = ["Edges", "doubts_of_wrong", "edges_of", "jumps_between", "noise_at"]
+__all__ = [
+    "Edges",
+    "agree_at_small",
+    "doubts_of_wrong",
+    "edges_of",
+    "jumps_between",
+    "noise_at",
+]
 
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
 # with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99 do.
@@ -37,21 +44,26 @@ _VISIBLE = 0.1
 # Values noisier than this share are no rounding of float32, which is a sixteenth of it; `f` may be
 # piecewise constant: then it stands still at steps this many times smaller.
 _SHORT, _MUCH_SMALLER = 2.0**-20, 1.5e5
+# Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
+# by as much as is seen as noise there: over the scale on which it would.
+_OWN_SCALE = (0.1, 0.01, 0.001)
 # One-sided quotients hold to a derivative as long as they are off by less than this share of the
 # error that it shows.
 _HOLDS = 0.25
 # Wrong entries of a leaf of which the scales beyond the step are looked at: each costs 26
 # evaluations, and what `f` does there it does with most entries.
 _LOOKED_AT = 4
+# ... and of which, at most, all scales up to a twentieth of the length, for 84 evaluations each.
+_OWN = 2
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
 # ones: up to where parameters may be moved without leaving what they mean.
 _LARGER = (3e-4, 2.5e-3, 2e-2)
-# Spacings, over the length, of the points at which errors of `f` itself are looked for: those of
-# solvers, which stop when something is small enough, appear from some scale on, and stay as large.
-_COARSE = (2e-4, 3e-3)
-# Errors of the larger spacing are at most this many times those of the smaller one; of a kink, or
-# of a function that bends, they are fifteen times as large.
-_STAYS = 5.0
+# Spacings, over the length, of the points at which errors of `f` itself are looked for. Those of
+# solvers, which stop when something is small enough, are jumps from some scale on.
+_COARSE = tuple(2e-4 * 2.5**k for k in range(7))
+# Jumps are as large at the spacing after next, which is 6.25 times as wide; of a kink, or of a
+# function that bends, what is seen there is more than six times as large.
+_STAYS = 3.0
 # Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
 # for 1e-3 and less, and its effect on a slope is up to ten times as large.
 _SMALL = 0.03
@@ -187,7 +199,7 @@ def doubts_of_wrong(
         rest = rest[doubts[rest] == Doubt.NONE]
     small = rest[error[rest] <= _SMALL * np.abs(found.value[rest])]
     if len(small):
-        some = _spread(small, error)
+        some = _spread(small, error)[:_OWN]
         slopes = _own_errors(differences, entries[some], model)
         doubts[small[error[small] <= slopes.max(initial=0.0)]] = Doubt.INEXACT
     return doubts
@@ -210,6 +222,24 @@ def _stands_still(
     near = differences.at(entries[columns], found.step[columns] / _MUCH_SMALLER)
     still: np.ndarray = (near.values == model.base).all(axis=1)
     return still
+
+
+def agree_at_small(
+    differences: Differences,
+    entries: np.ndarray,
+    analytic: np.ndarray,
+    noise: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Whether a claim holds at the small scale on which it would make what looks like noise."""
+    agrees = np.zeros(len(entries), bool)
+    for share in _OWN_SCALE if len(entries) else ():
+        steps = share * noise / np.abs(analytic)
+        near = differences.at(entries, np.where(steps > 0, steps, 1.0))
+        slope = (near.values[:, 0] - near.values[:, 1]) / (near.moved[:, 0] - near.moved[:, 1])
+        clear = np.abs(analytic) * steps > _ROUNDING * model.noise
+        agrees |= clear & (np.abs(slope - analytic) <= _HOLDS * np.abs(analytic))
+    return agrees
 
 
 def _spread(columns: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -304,6 +334,13 @@ def _right_for_larger(
 def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
     """How far slopes may be off by errors of `f` itself that appear on coarser scales."""
     length = differences.lengths(entries)
-    fine, coarse = (noise_at(differences, entries, share * length, model.base) for share in _COARSE)
-    seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
-    return np.where(seen, 2 * SIGMAS * fine / (_COARSE[0] * length), 0.0)
+    levels = []
+    for share in _COARSE:
+        sides = (side * share * length for side in (1, -1))
+        found = [_noise_of_side(differences, entries, steps, model.base) for steps in sides]
+        levels.append(np.nan_to_num(np.fmax(*found)))
+    slopes = np.zeros(len(entries))
+    for share, fine, coarse in zip(_COARSE, levels, levels[2:], strict=False):
+        seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
+        slopes = np.where(seen & (slopes == 0), 2 * SIGMAS * fine / (share * length), slopes)
+    return slopes
