@@ -85,6 +85,11 @@ def refine(
     with quiet():
         open_ = _Open.of(table, entries, differences, model, scale)
         _judge(table, open_)
+        rough = entries[open_.rough]
+        # What agrees within such noise and proves nothing: so do the gaps.
+        weak = (table.codes[rough] == _RIGHT) & (table.uncertainty[rough] > POWER_LEAF * scale)
+        table.doubt(rough[weak], Doubt.WEAK)
+        table.gaps[rough[~table.kinks[rough]]] = np.nan
         _look_closer(table, open_)
 
 

@@ -15,7 +15,7 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives.extrapolation import Estimate, StepTable
-from fastgrad._derivatives.noise import SIGMAS, noise_beside
+from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
 
 __all__ = [
     "Edges",
@@ -41,9 +41,10 @@ _ROUNDING = 16.0
 # A claim of which this share of the noise would be made between two points at which it was measured
 # may be what was measured: a sine, say, that is faster than these are apart.
 _VISIBLE = 0.1
-# Values noisier than this share are no rounding of float32, which is a sixteenth of it; `f` may be
-# piecewise constant: then it stands still at steps this many times smaller.
-_SHORT, _MUCH_SMALLER = 2.0**-20, 1.5e5
+# Values noisier than this share are no rounding of float32, which is a sixteenth of it.
+_SHORT = 2.0**-20
+# An `f` that is piecewise constant stands still at steps this many times smaller.
+_MUCH_SMALLER = 1.5e5
 # Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
 # by as much as is seen as noise there: over the scale on which it would.
 _OWN_SCALE = (0.1, 0.01, 0.001)
@@ -182,7 +183,7 @@ def doubts_of_wrong(
     error = np.abs(analytic - found.value)
     doubts[_too_fast(error, differences.lengths(entries), model)] = Doubt.NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
-    zero = np.flatnonzero((analytic == 0) & (model.noise > _SHORT * abs(model.base)))
+    zero = np.flatnonzero((analytic == 0) & _quantized(model))
     if len(zero):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     doubts[_left_by_jumps(rows, found, error, differences, entries, model)] = Doubt.SCALES
@@ -209,6 +210,13 @@ def _too_fast(error: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.nd
     """Whether what was measured as noise could be what `f` does if the claim is right."""
     found: np.ndarray = error * length * model.sampled >= _VISIBLE * model.noise
     return found & model.coarse
+
+
+def _quantized(model: ErrorModel) -> bool:
+    """Whether values of `f` are coarser than those of its type: counts, or decimals, or noise."""
+    if model.noise > _SHORT * abs(model.base):
+        return True
+    return not (model.unit == rounding_unit(()) or is_single(model.unit))
 
 
 def _stands_still(
