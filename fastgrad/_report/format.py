@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from enum import Enum
@@ -34,6 +35,8 @@ __all__ = [
 
 # By the names of verdicts: renderings have JSON values alone, and no enumeration.
 HEADLINES = {"RIGHT": "RIGHT", "WRONG": "WRONG", "CANNOT_TELL": "CANNOT TELL"}
+# An index is one word: ``W[3, 2]:`` is not broken.
+_WORDS = re.compile(r"\S*?\[\d+(?:, \d+)*\]\S*|\S+")
 _ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
 
 
@@ -85,7 +88,7 @@ def wrap(
     """
     done, line = [], first
     empty = True
-    for word in printable(text).split():
+    for word in _WORDS.findall(printable(text)):
         if not empty and width(line) + 1 + width(word) > most:
             done.append(line)
             line, empty = later, True
@@ -97,8 +100,17 @@ def wrap(
         empty = False
     done.append(line)
     if lines and len(done) > lines:
-        done = [*done[: lines - 1], _start(done[lines - 1], most - 4) + " ..."]
+        done = [*done[: lines - 1], _cut(done[lines - 1], most - 4) + " ..."]
     return done
+
+
+def _cut(line: str, most: int) -> str:
+    """The beginning of a line, up to the end of a word where it has more than one."""
+    start = _start(line, most)
+    if start == line or line[len(start)] == " ":
+        return start.rstrip()
+    whole = start.rpartition(" ")[0].rstrip()
+    return whole or start
 
 
 def number(value: Any, digits: int = 6) -> str:

