@@ -27,9 +27,18 @@ from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import norm_error
-from fastgrad._report.report import Report
-from fastgrad._tree import Params, as_numbers, as_params, check_places, flatten, pair, unflatten
+from fastgrad._report.entries import Verdict, norm_error
+from fastgrad._report.report import Report, detection_limit
+from fastgrad._tree import (
+    Params,
+    as_numbers,
+    as_params,
+    check_places,
+    flatten,
+    pair,
+    structure_of,
+    unflatten,
+)
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["check_gradient", "relative_error"]
@@ -238,7 +247,7 @@ def check_gradient(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     result = replace(result, rtol=rtol, atol=atol)
-    return _report(result, run.evaluations, plan, seed, started)
+    return _report(result, argument, run.evaluations, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -345,9 +354,11 @@ def _seen(result: Result, run: Metered, f: Callable[[Any], Any], argument: Param
     return result
 
 
-def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: float) -> Report:
+def _report(
+    result: Result, argument: Params, evaluations: int, plan: _Plan, seed: int, started: float
+) -> Report:
     verdict, reason = conclude(result, plan.strategy, plan.budget)
-    baseline = result.baseline
+    baseline, right = result.baseline, verdict is Verdict.RIGHT
     return Report(
         verdict=verdict,
         reason=reason,
@@ -355,7 +366,8 @@ def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: f
         entries=result.entries,
         evaluations=evaluations,
         noise=baseline.noise if baseline else math.nan,
-        detection_limit=result.detection_limit,
+        # A right gradient has no entries that were left out of it.
+        detection_limit=result.detection_limit if right else detection_limit(result.entries),
         strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
@@ -363,4 +375,5 @@ def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: f
         curve=result.curve,
         steps=baseline.relative if baseline else (),
         miss_probability=result.miss_probability,
+        structure=structure_of(argument),
     )

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad._errors import missing_package_error
-from fastgrad._report.format import HEADLINES, count, number, printable, shorten, worst_first
+from fastgrad._report.format import (
+    HEADLINES,
+    count,
+    printable,
+    relative_error,
+    shorten,
+    worst_first,
+)
+from fastgrad._words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +74,9 @@ def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[s
 def _headline(report: Values) -> str:
     n = report["n_entries"]
     if report["verdict"] == "WRONG":
-        return f"{report['n_wrong']:,} of {n:,} entries"
-    return f"{n:,} entries, relative error {number(report['relative_error'], 2)}"
+        return f"{report['n_wrong']:,} of {counted(n, 'entry')}"
+    error = relative_error(report)
+    return counted(n, "entry") + f", relative error {error}" * (error != "-")
 
 
 def tidy(axes: Axes, title: str, across: str, up: str) -> None:

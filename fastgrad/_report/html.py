@@ -16,6 +16,7 @@ from fastgrad._report.format import (
     facts,
     number,
     printable,
+    relative_error,
     shape,
     where,
     worst_first,
@@ -153,7 +154,7 @@ def _leaves(leaves: Sequence[Values]) -> str:
             _cell(shape(leaf)),
             _cell(leaf["dtype"]),
             _cell(count(leaf)),
-            _cell(number(leaf["relative_error"], 2)),
+            _cell(relative_error(leaf)),
             _cell(where(leaf)),
             _verdict_cell(leaf["verdict"]),
         )

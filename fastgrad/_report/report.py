@@ -2,6 +2,7 @@
 
 # Without `annotations` from `__future__`, for the reason given in `causes.py`.
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from fastgrad._report import figure, html, text
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
 from fastgrad._report.format import to_json
+from fastgrad._tree import plain_or_none, unflatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +28,7 @@ __all__ = [
     "LeafSpan",
     "Report",
     "Verdict",
+    "detection_limit",
     "leaf_report",
 ]
 
@@ -75,7 +78,11 @@ class LeafReport:
     blocks : tuple of str
         Blocks that a probe found wrong throughout; only some of their entries were judged.
     limit : float
-        Smallest error in a single entry that the check would have seen.
+        Smallest error that the check would have seen in every single entry; infinite if no entry
+        was judged, or if errors beside those that were found were not looked for.
+    typical_limit : float
+        The same for a typical entry: the median over the entries that were judged, or `limit` after
+        a probe.
     """
 
     path: str
@@ -90,6 +97,7 @@ class LeafReport:
     judged: int
     blocks: tuple[str, ...]
     limit: float
+    typical_limit: float = math.nan  # in pickles of 0.1
 
 
 def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
@@ -100,7 +108,10 @@ def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
         int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
     )
     verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
-    probe, bounds = span.probe, entries.uncertainty[mine]
+    probe, limits = span.probe, _limits(entries.uncertainty[mine], codes)
+    if probe:  # a limit of zero says that other errors were not looked for
+        known = probe.limit > 0 and probe.verdict is not Verdict.CANNOT_TELL
+        limits = (probe.limit if known else math.inf,) * 2
     return LeafReport(
         path=span.path,
         shape=span.shape,
@@ -113,8 +124,35 @@ def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
         verdict=probe.verdict if probe else verdict,
         judged=len(codes),
         blocks=probe.blocks if probe else (),
-        limit=probe.limit if probe else float(bounds.max(initial=0.0, where=bounds < np.inf)),
+        limit=limits[1],
+        typical_limit=limits[0],
     )
+
+
+def _limits(bounds: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
+    """The median and the largest error bar of the judged entries; infinite if there is none."""
+    bounds = bounds[(codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)]
+    if not len(bounds):
+        return math.inf, math.inf
+    return float(np.median(bounds)), float(bounds.max())
+
+
+def detection_limit(entries: Entries) -> float:
+    """The largest limit of the leaves in which something was judged; infinite if nothing was."""
+    limits = (leaf_report(span, entries).limit for span in entries.spans)
+    return max((limit for limit in limits if limit < math.inf), default=math.inf)
+
+
+def _limit_at(report: "Report") -> str | None:
+    """Path of the entry, or after a probe of the leaf, that can be judged worst."""
+    if report.strategy == "probe":
+        leaves = [leaf for leaf in report.leaves if leaf.limit < math.inf]
+        return max(leaves, key=lambda leaf: leaf.limit).path if leaves else None
+    entries = report.entries
+    known = (entries.codes != Verdict.CANNOT_TELL.code) & (entries.uncertainty < np.inf)
+    if not known.any():
+        return None
+    return entries.at(int(np.argmax(np.where(known, entries.uncertainty, -1.0)))).path
 
 
 def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
@@ -125,6 +163,16 @@ def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
     with np.errstate(invalid="ignore"):
         errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
     return entries[span.start + int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
+
+
+def _array(column: np.ndarray, span: LeafSpan, missing: float) -> np.ndarray:
+    """A column's values of one leaf in the leaf's shape."""
+    values = column[span.start : span.stop]
+    if span.probe is not None:
+        values = np.full(span.size, missing)
+        values[span.probe.judged] = column[span.start : span.stop]
+    values = values.astype(np.float64)  # a copy: it is the user's to write into
+    return (values.view(np.complex128) if span.is_complex else values).reshape(span.shape)
 
 
 def _placed(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
@@ -162,7 +210,9 @@ class Report:
         nothing, from the rounding of the values; never less than two calls with the same
         parameters differ. NaN where it was not measured.
     detection_limit : float
-        Smallest error in a single entry that this check would have seen in every leaf.
+        Smallest error in a single entry that this check would have seen in every leaf in which
+        something was judged; infinite if nothing was. It is that of the entry that can be judged
+        worst: see `typical_limit`.
     strategy : str
         ``"exhaustive"`` (every entry was judged) or ``"probe"`` (random directions were).
     backend : str
@@ -179,6 +229,8 @@ class Report:
     miss_probability : float
         Probability that a probe misses an error at the detection limit, whatever else is wrong;
         0 where every entry was judged.
+    structure : object, optional
+        The containers of the parameters, without the arrays, for `numeric` and `uncertainty`.
     """
 
     verdict: Verdict
@@ -195,10 +247,16 @@ class Report:
     curve: Curve | None = None
     steps: tuple[float, ...] = ()
     miss_probability: float = 0.0
+    structure: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # The curve as a dict, for the reason given at `Entries`.
-        return vars(self) | {"curve": self.curve and vars(self.curve)}
+        # The curve as a dict, for the reason given at `Entries`; and containers as Python's own, as
+        # classes of the user's may be missing where the pickle is read.
+        plain = {
+            "curve": self.curve and vars(self.curve),
+            "structure": plain_or_none(self.structure),
+        }
+        return vars(self) | plain
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         curve = state["curve"]
@@ -211,6 +269,10 @@ class Report:
 
     def __str__(self) -> str:
         return text.as_text(self.to_dict())
+
+    def __repr__(self) -> str:
+        """One line without columns of numbers, which pytest shows where ``assert report`` fails."""
+        return f"<Report {text.as_line(self.to_dict())}>"
 
     def _repr_html_(self) -> str:
         """The report as a notebook shows it."""
@@ -232,6 +294,54 @@ class Report:
         if len(self.entries.spans) == 1:
             return self.leaves[0].relative_error
         return norm_error(self.entries.analytic, self.entries.numeric)
+
+    @property
+    def numeric(self) -> Any:
+        """The numeric gradient, in the structure of the parameters.
+
+        Arrays of float64 and complex128 with the shapes of the parameters. NaN where an entry was
+        not measured, as are most after a probe. In a report that was pickled, dataclasses,
+        namedtuples and mappings are plain dicts; in one that knows no structure, such as one of
+        version 0.1, this is a list of the arrays in the order of `leaves`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgrad as fg
+        >>> params = {"w": np.array([1.0, 2.0]), "b": np.array(3.0)}
+        >>> report = fg.check_gradient(
+        ...     lambda p: (p["w"] ** 2).sum() * p["b"],
+        ...     lambda p: {"w": 2 * p["w"] * p["b"], "b": (p["w"] ** 2).sum()},
+        ...     params,
+        ... )
+        >>> print(report.numeric["w"].round(6), report.numeric["b"].round(6))
+        [ 6. 12.] 5.0
+        """
+        return self._nested(self.entries.numeric, math.nan)
+
+    @property
+    def uncertainty(self) -> Any:
+        """The error bars of `numeric`, in the structure of the parameters.
+
+        Infinite where an entry was not measured. In a complex array the real part is the error bar
+        of the real part, and the imaginary part that of the imaginary one.
+        """
+        return self._nested(self.entries.uncertainty, math.inf)
+
+    def _nested(self, column: np.ndarray, missing: float) -> Any:
+        arrays = [_array(column, span, missing) for span in self.entries.spans]
+        return arrays if self.structure is None else unflatten(self.structure, iter(arrays))
+
+    @property
+    def typical_limit(self) -> float:
+        """Smallest error that this check would have seen in a typical entry.
+
+        The median over the entries or, after a probe, over the leaves in which something was
+        judged; infinite if nothing was.
+        """
+        if self.strategy != "probe":
+            return _limits(self.entries.uncertainty, self.entries.codes)[0]
+        found = [leaf.typical_limit for leaf in self.leaves if leaf.typical_limit < math.inf]
+        return float(np.median(found)) if found else math.inf
 
     @property
     def wrong(self) -> Entries:
@@ -273,6 +383,8 @@ class Report:
             "evaluations": self.evaluations,
             "noise": self.noise,
             "detection_limit": self.detection_limit,
+            "typical_limit": self.typical_limit,
+            "limit_at": _limit_at(self),
             "miss_probability": self.miss_probability,
             "steps": self.steps,
             "strategy": self.strategy,

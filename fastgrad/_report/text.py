@@ -12,6 +12,7 @@ from fastgrad._report.format import (
     count,
     facts,
     number,
+    relative_error,
     shape,
     shorten,
     two_numbers,
@@ -23,14 +24,17 @@ from fastgrad._report.format import (
 from fastgrad._report.names import Names, names_of
 from fastgrad._words import counted
 
-__all__ = ["as_text"]
+__all__ = ["as_headline", "as_line", "as_text"]
 
 # Whatever is in it, a report fits a terminal of 80 columns and 40 lines; a usual one has 24 lines.
 WIDTH = 80
 MOST_CAUSES = 3
 MOST_LEAVES = 9
+MOST_NAMED = 6  # of the arrays of a right gradient
 MOST_ENTRIES = 6
 NAME = 32  # columns of an array's name, the same in all parts of a report where there is room
+SHORT_NAME = 24  # the same in pytest's summary, beside the name of the test
+REASON = 120  # columns of a reason in one line
 NARROWEST = 9  # columns that a path keeps however wide the other cells are
 
 Row = Sequence[str]
@@ -44,14 +48,38 @@ def as_text(report: Values) -> str:
     parts = [wrap(f"{HEADLINES[report['verdict']]}: {reason}", WIDTH, lines=5)]
     if report["verdict"] == "RIGHT":
         # A right gradient takes a few lines: in a loop of checks they should pass by.
-        parts.append(_passed(report["leaves"], names) + _facts(report))
+        parts.append(_passed(report["leaves"], names) + _facts(report, names))
     else:
         parts += [_causes(report, names), _leaves(report["leaves"], names)]
         # Beside wrong entries two unclear ones will do.
         shown = _entries("wrong", report, names, MOST_ENTRIES)
         parts += [shown, _entries("unclear", report, names, 2 if shown else MOST_ENTRIES)]
-        parts.append(_facts(report))
+        parts.append(_facts(report, names))
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def as_line(report: Values) -> str:
+    """One line: the verdict, the beginning of the reason, and what the check cost."""
+    said = [
+        f"{HEADLINES[report['verdict']]}: {_short_reason(report)}",
+        counted(report["n_entries"], "entry"),
+        counted(report["evaluations"], "evaluation"),
+    ]
+    return "; ".join((said[0], ", ".join(said[1:])))
+
+
+def as_headline(report: Values) -> str:
+    """The verdict in few columns: of a wrong gradient the worst entry comes first."""
+    headline = HEADLINES[report["verdict"]]
+    if not report["wrong"]:
+        return f"{headline}: {_short_reason(report)}"
+    worst = report["wrong"][0]
+    name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME, SHORT_NAME)
+    return f"{headline}: {name}, {report['n_wrong']:,} of {counted(report['n_entries'], 'entry')}"
+
+
+def _short_reason(report: Values) -> str:
+    return wrap(names_of(report).within(report["reason"], NAME), REASON, lines=1)[0]
 
 
 def table(header: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
@@ -76,10 +104,9 @@ def _passed(leaves: Sequence[Values], names: Names) -> list[str]:
     if not leaves:
         return []
     # Of thousands only the first fit the lines, and are named.
-    named = [f"{names.short(leaf['path'], NAME)} {shape(leaf)}" for leaf in leaves[:MOST_LEAVES]]
-    said = f"{counted(len(leaves), 'parameter')}: {', '.join(named)}"
-    if len(named) < len(leaves):
-        said += ", and more"
+    named = [f"{names.short(leaf['path'], NAME)} {shape(leaf)}" for leaf in leaves[:MOST_NAMED]]
+    among = ", among them" * (len(named) < len(leaves))
+    said = f"{counted(len(leaves), 'parameter')}{among}: {', '.join(named)}"
     return wrap(said, WIDTH, "  ", "  ", lines=3)
 
 
@@ -107,7 +134,7 @@ def _leaves(leaves: Sequence[Values], names: Names) -> list[str]:
         (
             shorten(shape(leaf), 12),
             count(leaf),
-            number(leaf["relative_error"], 2),
+            relative_error(leaf),
             shorten(where(leaf), 12),
             HEADLINES[leaf["verdict"]].lower(),
         )
@@ -146,16 +173,17 @@ def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
         for entry in shown
     ]
     room = _room(header, rows)
-    rows = [
+    named = [
         (names.entry(entry["path"], entry["leaf"], NAME, room), *row)
         for entry, row in zip(shown, rows, strict=True)
     ]
     total = report[f"n_{kind}"]
-    title = f"{kind} entries, worst first"
+    title = f"{kind} entries, worst first" if total > 1 else f"{kind} entry"
     if total > len(shown):
         title = f"worst of {compact(total)} {kind} entries"
-    return table((title, *header), rows)
+    return table((title, *header), named)
 
 
-def _facts(report: Values) -> list[str]:
-    return [line for each in facts(report) for line in wrap(each, WIDTH, "  ", "  ")]
+def _facts(report: Values, names: Names) -> list[str]:
+    told = (names.within(each, NAME) for each in facts(report))
+    return [line for each in told for line in wrap(each, WIDTH, "  ", "  ")]

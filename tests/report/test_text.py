@@ -43,7 +43,7 @@ def test_a_usual_failure_fits_24_lines():
 def test_a_pass_is_a_handful_of_lines():
     report = reports.make({f"layers[{i}].W": reports.leaf(3, 4) for i in range(300)})
     assert len(str(report).splitlines()) <= 8
-    assert "300 parameters: layers[0].W 3x4, " in str(report)
+    assert "300 parameters, among them: layers[0].W 3x4, " in str(report)
 
 
 def test_verdict_then_cause_then_parameters_then_entries_then_the_run():
