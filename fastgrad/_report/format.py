@@ -32,6 +32,7 @@ __all__ = [
     "width",
     "worst_first",
     "wrap",
+    "wrong_count",
 ]
 
 # By the names of verdicts: renderings have JSON values alone, and no enumeration.
@@ -156,6 +157,14 @@ def count(leaf: Mapping[str, Any]) -> str:
     if leaf["unclear"] and not leaf["wrong"]:
         return f"{compact(leaf['unclear'])} unclear"
     return compact(leaf["wrong"]) + of
+
+
+def wrong_count(report: Mapping[str, Any]) -> str:
+    """How many of all entries are wrong."""
+    # A probe did not count those in blocks that are wrong throughout.
+    throughout = any(leaf["blocks"] for leaf in report["leaves"])
+    wrong = "many" if throughout else f"{report['n_wrong']:,}"
+    return f"{wrong} of {counted(report['n_entries'], 'entry')}"
 
 
 def shape(leaf: Mapping[str, Any]) -> str:

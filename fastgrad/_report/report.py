@@ -395,10 +395,16 @@ class Report:
         }
         return {name: to_json(value) for name, value in values.items()}
 
-    def to_html(self) -> str:
+    def to_html(self, *, title: str | None = None) -> str:
         """The report as an HTML page of its own, light or dark as the reader's system is.
 
         The page has no script and loads nothing.
+
+        Parameters
+        ----------
+        title : str, optional
+            What the report is of, such as the name of a test: a line above the verdict, and the
+            name of the page.
 
         Examples
         --------
@@ -407,7 +413,7 @@ class Report:
         >>> report.to_html().startswith("<!doctype html>")
         True
         """
-        return html.page(self.to_dict())
+        return html.page(self.to_dict(), title)
 
     def plot(self) -> "Figure":
         """Draw the errors by parameter, analytic against numeric, and the worst entry's curve.

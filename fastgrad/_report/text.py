@@ -20,6 +20,7 @@ from fastgrad._report.format import (
     width,
     worst_first,
     wrap,
+    wrong_count,
 )
 from fastgrad._report.names import Names, names_of
 from fastgrad._words import counted
@@ -75,7 +76,7 @@ def as_headline(report: Values) -> str:
         return f"{headline}: {_short_reason(report)}"
     worst = report["wrong"][0]
     name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME, SHORT_NAME)
-    return f"{headline}: {name}, {report['n_wrong']:,} of {counted(report['n_entries'], 'entry')}"
+    return f"{headline}: {name}, {wrong_count(report)}"
 
 
 def _short_reason(report: Values) -> str:
