@@ -28,7 +28,8 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict, norm_error
-from fastgrad._report.report import Report, detection_limit
+from fastgrad._report.leaves import detection_limit
+from fastgrad._report.report import Report
 from fastgrad._tree import (
     Params,
     as_numbers,

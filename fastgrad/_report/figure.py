@@ -229,7 +229,7 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
             style: dict[str, Any] = {"c": color, "marker": marker, **_POINT}
             label = f"{label} ({len(positions):,})"
             axes.scatter(numeric[some], analytic[some], label=label, **style)
-    unjudged = np.isnan(analytic) & np.isnan(numeric)  # see `_placed`
+    unjudged = np.isnan(analytic) & np.isnan(numeric)  # see `as_columns`
     for label, left_out in (("not judged", unjudged), ("not shown", ~finite & ~unjudged)):
         if left_out.any():
             axes.plot([], [], " ", label=f"{label} ({np.count_nonzero(left_out):,})")

@@ -13,6 +13,7 @@ from fastgrad._report import figure, html, text
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
 from fastgrad._report.format import to_json
+from fastgrad._report.leaves import LeafReport, as_array, as_columns, leaf_report, limits
 from fastgrad._tree import plain_or_none, unflatten
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ __all__ = [
     "LeafSpan",
     "Report",
     "Verdict",
-    "detection_limit",
-    "leaf_report",
 ]
 
 
@@ -52,141 +51,6 @@ class Curve:
     steps: np.ndarray
     central: np.ndarray
     forward: np.ndarray
-
-
-@dataclass(frozen=True)
-class LeafReport:
-    """What was found in one parameter array.
-
-    Attributes
-    ----------
-    path : str
-        Path of the array.
-    shape : tuple of int
-    dtype : str
-    entries, wrong, unclear : int
-        Number of real numbers in the array (two for a complex entry), and how many of them are
-        wrong or cannot be judged.
-    relative_error : float
-        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array, where `a` is the analytic
-        and `d` the numeric gradient; an estimate after a probe.
-    worst : Entry, optional
-        The judged entry with the largest error; None if there is none.
-    verdict : Verdict
-    judged : int
-        Number of entries that were judged one by one: after a probe some, otherwise all.
-    blocks : tuple of str
-        Blocks that a probe found wrong throughout; only some of their entries were judged.
-    limit : float
-        Smallest error that the check would have seen in every single entry; infinite if no entry
-        was judged, or if errors beside those that were found were not looked for.
-    typical_limit : float
-        The same for a typical entry: the median over the entries that were judged, or `limit` after
-        a probe.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    entries: int
-    wrong: int
-    unclear: int
-    relative_error: float
-    worst: Entry | None
-    verdict: Verdict
-    judged: int
-    blocks: tuple[str, ...]
-    limit: float
-    typical_limit: float = math.nan  # in pickles of 0.1
-
-
-def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
-    """Count the entries of one leaf by verdict, and measure their errors."""
-    mine = slice(span.start, span.stop)
-    codes, analytic, numeric = entries.codes[mine], entries.analytic[mine], entries.numeric[mine]
-    wrong, unclear = (
-        int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
-    )
-    verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
-    probe, limits = span.probe, _limits(entries.uncertainty[mine], codes)
-    if probe:  # a limit of zero says that other errors were not looked for
-        known = probe.limit > 0 and probe.verdict is not Verdict.CANNOT_TELL
-        limits = (probe.limit if known else math.inf,) * 2
-    return LeafReport(
-        path=span.path,
-        shape=span.shape,
-        dtype=span.dtype,
-        entries=span.size,
-        wrong=wrong,
-        unclear=unclear,
-        relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
-        worst=_worst(span, entries),
-        verdict=probe.verdict if probe else verdict,
-        judged=len(codes),
-        blocks=probe.blocks if probe else (),
-        limit=limits[1],
-        typical_limit=limits[0],
-    )
-
-
-def _limits(bounds: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
-    """The median and the largest error bar of the judged entries; infinite if there is none."""
-    bounds = bounds[(codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)]
-    if not len(bounds):
-        return math.inf, math.inf
-    return float(np.median(bounds)), float(bounds.max())
-
-
-def detection_limit(entries: Entries) -> float:
-    """The largest limit of the leaves in which something was judged; infinite if nothing was."""
-    limits = (leaf_report(span, entries).limit for span in entries.spans)
-    return max((limit for limit in limits if limit < math.inf), default=math.inf)
-
-
-def _limit_at(report: "Report") -> str | None:
-    """Path of the entry, or after a probe of the leaf, that can be judged worst."""
-    if report.strategy == "probe":
-        leaves = [leaf for leaf in report.leaves if leaf.limit < math.inf]
-        return max(leaves, key=lambda leaf: leaf.limit).path if leaves else None
-    entries = report.entries
-    known = (entries.codes != Verdict.CANNOT_TELL.code) & (entries.uncertainty < np.inf)
-    if not known.any():
-        return None
-    return entries.at(int(np.argmax(np.where(known, entries.uncertainty, -1.0)))).path
-
-
-def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
-    """The judged entry of a leaf with the largest error; one that is not a number comes first."""
-    if span.start == span.stop:
-        return None
-    mine = slice(span.start, span.stop)
-    with np.errstate(invalid="ignore"):
-        errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
-    return entries[span.start + int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
-
-
-def _array(column: np.ndarray, span: LeafSpan, missing: float) -> np.ndarray:
-    """A column's values of one leaf in the leaf's shape."""
-    values = column[span.start : span.stop]
-    if span.probe is not None:
-        values = np.full(span.size, missing)
-        values[span.probe.judged] = column[span.start : span.stop]
-    values = values.astype(np.float64)  # a copy: it is the user's to write into
-    return (values.view(np.complex128) if span.is_complex else values).reshape(span.shape)
-
-
-def _placed(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
-    """Analytic, numeric and codes of a leaf, in its order; NaN where an entry was not judged."""
-    mine = slice(span.start, span.stop)
-    columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
-    if span.probe is None:
-        return columns
-    # A picture draws no NaN, whatever its code.
-    blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
-    full = [np.full(span.size, blank) for blank in blanks]
-    for column, place in zip(columns, full, strict=True):
-        place[span.probe.judged] = column
-    return full
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,7 +192,7 @@ class Report:
         return self._nested(self.entries.uncertainty, math.inf)
 
     def _nested(self, column: np.ndarray, missing: float) -> Any:
-        arrays = [_array(column, span, missing) for span in self.entries.spans]
+        arrays = [as_array(column, span, missing) for span in self.entries.spans]
         return arrays if self.structure is None else unflatten(self.structure, iter(arrays))
 
     @property
@@ -339,7 +203,7 @@ class Report:
         judged; infinite if nothing was.
         """
         if self.strategy != "probe":
-            return _limits(self.entries.uncertainty, self.entries.codes)[0]
+            return limits(self.entries.uncertainty, self.entries.codes)[0]
         found = [leaf.typical_limit for leaf in self.leaves if leaf.typical_limit < math.inf]
         return float(np.median(found)) if found else math.inf
 
@@ -438,5 +302,17 @@ class Report:
         >>> len(report.plot().get_axes()) >= 3  # doctest: +SKIP
         True
         """
-        parts = [_placed(self.entries, span) for span in self.entries.spans]
+        parts = [as_columns(self.entries, span) for span in self.entries.spans]
         return figure.report_figure(self.to_dict(), parts, [each.name for each in Verdict])
+
+
+def _limit_at(report: Report) -> str | None:
+    """Path of the entry, or after a probe of the leaf, that can be judged worst."""
+    if report.strategy == "probe":
+        leaves = [leaf for leaf in report.leaves if leaf.limit < math.inf]
+        return max(leaves, key=lambda leaf: leaf.limit).path if leaves else None
+    entries = report.entries
+    known = (entries.codes != Verdict.CANNOT_TELL.code) & (entries.uncertainty < np.inf)
+    if not known.any():
+        return None
+    return entries.at(int(np.argmax(np.where(known, entries.uncertainty, -1.0)))).path
