@@ -275,6 +275,8 @@ def _module(place: str) -> ModuleType:
         _add_folder(os.path.dirname(os.path.abspath(place)))
         spec.loader.exec_module(module)
         return module
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise UsageError(f"{place} must be a module or a .py file")
     sys.path.insert(0, os.getcwd())  # fastgrad itself is imported already: this cannot hide it
     try:
         return importlib.import_module(place)
