@@ -119,6 +119,14 @@ def _common() -> argparse.ArgumentParser:
         "where judging every entry would exceed the budget",
     )
     common.add_argument("--budget", type=int, metavar="N", help="evaluate cost at most N times")
+    for name, of in (("rtol", "of the numeric value"), ("atol", "in absolute terms")):
+        common.add_argument(
+            f"--{name}",
+            type=float,
+            default=0.0,
+            metavar="X",
+            help=f"count as right what is off by X {of} beyond the error bar (default 0)",
+        )
     common.add_argument("--workers", type=int, metavar="N", help="evaluate in N processes")
     common.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the random directions (default 0)"
@@ -177,6 +185,8 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
             problem.params,
             strategy=options.strategy,
             budget=options.budget,
+            rtol=options.rtol,
+            atol=options.atol,
             workers=options.workers,
             progress=progress,
             seed=options.seed,

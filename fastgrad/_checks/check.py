@@ -359,7 +359,10 @@ def _report(
     result: Result, argument: Params, evaluations: int, plan: _Plan, seed: int, started: float
 ) -> Report:
     verdict, reason = conclude(result, plan.strategy, plan.budget)
-    baseline, right = result.baseline, verdict is Verdict.RIGHT
+    baseline, limit = result.baseline, result.detection_limit
+    # It holds for all entries of a right gradient that was granted nothing.
+    if verdict is not Verdict.RIGHT or result.rtol or result.atol:
+        limit = detection_limit(result.entries, result.rtol, result.atol)
     return Report(
         verdict=verdict,
         reason=reason,
@@ -367,8 +370,7 @@ def _report(
         entries=result.entries,
         evaluations=evaluations,
         noise=baseline.noise if baseline else math.nan,
-        # A right gradient has no entries that were left out of it.
-        detection_limit=result.detection_limit if right else detection_limit(result.entries),
+        detection_limit=limit,
         strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
@@ -376,5 +378,7 @@ def _report(
         curve=result.curve,
         steps=baseline.relative if baseline else (),
         miss_probability=result.miss_probability,
+        rtol=result.rtol,
+        atol=result.atol,
         structure=structure_of(argument),
     )

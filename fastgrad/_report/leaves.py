@@ -10,7 +10,15 @@ import numpy as np
 
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
 
-__all__ = ["LeafReport", "as_array", "as_columns", "detection_limit", "leaf_report", "limits"]
+__all__ = [
+    "LeafReport",
+    "as_array",
+    "as_columns",
+    "detection_limit",
+    "granted",
+    "leaf_report",
+    "limits",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,9 @@ class LeafReport:
     typical_limit: float = math.nan  # in pickles of 0.1
 
 
-def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
+def leaf_report(
+    span: LeafSpan, entries: Entries, rtol: float = 0.0, atol: float = 0.0
+) -> LeafReport:
     """Count the entries of one leaf by verdict, and measure their errors."""
     mine = slice(span.start, span.stop)
     codes, analytic, numeric = entries.codes[mine], entries.analytic[mine], entries.numeric[mine]
@@ -68,7 +78,7 @@ def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
     )
     verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
     probe = span.probe
-    typical, largest = limits(entries.uncertainty[mine], codes)
+    typical, largest = limits(granted(entries, rtol, atol)[mine], codes)
     if probe:  # a limit of zero says that other errors were not looked for
         known = probe.limit > 0 and probe.verdict is not Verdict.CANNOT_TELL
         typical = largest = probe.limit if known else math.inf
@@ -97,9 +107,17 @@ def limits(bounds: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
     return float(np.median(bounds)), float(bounds.max())
 
 
-def detection_limit(entries: Entries) -> float:
+def granted(entries: Entries, rtol: float, atol: float) -> np.ndarray:
+    """How far each entry may be off: by its error bar, and by what the user granted."""
+    if not (rtol or atol):
+        return entries.uncertainty
+    allowed = entries.uncertainty + atol + rtol * np.abs(entries.numeric)
+    return np.where(np.isnan(allowed), math.inf, allowed)
+
+
+def detection_limit(entries: Entries, rtol: float, atol: float) -> float:
     """The largest limit of the leaves in which something was judged; infinite if nothing was."""
-    found = (leaf_report(span, entries).limit for span in entries.spans)
+    found = (leaf_report(span, entries, rtol, atol).limit for span in entries.spans)
     return max((limit for limit in found if limit < math.inf), default=math.inf)
 
 

@@ -13,7 +13,14 @@ from fastgrad._report import figure, html, text
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
 from fastgrad._report.format import to_json
-from fastgrad._report.leaves import LeafReport, as_array, as_columns, leaf_report, limits
+from fastgrad._report.leaves import (
+    LeafReport,
+    as_array,
+    as_columns,
+    granted,
+    leaf_report,
+    limits,
+)
 from fastgrad._tree import plain_or_none, unflatten
 
 if TYPE_CHECKING:
@@ -93,6 +100,8 @@ class Report:
     miss_probability : float
         Probability that a probe misses an error at the detection limit, whatever else is wrong;
         0 where every entry was judged.
+    rtol, atol : float
+        What the check was told to grant beyond the error bars.
     structure : object, optional
         The containers of the parameters, without the arrays, for `numeric` and `uncertainty`.
     """
@@ -111,6 +120,8 @@ class Report:
     curve: Curve | None = None
     steps: tuple[float, ...] = ()
     miss_probability: float = 0.0
+    rtol: float = 0.0
+    atol: float = 0.0
     structure: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -145,7 +156,8 @@ class Report:
     @cached_property
     def leaves(self) -> tuple[LeafReport, ...]:
         """What was found in each parameter array, in order."""
-        return tuple(leaf_report(span, self.entries) for span in self.entries.spans)
+        granted = (self.rtol, self.atol)
+        return tuple(leaf_report(span, self.entries, *granted) for span in self.entries.spans)
 
     @cached_property
     def relative_error(self) -> float:
@@ -203,7 +215,7 @@ class Report:
         judged; infinite if nothing was.
         """
         if self.strategy != "probe":
-            return limits(self.entries.uncertainty, self.entries.codes)[0]
+            return limits(granted(self.entries, self.rtol, self.atol), self.entries.codes)[0]
         found = [leaf.typical_limit for leaf in self.leaves if leaf.typical_limit < math.inf]
         return float(np.median(found)) if found else math.inf
 
@@ -250,6 +262,8 @@ class Report:
             "typical_limit": self.typical_limit,
             "limit_at": _limit_at(self),
             "miss_probability": self.miss_probability,
+            "rtol": self.rtol,
+            "atol": self.atol,
             "steps": self.steps,
             "strategy": self.strategy,
             "backend": self.backend,
@@ -312,7 +326,8 @@ def _limit_at(report: Report) -> str | None:
         leaves = [leaf for leaf in report.leaves if leaf.limit < math.inf]
         return max(leaves, key=lambda leaf: leaf.limit).path if leaves else None
     entries = report.entries
-    known = (entries.codes != Verdict.CANNOT_TELL.code) & (entries.uncertainty < np.inf)
+    bounds = granted(entries, report.rtol, report.atol)
+    known = (entries.codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)
     if not known.any():
         return None
-    return entries.at(int(np.argmax(np.where(known, entries.uncertainty, -1.0)))).path
+    return entries.at(int(np.argmax(np.where(known, bounds, -1.0)))).path

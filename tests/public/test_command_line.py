@@ -202,6 +202,8 @@ def test_options_reach_the_check(workplace, capsys):
     usual, probed = report("--seed", "7"), report("--strategy", "probe")
     assert (usual["strategy"], usual["seed"]) == ("exhaustive", 7)
     assert (probed["strategy"], probed["seed"]) == ("probe", 0)
+    tolerant = report("--rtol", "1e-3", "--atol", "0.01")
+    assert (tolerant["rtol"], tolerant["atol"]) == (1e-3, 0.01)
     assert report("--workers", "2")["evaluations"] > usual["evaluations"]  # of the copies' proof
     assert main(["check", "model.py:wrong", "--budget", "12"]) == 2
     assert "the budget ran out" in capsys.readouterr().out
@@ -265,7 +267,9 @@ def test_where_an_error_of_the_users_code_is_shown_is_said(target, hinted, workp
     assert ("--traceback" in capsys.readouterr().err) is hinted
 
 
-@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--budget", "0")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--seed", "-1"), ("--budget", "0"), ("--rtol", "-1"), ("--atol", "nan")]
+)
 def test_a_number_out_of_range_is_named(option, value, workplace, capsys):
     assert main(["check", "model.py:right", option, value]) == 2
     out, err = capsys.readouterr()

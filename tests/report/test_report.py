@@ -350,3 +350,19 @@ def test_an_array_of_zeros_has_no_relative_error():
     assert report.verdict is fg.Verdict.RIGHT
     assert report.leaves[1].relative_error > 0.1
     assert "<td>-</td>" in report.to_html()
+
+
+def test_what_a_tolerance_hides_is_in_the_limits():
+    x = np.array([1.0, 200.0])
+    report = fg.check_gradient(square, 2 * x * (1 + 1e-4), x, rtol=1e-2, atol=1e-3)
+    assert report.verdict is fg.Verdict.RIGHT
+    assert report.detection_limit == report.leaves[0].limit > 1e-2 * 400
+    assert report.to_dict()["rtol"] == 1e-2
+    assert report.uncertainty.max() < 1e-2  # what was measured
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1e-3])
+def test_the_limit_is_that_of_the_worst_leaf(rtol):
+    x = {"a": np.ones(3), "b": np.full(2, 7.0)}
+    report = fg.check_gradient(square, doubled, x, rtol=rtol)
+    assert report.detection_limit == max(leaf.limit for leaf in report.leaves)
