@@ -7,6 +7,7 @@ nor NumPy, and so that pytest-cov sees fastgrad's own imports.
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 _PAGES = pytest.StashKey[int]()
+_PROPERTY = "fastgrad-html"  # of a test: a page and its headline, for the index
 _LONGEST = 120  # characters of a file name; file systems allow 255 bytes
 
 
@@ -23,7 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("fastgrad", "gradient checks").addoption(
         "--fastgrad-html",
         metavar="DIR",
-        help="write the report of each gradient check that fails as a web page into DIR",
+        help="write the report of each gradient check that fails as a web page into DIR, and an "
+        "index.html",
     )
 
 
@@ -32,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.fastgrad_html:
         directory = config.invocation_params.dir / config.option.fastgrad_html
         config.option.fastgrad_html = str(directory)
+        if not hasattr(config, "workerinput"):  # a worker of xdist sends its reports
+            config.pluginmanager.register(_Index(str(directory)))
 
 
 @pytest.fixture
@@ -50,6 +55,8 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
         *,
         strategy: str = "auto",
         budget: int | None = None,
+        rtol: float = 0.0,
+        atol: float = 0.0,
         workers: Any = None,
         progress: bool = False,
         seed: int = 0,
@@ -62,6 +69,8 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
                 params,
                 strategy=strategy,
                 budget=budget,
+                rtol=rtol,
+                atol=atol,
                 workers=workers,
                 progress=progress,
                 seed=seed,
@@ -77,12 +86,50 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, None]:
-    """Write the page of a failure of `fastgrad.testing.assert_gradient`, and say where it is."""
+    """Show the report of a gradient check that failed, write its page, and say where it is.
+
+    Of `fastgrad.testing.assert_gradient`, whose error carries it and shows it already, and of a
+    plain ``assert check_gradient(...)`` or ``assert report``, whose error shows its `repr`.
+    """
     outcome = yield
-    if call.excinfo is not None:
-        place = _write(item, call.excinfo.value)
-        if place:
-            outcome.get_result().sections.append(("fastgrad", f"report written to {place}"))
+    if call.excinfo is None or not isinstance(call.excinfo.value, AssertionError):
+        return
+    error, result = call.excinfo.value, outcome.get_result()
+    if not hasattr(error, "report"):
+        report = _asserted(call.excinfo)
+        if report is None:
+            return
+        vars(error)["report"] = report
+        result.sections.append(("fastgrad", str(report)))
+    _head(result, error)
+    place = _write(item, error)
+    if place:
+        result.sections.append(("fastgrad", f"report written to {place}"))
+    # Those that the test caught have a page too; a report of a later phase has them again.
+    result.user_properties = list(item.user_properties)
+
+
+def _asserted(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    """The report that an assert statement found to be false, from the names beside it."""
+    fastgrad = sys.modules.get("fastgrad")
+    if fastgrad is None:
+        return None
+    # pytest keeps the parts of the expression in names of its own.
+    names = excinfo.traceback[-1].frame.f_locals
+    said = str(excinfo.value)
+    found = [each for each in names.values() if isinstance(each, fastgrad.Report)]
+    return next((each for each in found if not each and repr(each) in said), None)
+
+
+def _head(result: pytest.TestReport, error: BaseException) -> None:
+    """Begin pytest's line on the failure with the verdict and the worst entry.
+
+    That line ends with the terminal, and a report may begin with something longer.
+    """
+    crash = getattr(result.longrepr, "reprcrash", None)
+    report: Any = getattr(error, "report", None)
+    if crash is not None and hasattr(report, "to_dict"):
+        crash.message = _headline(report)
 
 
 def _write(item: pytest.Item, error: BaseException) -> str | None:
@@ -97,9 +144,42 @@ def _write(item: pytest.Item, error: BaseException) -> str | None:
         item.stash[_PAGES] = number
         path = Path(directory) / file_name(item.nodeid, number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report.to_html(), encoding="utf-8")
+        path.write_text(report.to_html(title=_title(item.nodeid, number)), encoding="utf-8")
         written = vars(error)["fastgrad_html"] = str(path)
+        item.user_properties.append((_PROPERTY, f"{path.name} {_headline(report)}"))
     return str(written)
+
+
+def _headline(report: Any) -> str:
+    from fastgrad._report.text import as_headline
+
+    return as_headline(report.to_dict())
+
+
+def _title(node_id: str, number: int) -> str:
+    return f"{node_id} ({number})" if number > 1 else node_id
+
+
+class _Index:
+    """Collects the pages of all tests, also of those that run in other processes."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+        self._pages: dict[str, tuple[str, str]] = {}  # by file: test, headline
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, value in report.user_properties:
+            if name == _PROPERTY:
+                file, _, headline = str(value).partition(" ")
+                self._pages[file] = (report.nodeid, headline)
+
+    def pytest_sessionfinish(self) -> None:
+        if self._pages:
+            from fastgrad._report.html import index
+
+            rows = [(file, *told) for file, told in sorted(self._pages.items())]
+            self._directory.mkdir(parents=True, exist_ok=True)
+            (self._directory / "index.html").write_text(index(rows), encoding="utf-8")
 
 
 def file_name(node_id: str, number: int) -> str:

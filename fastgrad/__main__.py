@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import json
 import os
@@ -18,12 +19,14 @@ from typing import Any, BinaryIO
 
 import fastgrad as fg
 from fastgrad._report import figure
+from fastgrad._words import with_article
 from fastgrad.demo import BUGS, Problem, iris_network
 
 __all__ = ["main"]
 
 EXIT_CODES = {fg.Verdict.RIGHT: 0, fg.Verdict.WRONG: 1, fg.Verdict.CANNOT_TELL: 2}
 USAGE_ERROR = 2
+_WANTED = ("cost", "grad", "params")
 INTERRUPTED = 130
 
 
@@ -116,6 +119,14 @@ def _common() -> argparse.ArgumentParser:
         "where judging every entry would exceed the budget",
     )
     common.add_argument("--budget", type=int, metavar="N", help="evaluate cost at most N times")
+    for name, of in (("rtol", "of the numeric value"), ("atol", "in absolute terms")):
+        common.add_argument(
+            f"--{name}",
+            type=float,
+            default=0.0,
+            metavar="X",
+            help=f"count as right what is off by X {of} beyond the error bar (default 0)",
+        )
     common.add_argument("--workers", type=int, metavar="N", help="evaluate in N processes")
     common.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the random directions (default 0)"
@@ -174,6 +185,8 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
             problem.params,
             strategy=options.strategy,
             budget=options.budget,
+            rtol=options.rtol,
+            atol=options.atol,
             workers=options.workers,
             progress=progress,
             seed=options.seed,
@@ -214,25 +227,56 @@ def _find(target: str) -> Problem:
         if not hasattr(found, part):
             raise UsageError(f"{place} has no {name!r}")
         found = getattr(found, part)
-    wanted = ("cost", "grad", "params")
-    if callable(found) and not all(hasattr(found, each) for each in wanted):
-        found = found()
-    if isinstance(found, Mapping) and all(each in found for each in wanted):
-        return Problem(*(found[each] for each in wanted))
-    if all(hasattr(found, each) for each in wanted):
-        return Problem(*(getattr(found, each) for each in wanted))
-    if isinstance(found, tuple) and len(found) == len(wanted):
+    if callable(found) and not all(hasattr(found, each) for each in _WANTED):
+        found = _called(found, target)
+    if isinstance(found, tuple) and len(found) == len(_WANTED):
         return Problem(*found)
+    named: Any = found if isinstance(found, Mapping) else _Attributes(found)
+    missing = [each for each in _WANTED if each not in named]
+    if not missing:
+        return Problem(*(named[each] for each in _WANTED))
+    got = with_article(type(found).__name__)
+    if isinstance(found, tuple):
+        got = f"a tuple of {len(found)}"
+    elif len(missing) < len(_WANTED):
+        got += f" without {' and '.join(missing)}"
     raise UsageError(
         f"{target} must be, or return, something with cost, grad and params (attributes, keys, or "
-        f"a tuple of the three); got {type(found).__name__}"
+        f"a tuple of the three); got {got}"
     )
+
+
+class _Attributes:
+    """The attributes of an object, as a mapping has its keys."""
+
+    def __init__(self, thing: object) -> None:
+        self._thing = thing
+
+    def __contains__(self, name: str) -> bool:
+        return hasattr(self._thing, name)
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self._thing, name)
+
+
+def _called(make: Callable[[], Any], target: str) -> Any:
+    try:
+        inspect.signature(make).bind()
+    except ValueError:  # of some functions in C nothing is known
+        pass
+    except TypeError as error:
+        raise UsageError(
+            f"{target} must be a function without arguments that returns cost, grad and params; "
+            f"this one is called with {inspect.signature(make)}"
+        ) from error
+    return make()
 
 
 def _module(place: str) -> ModuleType:
     if place.endswith(".py"):
-        if not os.path.exists(place):
-            raise UsageError(f"there is no file {place}")
+        if not os.path.isfile(place):
+            what = "a directory" if os.path.isdir(place) else "not there"
+            raise UsageError(f"{place} must be a file; it is {what}")
         spec = importlib.util.spec_from_file_location(_free_name(place), place)
         if spec is None or spec.loader is None:
             raise UsageError(f"{place} cannot be imported")
@@ -241,12 +285,16 @@ def _module(place: str) -> ModuleType:
         _add_folder(os.path.dirname(os.path.abspath(place)))
         spec.loader.exec_module(module)
         return module
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise UsageError(f"{place} must be a module or a .py file")
     sys.path.insert(0, os.getcwd())  # fastgrad itself is imported already: this cannot hide it
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise
+        if os.path.exists(place):
+            raise UsageError(f"{place} must be a module or a .py file") from None
         raise UsageError(f"there is no module {place} here or on the Python path") from None
 
 

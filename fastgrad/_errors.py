@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 
+from fastgrad._words import counted
+
 __all__ = [
     "ConcurrencyError",
     "FastgradError",
@@ -141,7 +143,7 @@ def moved_error(path: str, function: str = "f") -> MutationError:
 def resized_error(size: int, where: str, before: int) -> InputValueError:
     """The error for a vector-valued `f` whose values change their size."""
     return InputValueError(
-        f"`f` returned {size} numbers at {where}, and {before} at the unperturbed parameters; "
+        f"`f` returned {counted(size, 'number')} at {where}, and {before} at the unperturbed parameters; "
         "the size must not change"
     )
 

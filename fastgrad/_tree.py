@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -30,6 +31,8 @@ __all__ = [
     "flatten",
     "is_function",
     "pair",
+    "plain_or_none",
+    "structure_of",
     "unflatten",
 ]
 
@@ -196,6 +199,31 @@ def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
     if parts is None:
         return next(arrays)
     return _with_children(params, [unflatten(child, arrays) for _, child in parts])
+
+
+def structure_of(params: Params) -> Any:
+    """The containers of `params` with zeros in place of the arrays, which it does not keep."""
+    return unflatten(params, itertools.repeat(0))
+
+
+def plain_or_none(node: Any) -> Any:
+    """A structure in Python's own containers, or None where its keys are not Python's own."""
+    try:
+        return _plain(node)
+    except TypeError:
+        return None
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        if not all(type(key) in (str, int, float, bool, bytes) for key in node):
+            raise TypeError
+        return {key: _plain(node[key]) for key in node}
+    if isinstance(node, (list, tuple)) and not hasattr(node, "_fields"):
+        made = [_plain(child) for child in node]
+        return tuple(made) if isinstance(node, tuple) else made
+    parts = _children(node, "")
+    return node if parts is None else {label: _plain(child) for label, child in parts}
 
 
 def _with_children(node: Any, children: list[Any]) -> Any:

@@ -18,6 +18,8 @@ def assert_gradient(
     *,
     strategy: str = "auto",
     budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -26,7 +28,7 @@ def assert_gradient(
 
     Parameters
     ----------
-    f, grad, params, strategy, budget, workers, progress, seed
+    f, grad, params, strategy, budget, rtol, atol, workers, progress, seed
         As for `check_gradient`.
 
     Raises
@@ -52,6 +54,8 @@ def assert_gradient(
         params,
         strategy=strategy,
         budget=budget,
+        rtol=rtol,
+        atol=atol,
         workers=workers,
         progress=progress,
         seed=seed,

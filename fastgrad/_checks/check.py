@@ -27,9 +27,19 @@ from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import norm_error
+from fastgrad._report.entries import Verdict, norm_error
+from fastgrad._report.leaves import detection_limit
 from fastgrad._report.report import Report
-from fastgrad._tree import Params, as_numbers, as_params, check_places, flatten, pair, unflatten
+from fastgrad._tree import (
+    Params,
+    as_numbers,
+    as_params,
+    check_places,
+    flatten,
+    pair,
+    structure_of,
+    unflatten,
+)
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["check_gradient", "relative_error"]
@@ -238,7 +248,7 @@ def check_gradient(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     result = replace(result, rtol=rtol, atol=atol)
-    return _report(result, run.evaluations, plan, seed, started)
+    return _report(result, argument, run.evaluations, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -345,9 +355,14 @@ def _seen(result: Result, run: Metered, f: Callable[[Any], Any], argument: Param
     return result
 
 
-def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: float) -> Report:
+def _report(
+    result: Result, argument: Params, evaluations: int, plan: _Plan, seed: int, started: float
+) -> Report:
     verdict, reason = conclude(result, plan.strategy, plan.budget)
-    baseline = result.baseline
+    baseline, limit = result.baseline, result.detection_limit
+    # It holds for all entries of a right gradient that was granted nothing.
+    if verdict is not Verdict.RIGHT or result.rtol or result.atol:
+        limit = detection_limit(result.entries, result.rtol, result.atol)
     return Report(
         verdict=verdict,
         reason=reason,
@@ -355,7 +370,7 @@ def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: f
         entries=result.entries,
         evaluations=evaluations,
         noise=baseline.noise if baseline else math.nan,
-        detection_limit=result.detection_limit,
+        detection_limit=limit,
         strategy=plan.strategy,
         backend=_backend.backend,
         seed=seed,
@@ -363,4 +378,7 @@ def _report(result: Result, evaluations: int, plan: _Plan, seed: int, started: f
         curve=result.curve,
         steps=baseline.relative if baseline else (),
         miss_probability=result.miss_probability,
+        rtol=result.rtol,
+        atol=result.atol,
+        structure=structure_of(argument),
     )

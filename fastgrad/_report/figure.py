@@ -6,17 +6,29 @@ pyplot would do all three.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastgrad._errors import missing_package_error
-from fastgrad._report.format import HEADLINES, count, number, printable, shorten, worst_first
+from fastgrad._report.format import (
+    HEADLINES,
+    count,
+    printable,
+    relative_error,
+    worst_first,
+    wrong_count,
+)
+from fastgrad._report.names import Names
+from fastgrad._words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
 
 __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "VERMILION", "new_figure", "report_figure", "tidy"]
 
@@ -45,7 +57,17 @@ def new_figure(width: float, height: float, purpose: str) -> Figure:
         import matplotlib.figure
     except ImportError as error:
         raise missing_package_error("matplotlib", purpose, "plot") from error
-    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+    # What notebooks ask for. pyplot would register the figure with them, and choose a backend.
+    vars(figure)["_repr_png_"] = partial(_png, figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    """The picture in the file format PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[str]) -> Figure:
@@ -56,7 +78,7 @@ def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[s
     title = f"{HEADLINES[report['verdict']]}: {_headline(report)}"
     figure.suptitle(title, color=color, fontweight="bold", parse_math=False)
     panels = list(figure.subfigures(1, 3 if curve else 2, wspace=0.04, squeeze=False).flat)
-    _maps(panels[0], report["leaves"], parts, verdicts)
+    _maps(panels[0], report, parts, verdicts)
     _scatter(panels[1].subplots(), parts, verdicts)
     if curve:
         _curve(panels[2].subplots(), report)
@@ -66,8 +88,9 @@ def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[s
 def _headline(report: Values) -> str:
     n = report["n_entries"]
     if report["verdict"] == "WRONG":
-        return f"{report['n_wrong']:,} of {n:,} entries"
-    return f"{n:,} entries, relative error {number(report['relative_error'], 2)}"
+        return wrong_count(report)
+    error = relative_error(report)
+    return counted(n, "entry") + f", relative error {error}" * (error != "-")
 
 
 def tidy(axes: Axes, title: str, across: str, up: str) -> None:
@@ -80,24 +103,30 @@ def tidy(axes: Axes, title: str, across: str, up: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def drawable(text: str, most: int = 26) -> str:
+def drawable(text: str) -> str:
     """Replace what the font that comes with matplotlib lacks: nearly all above Cyrillic."""
-    known = (c if ord(c) < 0x530 else f"\\u{ord(c):x}" for c in printable(text))
-    return shorten("".join(known), most)
+    return "".join(c if ord(c) < 0x530 else f"\\u{ord(c):x}" for c in printable(text))
 
 
 # ------------------------------------------------------------------------------------- heat maps
 
 
 def _maps(
-    panel: SubFigure, leaves: Sequence[Values], parts: Sequence[Columns], verdicts: Sequence[str]
+    panel: SubFigure, report: Values, parts: Sequence[Columns], verdicts: Sequence[str]
 ) -> None:
     """The errors of the worst leaves, each relative to the largest entry of its leaf."""
     from matplotlib import colormaps
 
+    leaves = report["leaves"]
+    names = Names(drawable(leaf["path"]) for leaf in leaves)
     shown = [leaf for leaf in worst_first(list(leaves)) if leaf["entries"]][:MOST_MAPS]
     where = {leaf["path"]: part for leaf, part in zip(leaves, parts, strict=True)}
+    whole = max((_largest_size(part) for part in parts), default=0.0)
+    if relative_error(report) == "-":  # no error is large beside a gradient of zeros
+        whole = np.inf
     title = _maps_title(len(shown), len(leaves))
+    if report["n_judged"] < report["n_entries"]:
+        title += " (gray: not judged)"
     panel.suptitle(title, fontsize=10, x=0.01, horizontalalignment="left")
     if not shown:
         return
@@ -105,12 +134,15 @@ def _maps(
     grid = panel.subplots(-(-len(shown) // 2), min(len(shown), 2), squeeze=False)
     scale: dict[str, Any] = {"cmap": colors, "norm": "log", "vmin": FLOOR, "vmax": 1.0}
     for axes, leaf in zip(grid.flat, shown, strict=False):
-        image = error_map(leaf["shape"], where[leaf["path"]], verdicts.index("WRONG"))
+        part = where[leaf["path"]]
+        # What is zero but for rounding has no size of its own.
+        size = whole if relative_error(leaf) == "-" else _largest_size(part)
+        image = error_map(leaf["shape"], part, verdicts.index("WRONG"), size)
         drawn = axes.imshow(image, aspect="auto", interpolation="none", **scale)
         said = count(leaf) + " wrong" * (leaf["wrong"] > 0 or not leaf["unclear"])
-        title = f"{drawable(leaf['path'], 18)}: {said}"
+        title = f"{names.short(drawable(leaf['path']), 18)}: {said}"
         axes.set_title(title, loc="left", fontsize=8, parse_math=False)
-        axes.set(xticks=[], yticks=[])
+        _index_ticks(axes, drawn, leaf)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     bar = panel.colorbar(drawn, ax=grid, location="bottom", shrink=0.9, aspect=30)
@@ -124,17 +156,40 @@ def _maps_title(shown: int, total: int) -> str:
     return "Error by parameter" + (f", the worst {shown} of {total:,}" if shown < total else "")
 
 
-def error_map(shape: Sequence[int], columns: Columns, wrong: int) -> np.ndarray:
-    """Relative errors of a leaf as pixels: a row for each index of its first axis.
+def _largest_size(columns: Columns) -> float:
+    """The largest analytic or numeric value of a leaf that is finite."""
+    sizes = np.fmax(np.abs(columns[0]), np.abs(columns[1]))
+    return float(sizes[np.isfinite(sizes)].max(initial=0.0))
+
+
+def _index_ticks(axes: Axes, drawn: AxesImage, leaf: Values) -> None:
+    """Number the entries as the parameter's indices do, whatever pixels they share."""
+    from matplotlib.ticker import MaxNLocator
+
+    shape = leaf["shape"]
+    rows = shape[0] if len(shape) > 1 else 1
+    columns = leaf["entries"] // max(rows, 1)
+    drawn.set_extent((-0.5, columns - 0.5, rows - 0.5, -0.5))
+    for axis, length in ((axes.xaxis, columns), (axes.yaxis, rows)):
+        axis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        if length == 1:
+            axis.set_ticks([])
+    axes.tick_params(labelsize=7, length=2)
+
+
+def error_map(
+    shape: Sequence[int], columns: Columns, wrong: int, largest: float | None = None
+) -> np.ndarray:
+    """Errors of a leaf as pixels, relative to the `largest` entry: a row for each first index.
 
     A pixel shows the largest error of its block. It is NaN where no entry was judged; a wrong entry
     that is not finite counts as 1.
     """
+    if largest is None:
+        largest = _largest_size(columns)
     analytic, numeric, codes = columns
     with np.errstate(invalid="ignore", over="ignore"):
         errors = np.abs(analytic - numeric)
-    sizes = np.fmax(np.abs(analytic), np.abs(numeric))
-    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
     errors = errors / (largest or 1.0)
     errors[~np.isfinite(errors)] = np.nan
     errors[np.isnan(errors) & (codes == wrong)] = 1.0
@@ -174,9 +229,10 @@ def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> N
             style: dict[str, Any] = {"c": color, "marker": marker, **_POINT}
             label = f"{label} ({len(positions):,})"
             axes.scatter(numeric[some], analytic[some], label=label, **style)
-    left_out = int((~finite).sum())
-    if left_out:
-        axes.plot([], [], " ", label=f"not shown ({left_out:,})")
+    unjudged = np.isnan(analytic) & np.isnan(numeric)  # see `as_columns`
+    for label, left_out in (("not judged", unjudged), ("not shown", ~finite & ~unjudged)):
+        if left_out.any():
+            axes.plot([], [], " ", label=f"{label} ({np.count_nonzero(left_out):,})")
     _widen(axes, seen)
     if len(codes):
         axes.legend(fontsize=8, frameon=False)
@@ -198,7 +254,9 @@ def _widen(axes: Axes, values: np.ndarray) -> None:
 def _curve(axes: Axes, report: Values) -> None:
     """How far the differences are from the analytic value at each step."""
     curve, worst = report["curve"], report["wrong"][0]
-    tidy(axes, f"Worst entry, {drawable(curve['path'])}", "step", "|difference - analytic|")
+    names = Names(drawable(leaf["path"]) for leaf in report["leaves"])
+    path = names.entry(drawable(curve["path"]), drawable(worst["leaf"]), 26, 26)
+    tidy(axes, f"Worst entry, {path}", "step", "|difference - analytic|")
     steps, central, forward = (_floats(curve[key]) for key in ("steps", "central", "forward"))
     analytic = float(curve["analytic"])
     with np.errstate(invalid="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from enum import Enum
@@ -21,6 +22,7 @@ __all__ = [
     "limit",
     "number",
     "printable",
+    "relative_error",
     "shape",
     "shorten",
     "steps",
@@ -30,10 +32,18 @@ __all__ = [
     "width",
     "worst_first",
     "wrap",
+    "wrong_count",
 ]
 
 # By the names of verdicts: renderings have JSON values alone, and no enumeration.
 HEADLINES = {"RIGHT": "RIGHT", "WRONG": "WRONG", "CANNOT_TELL": "CANNOT TELL"}
+# An index is one word: ``W[3, 2]:`` is not broken.
+_WORDS = re.compile(r"\S*?\[\d+(?:, \d+)*\]\S*|\S+")
+# Of an array that is right, a relative error above this is one of zeros but for rounding or of a
+# kink: else its error bar, which holds the error, is below a tenth of it (`POWER_LEAF`).
+_MEANINGLESS = 0.1
+# Limits are printed to one digit; the worst is told apart from the typical one a decade above it.
+_MIXED = 10.0
 _ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
 
 
@@ -85,7 +95,7 @@ def wrap(
     """
     done, line = [], first
     empty = True
-    for word in printable(text).split():
+    for word in _WORDS.findall(printable(text)):
         if not empty and width(line) + 1 + width(word) > most:
             done.append(line)
             line, empty = later, True
@@ -97,8 +107,17 @@ def wrap(
         empty = False
     done.append(line)
     if lines and len(done) > lines:
-        done = [*done[: lines - 1], _start(done[lines - 1], most - 4) + " ..."]
+        done = [*done[: lines - 1], _cut(done[lines - 1], most - 4) + " ..."]
     return done
+
+
+def _cut(line: str, most: int) -> str:
+    """The beginning of a line, up to the end of a word where it has more than one."""
+    start = _start(line, most)
+    if start == line or line[len(start)] == " ":
+        return start.rstrip()
+    whole = start.rpartition(" ")[0].rstrip()
+    return whole or start
 
 
 def number(value: Any, digits: int = 6) -> str:
@@ -140,6 +159,14 @@ def count(leaf: Mapping[str, Any]) -> str:
     return compact(leaf["wrong"]) + of
 
 
+def wrong_count(report: Mapping[str, Any]) -> str:
+    """How many of all entries are wrong."""
+    # A probe did not count those in blocks that are wrong throughout.
+    throughout = any(leaf["blocks"] for leaf in report["leaves"])
+    wrong = "many" if throughout else f"{report['n_wrong']:,}"
+    return f"{wrong} of {counted(report['n_entries'], 'entry')}"
+
+
 def shape(leaf: Mapping[str, Any]) -> str:
     """The shape of a leaf in the form ``4x3``."""
     return "x".join(map(str, leaf["shape"])) or "scalar"
@@ -161,33 +188,52 @@ def _size(leaf: Mapping[str, Any]) -> float:
     return float("inf") if isinstance(error, str) else float(error)
 
 
-def facts(report: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Three sentences: the check's cost, what repeats it, and its detection limit."""
-    return (
+def relative_error(of: Mapping[str, Any]) -> str:
+    """The relative error of a leaf or report; a dash where it says nothing.
+
+    Zeros but for rounding, or a kink, are right and have any relative error.
+    """
+    error = of["relative_error"]
+    if of["verdict"] == "RIGHT" and not isinstance(error, str) and error > _MEANINGLESS:
+        return "-"
+    return number(error, 2)
+
+
+def facts(report: Mapping[str, Any]) -> list[str]:
+    """Sentences: the check's cost, what its numbers go by, and its detection limit."""
+    said = f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}"
+    error = relative_error(report)
+    if error != "-":
+        of = "the worst array" if report["strategy"] == "probe" else "the gradient"
+        said += f", rel. error of {of} {error}"
+    return [
         f"{counted(report['n_entries'], 'entry')}, "
         f"{counted(report['evaluations'], 'evaluation')} of f in "
         f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
-        f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}, "
-        f"relative error {number(report['relative_error'], 2)}",
+        said,
         limit(report),
-    )
+    ]
 
 
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
     # A block that is wrong throughout hides the other errors in it.
     throughout = any(leaf["blocks"] for leaf in report["leaves"])
-    if throughout and not report["detection_limit"]:
+    none = report["detection_limit"] in (0.0, "inf")  # reports of 0.1 have zero
+    if throughout and none:
         return "other errors were not looked for"
-    if report["n_unclear"] == report["n_judged"] > 0 or not report["detection_limit"]:
+    if report["n_unclear"] == report["n_judged"] > 0 or none:
         return "no entry could be judged"
     some = "judged " if report["n_unclear"] else ""
     if throughout:
         some = "other "
-    smallest = number(report["detection_limit"], 1)
+    worst, typical = (number(report[key], 1) for key in ("detection_limit", "typical_limit"))
     sure = f" with {1 - report['miss_probability']:.0%} certainty"
     seen = "would have been seen" + sure * (report["miss_probability"] > 0)
-    return f"an error above {smallest} in any one {some}entry {seen}"
+    if report["detection_limit"] > _MIXED * float(report["typical_limit"]):
+        where = report["limit_at"]
+        return f"errors above {typical} in a typical {some}entry, {worst} in {where}, {seen}"
+    return f"an error above {worst} in any one {some}entry {seen}"
 
 
 def steps(report: Mapping[str, Any]) -> str:
@@ -195,7 +241,7 @@ def steps(report: Mapping[str, Any]) -> str:
     if not report["steps"]:
         return ""
     ends = dict.fromkeys(number(end(report["steps"]), 1) for end in (min, max))
-    return f", relative step {' to '.join(ends)}"
+    return f", rel. step {' to '.join(ends)}"
 
 
 # -------------------------------------------------------------------------------- JSON values

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from fastgrad._report.causes import Cause
 from fastgrad._report.format import (
@@ -16,12 +17,14 @@ from fastgrad._report.format import (
     facts,
     number,
     printable,
+    relative_error,
     shape,
     where,
     worst_first,
 )
+from fastgrad._words import counted
 
-__all__ = ["fragment", "page"]
+__all__ = ["fragment", "index", "page"]
 
 # A page scrolls, and may hold more than a terminal; a model of thousands of arrays still fits.
 MOST_LEAVES = 100
@@ -84,10 +87,29 @@ body > main {{ margin: 0 auto; max-width: 56rem; }}
 _MARKS = {"RIGHT": "✓", "WRONG": "✗", "CANNOT_TELL": "?"}
 
 
-def page(report: Values) -> str:
-    """A whole page."""
-    title = f"fastgrad: {HEADLINES[report['verdict']].lower()}"
-    return _PAGE.format(title=title, body=_block(report, "<h1", "h1>"))
+def page(report: Values, title: str | None = None) -> str:
+    """A whole page; a `title` says what the report is of."""
+    named = f"fastgrad: {HEADLINES[report['verdict']].lower()}"
+    body = _block(report, "<h1", "h1>")
+    if title is not None:
+        named += f", {_text(title)}"
+        body = f'<div class="fastgrad"><p><code>{_text(title)}</code></p></div>\n{body}'
+    return _PAGE.format(title=named, body=body)
+
+
+def index(pages: Sequence[tuple[str, str, str]]) -> str:
+    """A page that leads to others, each given as its file, what it is of, and its headline."""
+    rows = "".join(
+        f'<tr><th scope="row"><a href="{quote(file)}">{_text(of)}</a></th>'
+        f"<td>{_text(headline)}</td></tr>\n"
+        for file, of, headline in pages
+    )
+    title = f"fastgrad: {counted(len(pages), 'gradient check')} that failed"
+    body = (
+        f'<div class="fastgrad">\n<style>{_STYLE}</style>\n<h1 class="verdict">{title}</h1>\n'
+        f"{_scrolled('Reports', ('test', 'verdict'), rows)}</div>\n"
+    )
+    return _PAGE.format(title=title, body=body)
 
 
 def fragment(report: Values) -> str:
@@ -153,7 +175,7 @@ def _leaves(leaves: Sequence[Values]) -> str:
             _cell(shape(leaf)),
             _cell(leaf["dtype"]),
             _cell(count(leaf)),
-            _cell(number(leaf["relative_error"], 2)),
+            _cell(relative_error(leaf)),
             _cell(where(leaf)),
             _verdict_cell(leaf["verdict"]),
         )
@@ -185,8 +207,11 @@ def _entries(kind: str, report: Values) -> str:
 
 def _table(title: str, header: Sequence[str], rows: Iterable[Row]) -> str:
     """A table in a region of its own, which scrolls where the page is narrow."""
+    return _scrolled(title, header, "".join(f"<tr>{_row(row)}</tr>\n" for row in rows))
+
+
+def _scrolled(title: str, header: Sequence[str], body: str) -> str:
     head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
-    body = "".join(f"<tr>{_row(row)}</tr>\n" for row in rows)
     return (
         f'<div class="scroll" role="region" aria-label="{_text(title)}" tabindex="0">\n<table>\n'
         f"<caption>{_text(title)}</caption>\n<thead><tr>{head}</tr></thead>\n"

@@ -2,6 +2,7 @@
 
 # Without `annotations` from `__future__`, for the reason given in `causes.py`.
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,15 @@ from fastgrad._report import figure, html, text
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
 from fastgrad._report.format import to_json
+from fastgrad._report.leaves import (
+    LeafReport,
+    as_array,
+    as_columns,
+    granted,
+    leaf_report,
+    limits,
+)
+from fastgrad._tree import plain_or_none, unflatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +36,6 @@ __all__ = [
     "LeafSpan",
     "Report",
     "Verdict",
-    "leaf_report",
 ]
 
 
@@ -51,96 +60,6 @@ class Curve:
     forward: np.ndarray
 
 
-@dataclass(frozen=True)
-class LeafReport:
-    """What was found in one parameter array.
-
-    Attributes
-    ----------
-    path : str
-        Path of the array.
-    shape : tuple of int
-    dtype : str
-    entries, wrong, unclear : int
-        Number of real numbers in the array (two for a complex entry), and how many of them are
-        wrong or cannot be judged.
-    relative_error : float
-        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array, where `a` is the analytic
-        and `d` the numeric gradient; an estimate after a probe.
-    worst : Entry, optional
-        The judged entry with the largest error; None if there is none.
-    verdict : Verdict
-    judged : int
-        Number of entries that were judged one by one: after a probe some, otherwise all.
-    blocks : tuple of str
-        Blocks that a probe found wrong throughout; only some of their entries were judged.
-    limit : float
-        Smallest error in a single entry that the check would have seen.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    entries: int
-    wrong: int
-    unclear: int
-    relative_error: float
-    worst: Entry | None
-    verdict: Verdict
-    judged: int
-    blocks: tuple[str, ...]
-    limit: float
-
-
-def leaf_report(span: LeafSpan, entries: Entries) -> LeafReport:
-    """Count the entries of one leaf by verdict, and measure their errors."""
-    mine = slice(span.start, span.stop)
-    codes, analytic, numeric = entries.codes[mine], entries.analytic[mine], entries.numeric[mine]
-    wrong, unclear = (
-        int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
-    )
-    verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
-    probe, bounds = span.probe, entries.uncertainty[mine]
-    return LeafReport(
-        path=span.path,
-        shape=span.shape,
-        dtype=span.dtype,
-        entries=span.size,
-        wrong=wrong,
-        unclear=unclear,
-        relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
-        worst=_worst(span, entries),
-        verdict=probe.verdict if probe else verdict,
-        judged=len(codes),
-        blocks=probe.blocks if probe else (),
-        limit=probe.limit if probe else float(bounds.max(initial=0.0, where=bounds < np.inf)),
-    )
-
-
-def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
-    """The judged entry of a leaf with the largest error; one that is not a number comes first."""
-    if span.start == span.stop:
-        return None
-    mine = slice(span.start, span.stop)
-    with np.errstate(invalid="ignore"):
-        errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
-    return entries[span.start + int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
-
-
-def _placed(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
-    """Analytic, numeric and codes of a leaf, in its order; NaN where an entry was not judged."""
-    mine = slice(span.start, span.stop)
-    columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
-    if span.probe is None:
-        return columns
-    # A picture draws no NaN, whatever its code.
-    blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
-    full = [np.full(span.size, blank) for blank in blanks]
-    for column, place in zip(columns, full, strict=True):
-        place[span.probe.judged] = column
-    return full
-
-
 @dataclass(frozen=True, eq=False)
 class Report:
     """The result of `check_gradient`; true only if the verdict is RIGHT.
@@ -162,7 +81,9 @@ class Report:
         nothing, from the rounding of the values; never less than two calls with the same
         parameters differ. NaN where it was not measured.
     detection_limit : float
-        Smallest error in a single entry that this check would have seen in every leaf.
+        Smallest error in a single entry that this check would have seen in every leaf in which
+        something was judged; infinite if nothing was. It is that of the entry that can be judged
+        worst: see `typical_limit`.
     strategy : str
         ``"exhaustive"`` (every entry was judged) or ``"probe"`` (random directions were).
     backend : str
@@ -179,6 +100,10 @@ class Report:
     miss_probability : float
         Probability that a probe misses an error at the detection limit, whatever else is wrong;
         0 where every entry was judged.
+    rtol, atol : float
+        What the check was told to grant beyond the error bars.
+    structure : object, optional
+        The containers of the parameters, without the arrays, for `numeric` and `uncertainty`.
     """
 
     verdict: Verdict
@@ -195,10 +120,18 @@ class Report:
     curve: Curve | None = None
     steps: tuple[float, ...] = ()
     miss_probability: float = 0.0
+    rtol: float = 0.0
+    atol: float = 0.0
+    structure: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # The curve as a dict, for the reason given at `Entries`.
-        return vars(self) | {"curve": self.curve and vars(self.curve)}
+        # The curve as a dict, for the reason given at `Entries`; and containers as Python's own, as
+        # classes of the user's may be missing where the pickle is read.
+        plain = {
+            "curve": self.curve and vars(self.curve),
+            "structure": plain_or_none(self.structure),
+        }
+        return vars(self) | plain
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         curve = state["curve"]
@@ -212,6 +145,10 @@ class Report:
     def __str__(self) -> str:
         return text.as_text(self.to_dict())
 
+    def __repr__(self) -> str:
+        """One line without columns of numbers, which pytest shows where ``assert report`` fails."""
+        return f"<Report {text.as_line(self.to_dict())}>"
+
     def _repr_html_(self) -> str:
         """The report as a notebook shows it."""
         return html.fragment(self.to_dict())
@@ -219,7 +156,8 @@ class Report:
     @cached_property
     def leaves(self) -> tuple[LeafReport, ...]:
         """What was found in each parameter array, in order."""
-        return tuple(leaf_report(span, self.entries) for span in self.entries.spans)
+        granted = (self.rtol, self.atol)
+        return tuple(leaf_report(span, self.entries, *granted) for span in self.entries.spans)
 
     @cached_property
     def relative_error(self) -> float:
@@ -232,6 +170,54 @@ class Report:
         if len(self.entries.spans) == 1:
             return self.leaves[0].relative_error
         return norm_error(self.entries.analytic, self.entries.numeric)
+
+    @property
+    def numeric(self) -> Any:
+        """The numeric gradient, in the structure of the parameters.
+
+        Arrays of float64 and complex128 with the shapes of the parameters. NaN where an entry was
+        not measured, as are most after a probe. In a report that was pickled, dataclasses,
+        namedtuples and mappings are plain dicts; in one that knows no structure, such as one of
+        version 0.1, this is a list of the arrays in the order of `leaves`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgrad as fg
+        >>> params = {"w": np.array([1.0, 2.0]), "b": np.array(3.0)}
+        >>> report = fg.check_gradient(
+        ...     lambda p: (p["w"] ** 2).sum() * p["b"],
+        ...     lambda p: {"w": 2 * p["w"] * p["b"], "b": (p["w"] ** 2).sum()},
+        ...     params,
+        ... )
+        >>> print(report.numeric["w"].round(6), report.numeric["b"].round(6))
+        [ 6. 12.] 5.0
+        """
+        return self._nested(self.entries.numeric, math.nan)
+
+    @property
+    def uncertainty(self) -> Any:
+        """The error bars of `numeric`, in the structure of the parameters.
+
+        Infinite where an entry was not measured. In a complex array the real part is the error bar
+        of the real part, and the imaginary part that of the imaginary one.
+        """
+        return self._nested(self.entries.uncertainty, math.inf)
+
+    def _nested(self, column: np.ndarray, missing: float) -> Any:
+        arrays = [as_array(column, span, missing) for span in self.entries.spans]
+        return arrays if self.structure is None else unflatten(self.structure, iter(arrays))
+
+    @property
+    def typical_limit(self) -> float:
+        """Smallest error that this check would have seen in a typical entry.
+
+        The median over the entries or, after a probe, over the leaves in which something was
+        judged; infinite if nothing was.
+        """
+        if self.strategy != "probe":
+            return limits(granted(self.entries, self.rtol, self.atol), self.entries.codes)[0]
+        found = [leaf.typical_limit for leaf in self.leaves if leaf.typical_limit < math.inf]
+        return float(np.median(found)) if found else math.inf
 
     @property
     def wrong(self) -> Entries:
@@ -273,7 +259,11 @@ class Report:
             "evaluations": self.evaluations,
             "noise": self.noise,
             "detection_limit": self.detection_limit,
+            "typical_limit": self.typical_limit,
+            "limit_at": _limit_at(self),
             "miss_probability": self.miss_probability,
+            "rtol": self.rtol,
+            "atol": self.atol,
             "steps": self.steps,
             "strategy": self.strategy,
             "backend": self.backend,
@@ -283,10 +273,16 @@ class Report:
         }
         return {name: to_json(value) for name, value in values.items()}
 
-    def to_html(self) -> str:
+    def to_html(self, *, title: str | None = None) -> str:
         """The report as an HTML page of its own, light or dark as the reader's system is.
 
         The page has no script and loads nothing.
+
+        Parameters
+        ----------
+        title : str, optional
+            What the report is of, such as the name of a test: a line above the verdict, and the
+            name of the page.
 
         Examples
         --------
@@ -295,7 +291,7 @@ class Report:
         >>> report.to_html().startswith("<!doctype html>")
         True
         """
-        return html.page(self.to_dict())
+        return html.page(self.to_dict(), title)
 
     def plot(self) -> "Figure":
         """Draw the errors by parameter, analytic against numeric, and the worst entry's curve.
@@ -320,5 +316,18 @@ class Report:
         >>> len(report.plot().get_axes()) >= 3  # doctest: +SKIP
         True
         """
-        parts = [_placed(self.entries, span) for span in self.entries.spans]
+        parts = [as_columns(self.entries, span) for span in self.entries.spans]
         return figure.report_figure(self.to_dict(), parts, [each.name for each in Verdict])
+
+
+def _limit_at(report: Report) -> str | None:
+    """Path of the entry, or after a probe of the leaf, that can be judged worst."""
+    if report.strategy == "probe":
+        leaves = [leaf for leaf in report.leaves if leaf.limit < math.inf]
+        return max(leaves, key=lambda leaf: leaf.limit).path if leaves else None
+    entries = report.entries
+    bounds = granted(entries, report.rtol, report.atol)
+    known = (entries.codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)
+    if not known.any():
+        return None
+    return entries.at(int(np.argmax(np.where(known, bounds, -1.0)))).path

@@ -12,22 +12,30 @@ from fastgrad._report.format import (
     count,
     facts,
     number,
+    relative_error,
     shape,
     shorten,
+    two_numbers,
     where,
     width,
     worst_first,
     wrap,
+    wrong_count,
 )
+from fastgrad._report.names import Names, names_of
+from fastgrad._words import counted
 
-__all__ = ["as_text"]
+__all__ = ["as_headline", "as_line", "as_text"]
 
 # Whatever is in it, a report fits a terminal of 80 columns and 40 lines; a usual one has 24 lines.
 WIDTH = 80
 MOST_CAUSES = 3
 MOST_LEAVES = 9
+MOST_NAMED = 6  # of the arrays of a right gradient
 MOST_ENTRIES = 6
-LONGEST = 48  # columns of a word in the reason: a longer one is a path, and is shortened
+NAME = 32  # columns of an array's name, the same in all parts of a report where there is room
+SHORT_NAME = 24  # the same in pytest's summary, beside the name of the test
+REASON = 120  # columns of a reason in one line
 NARROWEST = 9  # columns that a path keeps however wide the other cells are
 
 Row = Sequence[str]
@@ -36,18 +44,43 @@ Values = Mapping[str, Any]
 
 def as_text(report: Values) -> str:
     """One screen: the verdict and its reason, causes, parameters, worst entries, the run."""
-    reason = " ".join(shorten(word, LONGEST) for word in report["reason"].split())
+    names = names_of(report)
+    reason = names.within(report["reason"], NAME)
     parts = [wrap(f"{HEADLINES[report['verdict']]}: {reason}", WIDTH, lines=5)]
     if report["verdict"] == "RIGHT":
         # A right gradient takes a few lines: in a loop of checks they should pass by.
-        parts.append(_passed(report["leaves"]) + _facts(report))
+        parts.append(_passed(report["leaves"], names) + _facts(report, names))
     else:
-        parts += [_causes(report), _leaves(report["leaves"])]
+        parts += [_causes(report, names), _leaves(report["leaves"], names)]
         # Beside wrong entries two unclear ones will do.
-        shown = _entries("wrong", report, MOST_ENTRIES)
-        parts += [shown, _entries("unclear", report, 2 if shown else MOST_ENTRIES)]
-        parts.append(_facts(report))
+        shown = _entries("wrong", report, names, MOST_ENTRIES)
+        parts += [shown, _entries("unclear", report, names, 2 if shown else MOST_ENTRIES)]
+        parts.append(_facts(report, names))
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def as_line(report: Values) -> str:
+    """One line: the verdict, the beginning of the reason, and what the check cost."""
+    said = [
+        f"{HEADLINES[report['verdict']]}: {_short_reason(report)}",
+        counted(report["n_entries"], "entry"),
+        counted(report["evaluations"], "evaluation"),
+    ]
+    return "; ".join((said[0], ", ".join(said[1:])))
+
+
+def as_headline(report: Values) -> str:
+    """The verdict in few columns: of a wrong gradient the worst entry comes first."""
+    headline = HEADLINES[report["verdict"]]
+    if not report["wrong"]:
+        return f"{headline}: {_short_reason(report)}"
+    worst = report["wrong"][0]
+    name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME, SHORT_NAME)
+    return f"{headline}: {name}, {wrong_count(report)}"
+
+
+def _short_reason(report: Values) -> str:
+    return wrap(names_of(report).within(report["reason"], NAME), REASON, lines=1)[0]
 
 
 def table(header: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
@@ -67,23 +100,23 @@ def _pad(cell: str, wide: int, *, left: bool) -> str:
     return cell + space if left else space + cell
 
 
-def _passed(leaves: Sequence[Values]) -> list[str]:
+def _passed(leaves: Sequence[Values], names: Names) -> list[str]:
     """Name the arrays that were checked; of a right gradient nothing else is of interest."""
     if not leaves:
         return []
-    names = [f"{shorten(leaf['path'], 24)} {shape(leaf)}" for leaf in leaves]
-    said = f"{len(leaves):,} parameter{'s' * (len(leaves) > 1)}: {', '.join(names)}"
-    return wrap(said, WIDTH, "  ", "  ", lines=2)
+    # Of thousands only the first fit the lines, and are named.
+    named = [f"{names.short(leaf['path'], NAME)} {shape(leaf)}" for leaf in leaves[:MOST_NAMED]]
+    among = ", among them" * (len(named) < len(leaves))
+    said = f"{counted(len(leaves), 'parameter')}{among}: {', '.join(named)}"
+    return wrap(said, WIDTH, "  ", "  ", lines=3)
 
 
-def _causes(report: Values) -> list[str]:
+def _causes(report: Values, names: Names) -> list[str]:
     if report["verdict"] != "WRONG" or not report["causes"]:
         return []
     lines = []
     for cause in report["causes"][:MOST_CAUSES]:
-        leaf = cause["leaf"]
-        sentence = cause["sentence"].replace(f"`{leaf}`", f"`{shorten(leaf, 40)}`")
-        lines += wrap(sentence, WIDTH, "  * ", "    ", lines=2)
+        lines += wrap(names.within(cause["sentence"], NAME), WIDTH, "  * ", "    ", lines=2)
     left_out = len(report["causes"]) - MOST_CAUSES
     if left_out > 0:
         lines.append(f"    and {left_out:,} more in report.causes")
@@ -94,7 +127,7 @@ def _next(report: Values) -> str:
     return Cause[report["causes"][0]["kind"]].advice
 
 
-def _leaves(leaves: Sequence[Values]) -> list[str]:
+def _leaves(leaves: Sequence[Values], names: Names) -> list[str]:
     if not leaves:
         return []
     shown = list(leaves) if len(leaves) <= MOST_LEAVES else worst_first(list(leaves))[:MOST_LEAVES]
@@ -102,18 +135,22 @@ def _leaves(leaves: Sequence[Values]) -> list[str]:
         (
             shorten(shape(leaf), 12),
             count(leaf),
-            number(leaf["relative_error"], 2),
+            relative_error(leaf),
             shorten(where(leaf), 12),
             HEADLINES[leaf["verdict"]].lower(),
         )
         for leaf in shown
     ]
     header = ("shape", "wrong", "rel. error", "worst", "verdict")
-    # The path gets what the other columns leave.
-    taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
-    room = max(NARROWEST, WIDTH - 2 - taken)
-    named = [(shorten(leaf["path"], room), *row) for leaf, row in zip(shown, rows, strict=True)]
+    room = min(NAME, _room(header, rows))
+    named = [(names.short(leaf["path"], room), *row) for leaf, row in zip(shown, rows, strict=True)]
     return table(("parameter", *header), named) + _left_out(leaves, shown)
+
+
+def _room(header: Row, rows: Sequence[Row]) -> int:
+    """What the other columns leave to the names in the first one."""
+    taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
+    return max(NARROWEST, WIDTH - 2 - taken)
 
 
 def _left_out(leaves: Sequence[Values], shown: Sequence[Values]) -> list[str]:
@@ -127,25 +164,27 @@ def _left_out(leaves: Sequence[Values], shown: Sequence[Values]) -> list[str]:
     return [f"  and more: {rest}"] if rest else []
 
 
-def _entries(kind: str, report: Values, most: int) -> list[str]:
+def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
     shown = report[kind][:most]
     if not shown:
         return []
+    header = ("analytic", "numeric", "+/-")
     rows = [
-        (
-            shorten(entry["path"], 31),
-            number(entry["analytic"], 9),
-            number(entry["numeric"], 9),
-            number(entry["uncertainty"], 1),
-        )
+        (*two_numbers(entry["analytic"], entry["numeric"], 9), number(entry["uncertainty"], 1))
         for entry in shown
     ]
+    room = _room(header, rows)
+    named = [
+        (names.entry(entry["path"], entry["leaf"], NAME, room), *row)
+        for entry, row in zip(shown, rows, strict=True)
+    ]
     total = report[f"n_{kind}"]
-    title = f"{kind} entries, worst first"
+    title = f"{kind} entries, worst first" if total > 1 else f"{kind} entry"
     if total > len(shown):
         title = f"worst of {compact(total)} {kind} entries"
-    return table((title, "analytic", "numeric", "+/-"), rows)
+    return table((title, *header), named)
 
 
-def _facts(report: Values) -> list[str]:
-    return [line for each in facts(report) for line in wrap(each, WIDTH, "  ", "  ")]
+def _facts(report: Values, names: Names) -> list[str]:
+    told = (names.within(each, NAME) for each in facts(report))
+    return [line for each in told for line in wrap(each, WIDTH, "  ", "  ")]

@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +102,73 @@ def test_a_map_marks_what_is_not_finite_and_what_was_not_measured():
     numeric = np.array([1.0, np.nan, 2.0])
     image = figure.error_map((3,), (analytic, numeric, np.array([1, 2, 0])), 1)
     assert image.tolist()[0] == [1.0, pytest.approx(np.nan, nan_ok=True), figure.FLOOR]
+
+
+def heat_maps(report):
+    return [axes for axes in report.plot().subfigs[0].get_axes() if axes.images]
+
+
+def test_maps_number_the_entries_whatever_pixels_they_share():
+    for shape, report in (((4, 3), reports.right()), ((1000, 1000), reports.large())):
+        axes = heat_maps(report)[0]
+        axes.figure.canvas.draw()
+        for axis, length in ((axes.yaxis, shape[0]), (axes.xaxis, shape[1])):
+            low, high = sorted(axis.get_view_interval())
+            assert (low, high) == (-0.5, length - 0.5)
+            inside = [place for place in axis.get_ticklocs() if low <= place <= high]
+            assert len(inside) >= 2
+            assert all(float(place).is_integer() for place in inside)
+    vector = heat_maps(reports.right())[1]
+    assert not len(vector.get_yticks())
+
+
+def test_what_is_zero_but_for_rounding_is_not_dark():
+    """Its error is as large as its largest entry: rounding, beside a gradient of size 1."""
+    zeros = np.array([1e-17, -1e-17, 0.0]), np.array([-3e-13, 2e-13, 1e-13]), np.full(3, 1e-9)
+    report = reports.make({"W": reports.leaf(3), "b": zeros})
+    images = {axes.get_title(loc="left"): axes.images[0] for axes in heat_maps(report)}
+    assert np.max(images["b: 0 of 3 wrong"].get_array()) < 1e-11
+    alone = reports.make({"b": zeros})
+    assert np.max(heat_maps(alone)[0].images[0].get_array()) == figure.FLOOR
+    assert "relative error" not in alone.plot().get_suptitle()
+
+
+def test_maps_of_long_names_have_different_titles():
+    names = [f"params['encoder.layers.{i}.self_attn.in_proj_weight']" for i in range(12)]
+    report = reports.make({name: reports.leaf(2, factor=2) for name in names})
+    shown = [axes.get_title(loc="left") for axes in heat_maps(report)]
+    assert len(set(shown)) == 4
+    assert all(re.search(r"\.\d+\.\.\.", title) for title in shown)
+
+
+def test_entries_that_were_not_judged_are_counted_and_gray():
+    x = np.ones((300, 2))
+    claimed = 2 * x
+    claimed[17, 1] = 3
+    drawn = fg.check_gradient(lambda x: (x**2).sum(), claimed, x, strategy="probe").plot()
+    labels = [label for axes in drawn.get_axes() for label in axes.get_legend_handles_labels()[1]]
+    assert labels == ["wrong (1)", "not judged (599)"]
+    assert "gray: not judged" in drawn.subfigs[0].get_suptitle()
+
+
+def png_of(drawn):
+    return drawn._repr_png_()
+
+
+@pytest.mark.parametrize("name", ["right", "wrong", "unclear", "untested"])
+def test_a_figure_shows_itself_in_a_notebook(name):
+    from matplotlib.figure import Figure
+
+    drawn = reports.PLAIN[name]().plot()
+    assert type(drawn) is Figure
+    assert png_of(drawn).startswith(b"\x89PNG")
+    again = pickle.loads(pickle.dumps(drawn))
+    again.suptitle("changed")
+    assert png_of(again) != png_of(drawn)  # it shows itself, and not what it was made from
+
+
+def test_the_lectures_figure_shows_itself_too():
+    assert png_of(fg.plots.error_against_step(cube, 3.0, 1.0)).startswith(b"\x89PNG")
 
 
 def test_drawing_leaves_pyplot_and_settings_alone(tmp_path):

@@ -1,6 +1,8 @@
 """The pytest plugin: its fixture, its pages, and that it costs nothing until it is used."""
 
 import importlib.metadata
+import re
+from urllib.parse import unquote
 
 import pytest
 
@@ -86,7 +88,7 @@ def test_failures_show_the_report_and_the_callers_line(run):
     assert "WRONG: 2 of 3 entries disagree" in shown
     assert ">       fg.testing.assert_gradient(cost, wrong, X)" in shown
     assert ">       assert_gradient(cost, wrong, X)" in shown
-    assert "FAILED test_it.py::test_wrong[1.0] - AssertionError: WRONG: 2 of 3" in shown
+    assert "FAILED test_it.py::test_wrong[1.0] - WRONG: params[2], 2 of 3 entries" in shown
     assert "def check(" not in shown
     assert "report written" not in shown
 
@@ -96,11 +98,81 @@ def test_pages_of_failures_are_written_and_named_after_the_tests(run, pytester):
     result.assert_outcomes(passed=2, failed=5)
     written = pages(pytester.path / "out" / "pages")
     assert written > PAGES
-    assert len(written) == len(PAGES) + 1  # the one with a checksum
+    assert len(written) == len(PAGES) + 2  # the one with a checksum, and the index
     result.stdout.fnmatch_lines(["report written to *test_it.test_several.3.html"])
     text = (pytester.path / "out/pages/test_it.test_several.3.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "a factor 2 is too much" in text
+
+
+def test_pages_name_their_tests_and_an_index_lists_them(run, pytester):
+    run("--fastgrad-html", "out")
+    page = (pytester.path / "out/test_it.test_several.3.html").read_text(encoding="utf-8")
+    assert "<code>test_it.py::test_several (3)</code>" in page
+    assert "<title>fastgrad: wrong, test_it.py::test_several (3)</title>" in page
+    assert_index(pytester.path / "out")
+
+
+def assert_index(directory):
+    index = (directory / "index.html").read_text(encoding="utf-8")
+    links = re.findall(r'<a href="([^"]*)">([^<]*)</a></th><td>([^<]*)</td>', index)
+    assert {unquote(file) for file, _, _ in links} == pages(directory) - {"index.html"}
+    assert ("test_it.TestIt.test_function.html", "test_it.py::TestIt::test_function") in {
+        (file, test) for file, test, _ in links
+    }
+    assert all(headline.startswith("WRONG: params[") for _, _, headline in links)
+    assert "6 gradient checks that failed" in index
+
+
+ASSERTED = """
+import numpy as np
+import fastgrad as fg
+
+NAMES = [f"model.decoder.blocks.{i}.cross_attention.output.dense.weight" for i in range(10)]
+PARAMS = {name: np.random.default_rng(i).normal(size=(3, 2)) for i, name in enumerate(NAMES)}
+
+def loss(p):
+    return float(sum(np.sin(v).sum() for v in p.values()))
+
+def grad(p):
+    return {k: np.cos(v) * (-1 if ".blocks.6." in k else 1) for k, v in p.items()}
+
+def test_direct():
+    assert fg.check_gradient(loss, grad, PARAMS)
+
+def test_named():
+    right = fg.check_gradient(lambda x: x @ x, lambda x: 2 * x, np.ones(2))
+    report = fg.check_gradient(loss, grad, PARAMS)
+    assert right
+    assert report
+
+def test_verdict():
+    assert fg.check_gradient(loss, grad, PARAMS).verdict is fg.Verdict.RIGHT
+
+def test_function():
+    fg.testing.assert_gradient(loss, grad, PARAMS)
+
+def test_other():
+    report = fg.check_gradient(loss, grad, PARAMS)
+    assert 1 == 2
+"""
+
+
+def test_a_plain_assert_shows_the_report_and_names_the_layer(pytester):
+    pytester.makepyfile(test_it=ASSERTED)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--fastgrad-html", "out")
+    result.assert_outcomes(failed=5)
+    shown = result.stdout.str()
+    assert shown.count("- fastgrad -") == 3 + 4  # reports of plain asserts, and places of pages
+    assert shown.count("likely cause") == 4
+    assert "AssertionError: assert <Report WRONG: 6 of 60 entries disagree" in shown
+    summary = [line for line in shown.splitlines() if line.startswith("FAILED")]
+    assert len(summary) == 5
+    for line in summary[:4]:
+        assert re.search(r"::test_\w+ - WRONG: \.\.\.6\.\.\.", line)
+        assert len(line) <= 80
+    assert "assert 1 == 2" in summary[4]
+    assert len(pages(pytester.path / "out")) == 5
 
 
 def test_no_failure_no_directory(run, pytester):
@@ -111,6 +183,7 @@ def test_no_failure_no_directory(run, pytester):
 def test_pages_under_xdist(run, pytester):
     run("--fastgrad-html", "out", "-n2").assert_outcomes(passed=2, failed=5)
     assert pages(pytester.path / "out") > PAGES
+    assert_index(pytester.path / "out")
 
 
 def test_nothing_is_imported_before_it_is_used(pytester):

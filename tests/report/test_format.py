@@ -84,8 +84,8 @@ def test_numbers_that_are_not_finite_come_as_words():
 
 def test_steps_are_one_number_or_a_range():
     assert steps({"steps": []}) == ""
-    assert steps({"steps": [1e-5, 1e-5]}) == ", relative step 1e-05"
-    assert steps({"steps": [1e-3, 1e-5]}) == ", relative step 1e-05 to 0.001"
+    assert steps({"steps": [1e-5, 1e-5]}) == ", rel. step 1e-05"
+    assert steps({"steps": [1e-3, 1e-5]}) == ", rel. step 1e-05 to 0.001"
 
 
 def test_a_limit_of_zero_is_none():

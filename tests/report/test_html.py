@@ -6,6 +6,7 @@ import pytest
 import reports
 
 from fastgrad.__main__ import main
+from fastgrad._report.html import index
 
 VOID = {"meta", "br"}
 ALLOWED = {"html", "head", "title", "style", "body", "main", "div", "h1", "p", "span", "strong"}
@@ -17,6 +18,8 @@ ATTRIBUTES |= {"aria-level", "aria-hidden", "tabindex", "scope"}
 class Reader(HTMLParser):
     """Keeps tags and text, and asserts that every tag is closed, known and harmless."""
 
+    allowed, attributes_allowed = ALLOWED, ATTRIBUTES
+
     def __init__(self, text):
         super().__init__()
         self.open, self.tags, self.attributes, self.texts = [], [], [], []
@@ -25,8 +28,8 @@ class Reader(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
-        assert tag in ALLOWED
-        assert {name for name, _ in attributes} <= ATTRIBUTES
+        assert tag in self.allowed
+        assert {name for name, _ in attributes} <= self.attributes_allowed
         self.tags.append(tag)
         self.attributes.append((tag, dict(attributes)))
         if tag not in VOID:
@@ -76,6 +79,39 @@ def test_paths_are_text_and_nothing_else(path):
     if path.isprintable():
         assert visible in shown
     assert "<script" not in reports.hostile(path).to_html()
+
+
+def test_a_title_says_what_the_page_is_of():
+    title = "tests/test_net.py::test_loss[<b>&\n]"
+    page = reports.wrong().to_html(title=title)
+    texts = Reader(page).texts
+    assert "tests/test_net.py::test_loss[<b>&\\n]" in texts
+    assert "fastgrad: wrong, tests/test_net.py::test_loss[<b>&\\n]" in texts
+    assert reports.wrong().to_html().splitlines()[-5:] == page.splitlines()[-5:]
+
+
+class IndexReader(Reader):
+    """The same for an index, which has links and nothing else that leads anywhere."""
+
+    allowed = ALLOWED | {"a"}
+    attributes_allowed = ATTRIBUTES | {"href"}
+
+
+def test_an_index_links_its_pages_and_escapes_what_it_shows():
+    rows = [
+        ("a b.html", "t.py::a[<b>]", "WRONG: x[0], 3 of 3 entries"),
+        ("c.html", "d", "RIGHT: &"),
+    ]
+    page = index(rows)
+    reader = IndexReader(page)
+    links = [attributes["href"] for tag, attributes in reader.attributes if tag == "a"]
+    assert links == ["a%20b.html", "c.html"]
+    assert "t.py::a[<b>]" in reader.texts
+    assert "RIGHT: &" in reader.texts
+    assert "2 gradient checks that failed" in "".join(reader.texts)
+    assert "1 gradient check that failed" in index(rows[:1])
+    assert "<script" not in page
+    assert "://" not in page
 
 
 def test_tables_are_marked_up_for_screen_readers():

@@ -29,7 +29,8 @@ def test_text_fits_one_screen(name):
     report = reports.ALL[name]()
     lines = str(report).splitlines()
     assert len(lines) <= 40
-    assert max(map(width, lines)) <= 80
+    # Numbers as wide as they get, and an index of ten axes, which is never cut.
+    assert max(map(width, lines)) <= (90 if name == "extreme" else 80)
     assert all(line == line.rstrip() for line in lines)
     assert all(character.isprintable() for line in lines for character in line)
     assert lines[0].startswith(report.verdict.name.replace("_", " ") + ": ")
@@ -42,7 +43,7 @@ def test_a_usual_failure_fits_24_lines():
 def test_a_pass_is_a_handful_of_lines():
     report = reports.make({f"layers[{i}].W": reports.leaf(3, 4) for i in range(300)})
     assert len(str(report).splitlines()) <= 8
-    assert "300 parameters: layers[0].W 3x4, " in str(report)
+    assert "300 parameters, among them: layers[0].W 3x4, " in str(report)
 
 
 def test_verdict_then_cause_then_parameters_then_entries_then_the_run():

@@ -1,0 +1,155 @@
+"""What was found in one parameter array, and its columns as arrays of its shape."""
+
+# Without `annotations` from `__future__`, for the reason given in `causes.py`.
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
+
+__all__ = [
+    "LeafReport",
+    "as_array",
+    "as_columns",
+    "detection_limit",
+    "granted",
+    "leaf_report",
+    "limits",
+]
+
+
+@dataclass(frozen=True)
+class LeafReport:
+    """What was found in one parameter array.
+
+    Attributes
+    ----------
+    path : str
+        Path of the array.
+    shape : tuple of int
+    dtype : str
+    entries, wrong, unclear : int
+        Number of real numbers in the array (two for a complex entry), and how many of them are
+        wrong or cannot be judged.
+    relative_error : float
+        ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array, where `a` is the analytic
+        and `d` the numeric gradient; an estimate after a probe.
+    worst : Entry, optional
+        The judged entry with the largest error; None if there is none.
+    verdict : Verdict
+    judged : int
+        Number of entries that were judged one by one: after a probe some, otherwise all.
+    blocks : tuple of str
+        Blocks that a probe found wrong throughout; only some of their entries were judged.
+    limit : float
+        Smallest error that the check would have seen in every single entry; infinite if no entry
+        was judged, or if errors beside those that were found were not looked for.
+    typical_limit : float
+        The same for a typical entry: the median over the entries that were judged, or `limit` after
+        a probe.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    entries: int
+    wrong: int
+    unclear: int
+    relative_error: float
+    worst: Entry | None
+    verdict: Verdict
+    judged: int
+    blocks: tuple[str, ...]
+    limit: float
+    typical_limit: float = math.nan  # in pickles of 0.1
+
+
+def leaf_report(
+    span: LeafSpan, entries: Entries, rtol: float = 0.0, atol: float = 0.0
+) -> LeafReport:
+    """Count the entries of one leaf by verdict, and measure their errors."""
+    mine = slice(span.start, span.stop)
+    codes, analytic, numeric = entries.codes[mine], entries.analytic[mine], entries.numeric[mine]
+    wrong, unclear = (
+        int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
+    )
+    verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
+    probe = span.probe
+    typical, largest = limits(granted(entries, rtol, atol)[mine], codes)
+    if probe:  # a limit of zero says that other errors were not looked for
+        known = probe.limit > 0 and probe.verdict is not Verdict.CANNOT_TELL
+        typical = largest = probe.limit if known else math.inf
+    return LeafReport(
+        path=span.path,
+        shape=span.shape,
+        dtype=span.dtype,
+        entries=span.size,
+        wrong=wrong,
+        unclear=unclear,
+        relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
+        worst=_worst(span, entries),
+        verdict=probe.verdict if probe else verdict,
+        judged=len(codes),
+        blocks=probe.blocks if probe else (),
+        limit=largest,
+        typical_limit=typical,
+    )
+
+
+def limits(bounds: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
+    """The median and the largest error bar of the judged entries; infinite if there is none."""
+    bounds = bounds[(codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)]
+    if not len(bounds):
+        return math.inf, math.inf
+    return float(np.median(bounds)), float(bounds.max())
+
+
+def granted(entries: Entries, rtol: float, atol: float) -> np.ndarray:
+    """How far each entry may be off: by its error bar, and by what the user granted."""
+    if not (rtol or atol):
+        return entries.uncertainty
+    allowed = entries.uncertainty + atol + rtol * np.abs(entries.numeric)
+    return np.where(np.isnan(allowed), math.inf, allowed)
+
+
+def detection_limit(entries: Entries, rtol: float, atol: float) -> float:
+    """The largest limit of the leaves in which something was judged; infinite if nothing was."""
+    found = (leaf_report(span, entries, rtol, atol).limit for span in entries.spans)
+    return max((limit for limit in found if limit < math.inf), default=math.inf)
+
+
+def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
+    """The judged entry of a leaf with the largest error; one that is not a number comes first."""
+    if span.start == span.stop:
+        return None
+    mine = slice(span.start, span.stop)
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
+    return entries[span.start + int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
+
+
+def as_array(column: np.ndarray, span: LeafSpan, missing: float) -> np.ndarray:
+    """A column's values of one leaf in the leaf's shape."""
+    values = column[span.start : span.stop]
+    if span.probe is not None:
+        values = np.full(span.size, missing)
+        values[span.probe.judged] = column[span.start : span.stop]
+    values = values.astype(np.float64)  # a copy: it is the user's to write into
+    return (values.view(np.complex128) if span.is_complex else values).reshape(span.shape)
+
+
+def as_columns(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
+    """Analytic, numeric and codes of a leaf, in its order; NaN where an entry was not judged."""
+    mine = slice(span.start, span.stop)
+    columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
+    if span.probe is None:
+        return columns
+    # A picture draws no NaN, whatever its code.
+    blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
+    full = [np.full(span.size, blank) for blank in blanks]
+    for column, place in zip(columns, full, strict=True):
+        place[span.probe.judged] = column
+    return full
