@@ -16,7 +16,7 @@ __all__ = ["ROUNDED", "Case", "joined", "moved_gain"]
 
 # A relation may leave this share of each error unexplained, beyond what the bounds allow: what
 # extrapolation leaves of the truncation of a right difference, relative to its own value.
-_LEFT_OVER = 1e-5
+_LEFT_OVER = 1e-6
 # It may leave this share of the sum of squared errors, each in units of what is allowed: without
 # that, a relation that explains none of many small errors would pass by their bounds.
 _UNEXPLAINED = 0.1

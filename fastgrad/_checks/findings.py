@@ -92,10 +92,8 @@ def _without_relation(each: Explained, context: str) -> Finding:
     evidence = {**_counts(each), "relative_error": size}
     start, leaf = f"`{place.path}`", case.path
     if each.all_of_leaf and is_nearby(case):
-        said = (
-            f"`{leaf}` is close to the numeric gradient{'' if case.size == 1 else ' everywhere'}, "
-            f"with {off} and no pattern: it is the gradient of a nearby function"
-        )
+        said = f"`{leaf}` is close to the numeric gradient, with {off} and no pattern"
+        said += ": it is that of a nearby function"
         return Finding(Cause.NEARBY, leaf, leaf, said, evidence)
     if case.size == 1:
         return Finding(Cause.UNKNOWN, leaf, leaf, _of_scalar(case) + context, evidence)

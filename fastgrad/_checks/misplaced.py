@@ -24,6 +24,10 @@ _MOST_AXES = 4
 # Of the orders of the values in a part of a leaf, at most this share may be shifts, or the
 # reverse, or these are what chance makes of a permutation: one of a hundred.
 _BY_CHANCE = 1e-2
+# Logarithm of a number that float64 can hold.
+_LARGEST_LOG = 700.0
+# Candidates for a shift, where rows are equal.
+_MOST_SHIFTS = 8
 # One value for several entries: two may be equal by chance, as whole numbers are.
 _FEWEST = 3
 # Pairs counted once, twice, or as they are: a factor is one of these if it differs by less.
@@ -123,31 +127,25 @@ def _shifted(case: Case) -> Iterator[tuple[Relation, float]]:
         if axis is None and len(shape) == 1:
             continue
         n = case.size if axis is None else shape[axis]
-        by = _shift(case, axis)
-        if not by:
-            continue
-        along = ", read row by row" if axis is None else _along(axis, shape)
-        words = f"is the numeric gradient shifted by {by}{along}"
-        relation = _moved(
-            Cause.SHIFTED,
-            words,
-            _roll(by, axis),
-            shift=by,
-            axes=tuple(range(len(shape))) if axis is None else (axis,),
-        )
-        yield relation, n
+        along = ", read row by row" if axis is None else along_axes((axis,), len(shape))
+        axes = tuple(range(len(shape))) if axis is None else (axis,)
+        for by in _shifts(case, axis):
+            words = f"is the numeric gradient shifted by {by}{along}"
+            yield _moved(Cause.SHIFTED, words, _roll(by, axis), shift=by, axes=axes), n
 
 
-def _shift(case: Case, axis: int | None) -> int:
-    """The shift along an axis that the first row was moved by, if any."""
+def _shifts(case: Case, axis: int | None) -> list[int]:
+    """The shifts along an axis that may have brought the largest row to its place."""
     analytic, numeric = _rows(case.analytic, axis), _rows(case.numeric, axis)
     n = len(analytic)
     if n < 2:
-        return 0
-    # The row most like the first analytic one gives the shift; `fits` tests all rows.
-    at = int(np.argmin(np.abs(numeric - analytic[0]).sum(axis=1)))
-    by = (n - at) % n
-    return by if by <= n // 2 else by - n
+        return []
+    here = int(np.argmax(np.abs(analytic).sum(axis=1)))
+    off = np.abs(numeric - analytic[here]).sum(axis=1)
+    # Equal rows make for several candidates; `fits` tests all rows.
+    nearest = np.flatnonzero(off <= 2 * off.min() + float(case.bound.max()))[:_MOST_SHIFTS]
+    shifts = [(here - int(at)) % n for at in nearest]
+    return sorted((by if by <= n // 2 else by - n for by in shifts if by), key=abs)
 
 
 def _rows(x: np.ndarray, axis: int | None) -> np.ndarray:
@@ -155,10 +153,6 @@ def _rows(x: np.ndarray, axis: int | None) -> np.ndarray:
     if axis is None:
         return x.reshape(-1, 1)
     return np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
-
-
-def _along(axis: int, shape: tuple[int, ...]) -> str:
-    return f" along axis {axis}" if len(shape) > 1 else ""
 
 
 def _reversed(case: Case) -> Iterator[tuple[Relation, float]]:
@@ -218,11 +212,11 @@ def _permuted(case: Case) -> Iterator[tuple[Relation, float]]:
         )
         moved = np.flatnonzero(matched != np.arange(n))
         what = "entries" if len(shape) == 1 else "slices"
-        words = f"is the numeric gradient with its {what} in another order{_along(axis, shape)}"
+        words = f"is the numeric gradient with its {what} in another order"
         if len(moved) == 2:
             words = f"is the numeric gradient with {what} {moved[0]} and {moved[1]} exchanged"
-            words += _along(axis, shape)
-        ways = math.exp(min(math.lgamma(n + 1), 700.0))
+        words += along_axes((axis,), len(shape))
+        ways = math.exp(min(math.lgamma(len(moved) + 1), _LARGEST_LOG))
         yield (
             _moved(
                 Cause.PERMUTED,

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastgrad._checks.case import Case
+from fastgrad._checks.error_model import OWN_ROUNDING
 from fastgrad._report.causes import Cause
 
 __all__ = ["FITTED", "SIMPLE", "Relation", "Search", "factor_text"]
@@ -26,8 +27,12 @@ _WHOLE = 5e-5
 # Digits of a factor that are printed, and digits of its difference from one, or from its nearest
 # whole number, that are printed at least.
 _DIGITS, _DIGITS_BEYOND_ONE = 4, 1
-# Entries that a term with a fitted coefficient must explain: one determines it, two confirm it.
-_FEWEST = 3
+# Entries that a term with a fitted coefficient must explain: one determines it, another confirms
+# it. Signs are equal too often, and a normalization has two numbers: these want one more.
+_FEWEST = 2
+# A number is round if it has at most two digits: of random ones, one in this many is, for each
+# unit of the precision it is known to.
+_ROUND_DIGITS, _ROUND_WAYS = 2, 200.0
 # Parameters whose sizes differ by less than this share are even: a multiple of them is a constant.
 _EVEN = 1e-2
 
@@ -98,15 +103,30 @@ def _times_conjugate(c: float) -> Callable[[Case], Predicted]:
 
 
 def _whole_factor(case: Case) -> Iterator[Relation]:
-    """A whole number, or one over it: of one entry alone no other factor means anything."""
+    """A whole number, or one over it."""
     c = _fitted_factor(case)
-    if not np.isfinite(c) or c == 0 or not _near_whole(max(abs(c), 1 / abs(c))):
+    if not np.isfinite(c) or c == 0:
         return
+    size = max(abs(c), 1 / abs(c))
     # Whole numbers, and their inverses, lie so close around one that is larger or smaller.
-    ways = 2 * max(abs(c), 1 / abs(c))
+    chances = {"ways": 2 * size} if case.size == 1 else {"ways": 1.0}
     relation = _multiple(c, np.iscomplexobj(case.analytic))
-    if fits(case, relation, ways=ways if case.size == 1 else 1.0, fitted=int(case.size > 1)):
+    if _near_whole(size) and fits(case, relation, fitted=int(case.size > 1), **chances):
         yield relation
+
+
+def _round_factor(case: Case) -> Iterator[Relation]:
+    """A factor of two digits: of one entry alone no other means anything."""
+    c = _fitted_factor(case) if case.size == 1 else math.nan
+    if np.isfinite(c) and c not in (0.0, 1.0) and _is_round(c):
+        relation = _multiple(c, np.iscomplexobj(case.analytic))
+        if fits(case, relation, ways=_ROUND_WAYS):
+            yield relation
+
+
+def _is_round(c: float) -> bool:
+    nearest = float(f"{c:.{_ROUND_DIGITS}g}")
+    return bool(abs(c - nearest) < _WHOLE * abs(c))
 
 
 def _factor(case: Case) -> Iterator[Relation]:
@@ -305,25 +325,28 @@ def _offset(case: Case) -> Iterator[Relation]:
 
 def _penalty(case: Case) -> Iterator[Relation]:
     x = case.parameters
-    for kind, name, term, shape in (
-        (Cause.MISSING_L2, "L2", "the parameter", _itself),
-        (Cause.MISSING_L1, "L1", "the parameter's sign", _signs),
-    ):
-        even = np.ptp(np.abs(x)) <= _EVEN * np.abs(x).max()
-        if case.size < _FEWEST or (kind is Cause.MISSING_L2 and even):
-            continue
-        c = _weighted(case, shape(x))
-        what = f"lacks {-c:.4g} x {term}" if c < 0 else f"has {c:.4g} x {term} too much"
-        meaning = f"an {name} term is {'missing' if c < 0 else 'counted twice or more'}"
-        relation = Relation(
-            kind,
-            what,
-            _plus(c, shape),
-            meaning,
-            {"coefficient": c},
-        )
-        if c and fits(case, relation, fitted=1):
-            yield relation
+    even = np.ptp(np.abs(x)) <= _EVEN * np.abs(x).max() and case.size > 1
+    c = _weighted(case, x)
+    # Of one entry only a round coefficient is told, and not where its error is round as well.
+    alone = case.size == 1 and _is_round(c) and not _is_round(float(case.error.real.sum()))
+    l2 = _added(Cause.MISSING_L2, c, _itself)
+    if c and not even and (case.size >= _FEWEST or alone):
+        chances = {"ways": _ROUND_WAYS} if alone else {"ways": 1.0}
+        if fits(case, l2, fitted=int(not alone), **chances):
+            yield l2
+    c = _weighted(case, _signs(x))
+    l1 = _added(Cause.MISSING_L1, c, _signs)
+    if c and case.size > _FEWEST and fits(case, l1, fitted=1):
+        yield l1
+
+
+def _added(kind: Cause, c: float, shape: Callable[[np.ndarray], np.ndarray]) -> Relation:
+    """A multiple of the parameters, or of their signs, that is missing or too much."""
+    l2 = kind is Cause.MISSING_L2
+    term, name = ("the parameter", "L2") if l2 else ("the parameter's sign", "L1")
+    what = f"lacks {-c:.4g} x {term}" if c < 0 else f"has {c:.4g} x {term} too much"
+    meaning = f"an {name} term is {'missing' if c < 0 else 'counted twice or more'}"
+    return Relation(kind, what, _plus(c, shape), meaning, {"coefficient": c})
 
 
 def _plus(c: float, shape: Callable[[np.ndarray], np.ndarray]) -> Callable[[Case], Predicted]:
@@ -342,7 +365,7 @@ def _signs(x: np.ndarray) -> np.ndarray:
 def _normalization(case: Case) -> Iterator[Relation]:
     """A multiple of the parameters by which the gradient, or the claim, is projected."""
     x = case.parameters
-    if case.size <= _FEWEST or np.iscomplexobj(x):
+    if case.size <= _FEWEST + 1 or np.iscomplexobj(x):
         return
     for values, what, meaning in (
         (
@@ -397,5 +420,28 @@ def _vanishes(terms: np.ndarray, case: Case, weights: Any = 1.0) -> bool:
 
 # The first that explains a place is named: those with no number to fit come first. Misplaced values
 # (`misplaced`), which have none either, come between the two.
+def _same(case: Case) -> Iterator[Relation]:
+    """One value in all entries that are wrong: more than two, as two are equal by chance."""
+    values = case.analytic
+    limit = max(NOTHING, OWN_ROUNDING * case.eps) * np.abs(values).max()
+    spread = np.ptp(values.real) + np.ptp(values.imag)
+    if case.size > _FEWEST and values.any() and spread <= limit:
+        yield Relation(
+            Cause.BROADCAST,
+            f"is the same value, {values.flat[0]:.4g},",
+            lambda c: (np.full_like(c.analytic, values.flat[0]), 0.0),
+            "a sum over the wrong axis, or one value broadcast",
+            {"axis": None},
+        )
+
+
 SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _sign, _whole_factor)
-FITTED: tuple[Search, ...] = (_factor, _chain_rule, _normalization, _offset, _penalty)
+FITTED: tuple[Search, ...] = (
+    _factor,
+    _chain_rule,
+    _round_factor,
+    _normalization,
+    _offset,
+    _penalty,
+    _same,
+)

@@ -38,7 +38,7 @@ _SPREAD = 4
 # Entries that are listed by name.
 _LISTED = 3
 # What a misplaced value may leave unexplained of each error, beyond the bounds: as in `case`.
-_SLACK = 1e-5
+_SLACK = 1e-6
 _WRONG = Verdict.WRONG.code
 
 
