@@ -86,7 +86,7 @@ def judged_well(case: Case, found: fg.Report, entries: list[int], shape: tuple[i
             return ""
         return "missed" if named < set(entries) else "falsely named"
     cause = found.causes[0]
-    factor = cause.kind is fg.Cause.FACTOR or cause.evidence.get("inside") == "FACTOR"
+    factor = cause.kind is fg.Cause.FACTOR
     return "" if factor and abs(cause.evidence["factor"] - 2) < 1e-3 else "cause not named"
 
 

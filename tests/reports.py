@@ -79,7 +79,9 @@ def leaf(*shape, factor=1.0, bound=1e-9):
 
 
 def finding(path, kind=Cause.FACTOR, said=" is 0.5 x the numeric gradient: a factor 2 is missing"):
-    return Finding(kind, path, f"`{path}`{said}", {"factor": np.float64(0.5), "slices": (1, 2)})
+    return Finding(
+        kind, path, path, f"`{path}`{said}", {"factor": np.float64(0.5), "slices": (1, 2)}
+    )
 
 
 def curve(path):

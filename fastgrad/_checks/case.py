@@ -1,36 +1,39 @@
-"""One leaf as the patterns see it: analytic and numeric values, and the errors to be explained."""
+"""Entries as relations see them: analytic and numeric values, and the errors to be explained."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from fastgrad._checks.error_model import SAFETY
-from fastgrad._report.report import Cause
 
-__all__ = ["ROUNDED", "Case", "Found", "moved_gain", "share", "squares", "whole"]
+__all__ = ["ROUNDED", "Case", "joined", "moved_gain"]
 
-# A pattern may leave this share of the largest error of the leaf unexplained: two
-# digits of the error must be right, as truncation and the noise of `f` allow all over the corpus.
-_LEFT_OVER = 3e-3
-# It may leave this share of each error and value, so that small entries are explained as well.
-_LEFT_OVER_EACH = 0.1
+# A relation may leave this share of each error unexplained, beyond what the bounds allow: what
+# extrapolation leaves of the truncation of a right difference, relative to its own value.
+_LEFT_OVER = 1e-6
 # It may leave this share of the sum of squared errors, each in units of what is allowed: without
-# that, a pattern that explains none of many small errors would pass by their bounds.
+# that, a relation that explains none of many small errors would pass by their bounds.
 _UNEXPLAINED = 0.1
-# An entry is clearly not zero beyond this many of its bounds: one digit of it is known.
-_TELLING = 10.0
+# Errors count at most as this many of their bounds, so that no square overflows.
+_CLEAREST = 1e6
 # Relative rounding of a predicted value: half the digits of float64, as in `refinement`.
 ROUNDED = 1e-9
-
-Found: TypeAlias = tuple[Cause, str, dict[str, Any]]
+# Of random errors, as large as the ones found, at most this share may satisfy a relation, or it is
+# a coincidence: one of a hundred satisfies any of some twenty relations.
+_BY_CHANCE = 5e-4
+# Digits of an entry that count as evidence, as a probability: a value has no more than float64.
+_MOST_EVIDENCE = 1e-16
 
 
 @dataclass(frozen=True)
 class Case:
-    """One leaf: analytic, numeric, its bound, the parameters, and which entries are wrong."""
+    """Entries of one leaf, all or some: what is claimed, what is measured, and what is wrong."""
 
     path: str
     analytic: np.ndarray
@@ -42,55 +45,89 @@ class Case:
     eps: float  # spacing of the analytic gradient's type
     sampled: bool = False  # whether these are only some entries of the leaf
 
-    @property
-    def slack(self) -> np.ndarray:
-        """How much of each entry a pattern may leave unexplained."""
-        errors, claimed = np.abs(self.analytic - self.numeric), np.abs(self.analytic)
-        # The smaller maximum: a wild error or a wild value must not make room for itself.
-        sizes = (each[np.isfinite(each)].max(initial=0.0) for each in (errors[self.wrong], claimed))
-        slack: np.ndarray = np.fmin(_LEFT_OVER * min(sizes), _LEFT_OVER_EACH * (errors + claimed))
-        return slack
+    @cached_property
+    def error(self) -> np.ndarray:
+        """Analytic minus numeric values."""
+        error: np.ndarray = self.analytic - self.numeric
+        return error
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Entries whose claim, difference and bound are numbers: relations are tested on these."""
+        known: np.ndarray = np.isfinite(self.analytic) & np.isfinite(self.numeric)
+        known &= np.isfinite(self.bound)
+        return known
 
     @property
-    def telling(self) -> np.ndarray:
-        """Entries that are wrong, or could well be: not those whose gradient vanishes."""
-        clear: np.ndarray = np.abs(self.numeric) > _TELLING * self.bound
-        clear |= self.wrong
-        return clear
+    def size(self) -> int:
+        """Number of entries."""
+        return self.analytic.size
 
-    def fits(self, predicted: np.ndarray, gain: Any = 1.0) -> bool:
-        """Whether `predicted`, with `gain` times the errors of `numeric`, explains `analytic`."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            left, slack = np.abs(self.analytic - predicted), self.slack
-            allowed = SAFETY * np.abs(gain) * self.bound + slack
-            allowed += ROUNDED * np.abs(predicted)
-            # Each value within its bounds is not enough: most of the errors must be explained.
-            unit = self.bound + slack
-            explained = squares(left / unit) <= _UNEXPLAINED * squares(
-                (self.analytic - self.numeric) / unit
-            )
-            return bool((left <= allowed).all()) and explained
+    def at(self, index: Any) -> Case:
+        """The entries at an index or a mask."""
+        columns = ("analytic", "numeric", "bound", "parameters", "wrong", "kinks")
+        return replace(self, **{name: getattr(self, name)[index] for name in columns})
+
+    def shaped(self, shape: Sequence[int]) -> Case:
+        """The same entries in another shape."""
+        columns = ("analytic", "numeric", "bound", "parameters", "wrong", "kinks")
+        return replace(self, **{name: getattr(self, name).reshape(shape) for name in columns})
+
+    def allowed(self, predicted: np.ndarray, gain: Any = 1.0) -> np.ndarray:
+        """How far `analytic` may be from a prediction with `gain` times the errors of `numeric`."""
+        allowed: np.ndarray = SAFETY * np.abs(gain) * self.bound + _LEFT_OVER * np.abs(self.error)
+        allowed += ROUNDED * np.abs(predicted)
+        return allowed
+
+    def agrees(self, predicted: np.ndarray, gain: Any = 1.0) -> np.ndarray:
+        """Where `analytic` is what is predicted."""
+        near: np.ndarray = np.abs(self.analytic - predicted) <= self.allowed(predicted, gain)
+        return near
+
+    def fits(
+        self, predicted: np.ndarray, gain: Any = 1.0, fitted: int = 0, ways: float = 1.0
+    ) -> bool:
+        """Whether a prediction explains every entry, most of the errors, and more than chance.
+
+        `fitted` numbers in it were chosen to fit, and it is one of `ways` that were tried.
+        """
+        left, allowed = np.abs(self.analytic - predicted), self.allowed(predicted, gain)
+        if not (left <= allowed).all():
+            return False
+        errors = np.abs(self.error)
+        clear = np.fmin(errors / allowed, _CLEAREST)
+        rest = (left / allowed)[np.isfinite(clear)]
+        # Each value within its bounds is not enough: most of the errors must be explained.
+        if not _squares(rest) <= _UNEXPLAINED * _squares(clear[np.isfinite(clear)]):
+            return False
+        return chance(allowed / errors, fitted, ways) <= math.log(_BY_CHANCE)
 
 
-def squares(x: np.ndarray) -> float:
-    """Sum of the squared absolute values."""
+def chance(shares: np.ndarray, fitted: int, ways: float) -> float:
+    """Logarithm of the probability that random errors are explained.
+
+    `shares` are what is allowed over the errors: the probability for each entry. The clearest
+    entries determine the fitted numbers, and are no evidence.
+    """
+    logs = np.log(np.clip(np.nan_to_num(shares.ravel(), nan=1.0), _MOST_EVIDENCE, 1.0))
+    if fitted >= logs.size:
+        return math.log(ways)
+    evidence = float(logs.sum())
+    if fitted:
+        evidence -= float(np.partition(logs, fitted - 1)[:fitted].sum())
+    return evidence + math.log(ways)
+
+
+def _squares(x: np.ndarray) -> float:
     return float((np.abs(x) ** 2).sum())
 
 
-def share(case: Case) -> str:
-    """How many of the entries are wrong, in words."""
-    count, size = int(case.wrong.sum()), case.wrong.size
-    return whole(case) if count == size else f"{count:,} of {size:,} entries{_sampled(case)}"
-
-
-def whole(case: Case) -> str:
-    """All of the entries, in words."""
-    size = case.analytic.size
-    return f"all {size:,} entries{_sampled(case)}" if size > 1 else "its only entry"
-
-
-def _sampled(case: Case) -> str:
-    return " sampled" if case.sampled else ""
+def joined(cases: Sequence[Case]) -> Case:
+    """The entries of several cases in one row."""
+    columns = ("analytic", "numeric", "bound", "parameters", "wrong", "kinks")
+    rows = {name: np.concatenate([getattr(c, name).ravel() for c in cases]) for name in columns}
+    eps = max(case.eps for case in cases)
+    return Case(path="", eps=eps, sampled=any(case.sampled for case in cases), **rows)
 
 
 def moved_gain(case: Case, bound: np.ndarray) -> np.ndarray:

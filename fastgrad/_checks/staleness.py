@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.diagnosis import Case
+from fastgrad._checks.case import Case
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.result import Part
 from fastgrad._evaluation.direction import Given, Region
@@ -41,6 +41,8 @@ _LARGEST_MOVE = 10
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
 # Leaves, at most, of which it is tried whether they alone were updated.
 _MOST_PARTS = 8
+# Kinds of findings that leave the relation open.
+_UNEXPLAINED = (Cause.UNKNOWN, Cause.NEARBY)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def name_stale(
     findings: tuple[Finding, ...],
 ) -> tuple[Finding, ...]:
     """Replace what is unexplained among the findings by STALE, if that explains it."""
-    unexplained = {f.leaf for f in findings if f.kind is Cause.UNKNOWN}
+    unexplained = {f.leaf for f in findings if f.kind in _UNEXPLAINED}
     picked = _pick(run, parts, cases, unexplained)
     if picked is None:
         return findings
@@ -168,4 +170,4 @@ def _finding(old: Finding, what: str, rate: float) -> Finding:
         f"`{old.leaf}` is the right gradient of other parameters: of {what} plus {rate:.3g} x the "
         "gradient. It was computed before an update, and used after it"
     )
-    return Finding(Cause.STALE, old.leaf, sentence, {**old.evidence, "rate": rate})
+    return Finding(Cause.STALE, old.leaf, old.leaf, sentence, {**old.evidence, "rate": rate})

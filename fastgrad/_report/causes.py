@@ -123,8 +123,25 @@ class Cause(Enum):
         "the argument treated as symmetric",
         "decide whether the two triangles are one set of parameters or two",
     )
+    CHAIN_RULE = (
+        "the chain rule of a reparametrization is missing or too much",
+        "look at how the parameter is constrained: by a softplus, a sigmoid, a square",
+    )
+    NORMALIZATION = (
+        "the chain rule of a normalization, or a projection, is missing or too much",
+        "look at where the parameter is divided by its norm, and whether both functions do that",
+    )
+    ABSOLUTE = (
+        "the absolute value, or the positive part, of the gradient",
+        "look for an absolute value, a square or a clipping in the backward pass",
+    )
+    NEARBY = (
+        "the gradient of a nearby function",
+        "look for rounded constants, a tolerance inside the cost, or an approximation in one of "
+        "the two; rtol= allows for it",
+    )
     UNKNOWN = (
-        "no known pattern",
+        "no simple relation to the right gradient",
         "switch terms of the cost off, one after the other, until the gradient is right; "
         "report.plot() shows where it is wrong",
     )
@@ -132,13 +149,17 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A likely bug in the gradient of one parameter array.
+    """A likely bug: how the gradient differs from the right one, and where.
 
     Attributes
     ----------
     kind : Cause
+        The relation to the right gradient, as a factor; where none was found, what is known of
+        the place.
     leaf : str
-        Path of the parameter array.
+        Path of the parameter array; of several with one bug, of that with most wrong entries.
+    place : str
+        Where it is so, as ``W``, ``W[5:11]`` or ``W where the parameter is above 0``.
     sentence : str
         What was found, in words.
     evidence : dict
@@ -147,5 +168,10 @@ class Finding:
 
     kind: Cause
     leaf: str
+    place: str
     sentence: str
     evidence: dict[str, Any]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of 0.1 know no place: what they say is said of the leaf.
+        vars(self).update({"place": state.get("leaf", "")} | state)

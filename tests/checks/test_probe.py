@@ -85,7 +85,10 @@ def test_many_wrong_entries_are_all_located_and_no_other(net, seed):
     assert {e.leaf for e in report.wrong} == {"W1"}
     assert report.evaluations <= 1200
     (cause,) = report.causes
-    assert cause.kind is fg.Cause.SINGLE
+    assert (cause.kind, cause.place) == (
+        fg.Cause.FACTOR,
+        "W1 in 20 scattered entries that were found",
+    )
     assert cause.evidence["factor"] == pytest.approx(1.1, rel=1e-3)
 
 
@@ -152,7 +155,7 @@ def test_wrong_column_or_row_is_named_as_a_slice(net, box, text):
     report = check(net, planted(net, "W1", change))
     assert report.leaves[0].blocks == (f"W1{text}",)
     cause = report.causes[0]
-    assert (cause.kind, cause.evidence["inside"]) == (fg.Cause.SLICE, "SIGN")
+    assert (cause.kind, cause.place) == (fg.Cause.SIGN, f"W1{text}")
     wrong = np.zeros(net.params["W1"].shape, dtype=bool)
     wrong[box] = True
     assert all(wrong[e.index] for e in report.wrong)
@@ -166,7 +169,7 @@ def test_half_of_a_layer(net):
 
     report = check(net, planted(net, "W1", change))
     assert report.leaves[0].blocks == ("W1[0:20, :]",)
-    assert report.causes[0].kind is fg.Cause.SLICE
+    assert (report.causes[0].kind, report.causes[0].place) == (fg.Cause.FACTOR, "W1[0:20, :]")
     assert report.causes[0].evidence["factor"] == pytest.approx(3)
 
 

@@ -42,6 +42,7 @@ class Bug:
     size: float
     source: str | None = None
     requires: tuple[str, ...] = ()
+    place: str = ""  # MASKED or SLICE, where it is not a whole leaf
 
 
 class Family:

@@ -159,3 +159,34 @@ def scatter(spread: float, seed: int) -> Spoil:
 def apply(f: Callable[[np.ndarray], np.ndarray]) -> Spoil:
     """A function of the gradient that has no business there."""
     return lambda g, t: f(g)
+
+
+def only_slice(where: tuple, spoil: Spoil) -> Spoil:
+    """Another error, in a slice only."""
+
+    def there(g: np.ndarray, t: np.ndarray) -> np.ndarray:
+        out = g.copy()
+        out[where] = spoil(g, t)[where]
+        return out
+
+    return there
+
+
+def only_where(test: Callable[[np.ndarray], np.ndarray], spoil: Spoil) -> Spoil:
+    """Another error, only where the parameters pass a test."""
+    return lambda g, t: np.where(test(t), spoil(g, t), g)
+
+
+def times(gain: Callable[[np.ndarray], np.ndarray]) -> Spoil:
+    """A factor that the chain rule has for other parameters."""
+    return lambda g, t: g * gain(t)
+
+
+def projected(unit: bool = False) -> Spoil:
+    """Without its part along the parameters, as where these are normalized."""
+
+    def spoil(g: np.ndarray, t: np.ndarray) -> np.ndarray:
+        out = g - t * (g * t).sum() / (t * t).sum()
+        return out / np.sqrt((t * t).sum()) if unit else out
+
+    return spoil

@@ -49,6 +49,21 @@ def proportional(exact, planted, params):
             yield name
 
 
+def by_slices(exact, planted):
+    """Whether each row, or each column, is a multiple of its own, none of them right."""
+
+    def multiple(a, b):
+        fits, ratio = constant(b[a != 0] / a[a != 0])
+        return fits and abs(ratio - 1) > 1e-6
+
+    if exact.ndim < 2 or min(exact.shape) < 2:
+        return False
+    return any(
+        all(map(multiple, np.moveaxis(exact, axis, 0), np.moveaxis(planted, axis, 0)))
+        for axis in range(exact.ndim)
+    )
+
+
 def special_forms(exact, planted, params):
     """Names of the other formulas: logs, conjugates, one number for many entries."""
     if np.all(params != 0) and any(
@@ -60,6 +75,11 @@ def special_forms(exact, planted, params):
     axes = [None, *range(planted.ndim)] if planted.size > 1 and np.any(planted) else []
     if any(np.ptp(np.abs(planted), axis=a).max() <= 1e-12 * leaf_scale(planted) for a in axes):
         yield "BROADCAST"
+
+
+def of_entries(exact, planted, params):
+    """The causes that fit some entries of a leaf, wherever they stand in it."""
+    return set(proportional(exact, planted, params)) | set(special_forms(exact, planted, params))
 
 
 def diagonal_kept(exact, planted):
@@ -76,8 +96,10 @@ def diagonal_kept(exact, planted):
 def explanations(exact, planted, params):
     """Every simple cause that fits one leaf to the last digit."""
     symmetric = {"SYMMETRIC"} if diagonal_kept(exact, planted) else set()
-    return symmetric.union(
+    found = symmetric.union(
         rearranged(exact, planted),
         proportional(exact, planted, params),
         special_forms(exact, planted, params),
     )
+    # Zeros, signs and factors of all are factors of each row as well: these are more special.
+    return found or ({"FACTOR"} if by_slices(exact, planted) else found)

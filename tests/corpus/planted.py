@@ -15,7 +15,7 @@ from .planting import (
     one_step_late,
     plant,
 )
-from .tables import TABLES, W0, W1
+from .tables import PARTS, TABLES, W0, W1
 
 LEAVES_SWAPPED = [
     ("even_gradient_matrix", "c", "d"),
@@ -78,6 +78,10 @@ def planted(named: dict[str, Problem]) -> Iterator[Bug]:
     for cause, table in TABLES.items():
         for problem, leaf, label, spoil in table:
             yield plant(named[problem], cause, _label(leaf, label), in_leaves({leaf: spoil}))
+    for place, table in PARTS.items():
+        for cause, problem, leaf, label, spoil in table:
+            spoiler = in_leaves({leaf: spoil})
+            yield plant(named[problem], cause, _label(leaf, label), spoiler, place=place)
     for problem, first, second in LEAVES_SWAPPED:
         yield plant(named[problem], "SWAPPED", f"{first}_{second}", exchanged(first, second))
     for problem, label, spoil in STALE:

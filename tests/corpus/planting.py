@@ -21,6 +21,7 @@ def plant(
     *,
     source: str | None = None,
     size: float | None = None,
+    place: str = "",
 ) -> Bug:
     """The bug that ``spoil`` makes of a problem; ``size`` only where computing it needs extras."""
 
@@ -31,7 +32,7 @@ def plant(
         case = make()
         return problem.make().grad(case.params), case.grad(case.params)
 
-    name = f"{problem.name}__{cause.lower()}__{label}" if source is None else label
+    name = f"{problem.name}__{(place or cause).lower()}__{label}" if source is None else label
     return Bug(
         name,
         problem.name,
@@ -41,6 +42,7 @@ def plant(
         relative_size(*both()) if size is None else size,
         source,
         problem.requires,
+        place,
     )
 
 

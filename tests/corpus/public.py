@@ -214,43 +214,43 @@ def penalties_cancel():
     return everywhere(e.add_parameters(-0.1))
 
 
-@report("jax-ml/jax#11469", "MASKED", "public_remainder_in_divisor")
+@report("jax-ml/jax#11469", "OFFSET", "public_remainder_in_divisor")
 def quotient_rounded_down():
     """The remainder's derivative in the divisor was wrong for operands of mixed sign."""
     return whole(lambda g, t: -np.floor(DIVIDEND / t))
 
 
-@report("jax-ml/jax#38001", "MASKED", "public_ldexp")
+@report("jax-ml/jax#38001", "ZERO", "public_ldexp")
 def zero_times_a_power():
     """Scaling by a power of two had gradient zero at the point zero."""
     return whole(e.scale_where(lambda t: t == 0, 0.0))
 
 
-@report("tinygrad/tinygrad#17758", "MASKED", "public_asinh")
+@report("tinygrad/tinygrad#17758", "ZERO", "public_asinh")
 def sign_of_zero():
     """Written with sign and absolute value, the inverse hyperbolic sine was flat at zero."""
     return whole(e.scale_where(lambda t: t == 0, 0.0))
 
 
-@report("jax-ml/jax#22398", "MASKED", "public_weights_of_logsumexp")
+@report("jax-ml/jax#22398", "ZERO", "public_weights_of_logsumexp")
 def zero_weight_no_gradient():
     """A zero weight in a log-sum-exp had gradient zero in place of its exponential's share."""
     return whole(e.scale_where(lambda t: t == 0, 0.0))
 
 
-@report("stan-dev/math#3370", "MASKED", "public_saturated_bernoulli")
+@report("stan-dev/math#3370", "SIGN", "public_saturated_bernoulli")
 def sign_lost_beyond_the_cutoff():
     """Beyond a cutoff the partials forgot the outcome's sign: wrong for one of two outcomes."""
     return whole(e.scale_where(lambda t: t > 0, -1.0))
 
 
-@report("tracel-ai/burn#1208", "MASKED", "public_negative_slope_relu")
+@report("tracel-ai/burn#1208", "FACTOR", "public_negative_slope_relu")
 def mask_from_the_output():
     """The mask was taken from the output, which a negative slope makes positive everywhere."""
     return whole(e.scale_where(lambda t: t < 0, -5.0))
 
 
-@report("pytorch/pytorch#1528", "SLICE", "public_repeated_lookup")
+@report("pytorch/pytorch#1528", "SINGLE", "public_repeated_lookup")
 def last_copy_only():
     """Of an entry fetched several times only the last copy's gradient was kept."""
 
@@ -262,13 +262,13 @@ def last_copy_only():
     return whole(last)
 
 
-@report("tensorflow/tensorflow#7397", "SLICE", "public_overwritten_row")
+@report("tensorflow/tensorflow#7397", "SINGLE", "public_overwritten_row")
 def overwritten_still_paid():
     """Rows that a later write replaces still received a gradient."""
     return whole(lambda g, t: READ * np.cos(t))
 
 
-@report("pytorch/pytorch#473", "SLICE", "public_copied_rows")
+@report("pytorch/pytorch#473", "SWAPPED", "public_copied_rows")
 def every_copy_paid():
     """Rows copied to one place all received its gradient, though only the last one remains."""
     return whole(lambda g, t: READ[PLACES] * np.cos(t[[1, 1, 2, 3, 4, 5]]))
@@ -347,7 +347,7 @@ def variance_detached():
     return _regraded(lambda case: normalised(0, 500, back).grad)
 
 
-@report("denizyuret/Knet.jl#288", "UNKNOWN", "batch_norm")
+@report("denizyuret/Knet.jl#288", "FACTOR", "batch_norm")
 def scales_forgotten():
     """The gradient to the layer below left out the learned scales of the normalisation."""
 

@@ -108,7 +108,8 @@ def test_cause_is_named(planted, backend):
     verdicts = Counter()
     for bug, report in planted(backend).items():
         said = report.causes[0].kind.name
-        verdicts["right" if said == bug.cause else "none" if said == "UNKNOWN" else "wrong"] += 1
+        none = said in ("UNKNOWN", "NEARBY")
+        verdicts["right" if said == bug.cause else "none" if none else "wrong"] += 1
     assert verdicts["none"] <= 3
     assert verdicts["wrong"] <= 1
     assert verdicts["right"] >= 0.98 * verdicts.total()
@@ -117,8 +118,10 @@ def test_cause_is_named(planted, backend):
 def test_every_finding_says_where_and_what(planted, backend):
     for report in planted(backend).values():
         spoilt = {leaf.path for leaf in report.leaves if leaf.wrong}
-        assert {finding.leaf for finding in report.causes} == spoilt
-        assert all(f"`{finding.leaf}`" in finding.sentence for finding in report.causes)
+        told = [(f.leaf, *f.evidence.get("leaves", ())) for f in report.causes]
+        assert {leaf for leaves in told for leaf in leaves} == spoilt
+        assert all(re.search(rf"`{re.escape(f.leaf)}[`\[]", f.sentence) for f in report.causes)
+        assert all(f.place.startswith(f.leaf) or f.leaf in f.place for f in report.causes)
         assert re.search(r"\d of [\d,]+ entries disagrees?; (it|the worst) is ", report.reason)
 
 
@@ -146,9 +149,21 @@ def test_probing_misses_nothing_above_its_limit_and_names_no_right_entry(backend
             assert np.asarray(mask[path])[entry.index], (bug.name, entry.path)
 
 
+# What holds of the few entries that were found, where the cause is a relation of the whole leaf:
+# a negative entry has the wrong sign, rows that are parallel are multiples of each other, and of
+# some entries alone nobody knows whether they are orthogonal to the parameters.
+OF_FEW = {
+    "ABSOLUTE": {"SIGN", "ZERO"},
+    "PERMUTED": {"FACTOR"},
+    "SWAPPED": {"FACTOR"},
+    "NORMALIZATION": {"MISSING_L2"},
+}
+
+
 def test_probing_names_no_wrong_cause(backend):
     for bug in available(bugs() + public_bugs(), backend):
         report = probed(bug)
         if report.causes and report.verdict is Verdict.WRONG:
-            said = {report.causes[0].kind.name, report.causes[0].evidence.get("inside")}
-            assert said & {bug.cause, "UNKNOWN", "SINGLE"}, (bug.name, said)
+            said = report.causes[0].kind.name
+            true = {bug.cause, "UNKNOWN", "SINGLE", "NEARBY"} | OF_FEW.get(bug.cause, set())
+            assert said in true, (bug.name, said)

@@ -1,0 +1,113 @@
+"""Whether the values of a leaf, or of a part of it, are the right ones of another place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastgrad._checks.case import Case, moved_gain
+from fastgrad._checks.error_model import SAFETY
+from fastgrad._checks.places import box_text
+from fastgrad._checks.relations import Relation
+from fastgrad._leaf import Box
+from fastgrad._report.causes import Cause
+
+__all__ = ["Elsewhere", "copied"]
+
+# A part that stands this many entries beside its own place is shifted: an index is off by a few.
+_FEW = 3
+# Candidates, by their first entries, that are compared as a whole.
+_MOST = 16
+
+
+class Elsewhere:
+    """All leaves, found by the first of their numeric values."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._by_size: dict[int, tuple[list[Case], np.ndarray, np.ndarray]] = {}
+        groups: dict[int, list[Case]] = {}
+        for case in cases:
+            if case.size and not case.sampled:
+                groups.setdefault(case.size, []).append(case)
+        for size, group in groups.items():
+            firsts = np.array([case.numeric.flat[0] for case in group])
+            bounds = np.array([case.bound.flat[0] for case in group])
+            self._by_size[size] = group, firsts, bounds
+
+    def holder(self, case: Case) -> Relation | None:
+        """The relation to another leaf whose gradient this leaf holds, if there is one."""
+        group, firsts, bounds = self._by_size.get(case.size, ([], None, None))
+        if len(group) < 2 or firsts is None or bounds is None or not case.known.all():
+            return None
+        near = (
+            np.abs(firsts - case.analytic.flat[0])
+            <= SAFETY * bounds + case.allowed(case.numeric).flat[0]
+        )
+        for k in np.flatnonzero(near)[:_MOST]:
+            other = group[k]
+            if other is not case and other.known.all() and _holds(case, other, len(group)):
+                back = _holds(other, case, len(group))
+                words = f"holds the gradient of `{other.path}`"
+                return Relation(
+                    Cause.SWAPPED,
+                    words + (", and the other way round" if back else ""),
+                    lambda c: (c.analytic, 1.0),
+                    evidence={"with": other.path},
+                )
+        return None
+
+
+def _holds(case: Case, other: Case, ways: int) -> bool:
+    shape = case.analytic.shape
+    gain = moved_gain(case, other.bound.reshape(shape))
+    return case.fits(other.numeric.reshape(shape), gain, ways=ways)
+
+
+def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:
+    """The values of a box of a leaf are those of a box beside it."""
+    for axis, side in enumerate(box):
+        length, n = side.stop - side.start, case.analytic.shape[axis]
+        if length == n:
+            continue
+        first = _at(case.numeric, box, axis, slice(0, n))
+        bound = _at(case.bound, box, axis, slice(0, n))
+        part = case.at(box)
+        claimed = np.take(part.analytic, [0], axis)
+        limit = np.take(part.allowed(part.numeric), [0], axis) + SAFETY * bound
+        others = tuple(k for k in range(case.analytic.ndim) if k != axis)
+        near = (np.abs(first - claimed) <= limit).all(axis=others)
+        for start in np.flatnonzero(near[: n - length + 1])[:_MOST]:
+            if start == side.start:
+                continue
+            there = (*box[:axis], slice(int(start), int(start) + length), *box[axis + 1 :])
+            relation = _copy(case, box, there, int(start) - side.start)
+            gain = moved_gain(part, case.bound[there])
+            if part.known.all() and part.fits(case.numeric[there], gain, ways=n):
+                return relation, box
+    return None
+
+
+def _at(values: np.ndarray, box: Box, axis: int, side: slice) -> np.ndarray:
+    index = (*box[:axis], side, *box[axis + 1 :])
+    part: np.ndarray = values[index]
+    return part
+
+
+def _copy(case: Case, box: Box, there: Box, by: int) -> Relation:
+    source = case.path + box_text(there, case.analytic.shape)
+    overlap = all(a.start < b.stop and b.start < a.stop for a, b in zip(box, there, strict=True))
+    if abs(by) <= _FEW and overlap:
+        return Relation(
+            Cause.SHIFTED,
+            f"is the numeric gradient shifted by {-by}",
+            lambda c: (c.analytic, 1.0),
+            f"it holds that of `{source}`",
+            {"shift": -by},
+        )
+    return Relation(
+        Cause.SWAPPED,
+        f"holds the gradient of `{source}`",
+        lambda c: (c.analytic, 1.0),
+        evidence={"with": source},
+    )

@@ -1,0 +1,447 @@
+"""Relations of entries: what a bug makes of the numeric value of an entry, wherever it stands.
+
+Each is tested on all entries of a case, which are those that are wrong in some place, and yields
+what it found if it explains every one of them. Those that say most come first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fastgrad._checks.case import Case
+from fastgrad._checks.error_model import OWN_ROUNDING
+from fastgrad._report.causes import Cause
+
+__all__ = ["FITTED", "SIMPLE", "Relation", "Search", "factor_text"]
+
+# Values below this share of what they should be count as zero: 4096 spacings of float64.
+NOTHING = 1e-12
+# A factor is said to be whole, or one over a whole number, to this share: half of the last digit
+# that is printed.
+_WHOLE = 5e-5
+# Digits of a factor that are printed, and digits of its difference from one, or from its nearest
+# whole number, that are printed at least.
+_DIGITS, _DIGITS_BEYOND_ONE = 4, 1
+# Entries that a term with a fitted coefficient must explain: one determines it, another confirms
+# it. Signs are equal too often, and a normalization has two numbers: these want one more.
+_FEWEST = 2
+# A number is round if it has at most two digits: of random ones, one in this many is, for each
+# unit of the precision it is known to.
+_ROUND_DIGITS, _ROUND_WAYS = 2, 200.0
+# Parameters whose sizes differ by less than this share are even: a multiple of them is a constant.
+_EVEN = 1e-2
+
+Predicted: TypeAlias = tuple[np.ndarray, Any]  # analytic values, and their gain of numeric errors
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How analytic values follow from numeric ones."""
+
+    kind: Cause
+    words: str  # what the gradient does: "has the wrong sign"
+    predict: Callable[[Case], Predicted]  # for any entries, not only those it was found in
+    meaning: str = ""  # what that may come from
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+Search: TypeAlias = Callable[[Case], Iterator[Relation]]
+
+
+def fits(case: Case, relation: Relation, fitted: int = 0, ways: float = 1.0) -> bool:
+    """Whether a relation explains all entries of a case."""
+    return case.fits(*relation.predict(case), fitted=fitted, ways=ways)
+
+
+# ------------------------------------------------------------------------------- multiples
+
+
+def _zero(case: Case) -> Iterator[Relation]:
+    """Each value beside its own: a large neighbor makes no other value zero."""
+    size = np.abs(case.numeric)
+    nothing = np.fmin(case.bound, NOTHING * size.max())
+    if (np.abs(case.analytic) <= np.fmax(nothing, NOTHING * size)).all():
+        yield Relation(
+            Cause.ZERO,
+            "is zero",
+            lambda c: (np.zeros_like(c.numeric), 0.0),
+            "it was never computed",
+        )
+
+
+def _sign(case: Case) -> Iterator[Relation]:
+    relation = Relation(
+        Cause.SIGN, "has the wrong sign", lambda c: (-c.numeric, 1.0), evidence={"factor": -1.0}
+    )
+    if fits(case, relation):
+        yield relation
+
+
+def _conjugate(case: Case) -> Iterator[Relation]:
+    if not np.iscomplexobj(case.analytic) or not case.numeric.imag.any():
+        return
+    for c, times in ((1.0, ""), (0.5, "half "), (2.0, "twice ")):
+        relation = Relation(
+            Cause.CONJUGATE,
+            f"is {times}the complex conjugate of the numeric gradient df/dRe + i df/dIm",
+            _times_conjugate(c),
+            "another convention",
+            {"factor": c},
+        )
+        if fits(case, relation):
+            yield relation
+            return
+
+
+def _times_conjugate(c: float) -> Callable[[Case], Predicted]:
+    return lambda case: (c * case.numeric.conj(), c)
+
+
+def _whole_factor(case: Case) -> Iterator[Relation]:
+    """A whole number, or one over it."""
+    c = _fitted_factor(case)
+    if not np.isfinite(c) or c == 0:
+        return
+    size = max(abs(c), 1 / abs(c))
+    # Whole numbers, and their inverses, lie so close around one that is larger or smaller.
+    chances = {"ways": 2 * size} if case.size == 1 else {"ways": 1.0}
+    relation = _multiple(c, np.iscomplexobj(case.analytic))
+    if _near_whole(size) and fits(case, relation, fitted=int(case.size > 1), **chances):
+        yield relation
+
+
+def _round_factor(case: Case) -> Iterator[Relation]:
+    """A factor of two digits: of one entry alone no other means anything."""
+    c = _fitted_factor(case) if case.size == 1 else math.nan
+    if np.isfinite(c) and c not in (0.0, 1.0) and _is_round(c):
+        relation = _multiple(c, np.iscomplexobj(case.analytic))
+        if fits(case, relation, ways=_ROUND_WAYS):
+            yield relation
+
+
+def _is_round(c: float) -> bool:
+    nearest = float(f"{c:.{_ROUND_DIGITS}g}")
+    return bool(abs(c - nearest) < _WHOLE * abs(c))
+
+
+def _factor(case: Case) -> Iterator[Relation]:
+    c = _fitted_factor(case)
+    if case.size == 1 or not np.isfinite(c) or c in (0.0, 1.0):
+        return
+    relation = _multiple(c, np.iscomplexobj(case.analytic))
+    if fits(case, relation, fitted=1):
+        yield relation
+
+
+def _fitted_factor(case: Case) -> float:
+    # Least squares with weights: entries whose numeric value is uncertain count for less.
+    unit = np.fmax(case.bound, NOTHING * np.abs(case.numeric).max())
+    return _coefficient(case.analytic / unit, case.numeric / unit)
+
+
+def _multiple(c: float, is_complex: bool) -> Relation:
+    meaning = _too_much_or_missing(c)
+    if is_complex and abs(c - 0.5) < _WHOLE:
+        meaning += ", as where the convention is half of df/dRe + i df/dIm"
+    words = f"is {factor_text(c)} x the numeric gradient"
+    return Relation(Cause.FACTOR, words, lambda each: (c * each.numeric, c), meaning, {"factor": c})
+
+
+def _too_much_or_missing(c: float) -> str:
+    """What a factor means: of what is too large nothing is missing."""
+    size = abs(c)
+    turned = " and the sign is wrong" if c < 0 else ""
+    if size < 1:
+        inverse = 1 / size
+        said = f"{round(inverse):,}" if _near_whole(inverse) else factor_text(inverse)
+        return f"a factor {said} is missing{turned}"
+    if _near_whole(size) and round(size) > 1:
+        return f"a factor {round(size):,} is too much{turned}"
+    return f"too large by {factor_text(size - 1, 0)} of its value{turned}"
+
+
+def factor_text(c: float, apart_from: float = 1.0) -> str:
+    """A factor with four digits, and with more where they tell it from 1."""
+    off = abs(abs(c) - apart_from) / max(abs(c), apart_from) if c else 1.0
+    needed = _DIGITS_BEYOND_ONE - math.floor(math.log10(off)) if 0 < off < 1 else 0
+    return f"{c:.{min(max(_DIGITS, needed), 17)}g}"
+
+
+def _near_whole(size: float) -> bool:
+    return round(size) > 1 and abs(size - round(size)) < _WHOLE * size
+
+
+def _coefficient(values: np.ndarray, shape: np.ndarray) -> float:
+    """The real multiple of a shape that is nearest to some values."""
+    square = float((np.abs(shape) ** 2).sum())
+    return float((values * np.conj(shape)).real.sum() / square) if square else 0.0
+
+
+# --------------------------------------------------------------------------- chain rules
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    sigmoid: np.ndarray = 1 / (1 + np.exp(-x))
+    return sigmoid
+
+
+# Gains by the parameter, what is said of them, and what they mean.
+_CHAINS: tuple[tuple[Cause, Callable[[np.ndarray], np.ndarray], str, str], ...] = (
+    (
+        Cause.LOG_PARAMETER,
+        lambda x: x,
+        "times the parameter",
+        "the derivative with respect to its logarithm",
+    ),
+    (
+        Cause.LOG_PARAMETER,
+        lambda x: 1 / x,
+        "over the parameter",
+        "the chain rule of a logarithm, applied once too often",
+    ),
+    (
+        Cause.LOG_PARAMETER,
+        lambda x: np.exp(-x),
+        "times exp(-parameter)",
+        "the factor exp(parameter) is missing",
+    ),
+    (
+        Cause.LOG_PARAMETER,
+        np.exp,
+        "times exp(parameter)",
+        "the chain rule of an exponential, once too often",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: 1 / _sigmoid(x),
+        "over sigmoid(parameter)",
+        "the derivative of softplus is missing",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        _sigmoid,
+        "times sigmoid(parameter)",
+        "the derivative of softplus, once too often",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: 1 / (_sigmoid(x) * _sigmoid(-x)),
+        "over the slope of sigmoid(parameter)",
+        "the derivative of a sigmoid is missing",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: _sigmoid(x) * _sigmoid(-x),
+        "times the slope of sigmoid(parameter)",
+        "the derivative of a sigmoid, once too often",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: np.cosh(x) ** 2,
+        "over the slope of tanh(parameter)",
+        "the derivative of tanh is missing",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: 1 / np.cosh(x) ** 2,
+        "times the slope of tanh(parameter)",
+        "the derivative of tanh, once too often",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: 1 / (2 * x),
+        "over twice the parameter",
+        "the derivative with respect to its square",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: 2 * x,
+        "times twice the parameter",
+        "the chain rule of a square, once too often",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: x * (1 - x),
+        "times parameter x (1 - parameter)",
+        "the derivative with respect to its logit",
+    ),
+    (
+        Cause.CHAIN_RULE,
+        lambda x: -np.expm1(-x),
+        "times 1 - exp(-parameter)",
+        "the derivative with respect to its inverse softplus",
+    ),
+)
+
+
+def _chain_rule(case: Case) -> Iterator[Relation]:
+    x = case.parameters
+    if np.iscomplexobj(x) or (case.size > 1 and np.ptp(x) <= _EVEN * np.abs(x).max()):
+        return  # of even parameters any function is a factor
+    for kind, gain, words, meaning in _CHAINS:
+        relation = Relation(
+            kind,
+            f"is the numeric gradient {words}",
+            _times(gain),
+            meaning,
+        )
+        if fits(case, relation, ways=len(_CHAINS)):
+            yield relation
+            return
+
+
+def _times(gain: Callable[[np.ndarray], np.ndarray]) -> Callable[[Case], Predicted]:
+    def predict(case: Case) -> Predicted:
+        times = gain(case.parameters)
+        return times * case.numeric, times
+
+    return predict
+
+
+# ------------------------------------------------------------------- added terms
+
+
+def _offset(case: Case) -> Iterator[Relation]:
+    c = _weighted(case, np.ones(case.analytic.shape))
+    if case.size < _FEWEST or not c:
+        return
+    still = _vanishes(case.numeric, case)
+    meaning = "the right ones sum to zero, as where a mean or a sum is divided out" if still else ""
+    relation = Relation(
+        Cause.OFFSET,
+        f"has the constant {c:.4g} added",
+        lambda each: (each.numeric + c, 1.0),
+        meaning,
+        {"coefficient": c},
+    )
+    if fits(case, relation, fitted=1):
+        yield relation
+
+
+def _penalty(case: Case) -> Iterator[Relation]:
+    x = case.parameters
+    even = np.ptp(np.abs(x)) <= _EVEN * np.abs(x).max() and case.size > 1
+    c = _weighted(case, x)
+    # Of one entry only a round coefficient is told, and not where its error is round as well.
+    alone = case.size == 1 and _is_round(c) and not _is_round(float(case.error.real.sum()))
+    l2 = _added(Cause.MISSING_L2, c, _itself)
+    if c and not even and (case.size >= _FEWEST or alone):
+        chances = {"ways": _ROUND_WAYS} if alone else {"ways": 1.0}
+        if fits(case, l2, fitted=int(not alone), **chances):
+            yield l2
+    c = _weighted(case, _signs(x))
+    l1 = _added(Cause.MISSING_L1, c, _signs)
+    if c and case.size > _FEWEST and fits(case, l1, fitted=1):
+        yield l1
+
+
+def _added(kind: Cause, c: float, shape: Callable[[np.ndarray], np.ndarray]) -> Relation:
+    """A multiple of the parameters, or of their signs, that is missing or too much."""
+    l2 = kind is Cause.MISSING_L2
+    term, name = ("the parameter", "L2") if l2 else ("the parameter's sign", "L1")
+    what = f"lacks {-c:.4g} x {term}" if c < 0 else f"has {c:.4g} x {term} too much"
+    meaning = f"an {name} term is {'missing' if c < 0 else 'counted twice or more'}"
+    return Relation(kind, what, _plus(c, shape), meaning, {"coefficient": c})
+
+
+def _plus(c: float, shape: Callable[[np.ndarray], np.ndarray]) -> Callable[[Case], Predicted]:
+    return lambda case: (case.numeric + c * shape(case.parameters), 1.0)
+
+
+def _itself(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _signs(x: np.ndarray) -> np.ndarray:
+    signs: np.ndarray = np.sign(x.real)
+    return signs
+
+
+def _normalization(case: Case) -> Iterator[Relation]:
+    """A multiple of the parameters by which the gradient, or the claim, is projected."""
+    x = case.parameters
+    if case.size <= _FEWEST + 1 or np.iscomplexobj(x):
+        return
+    for values, what, meaning in (
+        (
+            case.numeric,
+            "has a part along the parameter that the numeric gradient has not",
+            "`f` normalizes the parameter, and the chain rule of that, or a projection, is missing",
+        ),
+        (
+            case.analytic,
+            "lacks the part of the numeric gradient along the parameter",
+            "it is projected, as for a parameter that is normalized, which `f` does not do",
+        ),
+    ):
+        if not _vanishes(values * x, case, x):
+            continue
+        # The scale is that of the normalized parameter: of a unit vector it is one.
+        a = _coefficient(case.analytic, case.numeric - _along(case.numeric, x))
+        b = _coefficient(case.analytic - a * case.numeric, x)
+        relation = Relation(
+            Cause.NORMALIZATION,
+            what,
+            _combined(a, b),
+            meaning,
+            {"factor": a, "coefficient": b},
+        )
+        if fits(case, relation, fitted=2):
+            yield relation
+
+
+def _combined(a: float, b: float) -> Callable[[Case], Predicted]:
+    return lambda case: (a * case.numeric + b * case.parameters, a)
+
+
+def _along(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return _coefficient(values, x) * x
+
+
+def _weighted(case: Case, shape: np.ndarray) -> float:
+    """The multiple of a shape in the errors, by least squares weighted by the bounds."""
+    unit = np.fmax(case.bound, NOTHING * np.abs(case.error).max())
+    c = _coefficient(case.error / unit, shape / unit)
+    return c if np.isfinite(c) else 0.0
+
+
+def _vanishes(terms: np.ndarray, case: Case, weights: Any = 1.0) -> bool:
+    """Whether the sum of some terms is zero beside their size, though not each of them."""
+    # As a share of the terms' size, and to the errors of the numeric values.
+    noise = float((case.bound * np.abs(weights)).sum())
+    size = float(np.abs(terms).sum())
+    return abs(float(terms.real.sum())) <= max(noise, NOTHING * size) < _EVEN * size
+
+
+# The first that explains a place is named: those with no number to fit come first. Misplaced values
+# (`misplaced`), which have none either, come between the two.
+def _same(case: Case) -> Iterator[Relation]:
+    """One value in all entries that are wrong: more than two, as two are equal by chance."""
+    values = case.analytic
+    limit = max(NOTHING, OWN_ROUNDING * case.eps) * np.abs(values).max()
+    spread = np.ptp(values.real) + np.ptp(values.imag)
+    if case.size > _FEWEST and values.any() and spread <= limit:
+        yield Relation(
+            Cause.BROADCAST,
+            f"is the same value, {values.flat[0]:.4g},",
+            lambda c: (np.full_like(c.analytic, values.flat[0]), 0.0),
+            "a sum over the wrong axis, or one value broadcast",
+            {"axis": None},
+        )
+
+
+SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _sign, _whole_factor)
+FITTED: tuple[Search, ...] = (
+    _factor,
+    _chain_rule,
+    _round_factor,
+    _normalization,
+    _offset,
+    _penalty,
+    _same,
+)
