@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from fastgrad._checks.case import Case, Found, moved_gain, share
-from fastgrad._checks.directional import size_of
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY
+from fastgrad._checks.moves import size_of
 from fastgrad._checks.patterns import PATTERNS
 from fastgrad._checks.result import Dense, LeafProbe
 from fastgrad._leaf import Box, Leaf, in_double

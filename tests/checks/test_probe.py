@@ -513,7 +513,7 @@ def test_budget_that_runs_out_says_what_is_known(net):
     report = check(net, wrong, budget=300)
     assert report.verdict is fg.Verdict.WRONG
     assert 0 < len(report.wrong) < 21
-    assert report.reason.endswith("the budget ran out (in W1, b1, W2 and 3 more)")
+    assert "the budget ran out (in W1" in report.reason
 
 
 @one_backend
