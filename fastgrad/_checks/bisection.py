@@ -189,7 +189,7 @@ class Bisection:
         grid = _grid(box, self._leaf, self._random)
         # Judged first: where the budget ends here, no block is left with entries that were not.
         picks = np.ravel_multi_index(np.ix_(*grid), self._leaf.real.shape).ravel()
-        if self._suspects.judge(picks).mean() >= share:
+        if self._suspects.judge(picks, examples=True).mean() >= share:
             self.dense = _merged(self.dense, Dense(box, grid))
 
 

@@ -32,6 +32,8 @@ _MOST_DIRECTIONS = 40
 # This many directions whose residual no entry explains end the search. They prove the gradient
 # wrong if each of them stands at two steps; there are three, in case the noise came in a burst.
 _UNEXPLAINED = 3
+# Entries of a finite claim that are judged beside those of an infinite one: they tell the scale.
+_BESIDE = 4
 # A leaf that is off by a factor is wrong throughout if this share of some entries is seen to be.
 _MOSTLY = 0.5
 # A typical entry shows an error beyond this many noise bounds: twice `SAFETY` of them, and most
@@ -93,7 +95,10 @@ class Search:
             bad = np.flatnonzero(~finite)
             # Beyond MOST_WRONG of them the others count as zero from here on.
             self.suspects.leave_out(bad)
-            self.suspects.judge(bad[:MOST_WRONG])
+            sizes = np.abs(self._claim.analytic).ravel()
+            # Beside the largest of the others a derivative of zero is known to be finite.
+            beside = np.argsort(-sizes, kind="stable")[:_BESIDE]
+            self.suspects.judge(np.concatenate([bad[:MOST_WRONG], beside[sizes[beside] > 0]]))
             self.suspects.repair()
 
     def _look_along_directions(self) -> None:
@@ -175,14 +180,15 @@ class Search:
         # Of anything else the random directions tell more, where they show it.
         if math.isnan(factor) and not (residual and self._hides_factors(residual)):
             return
-        if not directional.stands(whole, found) or self._bisection.meets_kinks():
+        if not directional.stands(whole, found):
             self._doubtful += 1
-            return
-        if self._shows_in_entries(factor):
+        elif self._shows_in_entries(factor):
             self._bisection.mark_dense(whole, _MOSTLY)
-            if not self._bisection.dense:
-                return
-        self._off = factor
+            self._off = factor if self._bisection.dense else None
+        elif self._bisection.meets_kinks():
+            self._doubtful += 1
+        else:
+            self._off = factor
 
     def _agrees_with(self, factor: float, residual: Residual) -> bool:
         """Whether the direction that was measured last allows for a factor."""

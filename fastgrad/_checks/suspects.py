@@ -10,11 +10,14 @@ import numpy as np
 from fastgrad._checks import judge
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.moves import LeafClaim
 from fastgrad._report.entries import Verdict
 
 __all__ = ["Suspects"]
 
+# The error of an example is clear beyond this many of the bounds of the first difference.
+_CLEAR = 10.0
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 
@@ -28,11 +31,14 @@ class Suspects:
         self.judged = np.zeros(0, dtype=np.intp)
         self._left_out = np.zeros(0, dtype=np.intp), np.zeros(0)  # entries, and what is claimed
 
-    def judge(self, entries: np.ndarray) -> np.ndarray:
-        """Judge entries one by one; return whether each is wrong."""
+    def judge(self, entries: np.ndarray, *, examples: bool = False) -> np.ndarray:
+        """Judge entries one by one; return whether each is wrong.
+
+        Examples of what is known to be wrong are not looked at twice where their error is clear.
+        """
         fresh = np.setdiff1d(entries, self.judged)
         if len(fresh):
-            table = self._measured(fresh)
+            table = self._measured(fresh, examples)
             names = [each.name for each in fields(EntryTable)]
             pairs = ((getattr(self.table, n), getattr(table, n)) for n in names)
             self.table = EntryTable(*map(np.concatenate, pairs))
@@ -43,12 +49,18 @@ class Suspects:
         wrong: np.ndarray = self.table.codes[rows] == _WRONG
         return wrong
 
-    def _measured(self, entries: np.ndarray) -> EntryTable:
+    def _measured(self, entries: np.ndarray, examples: bool) -> EntryTable:
         """Judge entries by the rules of an exhaustive check, as if they were the leaf."""
+        claim, model = self._claim, self._claim.model
         table = EntryTable.blank(self._claimed(entries), math.inf, _UNCLEAR)
-        at = Differences(self._claim.run, self._claim.number, entries)
-        judge.first_pass(table, at, self._claim.model)
-        judge.judge(table, at, self._claim.model)
+        judge.first_pass(table, Differences(claim.run, claim.number, entries), model)
+        rest = (
+            np.flatnonzero(~_clearly_wrong(table, model)) if examples else np.arange(len(entries))
+        )
+        if len(rest):
+            part = table.rows(rest)
+            judge.judge(part, Differences(claim.run, claim.number, entries[rest]), model)
+            table.put(rest, part)
         return table
 
     def _claimed(self, entries: np.ndarray) -> np.ndarray:
@@ -108,3 +120,18 @@ class Suspects:
         entries, values = self._left_out
         flat[entries] = values
         flat[self.judged] = self.table.analytic
+
+
+def _clearly_wrong(table: EntryTable, model: ErrorModel) -> np.ndarray:
+    """Mark the entries wrong that the first difference shows to be so beyond any doubt."""
+    scale = table.scale
+    with np.errstate(invalid="ignore", over="ignore"):
+        bound = model.first_bound(
+            table.analytic, table.numeric, table.uncertainty, table.gaps, scale
+        )
+        error = np.abs(table.analytic - table.numeric)
+        # Both sides must show it: there is no kink in between.
+        clear: np.ndarray = (error > _CLEAR * bound) & (error > np.abs(table.gaps))
+    clear &= np.isfinite(error)
+    table.codes[clear], table.uncertainty[clear] = _WRONG, bound[clear]
+    return clear

@@ -117,7 +117,7 @@ def test_layer_wrong_throughout_stops_early_and_names_the_cause(net, name):
     change, kind, evidence = DENSE[name]
     report = check(net, planted(net, "W1", change))
     assert report.verdict is fg.Verdict.WRONG
-    assert report.evaluations <= 250
+    assert report.evaluations <= 300
     assert (report.causes[0].kind, report.causes[0].leaf) == (kind, "W1")
     for key, value in evidence.items():
         assert report.causes[0].evidence[key] == pytest.approx(value, rel=1e-3)
