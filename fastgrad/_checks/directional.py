@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from fastgrad._checks.differences import quiet
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.moves import LeafClaim, Moves
 from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
@@ -67,6 +67,9 @@ _KINK_BOUNDS = 12.0
 # Two steps that tell noise and truncation from a residual: more than one row of a table apart, and
 # no power of two.
 _APART = 7.3
+# An error of which this share of the noise would be made between two points at which it was measured
+# may be what was measured, as for a single entry.
+_MEASURED = 0.1
 # Noise at the scale of a step is measured from values this share of it from each other: seven of
 # them reach from there to half of it, where the sixth differences of anything smooth are noise.
 _BESIDE = 0.083
@@ -149,7 +152,7 @@ class Directional:
 
     def stands(self, box: Box, residual: Residual) -> bool:
         """Whether a residual is no matter of the step, of noise that was not known, or of kinks."""
-        if residual.kink:
+        if residual.kink or self._is_too_fast(residual.value):
             return False
         time = max(self._step / self._moves.root(box), self._least)
         self._look_beside(box, time)
@@ -165,6 +168,11 @@ class Directional:
         # Where `f` varies like noise at the scale of the steps, so does what vanishes with them.
         shows = all(abs(row.numeric) > SAFETY * row.noise for row in rows)
         return (shows or not self._irregular) and stand_alike(*rows)
+
+    def _is_too_fast(self, error: float) -> bool:
+        """Whether what was measured as noise could be what `f` does if the claim is right."""
+        model = self._model
+        return model.coarse and abs(error) * model.sampled >= _MEASURED * model.noise
 
     def kink_gap(self, box: Box) -> float:
         """What is left of the gap between both sides as the step goes to zero: that of kinks.
@@ -274,6 +282,10 @@ class Directional:
             return self._model.noise
         return math.hypot(self._model.noise, self._own_noise * math.sqrt(self._share(box)))
 
+    def _granted(self, box: Box) -> float:
+        """What an absolute tolerance of the user's grants to the derivative along the direction."""
+        return self._model.atol * self._moves.reach_of(box) if self._model.atol else 0.0
+
     def _change(self, box: Box, times: tuple[float, ...]) -> Changes:
         """Move a block; the values, and what the gradient claims of the moves."""
         direction = self._moves.direction(box)
@@ -303,7 +315,7 @@ class Directional:
             norm,
             claimed,
             numeric,
-            model.direction_slack(norm),
+            model.direction_slack(norm) + self._granted(box),
             abs(second) / time if curved else 0.0,
         )
 

@@ -8,12 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from fastgrad._checks.error_model import MOST_OWN, OWN_TRUNCATION, ErrorModel
+from fastgrad._checks.error_model import MOST_OWN, OWN_TRUNCATION, SAFETY, ErrorModel
 from fastgrad._evaluation.direction import UNIT, Direction, Given, Region, Uniform
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Box, Leaf
 
 __all__ = ["ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
+
+# A sum with random signs stays within this many of its standard deviations, but once in 16,000.
+_SIGMAS = 4.0
 
 
 def size_of(box: Box) -> int:
@@ -56,6 +59,9 @@ class Moves(Protocol):
     def root(self, box: Box) -> float:
         """The norm of the move of a block, over the lengths of its entries, per unit of time."""
 
+    def reach_of(self, box: Box) -> float:
+        """By how much errors of one make the derivative along it wrong, all but certainly."""
+
 
 class RandomMoves:
     """Random directions, one after the other."""
@@ -79,6 +85,10 @@ class RandomMoves:
         """See `Moves`."""
         return math.sqrt(size_of(box))
 
+    def reach_of(self, box: Box) -> float:
+        """See `Moves`: they have random signs, and so the sum does."""
+        return _SIGMAS * float(np.linalg.norm(self._claim.run.scale(self._claim.number, box)))
+
     def reach(self, entries: np.ndarray) -> np.ndarray:
         """How far each of these entries moves per unit of time."""
         parts = UNIT * np.abs(self.direction(self._claim.whole).at(0, entries).astype(np.float64))
@@ -96,7 +106,9 @@ class ClaimedMoves:
 
     def __init__(self, claim: LeafClaim) -> None:
         self._claim = claim
-        self.granted = min(OWN_TRUNCATION * claim.model.relative**2, MOST_OWN)
+        truncation = min(OWN_TRUNCATION * claim.model.relative**2, MOST_OWN)
+        # What the user grants may be a factor.
+        self.granted = max(truncation, SAFETY * claim.model.rtol)
         analytic = claim.analytic
         lengths = claim.run.scale(claim.number).reshape(analytic.shape)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -116,3 +128,7 @@ class ClaimedMoves:
         """See `Moves`."""
         with np.errstate(under="ignore"):
             return float(np.linalg.norm(self._shares[box]))
+
+    def reach_of(self, box: Box) -> float:
+        """See `Moves`: errors may have the signs of the gradient."""
+        return float(np.abs(self._moves[box]).sum())

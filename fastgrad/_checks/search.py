@@ -245,7 +245,7 @@ class Search:
         floor, claimed = max(floors), max(claimed, self._norm)
         limit = detection_limit(floors)
         if everything:
-            floor, limit = _bounds(suspects.table)
+            floor, limit = _bounds(suspects.table, self._kinks_hide)
             error, claimed, numeric = _sizes(suspects.table)
         typical = claimed / math.sqrt(max(self._claim.leaf.real.size, 1))
         unexplained = self._standing == _UNEXPLAINED or self._is_off()
@@ -297,11 +297,14 @@ def _root_mean_squares(rows: list[tuple[float, float, float]]) -> list[float]:
     return sizes
 
 
-def _bounds(table: EntryTable) -> tuple[float, float]:
+def _bounds(table: EntryTable, has_kinks: bool) -> tuple[float, float]:
     """The smallest error that counts, and that would be seen, where all entries were judged."""
     # At a kink what lies between both sides is right, and proves nothing of the others.
     smooth = table.uncertainty[~table.kinks]
-    return float(smooth.max(initial=0.0)), float(table.uncertainty.max(initial=0.0))
+    limit = float(table.uncertainty.max(initial=0.0))
+    if has_kinks:  # also at entries that agree at first sight, and so were not looked at as kinks
+        limit = max(limit, float(np.abs(table.gaps).max(initial=0.0)) / 2)
+    return float(smooth.max(initial=0.0)), limit
 
 
 def _sizes(columns: EntryTable) -> tuple[float, float, float]:
