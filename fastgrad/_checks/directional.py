@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 
-from fastgrad._evaluation.lenient import quiet
+import numpy as np
+
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.moves import LeafClaim, Moves
 from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Along, Changes
 from fastgrad._leaf import Box
 
@@ -67,7 +69,7 @@ _KINK_BOUNDS = 12.0
 # Two steps that tell noise and truncation from a residual: more than one row of a table apart, and
 # no power of two.
 _APART = 7.3
-# An error of which this share of the noise would be made between two points at which it was measured
+# An error of which this share of the noise would be made between two points of its measurement
 # may be what was measured, as for a single entry.
 _MEASURED = 0.1
 # Noise at the scale of a step is measured from values this share of it from each other: seven of
@@ -282,6 +284,11 @@ class Directional:
             return self._model.noise
         return math.hypot(self._model.noise, self._own_noise * math.sqrt(self._share(box)))
 
+    def _largest_norm(self, box: Box) -> float:
+        """A bound on the norm of the claimed derivative, where squares of its terms overflow."""
+        sizes = np.abs(self._claim.analytic[box])
+        return float(sizes.max(initial=0.0)) * self._moves.reach_of(box)
+
     def _granted(self, box: Box) -> float:
         """What an absolute tolerance of the user's grants to the derivative along the direction."""
         return self._model.atol * self._moves.reach_of(box) if self._model.atol else 0.0
@@ -304,7 +311,8 @@ class Directional:
         self.moved = self.moved or (small and not above == below == base)
         level = max(self._noise(box), model.unit * max(abs(above), abs(below)))
         claimed, numeric = (rise / 2 - fall / 2) / time, (above / 2 - below / 2) / time
-        norm, second = found.norm / time, (above - 2 * base + below) / time
+        norm = found.norm / time if found.norm < math.inf else self._largest_norm(box)
+        second = (above - 2 * base + below) / time
         curved = _CURVED * SIGMAS * level < abs(second) * time < math.inf
         return Row(
             time,

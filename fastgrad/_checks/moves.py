@@ -87,7 +87,8 @@ class RandomMoves:
 
     def reach_of(self, box: Box) -> float:
         """See `Moves`: they have random signs, and so the sum does."""
-        return _SIGMAS * float(np.linalg.norm(self._claim.run.scale(self._claim.number, box)))
+        with np.errstate(over="ignore"):
+            return _SIGMAS * float(np.linalg.norm(self._claim.run.scale(self._claim.number, box)))
 
     def reach(self, entries: np.ndarray) -> np.ndarray:
         """How far each of these entries moves per unit of time."""
@@ -131,4 +132,5 @@ class ClaimedMoves:
 
     def reach_of(self, box: Box) -> float:
         """See `Moves`: errors may have the signs of the gradient."""
-        return float(np.abs(self._moves[box]).sum())
+        with np.errstate(over="ignore"):
+            return float(np.abs(self._moves[box]).sum())

@@ -7,6 +7,7 @@ direction along the claimed gradient comes first: a factor shows there most.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -32,6 +33,8 @@ _MOST_DIRECTIONS = 40
 # This many directions whose residual no entry explains end the search. They prove the gradient
 # wrong if each of them stands at two steps; there are three, in case the noise came in a burst.
 _UNEXPLAINED = 3
+# Moves of an entry are below this many of its lengths, and most lengths are one.
+_WIDEST = 2.0
 # Entries of a finite claim that are judged beside those of an infinite one: they tell the scale.
 _BESIDE = 4
 # A leaf that is off by a factor is wrong throughout if this share of some entries is seen to be.
@@ -83,14 +86,19 @@ class Search:
                 self._look_along_directions()
             if self._in_doubt() and size <= FEW:
                 self.suspects.judge(np.arange(size))
+                self._stopped = None
         except OutOfBudget:
             self._stopped = Stop.BUDGET
         self.suspects.finish()
         return self._result()
 
     def _judge_not_finite(self) -> None:
-        """Judge NaN and infinities in the gradient first: they would spoil every inner product."""
-        finite = np.isfinite(self._claim.analytic)
+        """Judge NaN and infinities in the gradient first: they would spoil every inner product.
+
+        So would entries of which a sum overflows.
+        """
+        most = sys.float_info.max / (_WIDEST * self._claim.leaf.real.size)
+        finite = np.abs(self._claim.analytic) <= most  # False for NaN
         if not finite.all():
             bad = np.flatnonzero(~finite)
             # Beyond MOST_WRONG of them the others count as zero from here on.
@@ -230,8 +238,10 @@ class Search:
 
     def _in_doubt(self) -> bool:
         """Whether the directions leave open what a judgement of all entries would tell."""
-        if self._stopped or self._bisection.found[0] or self._bisection.dense:
+        if self._bisection.found[0] or self._bisection.dense:
             return False
+        if self._stopped is not None:
+            return self._stopped is Stop.KINKS
         if self._standing == _UNEXPLAINED or self._off is not None:
             return False
         return bool(self._doubtful) or self._kinks_hide or not all(map(math.isfinite, self._agreed))
