@@ -7,24 +7,19 @@ wrong the halving stops, and a sample of it tells what is wrong.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.directional import Directional, Residual, size_of
-from fastgrad._checks.entry_table import EntryTable
-from fastgrad._checks.error_model import SAFETY, detection_limit
-from fastgrad._checks.result import Dense, LeafProbe, Stop
-from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._checks.directional import Directional
+from fastgrad._checks.moves import LeafClaim, size_of
+from fastgrad._checks.residual import Residual
+from fastgrad._checks.result import Dense
+from fastgrad._checks.suspects import Suspects
 from fastgrad._leaf import Box, Leaf
 
-__all__ = ["MOST_WRONG", "probe_leaf"]
+__all__ = ["FEW", "MOST_WRONG", "Bisection", "halves_of"]
 
-# Directions in a row that must agree. One misses an error of ten floors in one check of ten, two
-# in one of a hundred (see `detection_limit`).
-DIRECTIONS = 2
 # Entries drawn from a block to tell whether it is wrong throughout.
 _SAMPLED = 8
 # Wrong ones among them that show it; if there are fewer, yet at least `_DOUBTFUL`, those among
@@ -48,20 +43,18 @@ _ALIGNED = 3
 # Side of the grid of entries that tells what is wrong with a block: 25 entries, where a pattern
 # with one free number leaves 24 to confirm it.
 _GRID = 5
+# All entries of a leaf with no more than this many are judged where directions leave a doubt: it
+# costs as much as to locate eight wrong ones.
+FEW = 200
 # A wrong half that was only inferred is measured where its bound is above one over this of it.
 _INFERRED = 4
 # The search ends after this many wrong entries, or kinks: nobody reads a longer list, and each
 # costs fifty evaluations.
 MOST_WRONG = 100
-# Directions, at most. Each finds the largest errors; only scattered ones need as many as 40.
-_MOST_DIRECTIONS = 40
-# This many directions whose residual no entry explains prove the gradient wrong. One would do, as
-# its residual is beyond `SAFETY` bounds; there are three, in case the noise came in a burst.
-_UNEXPLAINED = 3
 
 
 @dataclass(frozen=True)
-class _Suspect:
+class _Block:
     """A block in which something is wrong.
 
     Since the block `top`, of which it is a part, both halves were wrong at each of `times`
@@ -74,107 +67,33 @@ class _Suspect:
     times: int = 0
 
 
-def probe_leaf(
-    directional: Directional, random: np.random.Generator, in_jumps: Callable[[], bool]
-) -> LeafProbe:
-    """Look for wrong entries of a leaf along random directions until nothing is left.
-
-    ``in_jumps()`` tells whether `f`, which small moves do not change, moves in jumps.
-    """
-    return _Search(directional, random, in_jumps).run()
-
-
-class _Search:
-    """The state of the search in one leaf."""
+class Bisection:
+    """Finds what is wrong in one leaf by the residual along one direction after another."""
 
     def __init__(
-        self, directional: Directional, random: np.random.Generator, in_jumps: Callable[[], bool]
+        self,
+        claim: LeafClaim,
+        directional: Directional,
+        suspects: Suspects,
+        random: np.random.Generator,
     ) -> None:
-        self._directional = directional
-        self._random = random
-        self._in_jumps = in_jumps
-        self._kink = False
-        self._whole: Box = tuple(slice(0, n) for n in directional.leaf.real.shape)
-        self._dense: list[Dense] = []
-        # Of the last directions in a row that agreed: the smallest residuals that would count.
-        self._agreed: list[float] = []
-        # Of all directions: residuals after which no wrong entry, kink or block was found.
-        self._unexplained: list[Residual] = []
-        self._rows: list[tuple[float, float, float]] = []  # residual, claimed, numeric
-        self._norm = self._growth = 0.0
-        self._stopped: Stop | None = None
+        self._leaf, self._whole = claim.leaf, claim.whole
+        self._directional, self._suspects, self._random = directional, suspects, random
+        self.dense: list[Dense] = []
 
-    def run(self) -> LeafProbe:
-        """Draw directions until enough of them agree, or it is clear that they will not."""
-        directional = self._directional
-        try:
-            # Fewer entries than directions: to judge them costs less, and says more.
-            if directional.leaf.real.size <= DIRECTIONS:
-                directional.judge(np.arange(directional.leaf.real.size))
-                return self._result()
-            self._judge_not_finite()
-            # Each runs over the repaired gradient: what is known no longer hides the rest.
-            for turn in range(_MOST_DIRECTIONS):
-                if self._is_over():
-                    break
-                self._look_along(turn)
-        except OutOfBudget:
-            self._stopped = Stop.BUDGET
-        return self._result()
+    @property
+    def found(self) -> tuple[int, int, int]:
+        """How many wrong entries, kinks and blocks wrong throughout are known."""
+        return len(self._suspects.wrong), self._suspects.kinks, len(self.dense)
 
-    def _judge_not_finite(self) -> None:
-        """Judge NaN and infinities in the gradient first: they would spoil every inner product."""
-        analytic = self._directional.analytic
-        finite = np.isfinite(analytic)
-        if not finite.all():
-            bad = np.flatnonzero(~finite)
-            self._directional.judge(bad[:MOST_WRONG])
-            # Beyond MOST_WRONG of them the others count as zero from here on.
-            self._directional.leave_out(bad)
-            self._directional.repair()
-
-    def _is_over(self) -> bool:
-        everything = sum(size_of(block.box) for block in self._dense) >= size_of(self._whole)
-        if len(self._directional.wrong) >= MOST_WRONG:
-            self._stopped = self._stopped or Stop.WRONG
-        if self._directional.kinks >= MOST_WRONG:
-            self._stopped = self._stopped or Stop.KINKS
-        enough = len(self._agreed) == DIRECTIONS or len(self._unexplained) == _UNEXPLAINED
-        return everything or enough or self._stopped is not None
-
-    def _look_along(self, turn: int) -> None:
-        """Measure the residual along one direction, and look for the entries that explain it."""
-        directional = self._directional
-        directional.turn_to(turn, tuple(block.box for block in self._dense))
-        residual = directional.measure(self._whole) if turn else directional.calibrate(self._whole)
-        row = directional.last
-        assert row is not None
-        self._norm = max(self._norm, row.norm)
-        self._growth = max(self._growth, 0.0 if residual.kink else row.growth)
-        self._rows.append((residual.value, residual.value + row.numeric, row.numeric))
-        if not directional.moves and self._in_jumps():
-            self._stopped = Stop.JUMPS
-            return
-        left = directional.with_repair_errors(residual)
-        if not left.significant:
-            self._agreed.append(SAFETY * left.bound)
-            self._kink = self._kink or left.kink
-            return
-        self._agreed.clear()  # what agreed so far may have missed what this direction shows
-        known = len(directional.wrong), directional.kinks, len(self._dense)
-        self._locate(residual)
-        if known == (len(directional.wrong), directional.kinks, len(self._dense)):
-            self._unexplained.append(left)
-        directional.repair()
-
-    def _locate(self, residual: Residual) -> None:
+    def locate(self, residual: Residual) -> None:
         """Halve what is wrong until single entries are left, or most of a block is wrong."""
-        directional = self._directional
+        suspects = self._suspects
         # A stack: one wrong entry is found before the search turns to the next.
-        blocks = [_Suspect(self._whole, residual, self._whole)]
+        blocks = [_Block(self._whole, residual, self._whole)]
         certain: Box | None = None
         examples = fruitless = 0
-        while blocks and max(len(directional.wrong), directional.kinks) < MOST_WRONG:
+        while blocks and max(len(suspects.wrong), suspects.kinks) < MOST_WRONG:
             block = blocks.pop()
             if block.times >= _CERTAIN:
                 certain = block.top
@@ -184,7 +103,7 @@ class _Search:
                 if fruitless == _FRUITLESS or self._aligned():
                     return
             elif certain is not None and examples >= _EXAMPLES:
-                self._mark_dense(certain)
+                self.mark_dense(certain)
                 return
             elif block.times == _SUSPECT and self._is_dense(block.top):
                 return
@@ -194,15 +113,25 @@ class _Search:
                 for box, half in halves:
                     # A row of halvings goes on, begins here, or is broken by a half that is right.
                     top = block.top if both and block.times else block.box if both else box
-                    blocks.append(_Suspect(box, half, top, block.times + 1 if both else 0))
+                    blocks.append(_Block(box, half, top, block.times + 1 if both else 0))
+
+    def meets_kinks(self) -> bool:
+        """Whether `f` has kinks at some entries: at all of a small leaf, or at a few.
+
+        Where several meet, they leave gaps along directions that may cancel.
+        """
+        count = _SAMPLED if size_of(self._whole) > FEW else FEW
+        self._suspects.judge(_entries(self._whole, self._leaf, self._random, count))
+        return self._suspects.kinks > 0
 
     def _explains(self, box: Box) -> bool:
         """Judge a single entry: whether it is wrong, or `f` has a kink there."""
-        before = len(self._directional.wrong) + self._directional.kinks
-        self._directional.judge(_entries(box, self._directional.leaf))
-        return len(self._directional.wrong) + self._directional.kinks > before
+        suspects = self._suspects
+        before = len(suspects.wrong) + suspects.kinks
+        suspects.judge(_entries(box, self._leaf))
+        return len(suspects.wrong) + suspects.kinks > before
 
-    def _halves(self, block: _Suspect) -> list[tuple[Box, Residual]]:
+    def _halves(self, block: _Block) -> list[tuple[Box, Residual]]:
         """The halves of a block in which something is wrong."""
         left, right = _split(block.box)
         first = self._directional.measure(left, block.residual.value)
@@ -226,10 +155,10 @@ class _Search:
             return False
         wrong = 0
         for enough in _ENOUGH:
-            picks = _entries(box, self._directional.leaf, self._random, _SAMPLED)
-            wrong += int(self._directional.judge(picks).sum())
+            picks = _entries(box, self._leaf, self._random, _SAMPLED)
+            wrong += int(self._suspects.judge(picks).sum())
             if wrong >= enough:
-                self._mark_dense(box)
+                self.mark_dense(box)
                 return True
             if wrong < _DOUBTFUL:
                 return False
@@ -237,8 +166,7 @@ class _Search:
 
     def _aligned(self) -> bool:
         """Whether the wrong entries point to a row, column or slice that is wrong throughout."""
-        leaf, directional = self._directional.leaf, self._directional
-        wrong = directional.wrong
+        leaf, wrong = self._leaf, self._suspects.wrong
         if leaf.array.ndim < 2 or len(wrong) < _ALIGNED:
             return False
         indices = np.unravel_index(wrong, leaf.real.shape)
@@ -248,57 +176,21 @@ class _Search:
                 continue
             box = (*self._whole[:axis], slice(last, last + 1), *self._whole[axis + 1 :])
             picks = _entries(box, leaf, self._random, _SAMPLED)
-            if directional.judge(picks).sum() > _ALIGNED:
-                self._mark_dense(box)
+            if self._suspects.judge(picks).sum() > _ALIGNED:
+                self.mark_dense(box)
                 return True
         return False
 
-    def _mark_dense(self, box: Box) -> None:
-        """Judge a grid of the block's entries, to find the cause; directions leave it alone now."""
-        leaf = self._directional.leaf
-        grid = _grid(box, leaf, self._random)
-        self._dense = _merged(self._dense, Dense(box, grid))
-        self._directional.judge(np.ravel_multi_index(np.ix_(*grid), leaf.real.shape).ravel())
+    def mark_dense(self, box: Box, share: float = 0.0) -> None:
+        """Judge a grid of the block's entries, to find the cause; directions leave it alone now.
 
-    def _result(self) -> LeafProbe:
-        directional = self._directional
-        directional.finish()
-        floors = self._agreed or [math.inf]
-        error, claimed, numeric = _root_mean_squares(self._rows)
-        # Parts of one sign may cancel along all directions: the norm of the terms does not.
-        floor, claimed = max(floors), max(claimed, self._norm)
-        limit = detection_limit(floors)
-        if not self._rows:  # all entries were judged, or as many as could be
-            floor = limit = float(directional.table.uncertainty.max(initial=0.0))
-            error, claimed, numeric = _sizes(directional.table)
-        return LeafProbe(
-            entries=directional.judged,
-            table=directional.table,
-            dense=tuple(self._dense),
-            directions=len(self._agreed),
-            floor=floor,
-            limit=limit,
-            error=error,
-            claimed=claimed,
-            numeric=numeric,
-            growth=self._growth,
-            factor=_factor(self._rows, self._unexplained),
-            kink=self._kink,
-            moves=directional.moves or not self._rows,
-            unexplained=len(self._unexplained) == _UNEXPLAINED,
-            stopped=self._stopped,
-        )
-
-
-def _root_mean_squares(rows: list[tuple[float, float, float]]) -> list[float]:
-    """Each column's over the directions that gave numbers: estimates of norms over the entries."""
-    table = np.array(rows or [(0.0, 0.0, 0.0)])
-    finite = np.isfinite(table).all(axis=1)
-    table = table[finite] if finite.any() else table
-    scale = np.frexp(np.abs(table).max())[1]  # so that no square overflows
-    means = np.sqrt((np.ldexp(table, -scale) ** 2).mean(axis=0))
-    sizes: list[float] = np.ldexp(means, scale).tolist()
-    return sizes
+        Unless a share of them is wrong, the block is not.
+        """
+        grid = _grid(box, self._leaf, self._random)
+        # Judged first: where the budget ends here, no block is left with entries that were not.
+        picks = np.ravel_multi_index(np.ix_(*grid), self._leaf.real.shape).ravel()
+        if self._suspects.judge(picks, examples=True).mean() >= share:
+            self.dense = _merged(self.dense, Dense(box, grid))
 
 
 def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
@@ -316,33 +208,17 @@ def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
     return [*blocks, new]
 
 
-def _sizes(columns: EntryTable) -> tuple[float, float, float]:
-    """Norms of the errors, and of both gradients; what is not finite counts for nothing."""
-    vectors = (columns.analytic - columns.numeric, columns.analytic, columns.numeric)
-    finite = [vector[np.isfinite(vector)] for vector in vectors]
-    error, claimed, numeric = (float(np.linalg.norm(vector)) for vector in finite)
-    return error, claimed, numeric
-
-
-def _factor(rows: list[tuple[float, float, float]], unexplained: list[Residual]) -> float:
-    """Claimed over numeric, if that is the same along all directions that disagree."""
-    if len(unexplained) < _UNEXPLAINED:
-        return math.nan
-    _, claimed, numeric = np.array(rows).T
-    # Least squares through the origin; then every direction has to lie on the line.
-    factor = float(claimed @ numeric / (numeric @ numeric))
-    off = np.abs(claimed - factor * numeric)
-    return factor if (off <= SAFETY * max(each.bound for each in unexplained)).all() else math.nan
-
-
 def _split(box: Box) -> tuple[Box, Box]:
     """Halve a box along its longest axis."""
-    lengths = [side.stop - side.start for side in box]
-    axis = int(np.argmax(lengths))
-    middle = box[axis].start + lengths[axis] // 2
+    return halves_of(box, int(np.argmax([side.stop - side.start for side in box])))
+
+
+def halves_of(box: Box, axis: int) -> tuple[Box, Box]:
+    """Halve a box along an axis."""
+    start, stop = box[axis].start, box[axis].stop
+    middle = start + (stop - start) // 2
     left, right = list(box), list(box)
-    left[axis] = slice(box[axis].start, middle)
-    right[axis] = slice(middle, box[axis].stop)
+    left[axis], right[axis] = slice(start, middle), slice(middle, stop)
     return tuple(left), tuple(right)
 
 

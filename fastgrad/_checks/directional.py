@@ -1,4 +1,4 @@
-"""Compares derivatives of `f` along random directions within one leaf with the gradient.
+"""Compares derivatives of `f` along directions within one leaf with the gradient.
 
 Along a direction `v` the derivative of `f` must be the inner product of `v` with the gradient.
 Their difference is the residual: the sum of the errors of all entries, each times its part in the
@@ -8,25 +8,20 @@ direction.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from fastgrad._checks import judge
-from fastgrad._checks.baseline import MOST_MOVED
-from fastgrad._checks.differences import Differences
-from fastgrad._checks.entry_table import EntryTable
-from fastgrad._checks.error_model import SAFETY, ErrorModel
+from fastgrad._checks.error_model import SAFETY
+from fastgrad._checks.moves import LeafClaim, Moves
+from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
 from fastgrad._derivatives import noise
-from fastgrad._derivatives.extrapolation import RATIO, SHRINKS, StepTable, estimate
+from fastgrad._derivatives.extrapolation import RATIO, SHRINKS
 from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._evaluation.direction import UNIT, Region, Uniform
-from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Along, Changes
-from fastgrad._leaf import Box, Leaf
-from fastgrad._report.entries import Verdict
+from fastgrad._leaf import Box
 
-__all__ = ["Directional", "Residual", "size_of"]
+__all__ = ["LEFT_OVER", "VISIBLE", "Directional"]
 
 # Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
 # still moves by a number that is right to 1.6 %, and what it really moves by is counted.
@@ -38,20 +33,26 @@ _BELOW_LEAST = 4
 _ROUNDED_STEP = 1.01
 # A direction is calibrated to show an error of this share of a typical entry, if noise allows: a
 # missing factor of 1.05, in the worst of places. Half of it needs steps a quarter longer.
-_VISIBLE = 0.05
+VISIBLE = 0.05
+# A factor may leave this share of the error of each part of a leaf, and its noise: truncation of
+# the rows that it is taken from is well below.
+LEFT_OVER = 0.05
 # Longest move along a direction, where that of a single entry at a step of its length is one. With
 # all entries moving by twice their length little is left of where the gradient was asked for.
 _FARTHEST = 2.0
-# From one step of the calibration to the next: noise falls by 4, and truncation grows by 16.
-_GROWTH = 4.0
+# From one step of the calibration to the next: noise falls by 4, and truncation grows by 16. No
+# power of two, in which rounding could repeat itself.
+_GROWTH = 4.1
 # Smallest step that shows a residual: its noise bound must be below a twentieth of it.
 _TELLING = 20.0
 # Two residuals are taken for the same if they differ by less than this share: the truncation of
 # both, as granted to single entries (MOST_OWN).
 _SAME = 0.02
-# A residual is real if it changes by less than this share at half the step, where truncation would
-# shrink to a quarter; and it is a kink if the gap shrinks less than to this share, where it would
-# shrink to a half. Both lie halfway between, in ratio.
+# In doubt a step is divided by this: about two, and no power of it.
+_NEARER = 2.3
+# A residual is real if it changes by less than this share at the next step, where truncation would
+# shrink to a fifth; and it is a kink if the gap shrinks less than to this share, where it would
+# shrink to 1 / 2.3. Both lie halfway between, in ratio.
 _STEADY, _CLOSING = 0.2, 0.7
 # Steps of a residual that is in doubt, at most: 8^8 = 2^24 is half the digits of float64.
 _MOST_ROWS = 8
@@ -62,96 +63,38 @@ _SETTLED = 1e-2
 _GAP_BOUNDS = 4.0
 # A second difference is curvature beyond this many noise bounds: its noise is sqrt(6) of f's.
 _CURVED = 8.0
-# A leaf's own noise is measured from values at this fraction of a single entry's step from each
-# other: seven of them stay within a ninth of it, where their differences are noise.
-_FINER = 64.0
+# What kinks leave of the gap counts beyond this many bounds of the residual: it is the sum of four
+# values with a standard deviation of 12 of those of f, where the bound holds four.
+_KINK_BOUNDS = 12.0
+# Two steps that tell noise and truncation from a residual: more than one row of a table apart, and
+# no power of two.
+_APART = 7.3
+# An error of which this share of the noise would be made between two points of its measurement
+# may be what was measured, as for a single entry.
+_MEASURED = 0.1
+# Noise at the scale of a step is measured from values this share of it from each other: seven of
+# them reach from there to half of it, where the sixth differences of anything smooth are noise.
+_BESIDE = 0.083
+# Where small moves change nothing, moves of up to half a length may.
+_FAR = (0.5, -0.5, 0.1, -0.1)
 # Noise that is measured so counts if it is more than this many times the noise that was known: an
 # estimate from 7 values is no better.
 _NOISIER = 2.0
 
 
-_WRONG = Verdict.WRONG.code
-
-
-def size_of(box: Box) -> int:
-    """How many entries a box holds."""
-    return math.prod([side.stop - side.start for side in box])
-
-
-@dataclass(frozen=True)
-class Residual:
-    """Claimed minus numeric derivative of a block along a direction, and the bound on its error."""
-
-    value: float
-    bound: float
-    kink: bool = False
-
-    @property
-    def significant(self) -> bool:
-        """Whether something in the block must be wrong."""
-        return abs(self.value) > SAFETY * self.bound
-
-    def minus(self, other: Residual) -> Residual:
-        """Residual of the rest of the block, inferred without an evaluation."""
-        return Residual(self.value - other.value, self.bound + other.bound)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Residuals at one step, per unit of the direction."""
-
-    time: float
-    central: float
-    ahead: float
-    behind: float
-    noise: float  # bound on the noise of `central`
-    norm: float  # of the claimed derivative, entry by entry
-    numeric: float  # derivative of f along the direction
-    slack: float  # granted to the gradient
-    growth: float  # of the derivative, over the length of an entry
-
-    @property
-    def gap(self) -> float:
-        return abs(self.ahead - self.behind)
-
-
 class Directional:
-    """Derivatives along random directions in one leaf, and the entries of it judged so far."""
+    """Derivatives along directions in one leaf."""
 
-    def __init__(
-        self,
-        run: Metered,
-        number: int,
-        analytic: np.ndarray,
-        model: ErrorModel,
-        seed: int,
-    ) -> None:
-        self.leaf: Leaf = run.leaves[number]
-        self.analytic = analytic.reshape(self.leaf.real.shape)
-        # Grows as entries are judged; both are in the order in which they were.
-        self.table = EntryTable.blank(np.zeros(0), math.inf, Verdict.CANNOT_TELL.code)
-        self.judged = np.zeros(0, dtype=np.intp)
-        self.moves = False  # whether f was seen to move with the leaf, at the smallest step
-        self.last: _Row | None = None
-        self._run = run
-        self._number = number
-        self._model = model
-        self._step = model.relative
+    def __init__(self, claim: LeafClaim, moves: Moves) -> None:
+        self.moved = False  # whether f was seen to move with the leaf, at the smallest step
+        self.last: Row | None = None
+        self._claim, self._moves, self._model = claim, moves, claim.model
+        self._step = claim.model.relative
         # Smaller moves would be lost as the parameters are rounded.
-        self._least = _LEAST_SPACINGS * model.spacing
+        self._least = _LEAST_SPACINGS * claim.model.spacing
         self._truncation = 0.0  # found by `calibrate`, over step^2 and the root of the block's size
         self._own_noise: float | None = None  # on top, where the whole leaf moves
-        self._seed, self._turn = seed, 0
-        self._without: tuple[Box, ...] = ()
-        self._left_out = np.zeros(0, dtype=np.intp), np.zeros(0)  # entries, and what is claimed
-
-    def turn_to(self, turn: int, without: tuple[Box, ...]) -> None:
-        """Take the random direction of this number, along which the boxes `without` stay still."""
-        self._turn, self._without = turn, without
-
-    def _direction(self, box: Box) -> Uniform:
-        region = Region(self._number, box, self.leaf.real.shape)
-        return Uniform(self._seed, self._turn, (region,), (1.0,), self._without)
+        self._irregular = False  # whether there is some
 
     def calibrate(self, box: Box) -> Residual:
         """Measure a block's residual, at a step at which errors in typical entries would show.
@@ -160,9 +103,9 @@ class Directional:
         noise weighs more: it is divided by the length of the move, which all entries share.
         """
         # All entries move: by `time` each, and together by `time * root`, which is the step.
-        root = math.sqrt(size_of(box))
+        root = self._moves.root(box)
         lower = self._row(box, max(self._step / root, self._least))
-        visible = _VISIBLE * lower.norm / root
+        visible = VISIBLE * lower.norm / root
         best, row = lower.noise + self._model.direction_truncation(self._step, lower.norm), lower
         while SAFETY * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
             upper = self._row(box, _GROWTH * lower.time)
@@ -187,26 +130,88 @@ class Directional:
         `whole` is the residual of a block around this one, whose errors may all lie in here.
         Anything else is measured at many steps.
         """
-        root = math.sqrt(size_of(box))
+        root = self._moves.root(box)
         time = max(self._step / root, self._least)
         if whole:  # as small a step as still shows it
             telling = _TELLING * SIGMAS * self._noise(box) / abs(whole)
             time = min(time, max(self._model.relative / root, telling, self._least))
         return self._residual_of(box, self._row(box, time), whole)
 
-    def _residual_of(self, box: Box, row: _Row, whole: float = 0.0) -> Residual:
-        root = math.sqrt(size_of(box))
+    def factor(self, parts: list[Box]) -> float:
+        """Claimed over numeric, where it is the same in all of some blocks; else NaN."""
+        assert self.last is not None
+        whole = self.last
+        if not whole.numeric:
+            return math.nan
+        factor = whole.claimed / whole.numeric
+        for box in parts:
+            row = self._row(box, whole.time)
+            left = abs(row.claimed - factor * row.numeric)
+            allowed = SAFETY * (max(1.0, abs(factor)) * row.noise + row.slack)
+            if not left <= allowed + LEFT_OVER * abs(row.central):
+                return math.nan
+        return factor
+
+    def stands(self, box: Box, residual: Residual) -> bool:
+        """Whether a residual is no matter of the step, of noise that was not known, or of kinks."""
+        if residual.kink or self._is_too_fast(residual.value):
+            return False
+        time = max(self._step / self._moves.root(box), self._least)
+        self._look_beside(box, time)
+        if not self.moved:
+            self._look_far(box)
+        small = time / _APART
+        hidden = SAFETY * SIGMAS * self._noise(box) >= abs(residual.value) * small
+        if hidden or small < self._least / _BELOW_LEAST:
+            small, time = time, time * _APART
+        if time * self._moves.root(box) > _FARTHEST:
+            return False
+        rows = self._row(box, small), self._row(box, time)
+        # Where `f` varies like noise at the scale of the steps, so does what vanishes with them.
+        shows = all(abs(row.numeric) > SAFETY * row.noise for row in rows)
+        return (shows or not self._irregular) and stand_alike(*rows)
+
+    def _is_too_fast(self, error: float) -> bool:
+        """Whether what was measured as noise could be what `f` does if the claim is right."""
+        model = self._model
+        return model.coarse and abs(error) * model.sampled >= _MEASURED * model.noise
+
+    def kink_gap(self, box: Box) -> float:
+        """What is left of the gap between both sides as the step goes to zero: that of kinks.
+
+        It is asked of the residual that was measured last. Curvature leaves a gap in proportion to
+        the step, which one more value tells.
+        """
+        row = self.last
+        assert row is not None
+        root = self._moves.root(box)
+        counts = _KINK_BOUNDS * (row.noise + self._truncated(row.time * root) * root)
+        if row.gap <= counts:
+            return 0.0
+        time = row.time / _NEARER
+        found = self._change(box, (time,))
+        nearer = (found.claimed[0] - (float(found.values[0]) - self._model.base)) / time
+        curved = 2 * (row.ahead - nearer) / (1 - 1 / _NEARER)
+        gap = abs(row.ahead - row.behind - curved)
+        return 0.0 if gap <= counts else gap if math.isfinite(gap) else math.inf
+
+    def _residual_of(self, box: Box, row: Row, whole: float = 0.0) -> Residual:
+        root = self._moves.root(box)
         self.last = row
-        allowed = row.noise + self._truncation * (row.time * root) ** 2 * root
+        allowed = row.noise + self._truncated(row.time * root) * root
+        allowed += self._moves.granted * min(abs(row.claimed), abs(row.numeric))
         # Near to nothing, or near to all of `whole`: no smaller step would say more.
         near = min(abs(row.central), abs(row.central - whole) - _SAME * abs(whole))
-        if near <= allowed + row.slack:
+        if near <= allowed + row.slack < math.inf:
             return Residual(row.central, allowed + row.slack)
         return self._refined(box, row)
 
-    def _refined(self, box: Box, first: _Row) -> Residual:
+    def _truncated(self, step: float) -> float:
+        return self._truncation * step**2
+
+    def _refined(self, box: Box, first: Row) -> Residual:
         """Measure at smaller steps: a residual is real if it does not shrink with the step."""
-        rows = [self._row(box, first.time / 2)]
+        rows = [self._row(box, first.time / _NEARER)]
         value, change = rows[0].central, abs(rows[0].central - first.central)
         # At a kink the quotients on both sides keep their distance, and it may hide the residual.
         smooth = rows[0].gap <= max(abs(value), _CLOSING * first.gap)
@@ -214,175 +219,116 @@ class Directional:
         # alone, stays the same without being real.
         means = max(_STEADY * abs(rows[0].numeric), SAFETY * (rows[0].noise + first.noise))
         if change <= min(_STEADY * abs(value), means) and smooth:
-            # The truncation left is a third of the change; a half is on the safe side.
+            # The truncation left is a quarter of the change; a half is on the safe side.
             return Residual(value, change / 2 + rows[0].noise + rows[0].slack)
-        # The noise of `f` was measured with some of a large leaf's entries moved, not with all.
-        some = self.leaf.real.size > MOST_MOVED
-        if some and self._own_noise is None and self._measure_noise(box) > 0.0:
+        # The noise of `f` was measured with other moves.
+        if self._look_beside(box, first.time):
             return self.calibrate(box)
-        root = math.sqrt(size_of(box))
+        return self._limit(box, rows)
+
+    def _limit(self, box: Box, rows: list[Row]) -> Residual:
+        """The residual for small steps; the step that shows it is for the next blocks too."""
         while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / _BELOW_LEAST:
             rows.append(self._row(box, rows[-1].time / RATIO))
             change = abs(rows[-1].central - rows[-2].central)
             steady = change <= max(SAFETY * rows[-1].noise, _SETTLED * abs(rows[-1].central))
             if steady and rows[-1].gap < max(abs(rows[-1].central), _GAP_BOUNDS * rows[-1].noise):
                 break
-        return self._limit(rows, root)
+        residual, found = limit_of(rows)
+        if found is not None:
+            step = RATIO * float(found.step[0]) * self._moves.root(box)
+            self._step = min(self._step, step)
+        return residual
 
-    def _measure_noise(self, box: Box) -> float:
-        """Measure the noise that moving a block brings, beyond what is known.
+    def _look_beside(self, box: Box, time: float) -> bool:
+        """Measure noise at the scale of the step, once; return whether more was found than known.
 
-        A sum over many entries is rounded anew for each that moves, and the noise in the baseline
-        was measured with some of a large leaf's entries moved.
+        Rounding inside `f` may not show in steps that suit it, and a sum over many entries is
+        rounded anew for each that moves; the noise in the baseline was measured with other moves.
         """
-        time = max(self._model.relative / math.sqrt(size_of(box)) / _FINER, self._least)
+        if self._own_noise is not None:
+            return False
         # Each side by itself: a kink at the parameters is no noise.
-        ahead, behind = [self._model.base], [self._model.base]
-        for k in range(1, noise.POINTS):
-            found = self._change(box, k * time)
-            ahead.append(found.values[0] - found.claimed[0])
-            behind.append(found.values[1] - found.claimed[1])
-        finite = [side for side in (ahead, behind) if all(map(math.isfinite, side))]
+        times = [time * (1 - _BESIDE * k) for k in range(noise.POINTS)]
+        found = self._change(box, (*times, *(-t for t in times)))
+        off = [float(v) - c for v, c in zip(found.values, found.claimed, strict=True)]
+        sides = off[: noise.POINTS], off[noise.POINTS :]
+        finite = [side for side in sides if all(map(math.isfinite, side))]
         measured = max(map(noise.noise_of, finite), default=0.0)
         self._own_noise = 0.0
-        if measured > _NOISIER * self._model.noise:
-            # Noise of independent roundings grows with the root of the number of moved entries.
-            self._own_noise = measured * math.sqrt(self.leaf.real.size / size_of(box))
-            self._step = self._model.relative
-        return self._own_noise
+        if not _NOISIER * self._model.noise < measured < math.inf:
+            return False
+        # Noise of independent roundings grows with the root of the number of moved entries.
+        self._own_noise, self._irregular = measured / math.sqrt(self._share(box)), True
+        self._step = self._model.relative
+        return True
+
+    def _look_far(self, box: Box) -> None:
+        """Take the rounding of far values for noise, where `f` does not move beside the point.
+
+        What is lost in the rounding of values elsewhere may be what is claimed: a loss of exactly
+        zero has no rounding of its own.
+        """
+        with quiet():
+            values = self._change(box, _FAR).values
+        far = max((abs(_finite(v)) for v in values if math.isfinite(_finite(v))), default=0.0)
+        self._own_noise = max(self._own_noise or 0.0, self._model.unit * far)
+
+    def _share(self, box: Box) -> float:
+        """Share of the leaf's entries that move with a block, by their squares."""
+        return (self._moves.root(box) / self._moves.root(self._claim.whole)) ** 2
 
     def _noise(self, box: Box) -> float:
         """Standard deviation of the noise of `f` where a block moves."""
-        share = size_of(box) / self.leaf.real.size
-        return math.hypot(self._model.noise, (self._own_noise or 0.0) * math.sqrt(share))
+        if not self._own_noise:
+            return self._model.noise
+        return math.hypot(self._model.noise, self._own_noise * math.sqrt(self._share(box)))
 
-    def _change(self, box: Box, time: float) -> Changes:
-        """Move a block to both sides; the values, and what the gradient claims of the moves."""
-        return self._run.along(Along(self._direction(box), (time, -time)), self.analytic[box])
+    def _largest_norm(self, box: Box) -> float:
+        """A bound on the norm of the claimed derivative, where squares of its terms overflow."""
+        sizes = np.abs(self._claim.analytic[box])
+        return float(sizes.max(initial=0.0)) * self._moves.reach_of(box)
 
-    def _limit(self, rows: list[_Row], root: float) -> Residual:
-        """The residual for small steps; the step that shows it is for the next blocks too."""
-        names = ("time", "central", "ahead", "behind", "noise")
-        table = StepTable(*(np.array([[getattr(row, n)] for row in rows]) for n in names))
-        if len(rows) < 2:
-            return Residual(rows[0].central, math.inf)
-        found = estimate(table)
-        if not found.converged[0]:
-            return Residual(float(found.value[0]), math.inf)
-        self._step = min(self._step, RATIO * float(found.step[0]) * root)
-        low, high = float(found.lower[0]), float(found.upper[0])
-        if not math.isfinite(low + high + float(found.bound[0]) + rows[-1].slack):
-            return Residual(math.nan, math.inf)
-        # At a kink any value between the one-sided derivatives is right, and none can be seen.
-        value = low if low > 0 else high if high < 0 else (low + high) / 2 if low == high else 0.0
-        bound = float(found.bound[0]) + (high - low) / 2 + rows[-1].slack
-        return Residual(value, bound, bool(found.kink[0]))
+    def _granted(self, box: Box) -> float:
+        """What an absolute tolerance of the user's grants to the derivative along the direction."""
+        return self._model.atol * self._moves.reach_of(box) if self._model.atol else 0.0
 
-    def _row(self, box: Box, time: float) -> _Row:
+    def _change(self, box: Box, times: tuple[float, ...]) -> Changes:
+        """Move a block; the values, and what the gradient claims of the moves."""
+        direction = self._moves.direction(box)
+        return self._claim.run.along(Along(direction, times), self._claim.analytic[box])
+
+    def _row(self, box: Box, time: float) -> Row:
         """Residuals of a block at one step, from two evaluations."""
         model, base = self._model, self._model.base
-        found = self._change(box, time)
-        above, below = found.values
+        found = self._change(box, (time, -time))
+        above, below = (_finite(value) for value in found.values)
         rise, fall = found.claimed
         # Only at the smallest step, give or take its rounding: truncation moves f at others.
         small = (
-            time * math.sqrt(size_of(box)) <= _ROUNDED_STEP * model.relative or time <= self._least
+            time * self._moves.root(box) <= _ROUNDED_STEP * model.relative or time <= self._least
         )
-        self.moves = self.moves or (small and not above == below == base)
+        self.moved = self.moved or (small and not above == below == base)
         level = max(self._noise(box), model.unit * max(abs(above), abs(below)))
-        claimed = (rise - fall) / (2 * time)
-        numeric = (above - below) / (2 * time)
-        norm, second = found.norm / time, (above - 2 * base + below) / time
-        return _Row(
+        claimed, numeric = (rise / 2 - fall / 2) / time, (above / 2 - below / 2) / time
+        norm = found.norm / time if found.norm < math.inf else self._largest_norm(box)
+        second = (above - 2 * base + below) / time
+        curved = _CURVED * SIGMAS * level < abs(second) * time < math.inf
+        return Row(
             time,
             claimed - numeric,
             (rise - (above - base)) / time,
             ((below - base) - fall) / time,
             model.direction_noise(level, time),
             norm,
+            claimed,
             numeric,
-            model.direction_slack(norm),
-            abs(second) / time if _CURVED * SIGMAS * level < abs(second) * time < math.inf else 0.0,
+            model.direction_slack(norm) + self._granted(box),
+            abs(second) / time if curved else 0.0,
         )
 
-    def judge(self, entries: np.ndarray) -> np.ndarray:
-        """Judge entries one by one; return whether each is wrong."""
-        fresh = np.setdiff1d(entries, self.judged)
-        if len(fresh):
-            table = self._measured(fresh)
-            names = [each.name for each in fields(EntryTable)]
-            pairs = ((getattr(self.table, n), getattr(table, n)) for n in names)
-            self.table = EntryTable(*map(np.concatenate, pairs))
-            self.judged = np.concatenate([self.judged, fresh])
-        # Entries are in the order in which they were judged: they are found by a sorted index.
-        order = np.argsort(self.judged)
-        rows = order[np.searchsorted(self.judged, entries, sorter=order)]
-        wrong: np.ndarray = self.table.codes[rows] == _WRONG
-        return wrong
 
-    def _measured(self, entries: np.ndarray) -> EntryTable:
-        """Judge entries by the rules of an exhaustive check, as if they were the leaf."""
-        table = EntryTable.blank(self._claimed(entries), math.inf, Verdict.CANNOT_TELL.code)
-        at = Differences(self._run, self._number, entries)
-        judge.first_pass(table, at, self._model)
-        judge.judge(table, at, self._model)
-        return table
-
-    def _claimed(self, entries: np.ndarray) -> np.ndarray:
-        """What the gradient claims of entries, those that were left out among them."""
-        values: np.ndarray = self.analytic.reshape(-1)[entries]
-        left, claims = self._left_out
-        if left.size:
-            places = np.searchsorted(left, entries).clip(max=left.size - 1)
-            known = left[places] == entries
-            values[known] = claims[places[known]]
-        return values
-
-    @property
-    def kinks(self) -> int:
-        """At how many of the judged entries `f` has a kink."""
-        return int(self.table.kinks.sum())
-
-    @property
-    def _replaced(self) -> np.ndarray:
-        """Whether the error of each judged entry is known, or its value one of many at a kink."""
-        known: np.ndarray = (self.table.codes == _WRONG) | self.table.kinks
-        return known
-
-    @property
-    def wrong(self) -> np.ndarray:
-        """The entries judged wrong."""
-        wrong: np.ndarray = self.judged[self.table.codes == _WRONG]
-        return wrong
-
-    def repair(self) -> None:
-        """Put the numeric values of wrong entries, and at kinks, in place of the analytic ones."""
-        flat, table = self.analytic.reshape(-1), self.table
-        known = self._replaced & np.isfinite(table.numeric)
-        flat[self.judged[known]] = table.numeric[known]
-
-    def leave_out(self, entries: np.ndarray) -> None:
-        """Let the gradient claim nothing of some entries, until `finish` puts them back."""
-        flat = self.analytic.reshape(-1)
-        self._left_out = entries, flat[entries]
-        flat[entries] = 0.0
-
-    def finish(self) -> None:
-        """Put the analytic values back."""
-        entries, values = self._left_out
-        self.analytic.reshape(-1)[entries] = values
-        self.analytic.reshape(-1)[self.judged] = self.table.analytic
-
-    def with_repair_errors(self, residual: Residual) -> Residual:
-        """A residual of the whole leaf, its bound widened by those of the repaired entries."""
-        known = self._replaced
-        if not known.any():
-            return residual
-        entries = self.judged[known]
-        whole = tuple(slice(0, n) for n in self.leaf.real.shape)
-        parts = UNIT * np.abs(self._direction(whole).at(0, entries).astype(np.float64))
-        with np.errstate(over="ignore", invalid="ignore"):
-            parts *= self._run.scale(self._number, entries)
-            doubt = float(parts @ self.table.uncertainty[known])
-        # Infinity times nothing is no number: nothing is known then.
-        return replace(residual, bound=residual.bound + (doubt if doubt < math.inf else math.inf))
+def _finite(value: float) -> float:
+    """Infinity as NaN: neither is the value of a function that has a derivative."""
+    number = float(value)
+    return number if math.isfinite(number) else math.nan

@@ -12,14 +12,14 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._checks import verdict
 from fastgrad._checks.baseline import Baseline
-from fastgrad._checks.bisection import probe_leaf
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
-from fastgrad._checks.directional import Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import MISSED
 from fastgrad._checks.movement import moves_in_jumps
+from fastgrad._checks.moves import LeafClaim
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
+from fastgrad._checks.search import Search
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
@@ -30,21 +30,24 @@ __all__ = ["probe"]
 def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
     """Probe every leaf, and explain what is wrong."""
     random = np.random.default_rng(seed)
-    directionals = _directionals(run, claim, baseline, seed)
+    claims = _leaf_claims(run, claim, baseline)
+    searches: list[Search] = []
     probes: list[LeafProbe] = []
     try:
-        for k, directional in enumerate(directionals):
-            run.phase(f"probe, {directional.leaf.path}")
+        for k, each in enumerate(claims):
+            run.phase(f"probe, {each.leaf.path}")
             # Asked only where small moves leave `f` alone: it costs up to nine evaluations.
             in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed, baseline.levels[k])
-            probes.append(probe_leaf(directional, random, in_jumps))
+            searches.append(Search(each, seed, random, in_jumps))
+            probes.append(searches[-1].run())
     except KeyboardInterrupt as error:
-        wrong = [p.leaf.name(int(entry)) for p in directionals for entry in p.wrong]
-        _errors.note(error, verdict.leaves_so_far(len(probes), len(directionals), wrong))
+        pairs = zip(claims, searches, strict=False)
+        wrong = [c.leaf.name(int(entry)) for c, s in pairs for entry in s.suspects.wrong]
+        _errors.note(error, verdict.leaves_so_far(len(probes), len(claims), wrong))
         raise
     judged = [
         Judged(each.leaf, each.analytic, eps, p.entries, p.table)
-        for each, eps, p in zip(directionals, claim.eps, probes, strict=True)
+        for each, eps, p in zip(claims, claim.eps, probes, strict=True)
     ]
     found = _leaf_results(probes)
     return Result(
@@ -53,21 +56,19 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
         baseline=baseline,
         causes=diagnose_probes(judged, probes),
         # That of the worst leaf: what is promised holds for each.
-        detection_limit=max((p.limit for p in probes if p.limit < math.inf), default=0.0),
+        detection_limit=max((p.limit for p in probes if p.limit < math.inf), default=math.inf),
         miss_probability=MISSED,
     )
 
 
-def _directionals(
-    run: Metered, claim: Analytic, baseline: Baseline, seed: int
-) -> list[Directional]:
-    """For each leaf what measures its derivatives along directions."""
+def _leaf_claims(run: Metered, claim: Analytic, baseline: Baseline) -> list[LeafClaim]:
+    """What is claimed of each leaf."""
     found = []
     for k, (leaf, span) in enumerate(zip(run.leaves, claim.spans, strict=True)):
-        # A view: what a search repairs in it is put back by `Directional.finish`.
-        column = claim.column[span.start : span.stop]
+        # A view: what a search repairs in it is put back at its end.
+        column = claim.column[span.start : span.stop].reshape(leaf.real.shape)
         model = baseline.model(k, claim, eps_of(leaf.real))
-        found.append(Directional(run, k, column, model, seed))
+        found.append(LeafClaim(run, k, column, model))
     return found
 
 

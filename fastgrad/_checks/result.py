@@ -67,9 +67,11 @@ class LeafProbe:
     numeric: float = 0.0
     growth: float = 0.0  # how fast the derivative grows beside the point
     factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
-    kink: bool = False  # along a direction that agrees
+    kink: bool = False  # whether kinks hide errors of the size of an entry from directions
     moves: bool = True
     unexplained: bool = False  # the directions disagree, but no entry could be named
+    doubtful: bool = False  # so do some, but not at all steps alike
+    not_finite: int = 0  # entries claimed to be NaN or infinite that are not known to be wrong
     stopped: Stop | None = None  # None where the search ended by itself
 
 

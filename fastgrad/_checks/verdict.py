@@ -58,7 +58,8 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
     # grows beside the point.
     enough = enough_power(p.claimed, whole, p.growth)
     weak = not (math.isfinite(p.floor) and p.floor <= enough)
-    if p.stopped or weak or (p.directions == 0 and (codes == _UNCLEAR).any()):
+    unclear = p.directions == 0 and (codes == _UNCLEAR).any()
+    if p.stopped or weak or unclear or p.doubtful or p.kink or p.not_finite:
         return Verdict.CANNOT_TELL
     return Verdict.RIGHT
 
@@ -360,6 +361,19 @@ def _unclear_entry(result: Result) -> str:
 
 
 def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
+    if p.not_finite:
+        several = p.not_finite > 1
+        return (
+            f"{p.not_finite:,} {'entries' if several else 'entry'} of the gradient of {path} "
+            f"{'are' if several else 'is'} infinite or NaN, and it could not be shown that "
+            f"{'those derivatives are' if several else 'this derivative is'} finite"
+        )
+    if p.doubtful:
+        return (
+            f"derivatives of `f` along random directions in {path} differ from the gradient, but "
+            "neither alike at two steps nor in any entry: `f` may have kinks, jumps or noise "
+            'there; try strategy="exhaustive"'
+        )
     if not math.isfinite(p.floor):
         return (
             f"the derivative of `f` along random directions in {path} does not converge as the "

@@ -30,6 +30,7 @@ def judged_of(exact, claimed, grid, x=None):
         gaps=np.zeros(len(a)),
         codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
         kinks=np.zeros(len(a), bool),
+        doubts=np.zeros(len(a), np.int8),
     )
     return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, table)
 

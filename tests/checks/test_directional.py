@@ -10,8 +10,10 @@ from strategies import LAYOUTS, lay_out, one_backend
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
-from fastgrad._checks.directional import Directional, Residual, size_of
+from fastgrad._checks.directional import Directional
 from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.moves import LeafClaim, RandomMoves, size_of
+from fastgrad._checks.residual import Residual
 from fastgrad._evaluation.direction import UNIT
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
@@ -32,7 +34,8 @@ def directional_of():
             run = stack.enter_context(Metered(local(f, x, Guard(flatten(x)))))
             base = run.base()
             model = ErrorModel(base, 1e-15 * max(abs(base), 1), EPS / 2, relative, EPS, EPS)
-            return Directional(run, 0, np.array(claimed, float), model, 0), run
+            claim = LeafClaim(run, 0, np.array(claimed, float).reshape(x.shape), model)
+            return Directional(claim, RandomMoves(claim, 0)), run
 
         yield make
 
@@ -63,7 +66,8 @@ def test_residual_is_the_error_times_its_part_of_the_direction(directional_of):
     directional, _ = directional_of(x, cubes, claimed)
     residual = directional.calibrate(whole(x))
     assert residual.significant
-    (drawn,) = directional._direction(whole(x)).at(0, np.array([47]))
+    moves = directional._moves.direction(whole(x))
+    (drawn,) = moves.at(0, np.array([47]))
     part = UNIT * drawn * max(1, abs(x[4, 7]))
     assert residual.value == pytest.approx(0.5 * part, abs=2 * residual.bound)
     left = directional.measure((slice(0, 3), slice(0, 10)), residual.value)
@@ -106,29 +110,6 @@ def test_kink_accepts_what_lies_between_the_sides_and_refuses_what_does_not(dire
     wrong[0] = 3.0
     directional, _ = directional_of(x, relu, wrong)
     assert directional.calibrate(whole(x)).significant
-
-
-def test_repair_takes_the_wrong_entries_out(directional_of):
-    x = np.linspace(-2, 2, 60)
-    claimed = 3 * x**2
-    claimed[[3, 44]] += 0.5
-    directional, _ = directional_of(x, cubes, claimed)
-    assert directional.judge(np.array([3, 4, 44])).tolist() == [True, False, True]
-    assert directional.wrong.tolist() == [3, 44]
-    directional.repair()
-    assert not directional.with_repair_errors(directional.calibrate(whole(x))).significant
-    directional.finish()
-    assert np.array_equal(directional.analytic, claimed)
-
-
-def test_entries_are_judged_once(directional_of):
-    x = np.linspace(-2, 2, 60)
-    directional, run = directional_of(x, cubes, 3 * x**2)
-    directional.judge(np.array([5, 6]))
-    before = run.evaluations
-    directional.judge(np.array([6, 5]))
-    assert run.evaluations == before
-    assert directional.judged.tolist() == [5, 6]
 
 
 def test_budget_ends_a_measurement_and_the_parameters_are_back(directional_of):

@@ -1,0 +1,136 @@
+"""Moves of all entries of a block at once, for derivatives along directions within one leaf."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fastgrad._checks.error_model import MOST_OWN, OWN_TRUNCATION, SAFETY, ErrorModel
+from fastgrad._evaluation.direction import UNIT, Direction, Given, Region, Uniform
+from fastgrad._evaluation.meter import Metered
+from fastgrad._leaf import Box, Leaf
+
+__all__ = ["ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
+
+# A sum with random signs stays within this many of its standard deviations, but once in 16,000.
+_SIGMAS = 4.0
+
+
+def size_of(box: Box) -> int:
+    """How many entries a box holds."""
+    return math.prod([side.stop - side.start for side in box])
+
+
+@dataclass(frozen=True, eq=False)
+class LeafClaim:
+    """One leaf, the gradient that is claimed of it, and how well differences tell."""
+
+    run: Metered
+    number: int  # of the leaf
+    analytic: np.ndarray  # in the shape of leaf.real
+    model: ErrorModel
+
+    @property
+    def leaf(self) -> Leaf:
+        """The parameters."""
+        return self.run.leaves[self.number]
+
+    @property
+    def whole(self) -> Box:
+        """All entries."""
+        return tuple(slice(0, n) for n in self.leaf.real.shape)
+
+    def region(self, box: Box) -> Region:
+        """Some of them."""
+        return Region(self.number, box, self.leaf.real.shape)
+
+
+class Moves(Protocol):
+    """How the entries of a leaf move; at time t, none by much more than t lengths."""
+
+    granted: float  # truncation at first sight, as a share of the claimed derivative
+
+    def direction(self, box: Box) -> Direction:
+        """The move of a block."""
+
+    def root(self, box: Box) -> float:
+        """The norm of the move of a block, over the lengths of its entries, per unit of time."""
+
+    def reach_of(self, box: Box) -> float:
+        """By how much errors of one make the derivative along it wrong, all but certainly."""
+
+
+class RandomMoves:
+    """Random directions, one after the other."""
+
+    granted = 0.0
+
+    def __init__(self, claim: LeafClaim, seed: int) -> None:
+        self._claim, self._seed, self._turn = claim, seed, 0
+        self._without: tuple[Box, ...] = ()
+
+    def turn_to(self, turn: int, without: tuple[Box, ...]) -> None:
+        """Take the random direction of this number, along which the boxes `without` stay still."""
+        self._turn, self._without = turn, without
+
+    def direction(self, box: Box) -> Uniform:
+        """See `Moves`."""
+        region = self._claim.region(box)
+        return Uniform(self._seed, self._turn, (region,), (1.0,), self._without)
+
+    def root(self, box: Box) -> float:
+        """See `Moves`."""
+        return math.sqrt(size_of(box))
+
+    def reach_of(self, box: Box) -> float:
+        """See `Moves`: they have random signs, and so the sum does."""
+        with np.errstate(over="ignore"):
+            return _SIGMAS * float(np.linalg.norm(self._claim.run.scale(self._claim.number, box)))
+
+    def reach(self, entries: np.ndarray) -> np.ndarray:
+        """How far each of these entries moves per unit of time."""
+        parts = UNIT * np.abs(self.direction(self._claim.whole).at(0, entries).astype(np.float64))
+        with np.errstate(over="ignore"):
+            parts *= self._claim.run.scale(self._claim.number, entries)
+        return parts
+
+
+class ClaimedMoves:
+    """Moves along the gradient that is claimed, over the lengths of the entries.
+
+    The derivative along it is that of a random direction times the root of the number of entries:
+    a factor that noise hides from those is seen here.
+    """
+
+    def __init__(self, claim: LeafClaim) -> None:
+        self._claim = claim
+        truncation = min(OWN_TRUNCATION * claim.model.relative**2, MOST_OWN)
+        # What the user grants may be a factor.
+        self.granted = max(truncation, SAFETY * claim.model.rtol)
+        analytic = claim.analytic
+        lengths = claim.run.scale(claim.number).reshape(analytic.shape)
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            largest = float(np.abs(analytic).max(initial=0.0))
+            slopes = analytic / (largest or 1.0) * lengths
+            steepest = float(np.abs(slopes).max(initial=0.0))
+            self._shares = slopes / (steepest or 1.0)  # of a length
+            self._moves = self._shares * lengths
+        # Also where lengths overflow.
+        self.usable = 0.0 < steepest < math.inf and bool(np.isfinite(self._moves).all())
+
+    def direction(self, box: Box) -> Given:
+        """See `Moves`."""
+        return Given((self._claim.region(box),), (self._moves[box],))
+
+    def root(self, box: Box) -> float:
+        """See `Moves`."""
+        with np.errstate(under="ignore"):
+            return float(np.linalg.norm(self._shares[box]))
+
+    def reach_of(self, box: Box) -> float:
+        """See `Moves`: errors may have the signs of the gradient."""
+        with np.errstate(over="ignore"):
+            return float(np.abs(self._moves[box]).sum())

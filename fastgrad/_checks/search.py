@@ -1,0 +1,331 @@
+"""Looks for errors in one leaf along one direction after another, until it is clear what is wrong.
+
+Two random directions that agree end the search. Where noise would hide a factor from them, a
+direction along the claimed gradient comes first: a factor shows there most.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from fastgrad._checks.bisection import FEW, MOST_WRONG, Bisection, halves_of
+from fastgrad._checks.directional import LEFT_OVER, VISIBLE, Directional
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import SAFETY, detection_limit
+from fastgrad._checks.moves import ClaimedMoves, LeafClaim, RandomMoves, size_of
+from fastgrad._checks.residual import Residual
+from fastgrad._checks.result import LeafProbe, Stop
+from fastgrad._checks.suspects import Suspects
+from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._leaf import Box
+
+__all__ = ["Search"]
+
+# Directions in a row that must agree. One misses an error of ten floors in one check of ten, two
+# in one of a hundred (see `detection_limit`).
+DIRECTIONS = 2
+# Directions, at most. Each finds the largest errors; only scattered ones need as many as 40.
+_MOST_DIRECTIONS = 40
+# This many directions whose residual no entry explains end the search. They prove the gradient
+# wrong if each of them stands at two steps; there are three, in case the noise came in a burst.
+_UNEXPLAINED = 3
+# Moves of an entry are below this many of its lengths, and most lengths are one.
+_WIDEST = 2.0
+# Entries of a finite claim that are judged beside those of an infinite one: they tell the scale.
+_BESIDE = 4
+# A leaf that is off by a factor is wrong throughout if this share of some entries is seen to be.
+_MOSTLY = 0.5
+# A typical entry shows an error beyond this many noise bounds: twice `SAFETY` of them, and most
+# entries are larger than half of the typical one.
+_SHOWN = 8.0
+
+
+class Search:
+    """The state of the search in one leaf."""
+
+    def __init__(
+        self,
+        claim: LeafClaim,
+        seed: int,
+        random: np.random.Generator,
+        in_jumps: Callable[[], bool],
+    ) -> None:
+        self.suspects = Suspects(claim)
+        self._claim, self._in_jumps = claim, in_jumps
+        self._moves = RandomMoves(claim, seed)
+        self._directional = Directional(claim, self._moves)
+        self._bisection = Bisection(claim, self._directional, self.suspects, random)
+        # Of the last directions in a row that agreed: the smallest residuals that would count.
+        self._agreed: list[float] = []
+        # Of all directions after which no wrong entry, kink or block was found: those whose
+        # residual stands at two steps, and the others.
+        self._standing = self._doubtful = 0
+        self._kinked: bool | None = None  # whether kinks widen what counts; None: not looked at
+        self._kinks_hide = False  # whether they do so more than noise
+        self._off: float | None = None  # the factor along the claimed gradient, NaN if it is none
+        self._rows: list[tuple[float, float, float]] = []  # residual, claimed, numeric
+        self._norm = self._growth = 0.0
+        self._stopped: Stop | None = None
+
+    def run(self) -> LeafProbe:
+        """Draw directions until enough of them agree, or it is clear that they will not.
+
+        `in_jumps` tells whether `f`, which small moves do not change, moves in jumps.
+        """
+        size = self._claim.leaf.real.size
+        try:
+            # Fewer entries than directions: to judge them costs less, and says more.
+            if size <= DIRECTIONS:
+                self.suspects.judge(np.arange(size))
+            else:
+                self._judge_not_finite()
+                self._look_along_directions()
+            if self._in_doubt() and size <= FEW:
+                self.suspects.judge(np.arange(size))
+                self._stopped = None
+        except OutOfBudget:
+            self._stopped = Stop.BUDGET
+        self.suspects.finish()
+        return self._result()
+
+    def _judge_not_finite(self) -> None:
+        """Judge NaN and infinities in the gradient first: they would spoil every inner product.
+
+        So would entries of which a sum overflows.
+        """
+        most = sys.float_info.max / (_WIDEST * self._claim.leaf.real.size)
+        finite = np.abs(self._claim.analytic) <= most  # False for NaN
+        if not finite.all():
+            bad = np.flatnonzero(~finite)
+            # Beyond MOST_WRONG of them the others count as zero from here on.
+            self.suspects.leave_out(bad)
+            sizes = np.abs(self._claim.analytic).ravel()
+            # Beside the largest of the others a derivative of zero is known to be finite.
+            beside = np.argsort(-sizes, kind="stable")[:_BESIDE]
+            self.suspects.judge(np.concatenate([bad[:MOST_WRONG], beside[sizes[beside] > 0]]))
+            self.suspects.repair()
+
+    def _look_along_directions(self) -> None:
+        # Each runs over the repaired gradient: what is known no longer hides the rest.
+        for turn in range(_MOST_DIRECTIONS):
+            if self._is_over():
+                break
+            self._look_along(turn)
+        if self._standing == _UNEXPLAINED and self._off is None:
+            self._look_along_claim(None)
+
+    def _is_over(self) -> bool:
+        dense = self._bisection.dense
+        everything = sum(size_of(block.box) for block in dense) >= size_of(self._claim.whole)
+        if len(self.suspects.wrong) >= MOST_WRONG:
+            self._stopped = self._stopped or Stop.WRONG
+        if self.suspects.kinks >= MOST_WRONG:
+            self._stopped = self._stopped or Stop.KINKS
+        enough = len(self._agreed) == DIRECTIONS
+        enough = enough or self._standing + self._doubtful == _UNEXPLAINED
+        # One factor all over: nothing else is to be found.
+        explained = self._off is not None and math.isfinite(self._off)
+        return everything or enough or explained or self._stopped is not None
+
+    def _look_along(self, turn: int) -> None:
+        """Measure the residual along one direction, and look for the entries that explain it."""
+        directional, whole = self._directional, self._claim.whole
+        self._moves.turn_to(turn, tuple(block.box for block in self._bisection.dense))
+        residual = directional.measure(whole) if turn else directional.calibrate(whole)
+        self._note(residual)
+        if not turn and not directional.moved and self._in_jumps():
+            self._stopped = Stop.JUMPS
+            return
+        left = self._with_repair_errors(residual)
+        # Asked once: where it may be a factor, and where noise would hide one.
+        if not turn and (left.significant or self._hides_factors(residual)):
+            self._look_along_claim(residual)
+            if self._is_over():
+                return
+        if not left.significant:
+            self._agree(left)
+            return
+        self._agreed.clear()  # what agreed so far may have missed what this direction shows
+        known = self._bisection.found
+        self._bisection.locate(residual)
+        if known == self._bisection.found:
+            stands = directional.stands(whole, left) and not self._bisection.meets_kinks()
+            self._standing, self._doubtful = self._standing + stands, self._doubtful + (not stands)
+        self.suspects.repair()
+
+    def _note(self, residual: Residual) -> None:
+        row = self._directional.last
+        assert row is not None
+        self._norm = max(self._norm, row.norm)
+        self._growth = max(self._growth, 0.0 if residual.kink else row.growth)
+        self._rows.append((residual.value, residual.value + row.numeric, row.numeric))
+
+    def _hides_factors(self, residual: Residual) -> bool:
+        """Whether noise along this direction would hide a small factor."""
+        row = self._directional.last
+        assert row is not None
+        return not SAFETY * residual.bound < VISIBLE * abs(row.claimed)
+
+    def _look_along_claim(self, residual: Residual | None) -> None:
+        """Measure along the claimed gradient, where a factor shows most.
+
+        What a random direction has shown must agree with the factor.
+        """
+        moves, whole = ClaimedMoves(self._claim), self._claim.whole
+        if not moves.usable:
+            return
+        directional = Directional(self._claim, moves)
+        found = directional.measure(whole)
+        if not found.significant:
+            return
+        factor = directional.factor(_parts(whole))
+        if residual is not None and not self._agrees_with(factor, residual):
+            factor = math.nan
+        # Of anything else the random directions tell more, where they show it.
+        if math.isnan(factor) and not (residual and self._hides_factors(residual)):
+            return
+        if not directional.stands(whole, found):
+            self._doubtful += 1
+        elif self._shows_in_entries(factor):
+            self._bisection.mark_dense(whole, _MOSTLY)
+            self._off = factor if self._bisection.dense else None
+        elif self._bisection.meets_kinks():
+            self._doubtful += 1
+        else:
+            self._off = factor
+
+    def _agrees_with(self, factor: float, residual: Residual) -> bool:
+        """Whether the direction that was measured last allows for a factor."""
+        row = self._directional.last
+        assert row is not None
+        left = abs(row.claimed - factor * row.numeric)
+        bound = SAFETY * max(1.0, abs(factor)) * residual.bound
+        return left <= bound + LEFT_OVER * abs(residual.value)
+
+    def _shows_in_entries(self, factor: float) -> bool:
+        """Whether single entries of a typical size would show a factor, and not by luck."""
+        model = self._claim.model
+        typical = self._norm / math.sqrt(self._claim.leaf.real.size)
+        noise = model.direction_noise(model.noise, model.relative)
+        return factor != 0.0 and abs(1 - 1 / factor) * typical > _SHOWN * noise
+
+    def _with_repair_errors(self, residual: Residual) -> Residual:
+        """A residual of the whole leaf, its bound widened by those of the repaired entries."""
+        known = self.suspects.replaced
+        if not known.any():
+            return residual
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = self._moves.reach(self.suspects.judged[known])
+            doubt = float(parts @ self.suspects.table.uncertainty[known])
+        # Infinity times nothing is no number: nothing is known then.
+        bound = residual.bound + (doubt if doubt < math.inf else math.inf)
+        return Residual(residual.value, bound, residual.kink)
+
+    def _agree(self, left: Residual) -> None:
+        """Note what would have counted along a direction that agrees."""
+        floor, gap = SAFETY * left.bound, 0.0
+        # Kinks at the parameters lie in all directions: where one meets none, others need not ask.
+        if self._kinked is not False and not left.kink and math.isfinite(floor):
+            gap = self._directional.kink_gap(self._claim.whole)
+            self._kinked = gap > 0.0
+        # Any value between the one-sided derivatives passes.
+        self._agreed.append(floor + gap / 2)
+        self._kinks_hide = self._kinks_hide or left.kink or gap / 2 > floor
+
+    def _in_doubt(self) -> bool:
+        """Whether the directions leave open what a judgement of all entries would tell."""
+        if self._bisection.found[0] or self._bisection.dense:
+            return False
+        if self._stopped is not None:
+            return self._stopped is Stop.KINKS
+        if self._standing == _UNEXPLAINED or self._off is not None:
+            return False
+        return bool(self._doubtful) or self._kinks_hide or not all(map(math.isfinite, self._agreed))
+
+    def _result(self) -> LeafProbe:
+        suspects, directional = self.suspects, self._directional
+        everything = suspects.all_judged
+        floors = self._agreed or [math.inf]
+        error, claimed, numeric = _root_mean_squares(self._rows)
+        # Parts of one sign may cancel along all directions: the norm of the terms does not.
+        floor, claimed = max(floors), max(claimed, self._norm)
+        limit = detection_limit(floors)
+        if everything:
+            floor, limit = _bounds(suspects.table, self._kinks_hide)
+            error, claimed, numeric = _sizes(suspects.table)
+        typical = claimed / math.sqrt(max(self._claim.leaf.real.size, 1))
+        unexplained = self._standing == _UNEXPLAINED or self._is_off()
+        return LeafProbe(
+            entries=suspects.judged,
+            table=suspects.table,
+            dense=tuple(self._bisection.dense),
+            directions=0 if everything else len(self._agreed),
+            floor=floor,
+            limit=limit,
+            error=error,
+            claimed=claimed,
+            numeric=numeric,
+            growth=self._growth,
+            factor=math.nan if self._off is None else self._off,
+            kink=not everything and self._kinks_hide and limit > typical,
+            moves=directional.moved or not self._rows,
+            unexplained=unexplained,
+            doubtful=bool(self._doubtful) and not everything,
+            not_finite=suspects.unsettled,
+            stopped=self._stopped,
+        )
+
+    def _is_off(self) -> bool:
+        """Whether the claimed gradient is off along itself, and nothing else tells why."""
+        if self._off is None:
+            return False
+        wrong, _, dense = self._bisection.found
+        return math.isfinite(self._off) or not (wrong or dense)
+
+
+def _parts(whole: Box) -> list[Box]:
+    """Four halves of a leaf, along its two longest axes; two if it has but one."""
+    axes = sorted(range(len(whole)), key=lambda axis: -int(whole[axis].stop))[:2]
+    return [half for axis in axes for half in halves_of(whole, axis) if size_of(half)]
+
+
+def _root_mean_squares(rows: list[tuple[float, float, float]]) -> list[float]:
+    """Each column's over the directions that gave numbers: estimates of norms over the entries."""
+    table = np.array(rows or [(0.0, 0.0, 0.0)])
+    finite = np.isfinite(table).all(axis=1)
+    if not finite.any():
+        return [math.nan, 0.0, 0.0]
+    table = table[finite]
+    scale = np.frexp(np.abs(table).max())[1]  # so that no square overflows
+    with np.errstate(over="ignore", under="ignore"):
+        means = np.sqrt((np.ldexp(table, -scale) ** 2).mean(axis=0))
+        sizes: list[float] = np.ldexp(means, scale).tolist()
+    return sizes
+
+
+def _bounds(table: EntryTable, has_kinks: bool) -> tuple[float, float]:
+    """The smallest error that counts, and that would be seen, where all entries were judged."""
+    # At a kink what lies between both sides is right, and proves nothing of the others.
+    smooth = table.uncertainty[~table.kinks]
+    limit = float(table.uncertainty.max(initial=0.0))
+    if has_kinks:  # also at entries that agree at first sight, and so were not looked at as kinks
+        limit = max(limit, float(np.abs(table.gaps).max(initial=0.0)) / 2)
+    return float(smooth.max(initial=0.0)), limit
+
+
+def _sizes(columns: EntryTable) -> tuple[float, float, float]:
+    """Norms of the errors, and of both gradients; what is not finite counts for nothing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        vectors = (columns.analytic - columns.numeric, columns.analytic, columns.numeric)
+        finite = [vector[np.isfinite(vector)] for vector in vectors]
+        error, claimed, numeric = map(_norm, finite)
+    return error, claimed, numeric
+
+
+def _norm(vector: np.ndarray) -> float:
+    largest = float(np.abs(vector).max(initial=0.0))
+    return largest * float(np.linalg.norm(vector / largest)) if largest else 0.0
