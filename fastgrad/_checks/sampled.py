@@ -16,7 +16,7 @@ import numpy as np
 
 from fastgrad._checks import findings
 from fastgrad._checks.case import Case
-from fastgrad._checks.directional import size_of
+from fastgrad._checks.moves import size_of
 from fastgrad._checks.elsewhere import Elsewhere
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.explanation import elementwise, explain
