@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._leaf import Leaf
+from fastgrad._memory import bounds
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, is_function, pair
@@ -114,7 +117,9 @@ def analytic(
     if callable(grad):
         return _copied(*_split(argument, grad(argument)), leaves)
     # It may be memory of the parameters, as the gradient of x^2 / 2 is x itself: it is copied.
-    return _copied(_arrays(argument, grad), None, leaves)
+    arrays = _arrays(argument, grad)
+    _refuse_some_aliases(arrays, leaves)
+    return _copied(arrays, None, leaves)
 
 
 def repeated(
@@ -298,3 +303,27 @@ def _read(leaf: Leaf, value: Any) -> np.ndarray:
             f"{place} is {kind} that NumPy cannot read ({error}); pass "
             ".detach().numpy() of it, of bfloat16 .detach().float().numpy()"
         ) from None
+
+
+def _refuse_some_aliases(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> None:
+    """Refuse arrays for a gradient of which some are the parameters themselves, and others not."""
+    # Sorted by first byte, so that a model of a thousand arrays takes no million comparisons.
+    spans = sorted((*bounds(leaf.array), k) for k, leaf in enumerate(leaves) if leaf.array.size)
+    lows = [low for low, _, _ in spans]
+    # The farthest end of all that start as early: where it ends before an array, so do they all.
+    ends = list(accumulate((high for _, high, _ in spans), max))
+    aliases: dict[int, int] = {}
+    for k, array in enumerate(arrays):
+        low, high = bounds(array)
+        at = bisect_left(lows, high) if array.size else 0
+        while at and ends[at - 1] > low and k not in aliases:
+            at -= 1
+            if np.shares_memory(array, leaves[spans[at][2]].array):
+                aliases[k] = spans[at][2]
+    if aliases and any(array.size and k not in aliases for k, array in enumerate(arrays)):
+        mine, other = next(iter(aliases.items()))
+        raise InputValueError(
+            f"`grad` at `{leaves[mine].path}` shares memory with the parameters "
+            f"`{leaves[other].path}`, and other arrays of it do not: pass a copy if they are the "
+            "gradient, or the function that computes it"
+        )

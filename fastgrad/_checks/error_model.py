@@ -179,7 +179,8 @@ class ErrorModel:
 
     def growth(self, gaps: np.ndarray) -> float:
         """How much the derivative grows over one length, at most."""
-        return float(np.abs(gaps).max(initial=0.0) / self.relative)
+        with np.errstate(over="ignore"):
+            return float(np.abs(gaps).max(initial=0.0) / self.relative)
 
     def direction_noise(self, level: float, time: float) -> float:
         """Bound on the noise of a derivative along a direction, at values noisy by `level`."""

@@ -14,7 +14,7 @@ import numpy as np
 from fastgrad._checks import scales
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt, EntryTable
-from fastgrad._checks.error_model import FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
+from fastgrad._checks.error_model import CURVED, FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
 from fastgrad._derivatives.extrapolation import (
     ONE_SIDED_NOISE,
     OPEN_BOUNDS,
@@ -183,7 +183,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     found = estimate(steps)
     with np.errstate(invalid="ignore"):
         bound = open_.model.refined_bound(
-            open_.analytic, found.value, found.bound, open_.gaps, found.kink, open_.scale
+            open_.analytic, found.value, found.bound, _gaps(open_, found), found.kink, open_.scale
         )
     _decide(table, open_, found, bound)
     _enclose(table, open_.entries, steps, POWER_LEAF * open_.scale)
@@ -201,6 +201,16 @@ def _judge(table: EntryTable, open_: _Open) -> None:
         )
         for why in np.unique(doubts[doubts > 0]).tolist():
             table.doubt(some.entries[doubts == why], why)
+
+
+def _gaps(open_: _Open, found: Estimate) -> np.ndarray:
+    """What curvature at the step that was taken would make of the gap at the first one."""
+    rows = open_.rows
+    chosen = np.abs(rows.steps - found.step).argmin(axis=0)
+    at = (chosen, np.arange(len(chosen)))
+    seen = np.fmax(np.abs(rows.gaps[at]) - CURVED * rows.noise[at], 0.0)
+    first: np.ndarray = open_.model.relative * open_.length / rows.steps[at]
+    return np.fmax(np.nan_to_num(first * seen), np.nan_to_num(np.abs(open_.gaps)))
 
 
 def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> StepTable:

@@ -39,7 +39,7 @@ class Sees(Enum):
         "it compute from what its argument holds at each call, or clear its cache"
     )
     UNRELATED = (
-        "nothing that is done to the parameters moves `f`, and a moved copy of them does not "
+        "nothing that is done to the parameters moves `f`, and moved arrays in their place do not "
         "either: it reads another copy of them, such as the arrays of a model, or does not depend "
         "on them, or is constant around them. Let it read its argument, or pass the arrays that it "
         "reads"
