@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad._checks.error_model import SAFETY
 
-__all__ = ["ROUNDED", "Case", "joined", "moved_gain"]
+__all__ = ["ROUNDED", "Case", "chance", "joined", "moved_gain"]
 
 # A relation may leave this share of each error unexplained, beyond what the bounds allow: what
 # extrapolation leaves of the truncation of a right difference, relative to its own value.

@@ -30,8 +30,8 @@ _DIGITS, _DIGITS_BEYOND_ONE = 4, 1
 # Entries that a term with a fitted coefficient must explain: one determines it, another confirms
 # it. Signs are equal too often, and a normalization has two numbers: these want one more.
 _FEWEST = 2
-# A number is round if it has at most two digits: of random ones, one in this many is, for each
-# unit of the precision it is known to.
+# A number is round if it has at most two digits. So many of them lie around any number for each
+# unit of the precision that it is known to: they are 1 % apart, or more.
 _ROUND_DIGITS, _ROUND_WAYS = 2, 200.0
 # Parameters whose sizes differ by less than this share are even: a multiple of them is a constant.
 _EVEN = 1e-2
@@ -105,28 +105,32 @@ def _times_conjugate(c: float) -> Callable[[Case], Predicted]:
 def _whole_factor(case: Case) -> Iterator[Relation]:
     """A whole number, or one over it."""
     c = _fitted_factor(case)
-    if not np.isfinite(c) or c == 0:
+    if not np.isfinite(c) or c == 0 or not _near_whole(max(abs(c), 1 / abs(c))):
         return
-    size = max(abs(c), 1 / abs(c))
+    c = _nearest_whole(c) if case.size == 1 else c
     # Whole numbers, and their inverses, lie so close around one that is larger or smaller.
-    chances = {"ways": 2 * size} if case.size == 1 else {"ways": 1.0}
+    ways = 2 * max(abs(c), 1 / abs(c)) if case.size == 1 else 1.0
     relation = _multiple(c, np.iscomplexobj(case.analytic))
-    if _near_whole(size) and fits(case, relation, fitted=int(case.size > 1), **chances):
+    if fits(case, relation, fitted=int(case.size > 1), ways=ways):
         yield relation
+
+
+def _nearest_whole(c: float) -> float:
+    return float(round(c)) if abs(c) > 1 else 1 / round(1 / c)
 
 
 def _round_factor(case: Case) -> Iterator[Relation]:
     """A factor of two digits: of one entry alone no other means anything."""
-    c = _fitted_factor(case) if case.size == 1 else math.nan
-    if np.isfinite(c) and c not in (0.0, 1.0) and _is_round(c):
+    c = _rounded(_fitted_factor(case)) if case.size == 1 else math.nan
+    if np.isfinite(c) and c not in (0.0, 1.0):
         relation = _multiple(c, np.iscomplexobj(case.analytic))
         if fits(case, relation, ways=_ROUND_WAYS):
             yield relation
 
 
-def _is_round(c: float) -> bool:
-    nearest = float(f"{c:.{_ROUND_DIGITS}g}")
-    return bool(abs(c - nearest) < _WHOLE * abs(c))
+def _rounded(c: float) -> float:
+    """The nearest number of two digits."""
+    return float(f"{c:.{_ROUND_DIGITS - 1}e}")
 
 
 def _factor(case: Case) -> Iterator[Relation]:
@@ -325,19 +329,27 @@ def _offset(case: Case) -> Iterator[Relation]:
 
 def _penalty(case: Case) -> Iterator[Relation]:
     x = case.parameters
-    even = np.ptp(np.abs(x)) <= _EVEN * np.abs(x).max() and case.size > 1
     c = _weighted(case, x)
-    # Of one entry only a round coefficient is told, and not where its error is round as well.
-    alone = case.size == 1 and _is_round(c) and not _is_round(float(case.error.real.sum()))
+    if case.size == 1:
+        yield from _round_penalty(case, _rounded(c))
+        return
+    even = np.ptp(np.abs(x)) <= _EVEN * np.abs(x).max()
     l2 = _added(Cause.MISSING_L2, c, _itself)
-    if c and not even and (case.size >= _FEWEST or alone):
-        chances = {"ways": _ROUND_WAYS} if alone else {"ways": 1.0}
-        if fits(case, l2, fitted=int(not alone), **chances):
-            yield l2
+    if c and not even and case.size >= _FEWEST and fits(case, l2, fitted=1):
+        yield l2
     c = _weighted(case, _signs(x))
     l1 = _added(Cause.MISSING_L1, c, _signs)
     if c and case.size > _FEWEST and fits(case, l1, fitted=1):
         yield l1
+
+
+def _round_penalty(case: Case, c: float) -> Iterator[Relation]:
+    """Of one entry only a round coefficient is told, and not where its error is round as well."""
+    error = float(case.error.real.sum())
+    near = abs(error - _rounded(error)) < _WHOLE * abs(error)
+    l2 = _added(Cause.MISSING_L2, c, _itself)
+    if c and not near and fits(case, l2, ways=_ROUND_WAYS):
+        yield l2
 
 
 def _added(kind: Cause, c: float, shape: Callable[[np.ndarray], np.ndarray]) -> Relation:

@@ -7,15 +7,17 @@ is found by Gauss-Newton steps on a few entries; one unknown number has to expla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.case import Case
+from fastgrad._checks.case import Case, chance
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.result import Part
 from fastgrad._evaluation.direction import Given, Region
+from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Cause, Finding
@@ -34,11 +36,17 @@ _ITERATIONS = 6
 # First step, as the largest move over an entry's length: small enough for a slope, and large enough
 # that the noise of the differences is below it.
 _FIRST_MOVE = 1e-3
-# Largest move over an entry's length: no update of a parameter is larger.
-_LARGEST_MOVE = 10
-# May be left unexplained: this share of the largest error, and this many bounds. The share is two
-# thirds of what a pattern may leave (`case`), as one number is fitted to few entries.
+# Largest move over an entry's length: updates are smaller, and `f` may be defined near by only.
+_LARGEST_MOVE = 5
+# May be left unexplained: this share of the largest error, and this many bounds, as the differences
+# at the displaced parameters are as uncertain as those that were judged.
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
+# An error shows a change of the gradient beyond this many bounds: twice what may be left, and
+# as much again for the noise of the differences. Errors of noise alone are explained by any rate.
+_CLEAR = 16
+# Of random errors, as large as those found, at most this share may be explained by one of the rates
+# that are tried: one in a thousand, as there are up to nine directions.
+_BY_CHANCE = 1e-3
 # Leaves, at most, of which it is tried whether they alone were updated.
 _MOST_PARTS = 8
 # Kinds of findings that leave the relation open.
@@ -63,34 +71,36 @@ def name_stale(
 ) -> tuple[Finding, ...]:
     """Replace what is unexplained among the findings by STALE, if that explains it."""
     unexplained = {f.leaf for f in findings if f.kind in _UNEXPLAINED}
-    picked = _pick(run, parts, cases, unexplained)
-    if picked is None:
-        return findings
-    leaves = [part.leaf for part in parts]
-    for what, moves in _directions(leaves, cases):
-        rate = _rate(run, moves, picked)
-        if rate is not None:
-            stale = [_finding(f, what, rate) if f.leaf in unexplained else f for f in findings]
-            return tuple(sorted(stale, key=lambda f: f.kind is not Cause.STALE))
+    # What `f` says or raises at parameters that nobody asked for is of no interest.
+    with quiet():
+        picked = _pick(run, parts, cases, unexplained)
+        if picked is None:
+            return findings
+        leaves = [part.leaf for part in parts]
+        for what, moves in _directions(leaves, cases):
+            rate = _rate(run, moves, picked)
+            if rate is not None:
+                stale = [_finding(f, what, rate) if f.leaf in unexplained else f for f in findings]
+                return tuple(sorted(stale, key=lambda f: f.kind is not Cause.STALE))
     return findings
 
 
 def _pick(
     run: Metered, parts: Sequence[Part], cases: Sequence[Case], unexplained: set[str]
 ) -> _Picked | None:
-    """The clearest errors of each unexplained leaf."""
+    """The clearest errors of each unexplained leaf, if there are enough clear ones."""
     picks, columns = [], []
     for k, (part, case) in enumerate(zip(parts, cases, strict=True)):
         # An entry of a complex case is two real numbers, of which each would need steps of its own.
         if case.path not in unexplained or np.iscomplexobj(case.analytic):
             continue
         a, d, bound = case.analytic.ravel(), case.numeric.ravel(), case.bound.ravel()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            clear = np.nan_to_num(np.abs(a - d) / bound, nan=0.0, posinf=0.0)
+        clear = np.where((case.wrong & case.known).ravel(), np.abs(a - d) / bound, 0.0)
         entries = np.argsort(-clear, kind="stable")[:_ENTRIES]
-        entries = np.sort(entries[case.wrong.ravel()[entries]])
-        picks.append((k, entries, part.model.relative * run.scale(k, entries)))
-        columns.append((a[entries], d[entries], bound[entries]))
+        entries = np.sort(entries[clear[entries] > _CLEAR])
+        if len(entries):
+            picks.append((k, entries, part.model.relative * run.scale(k, entries)))
+            columns.append((a[entries], d[entries], bound[entries]))
     if sum(len(entries) for _, entries, _ in picks) < _LEAST:
         return None
     analytic, numeric, bound = (np.concatenate(column) for column in zip(*columns, strict=True))
@@ -127,23 +137,30 @@ def _rate(run: Metered, moves: list[np.ndarray], picked: _Picked) -> float | Non
     # A secant gives the slope; the first one goes through the parameters as they are.
     previous, time = 0.0, _FIRST_MOVE / largest
     before = picked.numeric
-    error = picked.analytic - picked.numeric
     for _ in range(_ITERATIONS):
         now = _gradient_at(run, moves, time, picked.picks)
-        left = picked.analytic - now
-        if not np.isfinite(left).all():
+        if not np.isfinite(now).all():
             return None
-        if (np.abs(left) <= _LEFT_OVER * np.abs(error).max() + _LEFT_BOUNDS * picked.bound).all():
+        if _explains(picked, now):
             return time
         slope = (now - before) / (time - previous)
         square = float(slope @ slope)
-        if square == 0:
+        if square == 0 or not math.isfinite(square):
             return None
         previous, before = time, now
-        time += float(left @ slope) / square
-        if time == previous or abs(time) * largest > _LARGEST_MOVE:
+        time += float((picked.analytic - now) @ slope) / square
+        if time == previous or not abs(time) * largest <= _LARGEST_MOVE:
             return None
     return None
+
+
+def _explains(picked: _Picked, now: np.ndarray) -> bool:
+    """Whether the gradient found is the one that is claimed, and chance does not explain that."""
+    error = np.abs(picked.analytic - picked.numeric)
+    allowed = _LEFT_OVER * error.max() + _LEFT_BOUNDS * picked.bound
+    if not (np.abs(picked.analytic - now) <= allowed).all():
+        return False
+    return chance(allowed / error, fitted=1, ways=1.0) <= math.log(_BY_CHANCE)
 
 
 def _gradient_at(
