@@ -38,9 +38,12 @@ _FAR, _FAR_TIMES = 0.25, ((1.0, -64.0), (64.0, -64.0))
 # Noise above this share of the values: neighboring points have little to do with each other, and
 # float32, at 6e-8, is far below.
 _COARSE = 1e-3
-# Noise above this many roundings of the values is looked at leaf by leaf, in a model of up to this
-# many: sums of a million terms are rounded a thousand times, and each leaf takes six evaluations.
-_COARSE_UNITS, _MOST_APART = 1024.0, 32
+# Noise above this many roundings of the values is coarse, for sums of a million terms are rounded a
+# thousand times; unless it is below this share of what moves the values, as where large terms
+# cancel.
+_COARSE_UNITS, _COARSE_MOVE = 1024.0, 1e-3
+# Coarse noise is looked at leaf by leaf in a model of up to this many: each takes six evaluations.
+_MOST_APART = 32
 # Two calls may differ by this share of the value: the order of summation in threads, say, is 1e-7
 # in float32, and 1e-5 in a sum of 10,000 terms. Dropout and fresh batches change more than 1e-3.
 _REPEATS = 1e-5
@@ -79,14 +82,13 @@ class Baseline:
     last: float = math.nan  # once more, after all other evaluations
     levels: tuple[float, ...] = ()  # noise where each leaf moves; none where nothing was measured
     sampled: float = _SPACINGS[0]  # distance of the values it was told from, over the lengths
-    rounding: float = 0.0  # of the largest of these values
+    coarse: bool = False  # whether these values have little to do with each other
 
     def model(self, leaf: int, claim: Analytic, spacing: float) -> ErrorModel:
         """The error model of a leaf, of which `spacing` is that of its type."""
         level, relative = self.levels[leaf], self.relative[leaf]
-        coarse = level > _COARSE_UNITS * self.rounding
         known = (self.base, level, self.unit, relative)
-        seen = (self.sampled, coarse)
+        seen = (self.sampled, self.coarse)
         return ErrorModel(*known, claim.eps[leaf], spacing, *seen, claim.rtol, claim.atol)
 
 
@@ -102,7 +104,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
     # Two calls that differ show noise that a table may miss, as of a busy thread.
     least = max(abs(base - again), _TINY)
     levels = dict.fromkeys(range(len(run.leaves)), max(table.level, least))
-    if 1 < len(regions) <= _MOST_APART and table.level > _COARSE_UNITS * table.rounding:
+    if 1 < len(regions) <= _MOST_APART and table.coarse:
         # One leaf at which f jumps as soon as it moves hides what it does with the others.
         for region, part in zip(regions, x, strict=True):
             levels[region.leaf] = max(_table(run, (region,), [part], base, seed).level, least)
@@ -127,7 +129,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
         value,
         levels=tuple(levels.values()),
         sampled=table.spacing,
-        rounding=table.rounding,
+        coarse=table.coarse,
     )
 
 
@@ -157,7 +159,7 @@ class _Table:
     level: float  # as a standard deviation
     unit: float  # relative rounding of the values
     spacing: float  # of the points, over the entries' lengths
-    rounding: float  # of the largest value
+    coarse: bool  # whether it is more than rounding, and not far below what moves the values
 
 
 def _table(
@@ -209,7 +211,9 @@ def _noise(values: list[float], spacing: float, *, equally: bool = True) -> _Tab
     rounding = unit * max(map(abs, finite))
     complete = equally and len(values) == len(finite) == noise.POINTS
     level = noise.noise_of(values, unit) if complete else rounding
-    return _Table(level, unit, spacing, rounding)
+    moved = max(abs(value - values[0]) for value in finite)
+    coarse = level > _COARSE_UNITS * rounding and level > _COARSE_MOVE * moved
+    return _Table(level, unit, spacing, coarse)
 
 
 def _some_tiny(x: np.ndarray) -> bool:

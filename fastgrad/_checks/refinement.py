@@ -100,7 +100,7 @@ def _look_closer(table: EntryTable, open_: _Open) -> None:
         return
     entries = open_.entries[again]
     before = table.rows(entries)
-    _judge(table, open_.among(again).trusting())
+    found = _judge(table, open_.among(again).trusting())
     # What was wrong is not made right by smaller steps; it is in doubt if they agree with the claim.
     was_wrong = before.codes == _WRONG
     conflict = was_wrong & (table.codes[entries] == _RIGHT)
@@ -109,6 +109,14 @@ def _look_closer(table: EntryTable, open_: _Open) -> None:
     conflict[rest] = scales.agree_at_small(
         open_.differences, entries[rest], open_.analytic[again][rest], noise[rest], open_.model
     )
+    # Among values that are rough two quotients may be equal by chance: the next one shows it.
+    fresh = np.flatnonzero(~was_wrong & (table.codes[entries] == _WRONG))
+    lucky = fresh[
+        ~scales.stands_at_others(
+            open_.differences, entries[fresh], found.among(fresh), open_.analytic[again][fresh]
+        )
+    ]
+    table.doubt(entries[lucky], Doubt.NO_LIMIT)
     table.put(entries[was_wrong], before.rows(np.flatnonzero(was_wrong)))
     table.doubt(entries[conflict], Doubt.SCALES)
 
@@ -173,7 +181,7 @@ class _Open:
         return replace(self.rows, noise=self.rows.noise * self.grown)
 
 
-def _judge(table: EntryTable, open_: _Open) -> None:
+def _judge(table: EntryTable, open_: _Open) -> Estimate:
     """Measure what is missing, and decide."""
     open_ = open_.measured(_with_larger_steps(open_))
     open_ = open_.measured(_with_smaller_steps(open_))
@@ -201,6 +209,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
         )
         for why in np.unique(doubts[doubts > 0]).tolist():
             table.doubt(some.entries[doubts == why], why)
+    return found
 
 
 def _gaps(open_: _Open, found: Estimate) -> np.ndarray:

@@ -24,6 +24,7 @@ __all__ = [
     "edges_of",
     "jumps_between",
     "noise_at",
+    "stands_at_others",
 ]
 
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
@@ -48,6 +49,8 @@ _MUCH_SMALLER = 1.5e5
 # Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
 # by as much as is seen as noise there: over the scale on which it would.
 _OWN_SCALE = (0.1, 0.01, 0.001)
+# Steps between those of the sequence, by which its smallest is divided.
+_OTHERS = (0.37, 2.7)
 # One-sided quotients hold to a derivative as long as they are off by less than this share of the
 # error that it shows.
 _HOLDS = 0.25
@@ -230,6 +233,20 @@ def _stands_still(
     near = differences.at(entries[columns], found.step[columns] / _MUCH_SMALLER)
     still: np.ndarray = (near.values == model.base).all(axis=1)
     return still
+
+
+def stands_at_others(
+    differences: Differences, entries: np.ndarray, found: Estimate, analytic: np.ndarray
+) -> np.ndarray:
+    """Whether derivatives that were found stand at other steps near by as well."""
+    stands = np.ones(len(entries), bool)
+    for smaller in _OTHERS if len(entries) else ():
+        near = differences.at(entries, found.step / smaller)
+        slope = (near.values[:, 0] - near.values[:, 1]) / (near.moved[:, 0] - near.moved[:, 1])
+        off = np.abs(slope - found.value)
+        stands &= off <= _HOLDS * np.abs(found.value - analytic)
+        stands &= off <= _HOLDS * np.abs(found.value) + smaller * found.bound
+    return stands
 
 
 def agree_at_small(
