@@ -255,7 +255,7 @@ def _curve(axes: Axes, report: Values) -> None:
     """How far the differences are from the analytic value at each step."""
     curve, worst = report["curve"], report["wrong"][0]
     names = Names(drawable(leaf["path"]) for leaf in report["leaves"])
-    path = names.entry(drawable(curve["path"]), drawable(worst["leaf"]), 26, 26)
+    path = names.entry(drawable(curve["path"]), drawable(worst["leaf"]), 26)
     tidy(axes, f"Worst entry, {path}", "step", "|difference - analytic|")
     steps, central, forward = (_floats(curve[key]) for key in ("steps", "central", "forward"))
     analytic = float(curve["analytic"])

@@ -12,8 +12,9 @@ from typing import Any
 
 from fastgrad._report.format import printable, shorten, width
 
-__all__ = ["Names", "names_of"]
+__all__ = ["NAME", "Names", "names_of"]
 
+NAME = 32  # columns of a name where there is room, the same in all parts of a report
 _GAP = "..."
 # Words of a name longer than this many columns are cut at underscores, digits and capitals, and
 # what is still longer after this many columns: parts of them may differ.
@@ -30,13 +31,14 @@ _KEY_ENDS = ("']", '"]')
 class Names:
     """The names of the arrays of one report, each as short as is asked for."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: Iterable[str], most: int = NAME) -> None:
+        self.most = most  # columns, where nothing else is asked for
         self._all = [printable(path) for path in paths]
         self._known: dict[tuple[str, int], str] = {}
 
-    def short(self, path: str, most: int) -> str:
+    def short(self, path: str, most: int | None = None) -> str:
         """The name in `most` columns, or in a few more where fewer would not tell it apart."""
-        path = printable(path)
+        path, most = printable(path), self.most if most is None else most
         if width(path) <= most:
             return path
         found = self._known.get((path, most))
@@ -44,20 +46,20 @@ class Names:
             found = self._known[path, most] = self._shortened(path, most)
         return found
 
-    def entry(self, path: str, leaf: str, most: int, room: int) -> str:
-        """The name of an entry in `room` columns: that of its array, in `most`, and its index."""
+    def entry(self, path: str, leaf: str, room: int) -> str:
+        """The name of an entry in `room` columns: that of its array, and its index in full."""
         index = printable(path[len(leaf) :])
-        return self.short(leaf, max(min(most, room - width(index)), 4)) + index
+        return self.short(leaf, max(min(self.most, room - width(index)), 4)) + index
 
-    def within(self, text: str, most: int) -> str:
+    def within(self, text: str) -> str:
         """A text in which the long names of arrays are shortened."""
-        text = printable(text)
+        text, most = printable(text), self.most
         # Longest first: a name may begin with another one.
         long = sorted((p for p in set(self._all) if width(p) > most and p in text), key=len)
         if not long:
             return text
         pattern = "|".join(map(re.escape, reversed(long)))
-        return re.sub(pattern, lambda found: self.short(found[0], most), text)
+        return re.sub(pattern, lambda found: self.short(found[0]), text)
 
     def _shortened(self, path: str, most: int) -> str:
         others = [other for other in self._all if other != path]
@@ -80,15 +82,18 @@ class Names:
         return shorten(path, max(most - len(number), 4)) + number
 
 
-def names_of(report: Mapping[str, Any]) -> Names:
+def names_of(report: Mapping[str, Any], most: int = NAME) -> Names:
     """The names of the arrays of a report, from the values of `Report.to_dict`."""
-    return Names(leaf["path"] for leaf in report["leaves"])
+    return Names((leaf["path"] for leaf in report["leaves"]), most)
 
 
 def _tokens(path: str) -> list[str]:
-    """A path as words and single separators, long words in pieces; ``params['`` is one."""
+    """A path as words and single separators, long words in pieces.
+
+    ``params['`` is one word, and so is the index in ``layers[3]``.
+    """
     tokens = []
-    for word in re.findall(r"^\w+\[['\"]|\w+|\W", path):
+    for word in re.findall(r"^\w+\[['\"]|\[\d+\]|\w+|\W", path):
         if width(word) <= _LONG_WORD:
             tokens.append(word)
             continue
@@ -99,7 +104,7 @@ def _tokens(path: str) -> list[str]:
 
 
 def _is_word(token: str) -> bool:
-    return token[0].isalnum() or token[0] == "_"
+    return any(character.isalnum() or character == "_" for character in token)
 
 
 def _telling(tokens: Sequence[str], others: Sequence[str], begin: set[int]) -> set[int] | None:
@@ -124,9 +129,14 @@ def _telling(tokens: Sequence[str], others: Sequence[str], begin: set[int]) -> s
     return None if left else kept
 
 
+def _numbers(token: str) -> bool:
+    """Whether it is a number, and says little without the word before it."""
+    return token.strip("[]").isdigit()
+
+
 def _filled(tokens: Sequence[str], kept: set[int], words: Sequence[int], most: int) -> set[int]:
     """More tokens for the room that is left: the most telling first."""
-    before = [words[k - 1] for k, i in enumerate(words) if k and i in kept and tokens[i].isdigit()]
+    before = [words[k - 1] for k, i in enumerate(words) if k and i in kept and _numbers(tokens[i])]
     for i in (words[-1], *before, words[0], *reversed(words)):
         if width(_join(tokens, kept | {i})) <= most:
             kept = kept | {i}

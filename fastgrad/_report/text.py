@@ -22,7 +22,7 @@ from fastgrad._report.format import (
     wrap,
     wrong_count,
 )
-from fastgrad._report.names import Names, names_of
+from fastgrad._report.names import NAME, Names, names_of
 from fastgrad._words import counted
 
 __all__ = ["as_headline", "as_line", "as_text"]
@@ -31,9 +31,9 @@ __all__ = ["as_headline", "as_line", "as_text"]
 WIDTH = 80
 MOST_CAUSES = 3
 MOST_LEAVES = 9
+LEAF_HEADER = ("shape", "wrong", "rel. error", "worst", "verdict")
 MOST_NAMED = 6  # of the arrays of a right gradient
 MOST_ENTRIES = 6
-NAME = 32  # columns of an array's name, the same in all parts of a report where there is room
 SHORT_NAME = 24  # the same in pytest's summary, beside the name of the test
 REASON = 120  # columns of a reason in one line
 NARROWEST = 9  # columns that a path keeps however wide the other cells are
@@ -44,8 +44,9 @@ Values = Mapping[str, Any]
 
 def as_text(report: Values) -> str:
     """One screen: the verdict and its reason, causes, parameters, worst entries, the run."""
-    names = names_of(report)
-    reason = names.within(report["reason"], NAME)
+    # A name is the same in all parts: as long as the table of parameters has room for.
+    names = names_of(report, min(NAME, _room(LEAF_HEADER, _leaf_rows(report["leaves"]))))
+    reason = names.within(report["reason"])
     parts = [wrap(f"{HEADLINES[report['verdict']]}: {reason}", WIDTH, lines=5)]
     if report["verdict"] == "RIGHT":
         # A right gradient takes a few lines: in a loop of checks they should pass by.
@@ -75,12 +76,12 @@ def as_headline(report: Values) -> str:
     if not report["wrong"]:
         return f"{headline}: {_short_reason(report)}"
     worst = report["wrong"][0]
-    name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME, SHORT_NAME)
+    name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME)
     return f"{headline}: {name}, {wrong_count(report)}"
 
 
 def _short_reason(report: Values) -> str:
-    return wrap(names_of(report).within(report["reason"], NAME), REASON, lines=1)[0]
+    return wrap(names_of(report).within(report["reason"]), REASON, lines=1)[0]
 
 
 def table(header: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
@@ -105,7 +106,7 @@ def _passed(leaves: Sequence[Values], names: Names) -> list[str]:
     if not leaves:
         return []
     # Of thousands only the first fit the lines, and are named.
-    named = [f"{names.short(leaf['path'], NAME)} {shape(leaf)}" for leaf in leaves[:MOST_NAMED]]
+    named = [f"{names.short(leaf['path'])} {shape(leaf)}" for leaf in leaves[:MOST_NAMED]]
     among = ", among them" * (len(named) < len(leaves))
     said = f"{counted(len(leaves), 'parameter')}{among}: {', '.join(named)}"
     return wrap(said, WIDTH, "  ", "  ", lines=3)
@@ -116,7 +117,7 @@ def _causes(report: Values, names: Names) -> list[str]:
         return []
     lines = []
     for cause in report["causes"][:MOST_CAUSES]:
-        lines += wrap(names.within(cause["sentence"], NAME), WIDTH, "  * ", "    ", lines=2)
+        lines += wrap(names.within(cause["sentence"]), WIDTH, "  * ", "    ", lines=2)
     left_out = len(report["causes"]) - MOST_CAUSES
     if left_out > 0:
         lines.append(f"    and {left_out:,} more in report.causes")
@@ -130,8 +131,20 @@ def _next(report: Values) -> str:
 def _leaves(leaves: Sequence[Values], names: Names) -> list[str]:
     if not leaves:
         return []
-    shown = list(leaves) if len(leaves) <= MOST_LEAVES else worst_first(list(leaves))[:MOST_LEAVES]
-    rows = [
+    shown, rows = _shown(leaves), _leaf_rows(leaves)
+    named = [(names.short(leaf["path"]), *row) for leaf, row in zip(shown, rows, strict=True)]
+    return table(("parameter", *LEAF_HEADER), named) + _left_out(leaves, shown)
+
+
+def _shown(leaves: Sequence[Values]) -> Sequence[Values]:
+    if len(leaves) <= MOST_LEAVES:
+        return leaves
+    return worst_first(list(leaves))[:MOST_LEAVES]
+
+
+def _leaf_rows(leaves: Sequence[Values]) -> list[Row]:
+    """What is said of the leaves that are shown, without their names."""
+    return [
         (
             shorten(shape(leaf), 12),
             count(leaf),
@@ -139,12 +152,8 @@ def _leaves(leaves: Sequence[Values], names: Names) -> list[str]:
             shorten(where(leaf), 12),
             HEADLINES[leaf["verdict"]].lower(),
         )
-        for leaf in shown
+        for leaf in _shown(leaves)
     ]
-    header = ("shape", "wrong", "rel. error", "worst", "verdict")
-    room = min(NAME, _room(header, rows))
-    named = [(names.short(leaf["path"], room), *row) for leaf, row in zip(shown, rows, strict=True)]
-    return table(("parameter", *header), named) + _left_out(leaves, shown)
 
 
 def _room(header: Row, rows: Sequence[Row]) -> int:
@@ -175,7 +184,7 @@ def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
     ]
     room = _room(header, rows)
     named = [
-        (names.entry(entry["path"], entry["leaf"], NAME, room), *row)
+        (names.entry(entry["path"], entry["leaf"], room), *row)
         for entry, row in zip(shown, rows, strict=True)
     ]
     total = report[f"n_{kind}"]
@@ -186,5 +195,5 @@ def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
 
 
 def _facts(report: Values, names: Names) -> list[str]:
-    told = (names.within(each, NAME) for each in facts(report))
+    told = (names.within(each) for each in facts(report))
     return [line for each in told for line in wrap(each, WIDTH, "  ", "  ")]

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fastgrad as fg
+from fastgrad._report import text
 from fastgrad._report.format import width
 from fastgrad._report.names import Names
 
@@ -102,15 +103,25 @@ def test_names_look_like_this():
     assert names.short(path, 60) == path
     assert names.short(path, 40) == "...encoder.layers.2...in_proj_weight"
     assert names.short(path, 32) == "...encoder...2...in_proj_weight"
-    assert names.entry(f"{path}[3, 2]", path, 60, 38) == "...encoder...2...in_proj_weight[3, 2]"
+    assert names.entry(f"{path}[3, 2]", path, 38) == "...encoder...2...in_proj_weight[3, 2]"
+
+
+def test_an_index_stays_in_its_brackets():
+    paths = [
+        f"model.layers[{i}].{part}"
+        for i in range(12)
+        for part in ("attention.query.kernel", "attention.query.bias", "mlp.dense_in.kernel")
+    ]
+    assert Names(paths).short(paths[5], 32) == "...layers[1].mlp.dense_in.kernel"
+    assert Names(paths).short(paths[5], 24) == "...[1]...dense_in.kernel"
 
 
 def test_in_a_sentence_the_longest_name_is_meant():
     paths = [f"network.{'very.' * 10}W{end}" for end in ("", "1", "12")]
-    names = Names(paths)
-    a, b, c = (names.short(path, 20) for path in paths)
+    names = Names(paths, 20)
+    a, b, c = map(names.short, paths)
     text = f"`{paths[2]}` is that of `{paths[0]}`; {paths[1]}[3, 2] is right"
-    assert names.within(text, 20) == f"`{c}` is that of `{a}`; {b}[3, 2] is right"
+    assert names.within(text) == f"`{c}` is that of `{a}`; {b}[3, 2] is right"
 
 
 @pytest.mark.parametrize("bad", [(1,), (2, 11), tuple(range(12))])
@@ -134,6 +145,28 @@ def test_a_report_tells_every_layer_that_it_names(bad):
         assert len(told) >= len(wrong)
     rows = [line.split()[0] for line in leaves.splitlines()[1:] if "and more" not in line]
     assert len(set(rows)) == len(rows)
+
+
+@given(st.one_of(map(sets_of, (DOTTED, KEYS, NESTED))), st.integers(1, 5))
+@example(models(12), 5)
+def test_whatever_the_names_a_report_tells_them_apart(paths, wrong):
+    leaves = {p: reports.leaf(2, 3, factor=1 + (k < wrong)) for k, p in enumerate(paths)}
+    causes = [reports.finding(path) for path in paths[:wrong]]
+    worst = f"{paths[0]}[1, 2]"
+    report = reports.make(leaves, causes=causes, reason=f"some disagree; the worst is {worst}")
+    lines = str(report).splitlines()
+    assert max(map(width, lines)) <= 120
+    table = [line for line in lines if line.endswith((" right", " wrong"))]
+    rows = [line.split()[0] for line in table if "and more: " not in line]
+    assert len(rows) == len(set(rows)) == min(len(paths), 9)
+    said = [re.search(r"`([^`]*)`", line) for line in lines if line.startswith("  * ")]
+    for match, path in zip(said, paths[:3], strict=False):
+        assert [p for p in paths if pattern(match[1]).fullmatch(p)] == [path]
+    first = "".join(str(report).partition("\n\n")[0].split(" the worst is")[1].split())
+    name = first.removesuffix("[1,2]")
+    assert [p for p in paths if pattern(name).fullmatch(p)] == paths[:1]
+    for line in (repr(report), text.as_headline(report.to_dict())):
+        assert line.isprintable()
 
 
 def test_hand_made_reports_keep_two_long_names_apart():
