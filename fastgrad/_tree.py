@@ -174,6 +174,10 @@ def _way_out(path: str, node: Any) -> str:
     library = type(node).__module__.partition(".")[0]
     if hasattr(node, "detach"):  # torch
         return f"pass `{path}`.detach().numpy(), which shares its memory"
+    if hasattr(node, "named_parameters"):  # a module of torch's
+        return f"pass {{n: p.detach().numpy() for n, p in `{path}`.named_parameters()}}"
+    if isinstance(node, Iterator):
+        return f"pass list(`{path}`), which can be looked at more than once"
     if library in ("jax", "jaxlib", "tensorflow"):
         return f"pass np.array(`{path}`), and let `f` compute with what it is given"
     if isinstance(node, (str, bytes, bool, np.bool_)) or callable(node):
@@ -203,7 +207,7 @@ def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
 
 def structure_of(params: Params) -> Any:
     """The containers of `params` with zeros in place of the arrays, which it does not keep."""
-    return unflatten(params, itertools.repeat(0))
+    return 0 if type(params) is np.ndarray else unflatten(params, itertools.repeat(0))
 
 
 def plain_or_none(node: Any) -> Any:

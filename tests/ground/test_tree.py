@@ -165,6 +165,16 @@ def test_gradients_of_any_nest(params):
 DEEP = {"layers": [{"W": np.ones(2)}, {"W": None}]}
 
 
+class Module:
+    """Of torch's, as far as it is looked at."""
+
+    def __call__(self, x):
+        return x
+
+    def named_parameters(self):
+        return iter([("W", Tensor())])
+
+
 class Tensor:
     """What PyTorch's tensors have."""
 
@@ -192,6 +202,8 @@ def deep(leaf):
         (True, "is a bool, not an array; leave it out"),
         (len, "is a builtin_function_or_method, not an array; leave it out"),
         (total, "is a function, not an array; leave it out"),
+        (Module(), "is a Module, not an array; pass {n: p.detach().numpy() for n, p in "),
+        (iter([np.ones(2)]), "is a list_iterator, not an array; pass list(`layers[1].W`)"),
         (Tensor(), "is a Tensor, not an array; pass `layers[1].W`.detach().numpy(), which shares"),
         ({1.0, 2.0}, "is a set, not an array"),
         (Plain, "is a type, not an array"),
