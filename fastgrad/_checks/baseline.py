@@ -207,9 +207,9 @@ def _complete(run: Metered, direction: Direction, base: float) -> list[float]:
 def _noise(values: list[float], spacing: float, *, equally: bool = True) -> _Table:
     """Noise of equally spaced values, or where they are not complete, their rounding."""
     finite = [value for value in values if math.isfinite(value)]
-    unit = noise.rounding_unit(finite)
-    rounding = unit * max(map(abs, finite))
     complete = equally and len(values) == len(finite) == noise.POINTS
+    unit = noise.unit_of_table(finite) if complete else noise.rounding_unit(finite)
+    rounding = unit * max(map(abs, finite))
     level = noise.noise_of(values, unit) if complete else rounding
     moved = max(abs(value - values[0]) for value in finite)
     coarse = level > _COARSE_UNITS * rounding and level > _COARSE_MOVE * moved

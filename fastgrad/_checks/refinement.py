@@ -101,10 +101,10 @@ def _look_closer(table: EntryTable, open_: _Open) -> None:
     entries = open_.entries[again]
     before = table.rows(entries)
     found = _judge(table, open_.among(again).trusting())
-    # What was wrong is not made right by smaller steps; it is in doubt if they agree with the claim.
-    was_wrong = before.codes == _WRONG
-    conflict = was_wrong & (table.codes[entries] == _RIGHT)
-    rest = np.flatnonzero(was_wrong & ~conflict)
+    # What was wrong stays so, unless steps on the scale of the roughness agree with the claim.
+    was_wrong = (before.codes == _WRONG) & (table.codes[entries] != _RIGHT)
+    conflict = np.zeros(len(entries), bool)
+    rest = np.flatnonzero(was_wrong)
     noise = (open_.table.noise[0] * open_.rows.steps[0])[again] / SIGMAS
     conflict[rest] = scales.agree_at_small(
         open_.differences, entries[rest], open_.analytic[again][rest], noise[rest], open_.model

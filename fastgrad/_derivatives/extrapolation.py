@@ -297,13 +297,15 @@ def _upset_below(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
 
 
 def _drifting(change: np.ndarray, rounding: np.ndarray, small: np.ndarray) -> np.ndarray:
-    """For each pair, whether the last two changes that noise does not hide are of one size."""
+    """For each pair, whether the last changes that noise does not hide are of one size."""
     drifts = np.zeros(change.shape, dtype=bool)
     last = np.full(change.shape[1], np.nan)
     state = np.zeros(change.shape[1], dtype=bool)
     for k, (now, hidden) in enumerate(zip(change, np.fmax(rounding, small), strict=True)):
         visible = now > hidden
-        state = np.where(visible, now > DRIFTS * last, state)
+        # Hidden changes go on as they were, unless they would show.
+        stopped = hidden < DRIFTS * last
+        state = np.where(visible, now > DRIFTS * last, state & ~stopped)
         last = np.where(visible, now, last)
         drifts[k] = state
     return drifts

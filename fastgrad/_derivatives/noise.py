@@ -22,6 +22,7 @@ __all__ = [
     "noise_of",
     "relative_step",
     "rounding_unit",
+    "unit_of_table",
     "varies",
 ]
 
@@ -47,9 +48,10 @@ _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
 _SINGLE_BITS = 24
 # Exponents of float32's normal range are at most this, with one spare bit.
 _SINGLE_EXPONENT = 126
-# Values of at most this many bits say nothing of their type: counts, halves, quarters. One value in
-# 4096 of float64 with random bits has 12 by chance within float32's 24.
-_SHORT_BITS = 12
+# Values of at most this many bits say nothing of their type: counts, halves, quarters, and straight
+# lines through them, for moves of 11 bits, up to six of them, in three sizes. One value in 64 of
+# float32 with random bits has 18 by chance, and all must.
+_SHORT_BITS = 18
 # Whole numbers up to this are counts as well, whatever their bits.
 _LARGEST_COUNT = 2**20
 # Digits up to which values are taken for decimal numbers that were printed and read again: one
@@ -65,6 +67,12 @@ _LEAST_STEP, _LARGEST_STEP = 2.0**-30, 0.05
 # The least step in units of the spacing of the parameter's type, for short types: a step of 32
 # spacings is exact to 1.6 %, and the displacement really made is what is divided by.
 _LEAST_SPACINGS = 32.0
+
+
+# Rounding that is that of the values shows in their differences, to within this factor.
+_SHOWS = 256.0
+# ... where the values lie more than this many roundings apart.
+_FEW_STEPS = 128.0
 
 
 def varies(values: Sequence[float]) -> bool:
@@ -84,6 +92,22 @@ def noise_of(values: Sequence[float], unit: float | None = None) -> float:
         return 0.0
     table = _from_table([value / largest for value in values])
     return max(table, rounding_unit(values) if unit is None else unit) * largest
+
+
+def unit_of_table(values: Sequence[float]) -> float:
+    """Relative rounding error of equally spaced values of a function: see `rounding_unit`.
+
+    Values of a straight line through round points lack bits as well: where they are rounded to
+    float32, their differences show it.
+    """
+    unit, largest = rounding_unit(values), max(map(abs, values))
+    if unit != _SINGLE or len(values) < POINTS or not 0 < largest < math.inf:
+        return unit
+    scaled = [value / largest for value in values]
+    # A few roundings in each step may be as many in all.
+    step = max(abs(after - before) for before, after in pairwise(scaled))
+    shows = step < _FEW_STEPS * unit or _from_table(scaled) > unit / _SHOWS
+    return unit if shows else _DOUBLE
 
 
 def rounding_unit(values: Sequence[float]) -> float:

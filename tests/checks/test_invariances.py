@@ -156,6 +156,8 @@ def columns(analytic, **given):
         "gaps": np.zeros(n),
         "codes": np.full(n, UNCLEAR, np.int8),
         "kinks": np.zeros(n, bool),
+        "doubts": np.zeros(n, np.int8),
+        "moved": np.ones(n, bool),
     }
     return EntryTable(np.array(analytic, float), **(values | given))
 
@@ -179,6 +181,9 @@ class Separable:
 
     def base(self):
         return float(self.f(self.x).sum())
+
+    def read(self, leaf, entries):
+        return self.x[entries]
 
     def pieces(self, count, each, most):
         return ((low, min(low + most, count)) for low in range(0, count, most))
