@@ -284,7 +284,7 @@ class Search:
         if self._off is None:
             return False
         wrong, _, dense = self._bisection.found
-        return math.isfinite(self._off) or not (wrong or dense)
+        return not dense and (math.isfinite(self._off) or not wrong)
 
 
 def _parts(whole: Box) -> list[Box]:
