@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from fastgrad._checks.bisection import FEW, MOST_WRONG, Bisection, halves_of
-from fastgrad._checks.directional import LEFT_OVER, VISIBLE, Directional
+from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
-from fastgrad._checks.moves import ClaimedMoves, LeafClaim, RandomMoves, size_of
+from fastgrad._checks.moves import LEFT_OVER, ClaimedMoves, LeafClaim, RandomMoves, size_of
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import LeafProbe, Stop
 from fastgrad._checks.suspects import Suspects
@@ -137,7 +137,8 @@ class Search:
         self._moves.turn_to(turn, tuple(block.box for block in self._bisection.dense))
         residual = directional.measure(whole) if turn else directional.calibrate(whole)
         self._note(residual)
-        if not turn and not directional.moved and self._in_jumps():
+        # `f` was seen to jump, or is not moved by small steps and asked farther away.
+        if directional.jumps or (not turn and not directional.moved and self._in_jumps()):
             self._stopped = Stop.JUMPS
             return
         left = self._with_repair_errors(residual)
@@ -192,7 +193,7 @@ class Search:
             self._doubtful += 1
         elif self._shows_in_entries(factor):
             self._bisection.mark_dense(whole, _MOSTLY)
-            self._off = factor if self._bisection.dense else None
+            self._off = factor if self.suspects.allow(factor) else None
         elif self._bisection.meets_kinks():
             self._doubtful += 1
         else:
