@@ -31,6 +31,7 @@ def judged_of(exact, claimed, grid, x=None):
         codes=np.where(wrong, Verdict.WRONG.code, Verdict.RIGHT.code).astype(np.int8),
         kinks=np.zeros(len(a), bool),
         doubts=np.zeros(len(a), np.int8),
+        moved=np.ones(len(a), bool),
     )
     return Judged(leaf, claimed.reshape(leaf.real.shape), 2.0**-52, judged, table)
 
