@@ -56,6 +56,7 @@ class Search:
     ) -> None:
         self.suspects = Suspects(claim)
         self._claim, self._in_jumps = claim, in_jumps
+        self._before = claim.run.evaluations
         self._moves = RandomMoves(claim, seed)
         self._directional = Directional(claim, self._moves)
         self._bisection = Bisection(claim, self._directional, self.suspects, random)
@@ -87,6 +88,8 @@ class Search:
             if self._in_doubt() and size <= FEW:
                 self.suspects.judge(np.arange(size))
                 self._stopped = None
+            elif self._is_cheap():
+                self.suspects.judge(np.arange(size), examples=True)
         except OutOfBudget:
             self._stopped = Stop.BUDGET
         self.suspects.finish()
@@ -246,6 +249,16 @@ class Search:
         if self._standing == _UNEXPLAINED or self._off is not None:
             return False
         return bool(self._doubtful) or self._kinks_hide or not all(map(math.isfinite, self._agreed))
+
+    def _is_cheap(self) -> bool:
+        """Whether to judge all entries costs no more than finding the wrong ones did.
+
+        Where all are known, what they have in common can be told, and how many they are.
+        """
+        if len(self.suspects.wrong) < 2 or self._stopped is not None:
+            return False
+        left = self._claim.leaf.real.size - len(self.suspects.judged)
+        return 2 * left <= self._claim.run.evaluations - self._before
 
     def _result(self) -> LeafProbe:
         suspects, directional = self.suspects, self._directional
