@@ -12,7 +12,8 @@ import math
 import numpy as np
 
 from fastgrad._checks.error_model import SAFETY
-from fastgrad._checks.moves import LeafClaim, Moves
+from fastgrad._checks.movement import begins_by_jump
+from fastgrad._checks.moves import LEFT_OVER, LeafClaim, Moves
 from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS
@@ -21,7 +22,7 @@ from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Along, Changes
 from fastgrad._leaf import Box
 
-__all__ = ["LEFT_OVER", "VISIBLE", "Directional"]
+__all__ = ["VISIBLE", "Directional"]
 
 # Least move in spacings of the leaf's type: then an entry of the least magnitude, half of that,
 # still moves by a number that is right to 1.6 %, and what it really moves by is counted.
@@ -34,9 +35,6 @@ _ROUNDED_STEP = 1.01
 # A direction is calibrated to show an error of this share of a typical entry, if noise allows: a
 # missing factor of 1.05, in the worst of places. Half of it needs steps a quarter longer.
 VISIBLE = 0.05
-# A factor may leave this share of the error of each part of a leaf, and its noise: truncation of
-# the rows that it is taken from is well below.
-LEFT_OVER = 0.05
 # Longest move along a direction, where that of a single entry at a step of its length is one. With
 # all entries moving by twice their length little is left of where the gradient was asked for.
 _FARTHEST = 2.0
@@ -87,6 +85,7 @@ class Directional:
 
     def __init__(self, claim: LeafClaim, moves: Moves) -> None:
         self.moved = False  # whether f was seen to move with the leaf, at the smallest step
+        self.jumps = False  # whether it was seen to jump from one value to another
         self.last: Row | None = None
         self._claim, self._moves, self._model = claim, moves, claim.model
         self._step = claim.model.relative
@@ -224,9 +223,9 @@ class Directional:
         # The noise of `f` was measured with other moves.
         if self._look_beside(box, first.time):
             return self.calibrate(box)
-        return self._limit(box, rows)
+        return self._limit(box, first, rows)
 
-    def _limit(self, box: Box, rows: list[Row]) -> Residual:
+    def _limit(self, box: Box, first: Row, rows: list[Row]) -> Residual:
         """The residual for small steps; the step that shows it is for the next blocks too."""
         while len(rows) < _MOST_ROWS and rows[-1].time / RATIO > self._least / _BELOW_LEAST:
             rows.append(self._row(box, rows[-1].time / RATIO))
@@ -234,11 +233,30 @@ class Directional:
             steady = change <= max(SAFETY * rows[-1].noise, _SETTLED * abs(rows[-1].central))
             if steady and rows[-1].gap < max(abs(rows[-1].central), _GAP_BOUNDS * rows[-1].noise):
                 break
+        if self._jumps_between(box, [first, *rows]):
+            return Residual(first.central, math.inf)
         residual, found = limit_of(rows)
         if found is not None:
             step = RATIO * float(found.step[0]) * self._moves.root(box)
             self._step = min(self._step, step)
         return residual
+
+    def _jumps_between(self, box: Box, rows: list[Row]) -> bool:
+        """Whether `f`, which smaller steps leave alone, begins to move by a jump."""
+        still = next((k for k, row in enumerate(rows) if row.still), 0)
+        # At the first of them, or where none is, nothing larger moved.
+        if not still:
+            return False
+        direction, model = self._moves.direction(box), self._model
+        low, high = rows[still].time, rows[still - 1].time
+        with quiet():
+            self.jumps = any(
+                begins_by_jump(
+                    self._claim.run, direction, model.base, model.noise, sign * low, sign * high
+                )
+                for sign in (1.0, -1.0)
+            )
+        return self.jumps
 
     def _look_beside(self, box: Box, time: float) -> bool:
         """Measure noise at the scale of the step, once; return whether more was found than known.
@@ -308,7 +326,8 @@ class Directional:
         small = (
             time * self._moves.root(box) <= _ROUNDED_STEP * model.relative or time <= self._least
         )
-        self.moved = self.moved or (small and not above == below == base)
+        still = above == below == base
+        self.moved = self.moved or (small and not still)
         level = max(self._noise(box), model.unit * max(abs(above), abs(below)))
         claimed, numeric = (rise / 2 - fall / 2) / time, (above / 2 - below / 2) / time
         norm = found.norm / time if found.norm < math.inf else self._largest_norm(box)
@@ -325,6 +344,7 @@ class Directional:
             numeric,
             model.direction_slack(norm) + self._granted(box),
             abs(second) / time if curved else 0.0,
+            still,
         )
 
 

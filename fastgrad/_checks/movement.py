@@ -18,7 +18,15 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import thin_box
 
-__all__ = ["Movement", "Seen", "look_far", "moves_in_jumps", "of_entries", "of_leaf"]
+__all__ = [
+    "Movement",
+    "Seen",
+    "begins_by_jump",
+    "look_far",
+    "moves_in_jumps",
+    "of_entries",
+    "of_leaf",
+]
 
 # Moves in parts of half a length, both ways: bins up to a length wide are left at least once.
 _TIMES = (1e-3, 1e-2, 0.1, -0.1, 0.3, -0.3, 1.0, -1.0)
@@ -85,11 +93,11 @@ def look_far(run: Metered, direction: Direction, base: float, noise: float) -> S
         first = _TIMES[moved[0]]
         # Nothing moved at the smaller times, those of the same sign among them.
         still = max((abs(t) for t in _TIMES[: moved[0]] if t * first > 0), default=0.0)
-        sudden = _jumps(run, direction, base, noise, math.copysign(still, first), first)
+        sudden = begins_by_jump(run, direction, base, noise, math.copysign(still, first), first)
         return Seen(Movement.JUMPS if sudden else Movement.SMOOTH, slope)
 
 
-def _jumps(
+def begins_by_jump(
     run: Metered, direction: Direction, base: float, noise: float, low: float, high: float
 ) -> bool:
     """Whether `f` begins to move by a jump between two times, and stands still behind it."""

@@ -13,8 +13,11 @@ from fastgrad._evaluation.direction import UNIT, Direction, Given, Region, Unifo
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Box, Leaf
 
-__all__ = ["ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
+__all__ = ["LEFT_OVER", "ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
 
+# A factor may leave this share of the error of each part of a leaf, and its noise: truncation of
+# the rows that it is taken from is well below.
+LEFT_OVER = 0.05
 # A sum with random signs stays within this many of its standard deviations, but once in 16,000.
 _SIGMAS = 4.0
 

@@ -50,6 +50,7 @@ class Row:
     numeric: float  # the same of f
     slack: float  # granted to the gradient
     growth: float  # of the derivative, over the length of an entry
+    still: bool = False  # whether f did not change by a bit
 
     @property
     def gap(self) -> float:

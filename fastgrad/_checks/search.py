@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from fastgrad._checks.bisection import FEW, MOST_WRONG, Bisection, halves_of
-from fastgrad._checks.directional import LEFT_OVER, VISIBLE, Directional
+from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
-from fastgrad._checks.moves import ClaimedMoves, LeafClaim, RandomMoves, size_of
+from fastgrad._checks.moves import LEFT_OVER, ClaimedMoves, LeafClaim, RandomMoves, size_of
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import LeafProbe, Stop
 from fastgrad._checks.suspects import Suspects
@@ -56,6 +56,7 @@ class Search:
     ) -> None:
         self.suspects = Suspects(claim)
         self._claim, self._in_jumps = claim, in_jumps
+        self._before = claim.run.evaluations
         self._moves = RandomMoves(claim, seed)
         self._directional = Directional(claim, self._moves)
         self._bisection = Bisection(claim, self._directional, self.suspects, random)
@@ -87,6 +88,8 @@ class Search:
             if self._in_doubt() and size <= FEW:
                 self.suspects.judge(np.arange(size))
                 self._stopped = None
+            elif self._is_cheap():
+                self.suspects.judge(np.arange(size), examples=True)
         except OutOfBudget:
             self._stopped = Stop.BUDGET
         self.suspects.finish()
@@ -137,7 +140,8 @@ class Search:
         self._moves.turn_to(turn, tuple(block.box for block in self._bisection.dense))
         residual = directional.measure(whole) if turn else directional.calibrate(whole)
         self._note(residual)
-        if not turn and not directional.moved and self._in_jumps():
+        # `f` was seen to jump, or is not moved by small steps and asked farther away.
+        if directional.jumps or (not turn and not directional.moved and self._in_jumps()):
             self._stopped = Stop.JUMPS
             return
         left = self._with_repair_errors(residual)
@@ -192,7 +196,7 @@ class Search:
             self._doubtful += 1
         elif self._shows_in_entries(factor):
             self._bisection.mark_dense(whole, _MOSTLY)
-            self._off = factor if self._bisection.dense else None
+            self._off = factor if self.suspects.allow(factor) else None
         elif self._bisection.meets_kinks():
             self._doubtful += 1
         else:
@@ -246,6 +250,16 @@ class Search:
             return False
         return bool(self._doubtful) or self._kinks_hide or not all(map(math.isfinite, self._agreed))
 
+    def _is_cheap(self) -> bool:
+        """Whether to judge all entries costs no more than finding the wrong ones did.
+
+        Where all are known, what they have in common can be told, and how many they are.
+        """
+        if len(self.suspects.wrong) < 2 or self._stopped is not None:
+            return False
+        left = self._claim.leaf.real.size - len(self.suspects.judged)
+        return 2 * left <= self._claim.run.evaluations - self._before
+
     def _result(self) -> LeafProbe:
         suspects, directional = self.suspects, self._directional
         everything = suspects.all_judged
@@ -284,7 +298,7 @@ class Search:
         if self._off is None:
             return False
         wrong, _, dense = self._bisection.found
-        return math.isfinite(self._off) or not (wrong or dense)
+        return not dense and (math.isfinite(self._off) or not wrong)
 
 
 def _parts(whole: Box) -> list[Box]:

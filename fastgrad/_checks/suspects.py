@@ -11,7 +11,7 @@ from fastgrad._checks import judge
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._checks.moves import LeafClaim
+from fastgrad._checks.moves import LEFT_OVER, LeafClaim
 from fastgrad._report.entries import Verdict
 
 __all__ = ["Suspects"]
@@ -101,6 +101,15 @@ class Suspects:
         _, claims = self._left_out
         bad = ~np.isfinite(self.table.analytic) & (self.table.codes != _UNCLEAR)
         return int((~np.isfinite(claims)).sum()) - int(bad.sum())
+
+    def allow(self, factor: float) -> bool:
+        """Whether no judged entry contradicts that claims are this multiple of derivatives."""
+        table = self.table
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = np.abs(table.analytic - factor * table.numeric)
+            allowed = max(1.0, abs(factor)) * table.uncertainty
+            allowed += LEFT_OVER * np.abs(table.analytic - table.numeric)
+            return bool((off <= allowed).all())
 
     def repair(self) -> None:
         """Put the numeric values of wrong entries, and at kinks, in place of the analytic ones."""

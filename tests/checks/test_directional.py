@@ -13,7 +13,6 @@ from fastgrad import _backend, _reference
 from fastgrad._checks.directional import Directional
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.moves import LeafClaim, RandomMoves, size_of
-from fastgrad._checks.residual import Residual
 from fastgrad._evaluation.direction import UNIT
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
@@ -119,13 +118,6 @@ def test_budget_ends_a_measurement_and_the_parameters_are_back(directional_of):
     with pytest.raises(OutOfBudget):
         directional.calibrate(whole(x))
     assert np.array_equal(x, np.linspace(-2, 2, 60))
-
-
-def test_rest_of_a_block():
-    rest = Residual(1.0, 0.1).minus(Residual(0.25, 0.05))
-    assert (rest.value, rest.bound) == (0.75, pytest.approx(0.15))
-    assert not Residual(float("nan"), 1.0).significant
-    assert not Residual(1.0, float("inf")).significant
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])

@@ -71,7 +71,8 @@ def test_one_wrong_entry_is_located(activation, key):
     index = np.unravel_index(entry, exact[key].shape)
     assert [(e.leaf, e.index) for e in report.wrong] == [(key, index)]
     assert report.wrong[0].numeric == pytest.approx(exact[key][index], rel=1e-5)
-    assert report.evaluations <= 120
+    # Of which a hundred, for so small an error, ask whether it may be that of a solver inside.
+    assert report.evaluations <= 200
     assert [(c.kind, c.leaf) for c in report.causes] == [(fg.Cause.SINGLE, key)]
 
 
@@ -440,6 +441,7 @@ def test_parameters_come_back_from_a_fault_at_any_evaluation(error):
     wrong = planted(net, "W1", at([5], 1.5))
     total = check(net, wrong).evaluations
     before = {key: value.tobytes() for key, value in net.params.items()}
+    raised = 0
     for fatal in range(1, total + 1):
         calls = iter(range(1, 10**6))
 
@@ -448,9 +450,14 @@ def test_parameters_come_back_from_a_fault_at_any_evaluation(error):
                 raise error
             return net.cost(p)
 
-        with pytest.raises(error):
-            fg.check_gradient(cost, wrong, net.params, strategy="probe")
+        try:
+            report = fg.check_gradient(cost, wrong, net.params, strategy="probe")
+        except error:
+            raised += 1
+        else:  # an exception at a moved point is a value outside the domain
+            assert report.verdict is not fg.Verdict.RIGHT
         assert {key: value.tobytes() for key, value in net.params.items()} == before
+    assert raised == total if error is KeyboardInterrupt else 0 < raised < 6
 
 
 @pytest.mark.parametrize("n", [500, 100_000])
@@ -607,7 +614,7 @@ def test_workers_find_the_same_to_the_bit(net, kind):
     assert serial.evaluations < spread.evaluations <= serial.evaluations + 10
 
 
-def test_error_in_a_worker_names_the_block():
+def test_error_in_a_worker_is_a_value_outside_the_domain():
     x = np.linspace(-1, 1, 300)
 
     def fails(x):  # where blocks are moved, and not where the copies are compared
@@ -615,8 +622,7 @@ def test_error_in_a_worker_names_the_block():
             raise ZeroDivisionError("here")
         return float(x @ x)
 
-    with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError, match="here") as caught:
-        fg.check_gradient(fails, 2 * x, x, strategy="probe", workers=pool)
+    with ThreadPoolExecutor(2) as pool:
+        report = fg.check_gradient(fails, 2 * x, x, strategy="probe", workers=pool)
+    assert report.verdict is not fg.Verdict.WRONG
     assert (x == np.linspace(-1, 1, 300)).all()
-    if hasattr(caught.value, "__notes__"):
-        assert "params[...]" in caught.value.__notes__[0]
