@@ -268,8 +268,7 @@ def test_where_an_error_of_the_users_code_is_shown_is_said(target, hinted, workp
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [("--seed", "-1"), ("--budget", "0"), ("--rtol", "-1.0"), ("--atol", "nan")],
+    ("option", "value"), [("--seed", "-1"), ("--budget", "0"), ("--rtol", "-1.0"), ("--atol", "nan")]
 )
 def test_a_number_out_of_range_is_named(option, value, workplace, capsys):
     assert main(["check", "model.py:right", option, value]) == 2
