@@ -32,9 +32,9 @@ class Cost:
 
 @st.composite
 def places(draw, widths=(0.5, 4.0)):
-    """Up to six entries: inside, on a bound of their own, or closer to one than a step."""
+    """Up to six entries, none of them zero: inside, on a bound, or closer to one than a step."""
     n = draw(st.integers(1, 6))
-    low = np.array(draw(st.lists(st.floats(-3, 3, width=16), min_size=n, max_size=n)))
+    low = np.array(draw(st.lists(st.floats(0.5, 3, width=16), min_size=n, max_size=n)))
     high = low + np.array([draw(st.sampled_from(widths)) for _ in range(n)])
     share = np.array([draw(st.sampled_from([0, 1, 0.5, 1e-7, 1 - 1e-7])) for _ in range(n)])
     return np.clip(low + share * (high - low), low, high), low, high

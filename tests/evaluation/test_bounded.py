@@ -13,7 +13,7 @@ from strategies import same
 import fastgrad as fg
 from fastgrad._evaluation.bounded import Bounded
 from fastgrad._evaluation.bounds import bounds_of
-from fastgrad._evaluation.direction import Given, Jumps, PowersOfTwo, Region, Uniform
+from fastgrad._evaluation.direction import Given, Jumps, OddMultiples, Region, Uniform
 from fastgrad._evaluation.protocol import Along, Grouped, Single, Steps
 from fastgrad._tree import flatten
 
@@ -108,7 +108,7 @@ def test_along(name, times, kind, pools):
     regions = regions_of(params)
     direction = {
         "uniform": Uniform(0, 0, regions, (0.5,) * len(regions)),
-        "powers": PowersOfTwo(0, regions, 0.25),
+        "powers": OddMultiples(0, regions, 0.25),
         "jumps": Jumps(0, regions),
     }[kind]
     claim = None if len(regions) > 1 else np.arange(4.0)

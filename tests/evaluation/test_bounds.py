@@ -18,7 +18,7 @@ from fastgrad._evaluation.bounds import Within, bounds_of
 from fastgrad._evaluation.direction import (
     Given,
     Jumps,
-    PowersOfTwo,
+    OddMultiples,
     Proportional,
     Region,
     Uniform,
@@ -145,7 +145,7 @@ def test_parameters_may_be_nan_or_on_the_bound_as_their_type_has_it():
 
 DIRECTIONS = {
     "uniform": lambda regions: Uniform(3, 1, regions, (0.3,) * len(regions)),
-    "powers of two": lambda regions: PowersOfTwo(3, regions, 0.25),
+    "powers of two": lambda regions: OddMultiples(3, regions, 0.25),
     "jumps": lambda regions: Jumps(3, regions),
     "proportional": lambda regions: Proportional(regions, 0.25),
     "given": lambda regions: Given(regions, (np.linspace(-2, 2, 6).reshape(2, 3),)),
