@@ -20,6 +20,7 @@ def assert_gradient(
     budget: int | None = None,
     rtol: float = 0.0,
     atol: float = 0.0,
+    bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -28,7 +29,7 @@ def assert_gradient(
 
     Parameters
     ----------
-    f, grad, params, strategy, budget, rtol, atol, workers, progress, seed
+    f, grad, params, strategy, budget, rtol, atol, bounds, workers, progress, seed
         As for `check_gradient`.
 
     Raises
@@ -56,6 +57,7 @@ def assert_gradient(
         budget=budget,
         rtol=rtol,
         atol=atol,
+        bounds=bounds,
         workers=workers,
         progress=progress,
         seed=seed,

@@ -21,6 +21,7 @@ from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
@@ -118,6 +119,7 @@ def check_gradient(
     budget: int | None = None,
     rtol: float = 0.0,
     atol: float = 0.0,
+    bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -149,6 +151,10 @@ def check_gradient(
         How far an entry may be off beyond its error bar and still be right: by
         ``atol + rtol * |numeric|``, as in `numpy.allclose`. For an `f` that is exact to a tolerance
         only, such as a solver's. By default nothing but what was measured counts.
+    bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
+        Where `f` may be evaluated, as for `gradient`. Points outside of them count as outside of
+        its domain: entries near a bound are judged by smaller steps, or by one-sided differences.
+        One whose bounds are equal cannot be judged.
     workers : int, Executor, dask Client or map-like callable, optional
         The workers that evaluate `f` at moved points: see `gradient`. The report is that of a
         serial run, except for the time and for two evaluations more in each worker. For a native
@@ -223,6 +229,7 @@ def check_gradient(
     rtol, atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
     argument = as_params(params)
     leaves = flatten(argument)
+    limits = bounds_of(bounds, argument, leaves)
     plan = _plan(strategy, budget, leaves)
     run = evaluator(
         Lenient(of_pairs(f) if grad is True else f),
@@ -232,6 +239,7 @@ def check_gradient(
         budget=plan.budget,
         expected=plan.expected,
         progress=progress,
+        bounds=limits,
     )
     try:
         with run:
@@ -243,7 +251,7 @@ def check_gradient(
                 run.guard.check("grad")
                 again = partial(_called_again, run, f, grad, argument)
             result = _look(run, claim, again, plan, seed)
-            result = _seen(result, run, of_pairs(f) if grad is True else f, argument)
+            result = _seen(result, run, of_pairs(f) if grad is True else f, argument, limits)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -340,13 +348,19 @@ def _look(
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
 
 
-def _seen(result: Result, run: Metered, f: Callable[[Any], Any], argument: Params) -> Result:
+def _seen(
+    result: Result,
+    run: Metered,
+    f: Callable[[Any], Any],
+    argument: Params,
+    bounds: Bounds | None,
+) -> Result:
     """The result, or why nothing is known where no leaf moves `f`."""
     if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
         return result
     assert result.baseline is not None
     try:
-        seen = sees_moves(run, f, argument, result.baseline.base)
+        seen = sees_moves(run, f, argument, result.baseline.base, bounds)
     except OutOfBudget:
         return result
     claimed = any(not leaf.still for leaf in result.leaves)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend, _errors
+from fastgrad._derivatives.within import pieces_within
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
@@ -87,6 +89,7 @@ def gradient(
     *,
     method: Stencil | str = "central",
     eps: Any = None,
+    bounds: Any = None,
     out: Params | None = None,
     workers: Any = None,
     progress: bool = False,
@@ -111,6 +114,13 @@ def gradient(
         Absolute step: one for all entries, or one for each. By default
         ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon `u` of the array's type,
         which balances truncation and rounding.
+    bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
+        Where `f` may be evaluated, bounds included. Each of the two is a number for all entries,
+        None, or the structure of `params` with an array, a number or None in place of each leaf;
+        those of a complex entry hold for both of its parts. An entry that `method` would move
+        across a bound is differentiated by a one-sided difference of the same order (4 at most)
+        that points inward; where this has no room either, by a smaller step. It is NaN where both
+        bounds are equal, as it cannot be moved. Differences are those of float64.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
     workers : int, Executor, dask Client or map-like callable, optional
@@ -134,9 +144,9 @@ def gradient(
     InputTypeError
         A parameter is not an array of a floating type, or `f` did not return one real number.
     InputValueError
-        An array is read-only or shares memory with another, `eps` is not a usable step, or `out`
-        does not fit. Or `f` does not see parameters that are moved in place, and sees a moved copy:
-        it caches by the identity of its argument.
+        An array is read-only or shares memory with another, `eps` is not a usable step, `out` does
+        not fit, or a parameter lies outside of its bounds. Or `f` does not see parameters that are
+        moved in place, and sees a moved copy: it caches by the identity of its argument.
     MutationError
         `f` wrote into its input or resized it. What it wrote is undone; in parameters beyond
         256 KiB, where no copy is kept, only if it did so at the first entry.
@@ -184,29 +194,33 @@ def gradient(
     check_callable(f, "f")
     stencil = resolve(method)
     # Everything else costs some fifty microseconds, which a tight loop over small fits would feel.
-    if eps is out is workers is None and not progress:
+    if eps is bounds is out is workers is None and not progress:
         small = small_gradient(f, params, stencil)
         if small is not None:
-            # Most gradients have a first entry that is not zero: a look that costs nothing.
-            if small.size and not small.item(0) and not small.any():
+            # A look at the first entry is cheaper still, and mostly enough.
+            if small.size and not small.item(0) and not np.count_nonzero(small):
                 _refuse_unseen(f, params, [Leaf("params", params)])
             return small
     argument = as_params(params)
     leaves = flatten(argument)
+    limits = bounds_of(bounds, argument, leaves)
     results = _results(argument, leaves, out)
     steps = _steps(argument, leaves, stencil, eps)
     answer = unflatten(argument, iter([result.array for result in results]))
     expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
     how = {"results": results, "workers": workers, "expected": expected, "progress": progress}
-    run = evaluator(f, argument, leaves, **how)
+    run = evaluator(f, argument, leaves, bounds=limits, **how)
     try:
         with run:
-            _fill(run, stencil, steps, results)
+            if limits is None:
+                _fill(run, stencil, steps, results)
+            else:
+                _fill_within(run, limits, stencil, steps, results)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    if expected and not any(result.array.any() for result in results):
-        _refuse_unseen(f, argument, leaves)
+    if expected and not any(np.count_nonzero(result.array) for result in results):
+        _refuse_unseen(f, argument, leaves, limits)
     if out is not None:
         return out
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
@@ -245,25 +259,56 @@ def _fill(run: Metered, stencil: Stencil, steps: Sequence[Steps], results: Seque
     run.gradient(requests, targets)
 
 
-def _refuse_unseen(f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> None:
+def _refuse_unseen(
+    f: Callable[[Any], Any],
+    argument: Params,
+    leaves: Sequence[Leaf],
+    bounds: Bounds | None = None,
+) -> None:
     """Of a gradient that is zero throughout: refuse an `f` that does not see the moves.
 
     Warn of one that nothing moves, which may be meant.
     """
-    run = evaluator(Lenient(f), argument, leaves)
+    run = evaluator(Lenient(f), argument, leaves, bounds=bounds)
     try:
         with run:
             try:
                 base = run.base()
             except Exception:  # it need not be defined there: a central difference leaves it out
                 return
-            sees = sees_moves(run, f, argument, base)
+            sees = sees_moves(run, f, argument, base, bounds)
     finally:
         run.guard.close()
     if sees is Sees.CACHED:
         raise InputValueError(sees.value)
     if sees is Sees.UNRELATED:
         _errors.warn(f"the gradient is zero: {sees.value}")
+
+
+def _fill_within(
+    run: Metered,
+    bounds: Bounds,
+    stencil: Stencil,
+    steps: Sequence[Steps],
+    results: Sequence[Leaf],
+) -> None:
+    """Differentiate with respect to all leaves, within bounds; store results as `_fill` does."""
+    found = [_backend.kernel.Fingerprint(result.array) for result in results]
+    base = math.nan
+    fresh = run.guard.large  # one entry alone, as in `_fill`
+    for number, (leaf, each, result) in enumerate(zip(run.leaves, steps, results, strict=True)):
+        run.phase(leaf.path)
+        for piece in pieces_within(bounds, number, leaf, stencil, each):
+            if math.isnan(base) and piece.uses_base:
+                base = float(run.base())
+            for part in piece.first() if fresh else (piece,):
+                derivatives = part.derivatives(run, base)
+                if fresh:
+                    run.guard.thin()
+                    fresh = False
+                if found[number].changed():
+                    raise _errors.moved_error(result.path)
+                result.real.flat[part.entries] = derivatives
 
 
 def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:

@@ -13,6 +13,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import is_extended
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import Guarded, group_points, offsets_of
@@ -118,7 +119,13 @@ class InBatches(Guarded):
     in_threads = False
 
     def __init__(
-        self, f: Batched | Lenient, argument: Params, guard: Guard, *, vector: bool = False
+        self,
+        f: Batched | Lenient,
+        argument: Params,
+        guard: Guard,
+        *,
+        vector: bool = False,
+        bounds: Bounds | None = None,
     ) -> None:
         super().__init__(guard)
         self.given = f
@@ -128,6 +135,7 @@ class InBatches(Guarded):
         self.batch = capacity(self.f, guard.leaves)
         self.vector = vector
         self._checked = False
+        self._bounds = bounds
         self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors, once one is known
         extended = any(is_extended(leaf.real) for leaf in guard.leaves)
         self._kind: Any = np.longdouble if extended else np.float64
@@ -137,7 +145,7 @@ class InBatches(Guarded):
         if not self._checked:
             self._checked = True
             if not self.vector:
-                self.evaluations += check_rows(self.f.f, self.argument, self.guard)
+                self.evaluations += check_rows(self.f.f, self.argument, self.guard, self._bounds)
         return Rows(self.f.f, self.argument, self.leaves, self.guard.found, count)
 
     def _values(self, rows: Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:

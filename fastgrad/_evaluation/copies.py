@@ -13,6 +13,7 @@ from typing import Any
 
 from fastgrad import _backend
 from fastgrad._dtypes import eps_of
+from fastgrad._evaluation.bounds import Bounds, Within
 from fastgrad._evaluation.direction import Direction, Region, Uniform
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
@@ -46,13 +47,22 @@ class Sees(Enum):
     )
 
 
-def sees_moves(run: Metered, f: Callable[[Any], Any], argument: Params, base: Any) -> Sees:
+def sees_moves(
+    run: Metered,
+    f: Callable[[Any], Any],
+    argument: Params,
+    base: Any,
+    bounds: Bounds | None = None,
+) -> Sees:
     """What moves an `f` whose value at the parameters is `base`: at most six evaluations.
 
-    `run` evaluates `f` leniently, and raises `OutOfBudget` where it has no evaluation left.
+    `run` evaluates `f` leniently and within the bounds, and raises `OutOfBudget` where it has no
+    evaluation left.
     """
     with quiet():
         moves = _moves(run.leaves)
+        if bounds is not None:  # for the copies
+            moves = [Within.for_times(each, bounds, (1.0,)) for each in moves]
         for direction in moves:
             if not _same(run.along(Along(direction, (1.0,))).values[0], base):
                 return Sees.MOVES

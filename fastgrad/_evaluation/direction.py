@@ -32,6 +32,7 @@ __all__ = [
     "claimed_changes",
     "key_of",
     "odd_multiple",
+    "made",
 ]
 
 # Writes a region, moved by `time`, to `target`; returns the inner product of the move really made
@@ -287,14 +288,19 @@ def _multiples_of(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:
 
     def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
         displace(target, before, moves, time)
-        if claim is None:
-            return 0.0, 0.0
-        with np.errstate(over="ignore", invalid="ignore"):
-            made = target - before.astype(np.result_type(before.dtype, np.float64), copy=False)
-            terms = np.ravel(made * claim).astype(np.float64, copy=False)
-            return float(terms.sum()), float(terms @ terms)
+        return made(target, before, claim)
 
     return move
+
+
+def made(target: np.ndarray, before: np.ndarray, claim: np.ndarray | None) -> tuple[float, float]:
+    """What a claimed gradient says of moves that were made: see `Mover`."""
+    if claim is None:
+        return 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # beside infinity
+        moves = target - before.astype(np.result_type(before.dtype, np.float64), copy=False)
+        terms = np.ravel(moves * claim).astype(np.float64, copy=False)
+        return float(terms.sum()), float(terms @ terms)
 
 
 def pieces(shape: tuple[int, ...]) -> Iterator[Box]:

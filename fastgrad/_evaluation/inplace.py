@@ -305,7 +305,7 @@ def part_of(real: np.ndarray, where: Where) -> np.ndarray:
 
 
 def group_points(
-    x: np.ndarray, request: Grouped, part: slice
+    x: np.ndarray, request: Single | Grouped, part: slice
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Where the entries of one group go for each offset, and how far that is."""
     wide = x.astype(np.result_type(x.dtype, np.float64), copy=False)

@@ -11,6 +11,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._errors import InputTypeError
 from fastgrad._evaluation.batched import Batched, InBatches
+from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import Guard, is_small
 from fastgrad._evaluation.inplace import NATIVE, InPlace
 from fastgrad._evaluation.lenient import Lenient, Objective
@@ -41,12 +42,20 @@ def _kind(f: Any) -> type:
 
 
 def local(
-    f: Objective, argument: Params, guard: Guard, *, vector: bool = False
+    f: Objective,
+    argument: Params,
+    guard: Guard,
+    *,
+    vector: bool = False,
+    bounds: Bounds | None = None,
 ) -> InPlace | InBatches:
-    """An evaluator that calls `f` here, in this thread."""
+    """An evaluator that calls `f` here, in this thread.
+
+    With `bounds`, what it asks by itself stays within them.
+    """
     kind = _kind(f)
     if kind is Batched:
-        return InBatches(f, argument, guard, vector=vector)  # type: ignore[arg-type]
+        return InBatches(f, argument, guard, vector=vector, bounds=bounds)  # type: ignore[arg-type]
     if kind is Native:
         if vector:
             raise InputTypeError(_NO_VECTORS)

@@ -15,6 +15,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import EPS, FLOATS, is_extended
 from fastgrad._errors import FastgradError, InputValueError
+from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import Guard
 from fastgrad._leaf import Leaf, as_real
 from fastgrad._memory import Fingerprint
@@ -98,14 +99,17 @@ class Rows:
         bits[rows, columns] = bits[-1, columns]
         self.refuse_writes()
 
-    def spread_out(self) -> None:
-        """Move rows as a whole, nearer to zero."""
+    def spread_out(self, bounds: Bounds | None = None) -> None:
+        """Move rows as a whole, nearer to zero, within the bounds."""
         with np.errstate(all="ignore"):
-            for real in self.real:
+            for leaf, real in enumerate(self.real):
                 for row, share in _NEARER.items():
                     real[row] *= share
                 if not real[-1].any():
                     real[list(_NEARER)] = _OFF_ZERO
+                if bounds is not None:
+                    for row in _NEARER:
+                        bounds.clip(leaf, self.view(leaf, row))
 
     def refuse_moved(self) -> None:
         """Refuse an `f` that knows the originals and resized one: they will be read again."""
@@ -168,7 +172,9 @@ def value_at(f: Callable[[Any], Any], params: Params) -> Any:
     return value
 
 
-def check_rows(f: Callable[[Any], Any], argument: Params, guard: Guard) -> int:
+def check_rows(
+    f: Callable[[Any], Any], argument: Params, guard: Guard, bounds: Bounds | None = None
+) -> int:
     """Refuse an `f` whose value at a point depends on the other rows; return the rows evaluated.
 
     The value alone is compared with that between two rows nearer to zero: most domains contain
@@ -177,7 +183,7 @@ def check_rows(f: Callable[[Any], Any], argument: Params, guard: Guard) -> int:
     rows = Rows(f, argument, guard.leaves, guard.found, 3)
     alone = float(rows.values(unperturbed, part=slice(1, 2))[0])
     rows.refuse_writes()
-    together = _among_others(rows)
+    together = _among_others(rows, bounds)
     rows.refuse_moved()
     rounding = max(_ROUNDING[real.dtype.char] for real in rows.real)
     if together is None or _agree(alone, together, rounding):
@@ -191,9 +197,9 @@ def check_rows(f: Callable[[Any], Any], argument: Params, guard: Guard) -> int:
     )
 
 
-def _among_others(rows: Rows) -> float | None:
+def _among_others(rows: Rows, bounds: Bounds | None) -> float | None:
     """The value of the middle one of three rows, unless `f` does not like the others."""
-    rows.spread_out()
+    rows.spread_out(bounds)
     try:
         with np.errstate(all="ignore"):
             return float(rows.values(lambda: f"{at_base(0)} and two other points")[1])

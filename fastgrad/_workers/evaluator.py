@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fastgrad._evaluation.bounded import Bounded
+from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.lenient import Objective
 from fastgrad._evaluation.local import local
@@ -31,17 +33,18 @@ def evaluator(
     expected: int = 0,
     progress: bool = False,
     vector: bool = False,
+    bounds: Bounds | None = None,
 ) -> Metered:
     """What evaluates `f` at and around its argument, whatever kind of `f` it is.
 
     `leaves` are those of the argument, and `results` the arrays that derivatives will be stored
     in. `workers` and `progress` are what the user passed by these names; a bar starts with
-    `expected` evaluations. With `vector`, `f` returns arrays.
+    `expected` evaluations. With `vector`, `f` returns arrays. No evaluation leaves the `bounds`.
     """
     check_layout(leaves)
     guard = Guard(leaves, spare=[result.array for result in results])
     # From the inside out: who moves, who shares the work out, who counts.
-    here = local(f, argument, guard, vector=vector)
+    here = local(f, argument, guard, vector=vector, bounds=bounds)
     # A bar that nobody sees would only cut the work into pieces.
     bar = Bar(expected) if progress else None
     if bar is not None and not bar.seen:
@@ -51,5 +54,7 @@ def evaluator(
         if here.in_threads:
             inner = threaded(here, thread_count(workers))
         elif (make_pool := pool_of(workers)) is not None:
-            inner = Scheduler(here, make_pool, bar)
+            inner = Scheduler(here, make_pool, bar, bounds)
+    if bounds is not None:
+        inner = Bounded(inner, bounds)
     return Metered(inner, budget, bar)

@@ -22,6 +22,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, WorkerError
 from fastgrad._evaluation.batched import InBatches
+from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.direction import Direction, claimed_changes
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.lenient import is_quiet
@@ -102,7 +103,11 @@ class Scheduler:
     batch = sys.maxsize  # it cuts requests itself
 
     def __init__(
-        self, inner: InPlace | InBatches, make_pool: PoolFactory, bar: Bar | None = None
+        self,
+        inner: InPlace | InBatches,
+        make_pool: PoolFactory,
+        bar: Bar | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         if inner.vector:
             raise InputTypeError(
@@ -113,6 +118,7 @@ class Scheduler:
         self.guard = inner.guard
         self._inner = inner
         self._make_pool = make_pool
+        self._bounds = bounds
         self._bar = bar  # shows evaluations as they come in, and not with the answer alone
         self._remote = 0  # evaluations that workers made
         self._raised = ""  # there, by a lenient `f`
@@ -155,11 +161,11 @@ class Scheduler:
         """Pack the payload, and evaluate here what every copy has to reproduce."""
         if self._payload:
             return
-        self._payload = pack(self._inner.given, self._inner.argument)
+        self._payload = pack(self._inner.given, (self._inner.argument, self._bounds))
         remember(self._token, self._payload)  # for a pool of threads, or of forks of this process
         if isinstance(self._pool, Processes):
             self._pool.open()  # they start while `f` is evaluated here
-        self._verification = verify(self._inner)
+        self._verification = verify(self._inner, self._bounds)
 
     def base(self) -> Any:
         """Value at the unperturbed parameters, here: see `Evaluator`."""

@@ -12,13 +12,14 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
 from fastgrad import _backend
 from fastgrad._dtypes import eps_of
 from fastgrad._errors import InputValueError, WorkerError
+from fastgrad._evaluation.bounds import Bounds, Within
 from fastgrad._evaluation.direction import Region, Uniform
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.lenient import quiet_if
@@ -50,12 +51,15 @@ class Verification:
     seconds: float
 
 
-def verify(evaluator: Evaluator) -> Verification:
+def verify(evaluator: Evaluator, bounds: Bounds | None = None) -> Verification:
     """Evaluate `f` at the two points."""
+    nudge = _nudge(evaluator.leaves)
+    if bounds is not None:
+        nudge = replace(nudge, direction=Within.for_times(nudge.direction, bounds, nudge.times))
     started = time.perf_counter()
     base = _value_or_name(evaluator.base)
     between = time.perf_counter()
-    moved = _value_or_name(lambda: evaluator.along(_nudge(evaluator.leaves)).values[0])
+    moved = _value_or_name(lambda: evaluator.along(nudge).values[0])
     return Verification(base, moved, min(between - started, time.perf_counter() - between))
 
 
@@ -135,10 +139,10 @@ class _Copy:
     """A copy of `f` and its parameters, for one task at a time."""
 
     def __init__(self, payload: bytes) -> None:
-        f, self._argument = unpack(payload)
+        f, (self._argument, self._bounds) = unpack(payload)
         self._leaves = flatten(self._argument)
         # Its guard copies whatever the size: only so is every write undone before the next task.
-        self._evaluator = local(f, self._argument, Guard(self._leaves))
+        self._evaluator = local(f, self._argument, Guard(self._leaves), bounds=self._bounds)
         self._verified = False
 
     def run(self, request: Request) -> TaskResult:
@@ -146,7 +150,7 @@ class _Copy:
         verification, before = None, self._evaluator.evaluations
         with self._evaluator:
             if not self._verified:
-                verification = verify(self._evaluator)
+                verification = verify(self._evaluator, self._bounds)
             answer = request.run(self._evaluator)
         check_places(self._argument, self._leaves)
         self._verified = True

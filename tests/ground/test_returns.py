@@ -122,7 +122,7 @@ def test_longdouble_results_keep_their_digits():
     assert abs(derivative - np.exp(np.longdouble(1))) < 1e-16
 
 
-@given(st.floats(-1e3, 1e3, width=32))
+@given(st.floats(-1e3, 1e3, width=32).filter(bool))
 @quick(50)
 def test_all_forms_of_a_number_are_one(value):
     results = [
@@ -183,7 +183,8 @@ def test_integers_beyond_the_range_of_floats():
         fg.InputValueError, match=r"integer beyond the range of floats at params\[0"
     ):
         fg.gradient(lambda x: 10**400, np.ones(2))
-    assert fg.gradient(lambda x: 10**300, np.ones(1)) == [0.0]
+    with pytest.warns(fg.FastgradWarning):
+        assert fg.gradient(lambda x: 10**300, np.ones(1)) == [0.0]
 
 
 def test_errors_inside_a_conversion_that_are_not_about_types():

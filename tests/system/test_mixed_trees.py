@@ -153,6 +153,7 @@ NOTHING = [Spec("d", (0,)), Spec("g", (0, 2))]
 @example(STILL, 0)
 @example(NOTHING, 0)
 @given(specs_of_trees, st.integers(0, 99))
+@pytest.mark.filterwarnings("ignore:the gradient is zero")
 def test_gradients_are_right_whatever_the_leaves(specs, seed):
     nest = tree(specs, seed)
     kept = [bits(array) for array in leaves_of(nest)]

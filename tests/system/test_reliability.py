@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import numbers
 from strategies import (
     arrays,
     bits,
@@ -64,7 +65,7 @@ def everything(params):
 
 def evaluations(params, method):
     calls = []
-    fg.gradient(lambda p: calls.append(1) or 0.0, params, method=method)
+    fg.gradient(lambda p: calls.append(1) or numbers(p)[0], params, method=method)
     return len(calls)
 
 
@@ -76,7 +77,7 @@ class StopAt:
 
     def __call__(self, params):
         self.left -= 1
-        return self.act() if self.left < 0 else 1.0
+        return self.act() if self.left < 0 else numbers(params)[0]
 
 
 def throw(error):
@@ -124,6 +125,7 @@ def test_bit_identical_after_a_stop_in_a_large_array(when, act, error):
 
 @given(arrays().filter(lambda pair: pair[0].size), stencils, st.integers(0, 60))
 @quick(150)
+@pytest.mark.filterwarnings("ignore:the gradient is zero")
 def test_bit_identical_whatever_the_array(pair, stencil, when):
     x = lay_out(*pair)
     before = bits(x)
@@ -141,7 +143,7 @@ def test_arithmetic_would_not_have_brought_them_back():
     h = 6e-6
     assert ((((x + h) - 2 * h) + h) != x).mean() > 0.2
     kept = x.tobytes()
-    fg.gradient(lambda x: 1.0, x, eps=h)
+    fg.gradient(lambda x: x[0], x, eps=h)
     assert x.tobytes() == kept
 
 

@@ -1,0 +1,102 @@
+"""Checks within bounds: no evaluation outside, and the verdicts of a problem without an edge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import quick
+
+import fastgrad as fg
+from fastgrad import Verdict
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+class Cost:
+    """Smooth inside of a box, and refuses to be called outside."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def __call__(self, x):
+        if (x < self.low).any() or (x > self.high).any():
+            raise KeyboardInterrupt(f"called outside: {x}")  # which no check catches
+        return float((np.exp(x / 2)).sum() + np.cos(x).sum() + 3 * x.sum())
+
+    @staticmethod
+    def gradient(x):
+        return np.exp(x / 2) / 2 - np.sin(x) + 3
+
+
+@st.composite
+def places(draw, widths=(0.5, 4.0)):
+    """Up to six entries, none of them zero: inside, on a bound, or closer to one than a step."""
+    n = draw(st.integers(1, 6))
+    low = np.array(draw(st.lists(st.floats(0.5, 3, width=16), min_size=n, max_size=n)))
+    high = low + np.array([draw(st.sampled_from(widths)) for _ in range(n)])
+    share = np.array([draw(st.sampled_from([0, 1, 0.5, 1e-7, 1 - 1e-7])) for _ in range(n)])
+    return np.clip(low + share * (high - low), low, high), low, high
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+@quick(40)
+@given(places(widths=(1e-3, 0.5, 4.0)), st.integers(0, 20))
+def test_never_outside(strategy, place, seed):
+    x, low, high = place
+    f, how = Cost(low, high), {"bounds": (low, high), "strategy": strategy, "seed": seed}
+    right = fg.check_gradient(f, f.gradient, x, **how)
+    assert right.verdict is not Verdict.WRONG
+    wrong = fg.check_gradient(f, lambda x: 1.5 * f.gradient(x), x, **how)
+    assert wrong.verdict is not Verdict.RIGHT
+    # In a narrow box less can be told.
+    if strategy == "exhaustive" and (high - low).min() >= 0.5:
+        assert right.verdict is Verdict.RIGHT
+        assert wrong.verdict is Verdict.WRONG
+
+
+@quick(40)
+@given(places(), st.data())
+def test_one_wrong_entry_is_found_wherever_it_lies(place, data):
+    x, low, high = place
+    at = data.draw(st.integers(0, len(x) - 1))
+    f = Cost(low, high)
+    claim = f.gradient(x)
+    claim[at] *= 1.25
+    report = fg.check_gradient(f, claim, x, bounds=(low, high))
+    assert [entry.path for entry in report.wrong] == [f"params[{at}]"]
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_forms_of_bounds(workers):
+    params = {"w": np.array([0.0, 0.5, 1.0]), "s": np.array(2.0)}
+    sides = ({"w": np.zeros(3), "s": 2.0}, {"w": 1.0, "s": None})
+    for factor, verdict in ((1.0, Verdict.RIGHT), (1.5, Verdict.WRONG)):
+        report = fg.check_gradient(
+            nested, {"w": factor * (2 * params["w"] + 1), "s": 4.0}, params,
+            bounds=sides, workers=workers,
+        )  # fmt: skip
+        assert report.verdict is verdict
+    with pytest.raises(AssertionError, match="WRONG"):
+        fg.testing.assert_gradient(nested, {"w": np.ones(3), "s": 4.0}, params, bounds=sides)
+
+
+def nested(p):
+    if (p["w"] < 0).any() or (p["w"] > 1).any() or p["s"] < 2:
+        raise KeyboardInterrupt
+    return float((p["w"] ** 2 + p["w"]).sum() + p["s"] ** 2)
+
+
+def test_an_f_that_does_not_move_within_the_bounds():
+    x = np.array([0.25, 0.75])
+    kept = x.copy()
+
+    def f(x):
+        if (x < 0).any() or (x > 1).any():
+            raise KeyboardInterrupt
+        return float((kept**2).sum())
+
+    report = fg.check_gradient(f, 2 * x, x, bounds=(0, 1))
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert "copy" in report.reason
