@@ -1,0 +1,290 @@
+"""More slips: chain rules, masks, formats, single entries, other points and other functions."""
+
+from __future__ import annotations
+
+import numpy as np
+from mutant_models import Blocks
+from mutations import MOVED, MUTATIONS, NO_PATTERN, Site, Slip, mutation, on, one_block
+
+__all__ = ["MUTATIONS"]
+
+# ---------------------------------------------------------------------------------------- chain rules
+
+
+@mutation("exp(parameter) missing")
+def _exp_missing(site: Site) -> Slip | None:
+    """The derivative by sigma, where the parameter is log sigma."""
+    names = tuple(site.model.logs)
+    return Slip(on(names, lambda g, p: g / np.exp(p)), names, ("LOG_PARAMETER",)) if names else None
+
+
+@mutation("exp(parameter) missing in one block")
+def _exp_missing_once(site: Site) -> Slip | None:
+    if len(site.model.logs) < 2:
+        return None
+    name = str(site.dice.choice(list(site.model.logs)))
+    return Slip(on([name], lambda g, p: g / np.exp(p)), (name,), ("LOG_PARAMETER",))
+
+
+@mutation("exp(parameter) once too often")
+def _exp_twice(site: Site) -> Slip | None:
+    name = site.pick(2, among=tuple(site.model.logs))
+    return Slip(on([name], lambda g, p: g * np.exp(p)), (name,), ("LOG_PARAMETER",)) if name else None
+
+
+@mutation("by the logarithm of the parameter")
+def _by_log(site: Site) -> Slip | None:
+    """The derivative by log sigma, where the parameter is sigma."""
+    name = site.pick(among=site.model.rates)
+    return Slip(on([name], lambda g, p: g * p), (name,), ("LOG_PARAMETER",)) if name else None
+
+
+@mutation("normalisation forgotten")
+def _not_normalised(site: Site) -> Slip | None:
+    """What is along a normalised direction does not count; here the gradient has such a part."""
+    if not site.model.unit:
+        return None
+    name, axis = next(iter(site.model.unit.items()))
+    along = site.dice.normal(size=len(site.params[name])) * np.abs(site.gradient[name]).mean()
+
+    def change(g: np.ndarray, p: np.ndarray) -> np.ndarray:
+        return g + along[:, None] * p / np.linalg.norm(p, axis=axis, keepdims=True)
+
+    kinds = ("NORMALISED", "NORMALIZED", "NORMALISATION", "NORMALIZATION", "PROJECTION", "PROJECTED")
+    return Slip(on([name], change), (name,), kinds, (*kinds, "UNKNOWN"))
+
+
+@mutation("projected on the sphere")
+def _projected(site: Site) -> Slip | None:
+    name = site.pick(4)
+    if name is None or name in site.model.unit:
+        return None
+
+    def change(g: np.ndarray, p: np.ndarray) -> np.ndarray:
+        return g - (g * p).sum() / (p * p).sum() * p
+
+    kinds = ("NORMALISED", "NORMALIZED", "NORMALISATION", "NORMALIZATION", "PROJECTION", "PROJECTED")
+    return Slip(on([name], change), (name,), kinds, (*kinds, "MISSING_L2"))
+
+
+# ---------------------------------------------------------------------------------------------- masks
+
+
+def _both_signs(x: np.ndarray) -> bool:
+    return min((x > 0).sum(), (x < 0).sum()) >= 3
+
+
+@mutation("zero where the parameter is negative")
+def _masked(site: Site) -> Slip | None:
+    names = [n for n in site.names(8) if _both_signs(site.params[n])]
+    if not names:
+        return None
+    name = str(site.dice.choice(names))
+    return Slip(on([name], lambda g, p: g * (p > 0)), (name,), ("ZERO", "MASKED"))
+
+
+@mutation("L2 missing where the parameter is negative")
+def _masked_penalty(site: Site) -> Slip | None:
+    names = [n for n in site.model.l2 if site.params[n].size >= 8 and _both_signs(site.params[n])]
+    if not names:
+        return None
+    name = str(site.dice.choice(names))
+    c = site.model.l2[name]
+    kinds = ("MISSING_L2", "MASKED")
+    return Slip(on([name], lambda g, p: g - c * np.fmin(p, 0)), (name,), kinds)
+
+
+@mutation("absolute value")
+def _absolute(site: Site) -> Slip | None:
+    names = [n for n in site.names(8) if _both_signs(site.gradient[n])]
+    if not names:
+        return None
+    name = str(site.dice.choice(names))
+    return Slip(on([name], lambda g, p: np.abs(g)), (name,), ("ABSOLUTE", "SIGN"))
+
+
+@mutation("positive part")
+def _positive(site: Site) -> Slip | None:
+    names = [n for n in site.names(8) if _both_signs(site.gradient[n])]
+    if not names:
+        return None
+    name = str(site.dice.choice(names))
+    kinds = ("POSITIVE", "ABSOLUTE", "RECTIFIED", "ZERO")
+    return Slip(on([name], lambda g, p: np.fmax(g, 0)), (name,), kinds)
+
+
+@mutation("each entry clipped")
+def _clipped(site: Site) -> Slip | None:
+    name = site.pick(8)
+    if name is None:
+        return None
+    limit = float(np.quantile(np.abs(site.gradient[name]), 0.6))
+    kinds = ("CLIPPED", *NO_PATTERN)
+    return Slip(on([name], lambda g, p: np.clip(g, -limit, limit)), (name,), kinds)
+
+
+@mutation("norm clipped")
+def _norm_clipped(site: Site) -> Slip | None:
+    norm = np.sqrt(sum((g**2).sum() for g in site.gradient.values()))
+    c = float(site.dice.uniform(0.2, 0.8))
+
+    def apply(g: Blocks, p: Blocks) -> Blocks:
+        now = np.sqrt(sum((each**2).sum() for each in g.values()))
+        return {name: each * min(1.0, c * norm / now) for name, each in g.items()}
+
+    return Slip(apply, tuple(site.params), ("FACTOR",), what=f"{c:.3g}")
+
+
+# ------------------------------------------------------------------------------------------- formats
+
+
+@mutation("float16 on the way")
+def _half(site: Site) -> Slip | None:
+    size = max(np.abs(g).max() for g in site.gradient.values())
+    if not 1e-2 < size < 1e4:  # beyond, float16 is zero or infinite
+        return None
+    apply = on(list(site.params), lambda g, p: g.astype(np.float16))
+    return Slip(apply, tuple(site.params), ("PRECISION",))
+
+
+@mutation("float32 on the way")
+def _single_format(site: Site) -> Slip | None:
+    apply = on(list(site.params), lambda g, p: g.astype(np.float32))
+    return Slip(apply, tuple(site.params), ("PRECISION",))
+
+
+# ----------------------------------------------------------------------------- one entry, row, column
+
+
+def _one_entry(name: str, change: object, kinds: tuple[str, ...]) -> None:
+    @mutation(name)
+    def make(site: Site) -> Slip | None:
+        block = site.pick(6)
+        if block is None:
+            return None
+        # Among the larger ones: an error in an entry that vanishes cannot be seen.
+        size = np.abs(site.gradient[block])
+        at = int(site.dice.choice(np.flatnonzero(size.ravel() >= np.median(size))))
+
+        def spoil(g: np.ndarray, p: np.ndarray) -> np.ndarray:
+            new = g.copy()
+            new.flat[at] = change(g.flat[at])
+            return new
+
+        return Slip(on([block], spoil), (block,), kinds, what=f"{block} at {at}")
+
+
+_one_entry("one entry twice too large", lambda v: 2 * v, ("SINGLE", "FACTOR"))
+_one_entry("one entry of the wrong sign", lambda v: -v, ("SINGLE", "SIGN"))
+_one_entry("one entry zero", lambda v: 0.0, ("SINGLE", "ZERO"))
+_one_entry("one entry off", lambda v: 1.137 * v + 0.0173 * abs(v), ("SINGLE", "UNKNOWN"))
+
+
+def _one_line(name: str, change: object, kinds: tuple[str, ...]) -> None:
+    """A row or a column of a matrix."""
+
+    @mutation(name)
+    def make(site: Site) -> Slip | None:
+        blocks = [n for n in site.names(9, 2) if min(site.params[n].shape[:2]) >= 3]
+        if not blocks:
+            return None
+        block, axis = str(site.dice.choice(blocks)), int(site.dice.integers(2))
+        at = int(site.dice.integers(site.params[block].shape[axis]))
+        here = (at,) if axis == 0 else (slice(None), at)
+
+        def spoil(g: np.ndarray, p: np.ndarray) -> np.ndarray:
+            new = g.copy()
+            new[here] = change(g[here])
+            return new
+
+        return Slip(on([block], spoil), (block,), kinds, what=f"{block}, axis {axis}, at {at}")
+
+
+_one_line("one line twice too large", lambda v: 2 * v, ("FACTOR",))
+_one_line("one line of the wrong sign", lambda v: -v, ("SIGN",))
+_one_line("one line zero", lambda v: 0 * v, ("ZERO",))
+_one_line("one line off by a constant", lambda v: v + np.abs(v).mean(), ("OFFSET",))
+
+
+@mutation("random entries off at random")
+def _scattered(site: Site) -> Slip | None:
+    name = site.pick(12)
+    if name is None:
+        return None
+    g = site.gradient[name]
+    where = site.dice.random(g.shape) < 0.4
+    errors = where * site.dice.normal(size=g.shape) * np.abs(g).mean()
+    return Slip(on([name], lambda g, p: g + errors), (name,), NO_PATTERN)
+
+
+@mutation("all entries off at random")
+def _all_random(site: Site) -> Slip | None:
+    name = site.pick(6)
+    if name is None:
+        return None
+    scale = site.dice.choice([0.01, 0.3])
+    errors = scale * site.dice.normal(size=site.gradient[name].shape)
+    return Slip(on([name], lambda g, p: g * (1 + errors)), (name,), NO_PATTERN)
+
+
+# ---------------------------------------------------------------- other points, functions and terms
+
+
+@mutation("gradient of the previous iterate")
+def _stale(site: Site) -> Slip | None:
+    model = site.model
+    x, g = model.vector(), model.gradient_at(model.vector())
+    rate = site.dice.choice([0.01, 0.1]) * np.abs(x).max() / np.abs(g).max()
+    kept = {k: v.copy() for k, v in model.split(model.gradient_at(x + rate * g)).items()}
+    return Slip(lambda g, p: kept, tuple(site.params), ("STALE",), what=f"rate {rate:.3g}")
+
+
+@mutation("symmetric argument counted twice")
+def _symmetric(site: Site) -> Slip | None:
+    if not site.model.symmetric:
+        return None
+    name = site.model.symmetric[0]
+    apply = on([name], lambda g, p: g + g.T - np.diag(np.diag(g)))
+    return Slip(apply, (name,), ("SYMMETRIC",), ("SYMMETRIC", "FACTOR", "UNKNOWN"))
+
+
+@mutation("one triangle of a symmetric argument")
+def _triangle(site: Site) -> Slip | None:
+    if not site.model.symmetric:
+        return None
+    name = site.model.symmetric[0]
+    apply = on([name], lambda g, p: np.tril(g))
+    kinds = ("ZERO", "SYMMETRIC")
+    return Slip(apply, (name,), kinds)
+
+
+@mutation("gradient of a nearby function")
+def _nearby(site: Site) -> Slip | None:
+    near = site.model.nearby
+    if near is None:
+        return None
+    return Slip(lambda g, p: near(p), tuple(site.params), ("NEARBY", "UNKNOWN"))
+
+
+@mutation("last step instead of the sum")
+def _last_step(site: Site) -> Slip | None:
+    steps = site.model.steps
+    if steps is None:
+        return None
+    names = ("A", "B")
+    apply = lambda g, p: {**g, **{n: steps(p)[n] for n in names}}  # noqa: E731
+    return Slip(apply, names, ("LAST_STEP", "LAST_TERM", "LAST", "RANK", "UNKNOWN"))
+
+
+@mutation("order of concatenation")
+def _concatenated(site: Site) -> Slip | None:
+    """``np.concatenate([db, dW])`` for parameters that are ``[W, b]``."""
+    names = list(site.params)
+    if len(names) < 2:
+        return None
+
+    def apply(g: Blocks, p: Blocks) -> Blocks:
+        vector = np.concatenate([np.ravel(g[n]) for n in reversed(names)])
+        return site.model.split(vector)
+
+    return Slip(apply, tuple(names), (), ("SHIFTED", "SWAPPED", *MOVED))
