@@ -104,9 +104,7 @@ def nested(model: Model, grad: Callable[[Blocks], Blocks]) -> Problem:
 
 def in_one_vector(model: Model, grad: Callable[[Blocks], Blocks]) -> Problem:
     params = model.vector() if model.memory is None else model.memory
-    return Problem(
-        lambda x: model.f(model.split(x)), lambda x: join(grad(model.split(x))), params
-    )
+    return Problem(lambda x: model.f(model.split(x)), lambda x: join(grad(model.split(x))), params)
 
 
 LAYOUTS = {"nested": nested, "vector": in_one_vector}
@@ -126,13 +124,17 @@ def _moved(memory: np.ndarray, vector: np.ndarray) -> Iterator[None]:
         memory[:] = before
 
 
-def penalised(model: Model, l2: Mapping[str, float], l1: Mapping[str, float] | None = None) -> Model:
+def penalised(
+    model: Model, l2: Mapping[str, float], l1: Mapping[str, float] | None = None
+) -> Model:
     """The same loss with penalties, as users add them to what a library gives."""
     l1 = l1 or {}
 
     def f(p: Blocks) -> float:
         squares = sum(c / 2 * float((p[name] ** 2).sum()) for name, c in l2.items())
-        return model.f(p) + squares + sum(c * float(np.abs(p[name]).sum()) for name, c in l1.items())
+        return (
+            model.f(p) + squares + sum(c * float(np.abs(p[name]).sum()) for name, c in l1.items())
+        )
 
     def with_penalties(plain: Callable[[Blocks], Blocks]) -> Callable[[Blocks], Blocks]:
         def grad(p: Blocks) -> Blocks:

@@ -91,7 +91,7 @@ def _procrustes() -> Model:
     A, R = rng.normal(size=(6, 3)), stats.special_ortho_group.rvs(3, random_state=1)
 
     def f(p: Blocks) -> float:
-        return float((((_unit(p["X"]) @ R - A) ** 2).sum()))
+        return float(((_unit(p["X"]) @ R - A) ** 2).sum())
 
     def grad(p: Blocks) -> Blocks:
         n, d = _unit(p["X"]), 2 * (_unit(p["X"]) @ R - A) @ R.T
@@ -203,7 +203,9 @@ def _covariance() -> Model:
 
     def f(p: Blocks) -> float:
         Z = X - p["mean"]
-        return float(np.linalg.slogdet(p["cov"])[1] + np.trace(linalg.solve(p["cov"], Z.T @ Z / 50)))
+        return float(
+            np.linalg.slogdet(p["cov"])[1] + np.trace(linalg.solve(p["cov"], Z.T @ Z / 50))
+        )
 
     def grad(p: Blocks) -> Blocks:
         Z, inverse = X - p["mean"], linalg.inv(p["cov"])
@@ -222,7 +224,9 @@ def _beta_counts() -> Model:
     n, k = np.full(30, 12), rng.binomial(12, rng.beta(2, 3, 30))
 
     def f(p: Blocks) -> float:
-        return -float((special.betaln(k + p["a"], n - k + p["b"]) - special.betaln(p["a"], p["b"])).sum())
+        return -float(
+            (special.betaln(k + p["a"], n - k + p["b"]) - special.betaln(p["a"], p["b"])).sum()
+        )
 
     def grad(p: Blocks) -> Blocks:
         a, b, psi = p["a"], p["b"], special.digamma
@@ -261,5 +265,9 @@ def _recurrence() -> Model:
             back = p["A"].T @ pull
         return g
 
-    params = {"A": rng.normal(size=(4, 4)) / 2, "B": rng.normal(size=(4, 3)), "c": rng.normal(size=4)}
+    params = {
+        "A": rng.normal(size=(4, 4)) / 2,
+        "B": rng.normal(size=(4, 3)),
+        "c": rng.normal(size=4),
+    }
     return Model(name, f, grad, params, steps=lambda p: grad(p, 14))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from mutant_models import Blocks, Model, join, penalised
@@ -53,7 +54,7 @@ def of_vector(name: str, pair: Pair, params: Blocks, **knowledge: object) -> Mod
     def grad(p: Blocks) -> Blocks:
         return {k: v.reshape(shapes[k]).copy() for k, v in model.split(pair(join(p))[1]).items()}
 
-    return Model(**{**vars(model), "grad": grad, **knowledge})
+    return replace(model, grad=grad, **knowledge)
 
 
 def _binomial() -> Model:
@@ -88,9 +89,7 @@ def _counts(name: str, base: object) -> Model:
     params = {"coef": rng.normal(size=10) / 5, "intercept": np.array(0.8)}
     model = of_vector(name, lambda v: loss.loss_gradient(v, X, target), params)
     other = of_vector(name, lambda v: loss.loss_gradient(v, X, target + 0.002), params)
-    return penalised(
-        Model(**{**vars(model), "nearby": other.grad}), {"coef": 0.2}, {"coef": 0.05}
-    )
+    return penalised(replace(model, nearby=other.grad), {"coef": 0.2}, {"coef": 0.05})
 
 
 def _huber() -> Model:
@@ -105,7 +104,7 @@ def _huber() -> Model:
     # alpha |w|^2, without the half.
     model = of_vector(name, pair, params, l2={"coef": 1.0}, rates=("sigma",))
     near = of_vector(name, lambda v: pair(v, 1.352), params)
-    return Model(**{**vars(model), "nearby": near.grad})
+    return replace(model, nearby=near.grad)
 
 
 def _hinge() -> Model:
@@ -153,14 +152,23 @@ def _components() -> Model:
 def _network(kind: Callable, load: Callable, activation: str, name: str) -> Model:
     X, y = _data(load, 40)
     regression = kind is MLPRegressor
-    net = kind(hidden_layer_sizes=(5, 4), activation=activation, solver="lbfgs", max_iter=1, alpha=0.3, random_state=1)
+    net = kind(
+        hidden_layer_sizes=(5, 4),
+        activation=activation,
+        solver="lbfgs",
+        max_iter=1,
+        alpha=0.3,
+        random_state=1,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         net.fit(X, (y - 150) / 80 if regression else y)
     target = ((y - 150) / 80)[:, None] if regression else np.eye(3)[y]
     units = [X.shape[1], 5, 4, target.shape[1]]
     layers = [X, *(np.empty((len(X), n)) for n in units[1:])]
-    deltas, cg, ig = ([np.empty_like(a) for a in each] for each in (layers[1:], net.coefs_, net.intercepts_))
+    deltas, cg, ig = (
+        [np.empty_like(a) for a in each] for each in (layers[1:], net.coefs_, net.intercepts_)
+    )
 
     def pair(v: np.ndarray) -> tuple[float, np.ndarray]:
         return net._loss_grad_lbfgs(v, X, target, None, layers, deltas, cg, ig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ def models() -> Iterator[Model]:
     yield _binary("statsmodels/probit fair", sm.Probit)
     yield _counts("statsmodels/poisson randhie", sm.Poisson, {})
     yield _counts("statsmodels/negative binomial randhie", sm.NegativeBinomial, {"alpha": 0.6})
-    yield _counts("statsmodels/generalised poisson randhie", discrete_model.GeneralizedPoisson, {"alpha": 0.2})
+    yield _counts(
+        "statsmodels/generalised poisson randhie", discrete_model.GeneralizedPoisson, {"alpha": 0.2}
+    )
     yield _zero_inflated()
     yield _multinomial()
     yield _gamma()
@@ -63,7 +66,7 @@ def _binary(name: str, kind: Any) -> Model:
     other = y.to_numpy().copy()
     other[0] = 1 - other[0]
     near = _negative(name, kind(other, sm.add_constant(X)), params)
-    return penalised(Model(**{**vars(model), "nearby": near.grad}), {"slopes": 2.0})
+    return penalised(replace(model, nearby=near.grad), {"slopes": 2.0})
 
 
 def _randhie() -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +87,9 @@ def _zero_inflated() -> Model:
     name = "statsmodels/zero-inflated poisson randhie"
     y, X = _randhie()
     rng = _random(name)
-    model = count_model.ZeroInflatedPoisson(y, sm.add_constant(X[:, :5]), exog_infl=sm.add_constant(X[:, 5:7]))
+    model = count_model.ZeroInflatedPoisson(
+        y, sm.add_constant(X[:, :5]), exog_infl=sm.add_constant(X[:, 5:7])
+    )
     params = {"inflation": rng.normal(size=3) / 3, "mean": np.append(0.8, rng.normal(size=5) / 10)}
     return _negative(name, model, params)
 

@@ -29,7 +29,9 @@ def _tensor(name: str, *shape: int) -> torch.Tensor:
 def of_module(name: str, module: nn.Module, loss: Loss, l2: float = 0.0, **known: Any) -> Model:
     """The parameters of a module, moved into one piece of memory, as one vector or one by one."""
     named = dict(module.named_parameters())
-    memory = np.random.default_rng(list(name.encode())).normal(size=sum(p.numel() for p in named.values()))
+    memory = np.random.default_rng(list(name.encode())).normal(
+        size=sum(p.numel() for p in named.values())
+    )
     start = 0
     for key, p in named.items():
         part = memory[start : start + p.numel()]
@@ -58,7 +60,9 @@ def of_module(name: str, module: nn.Module, loss: Loss, l2: float = 0.0, **known
 
 def _mlp() -> Model:
     name = "torch/mlp"
-    net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    net = nn.Sequential(
+        nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)
+    ).double()
     x, y = _tensor(name, 20, 5), torch.arange(20) % 3
     return of_module(name, net, lambda: F.cross_entropy(net(x), y), l2=0.05)
 
@@ -110,7 +114,9 @@ def _layer_norm() -> Model:
 
 def _embedding() -> Model:
     name = "torch/embedding"
-    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 5), nn.ELU(), nn.Linear(5, 9)).double()
+    net = nn.Sequential(
+        nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 5), nn.ELU(), nn.Linear(5, 9)
+    ).double()
     words = torch.tensor([[0, 1, 2], [3, 1, 4], [5, 6, 7], [8, 2, 1], [4, 4, 0], [7, 3, 6]])
     following = torch.tensor([3, 4, 5, 6, 7, 8])
     return of_module(name, net, lambda: F.cross_entropy(net(words), following))

@@ -1,7 +1,8 @@
 """Slips in gradients of SciPy, scikit-learn, statsmodels and torch: ``python bench/mutants.py``.
 
-Each model is checked with its parameters nested and in one vector. ``--one "MODEL | SLIP | LAYOUT"``
-shows one check in full; README.md, beside this file, says what is counted and how to read it.
+Each model is checked with its parameters nested and in one vector. One check is shown in full by
+``--one "MODEL | SLIP | LAYOUT"``. README.md, beside this file, says what is counted and how to read
+it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def ask(subject: Subject) -> Outcome | None:
     if slip is not None:
         claimed = join(slip.apply(model.split(subject.right), model.params))
         error = np.abs(claimed - subject.right)
-        if not slip.accepted(subject.layout) or not (error > CLEARLY * subject.floor).any():
+        if not slip.accepted(model, subject.layout) or not (error > CLEARLY * subject.floor).any():
             return None
     before, start = model.vector(), perf_counter()
     report, trouble = None, ""
@@ -141,7 +142,9 @@ def sections(outcomes: Sequence[Outcome], left_out: int) -> Iterator[Section]:
     yield Section("Both halves", half_table(halves) + "\n\n" + note)
     for name, half in halves.items():
         yield Section(f"By slip: {name}", slip_table(half))
-    yield Section("What came out otherwise, in the half tuned on", failure_lists(halves["tuned on"]))
+    yield Section(
+        "What came out otherwise, in the half tuned on", failure_lists(halves["tuned on"])
+    )
 
 
 def show(libraries: Sequence[str], wanted: str) -> None:

@@ -19,8 +19,8 @@ from mutant_models import Blocks, Model
 Apply: TypeAlias = Callable[[Blocks, Blocks], Blocks]
 
 MOVED = ("PERMUTED",)  # any rearrangement may be called so where the shape is not known
-# What may be said where there is no relation: nothing, or how many and how large.
-NO_PATTERN = ("UNKNOWN", "SINGLE", "SCATTERED", "NEARBY")
+# What may be said where there is no relation: nothing, or where, how many and how large.
+NO_PATTERN = ("UNKNOWN", "SINGLE", "SCATTERED", "SLICE", "NEARBY")
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,15 @@ class Slip:
     kinds: tuple[str, ...]
     in_vector: tuple[str, ...] = ()  # instead of `kinds`, for one vector
     what: str = ""
+    alone: tuple[str, ...] = ()  # as well as `kinds`, where the block is a single number
+    granted: bool = False  # whether the gradient may be called right: it is, to its rounding
 
-    def accepted(self, layout: str) -> frozenset[str]:
-        return frozenset((layout == "vector" and self.in_vector) or self.kinds)
+    def accepted(self, model: Model, layout: str) -> frozenset[str]:
+        kinds = (layout == "vector" and self.in_vector) or self.kinds
+        if kinds and sum(model.params[name].size for name in self.blocks) == 1:
+            # Of one entry of a vector it is enough to name it; a scalar has no other place.
+            kinds = (*kinds, *self.alone, *["SINGLE"] * (layout == "vector" and bool(self.alone)))
+        return frozenset(kinds)
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,10 @@ def on(blocks: Sequence[str], change: Callable[[np.ndarray, np.ndarray], np.ndar
 
 def one_block(site: Site, change: Callable, kinds: Sequence[str], least: int = 1) -> Slip | None:
     name = site.pick(least)
-    return Slip(on([name], change), (name,), tuple(kinds)) if name else None
+    return Slip(on([name], change), (name,), tuple(kinds), alone=tuple(kinds)) if name else None
 
 
-# ------------------------------------------------------------------------------- factors and signs
+# -------------------------------------------------------------------------------- factors and signs
 
 
 def _factor(name: str, values: Sequence[float], where: str) -> None:
@@ -111,9 +117,16 @@ def _factor(name: str, values: Sequence[float], where: str) -> None:
             chosen = sorted(site.dice.choice(names, size=len(names) - 1, replace=False).tolist())
         else:
             chosen = list(site.params)
-        return Slip(on(chosen, lambda g, p: c * g), tuple(chosen), ("FACTOR",), what=f"{c:g}")
+        return Slip(
+            on(chosen, lambda g, p: c * g),
+            tuple(chosen),
+            ("FACTOR",),
+            what=f"{c:g}",
+            alone=("FACTOR",) if c in SIMPLE else ("UNKNOWN",),  # any number has some factor
+        )
 
 
+SIMPLE = (0.5, 2.0, 20, 32, 50, 64, 100, 442)
 SAMPLES = [20, 32, 50, 64, 100, 442]
 _factor("1/m", [1 / m for m in SAMPLES], "everywhere")
 _factor("1/m", [1 / m for m in SAMPLES], "some blocks")
@@ -158,7 +171,7 @@ def _in_part(site: Site, change: Callable, kinds: Sequence[str]) -> Slip | None:
     return Slip(on([name], in_part), (name,), tuple(kinds), what=f"from {start} on")
 
 
-# ------------------------------------------------------------------------------------ never computed
+# ----------------------------------------------------------------------------------- never computed
 
 
 @mutation("block never computed")
@@ -180,11 +193,11 @@ def _zeros(site: Site) -> Slip | None:
     return Slip(on(chosen, lambda g, p: 0 * g), tuple(chosen), ("ZERO",))
 
 
-# ------------------------------------------------------------------------------------------ penalties
+# ---------------------------------------------------------------------------------------- penalties
 
 
 def _penalty(name: str, times: float, which: str) -> None:
-    """Another multiple of the penalty than 1 in the gradient: of all arrays that have one, or one."""
+    """The gradient holds another multiple of the penalty than 1, in all arrays or in one."""
 
     @mutation(name)
     def make(site: Site) -> Slip | None:
@@ -240,18 +253,23 @@ def _offset(site: Site) -> Slip | None:
     return Slip(on([name], lambda g, p: g + c), (name,), ("OFFSET",), what=f"{c:.3g}")
 
 
-# ------------------------------------------------------------------------------- values out of place
+# ------------------------------------------------------------------------------ values out of place
 
 
 @mutation("transposed")
 def _transposed(site: Site) -> Slip | None:
-    names = [n for n in site.names(4, 2) if site.params[n].ndim == 2 and min(site.params[n].shape) > 1]
+    names = [
+        n for n in site.names(4, 2) if site.params[n].ndim == 2 and min(site.params[n].shape) > 1
+    ]
     if not names:
         return None
     name = str(site.dice.choice(names))
     shape = site.params[name].shape
     return Slip(
-        on([name], lambda g, p: g.T.reshape(shape)), (name,), ("TRANSPOSED",), ("TRANSPOSED", *MOVED)
+        on([name], lambda g, p: g.T.reshape(shape)),
+        (name,),
+        ("TRANSPOSED",),
+        ("TRANSPOSED", *MOVED),
     )
 
 
@@ -302,7 +320,8 @@ def _another(site: Site) -> Slip | None:
     if not pairs:
         return None
     a, b = pairs[site.dice.integers(len(pairs))]
-    return Slip(lambda g, p: {**g, a: g[b]}, (a,), ("SWAPPED",), what=f"{a} has that of {b}")
+    apply = lambda g, p: {**g, a: g[b]}  # noqa: E731
+    return Slip(apply, (a,), ("SWAPPED",), what=f"{a} has that of {b}", alone=("SWAPPED",))
 
 
 def _rearranged(name: str, change: Callable, kinds: Sequence[str], least: int = 3) -> None:
@@ -313,7 +332,8 @@ def _rearranged(name: str, change: Callable, kinds: Sequence[str], least: int = 
             return None
         chosen, seed = str(site.dice.choice(names)), int(site.dice.integers(1000))
         apply = on([chosen], lambda g, p: change(g, np.random.default_rng(seed)))
-        return Slip(apply, (chosen,), tuple(kinds), (*kinds, *MOVED))
+        moved = () if site.params[chosen].ndim == 1 else MOVED
+        return Slip(apply, (chosen,), tuple(kinds), (*kinds, *moved))
 
 
 _rearranged("shifted by one", lambda g, dice: np.roll(g, 1, axis=0), ("SHIFTED",))

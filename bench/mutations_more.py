@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from mutant_models import Blocks
-from mutations import MOVED, MUTATIONS, NO_PATTERN, Site, Slip, mutation, on, one_block
+from mutations import MOVED, MUTATIONS, NO_PATTERN, Site, Slip, mutation, on
 
 __all__ = ["MUTATIONS"]
 
-# ---------------------------------------------------------------------------------------- chain rules
+# -------------------------------------------------------------------------------------- chain rules
 
 
 @mutation("exp(parameter) missing")
@@ -29,7 +29,9 @@ def _exp_missing_once(site: Site) -> Slip | None:
 @mutation("exp(parameter) once too often")
 def _exp_twice(site: Site) -> Slip | None:
     name = site.pick(2, among=tuple(site.model.logs))
-    return Slip(on([name], lambda g, p: g * np.exp(p)), (name,), ("LOG_PARAMETER",)) if name else None
+    return (
+        Slip(on([name], lambda g, p: g * np.exp(p)), (name,), ("LOG_PARAMETER",)) if name else None
+    )
 
 
 @mutation("by the logarithm of the parameter")
@@ -50,7 +52,14 @@ def _not_normalised(site: Site) -> Slip | None:
     def change(g: np.ndarray, p: np.ndarray) -> np.ndarray:
         return g + along[:, None] * p / np.linalg.norm(p, axis=axis, keepdims=True)
 
-    kinds = ("NORMALISED", "NORMALIZED", "NORMALISATION", "NORMALIZATION", "PROJECTION", "PROJECTED")
+    kinds = (
+        "NORMALISED",
+        "NORMALIZED",
+        "NORMALISATION",
+        "NORMALIZATION",
+        "PROJECTION",
+        "PROJECTED",
+    )
     return Slip(on([name], change), (name,), kinds, (*kinds, "UNKNOWN"))
 
 
@@ -63,11 +72,18 @@ def _projected(site: Site) -> Slip | None:
     def change(g: np.ndarray, p: np.ndarray) -> np.ndarray:
         return g - (g * p).sum() / (p * p).sum() * p
 
-    kinds = ("NORMALISED", "NORMALIZED", "NORMALISATION", "NORMALIZATION", "PROJECTION", "PROJECTED")
+    kinds = (
+        "NORMALISED",
+        "NORMALIZED",
+        "NORMALISATION",
+        "NORMALIZATION",
+        "PROJECTION",
+        "PROJECTED",
+    )
     return Slip(on([name], change), (name,), kinds, (*kinds, "MISSING_L2"))
 
 
-# ---------------------------------------------------------------------------------------------- masks
+# -------------------------------------------------------------------------------------------- masks
 
 
 def _both_signs(x: np.ndarray) -> bool:
@@ -135,7 +151,7 @@ def _norm_clipped(site: Site) -> Slip | None:
     return Slip(apply, tuple(site.params), ("FACTOR",), what=f"{c:.3g}")
 
 
-# ------------------------------------------------------------------------------------------- formats
+# ------------------------------------------------------------------------------------------ formats
 
 
 @mutation("float16 on the way")
@@ -150,10 +166,10 @@ def _half(site: Site) -> Slip | None:
 @mutation("float32 on the way")
 def _single_format(site: Site) -> Slip | None:
     apply = on(list(site.params), lambda g, p: g.astype(np.float32))
-    return Slip(apply, tuple(site.params), ("PRECISION",))
+    return Slip(apply, tuple(site.params), ("PRECISION",), granted=True)
 
 
-# ----------------------------------------------------------------------------- one entry, row, column
+# --------------------------------------------------------------------------- one entry, row, column
 
 
 def _one_entry(name: str, change: object, kinds: tuple[str, ...]) -> None:

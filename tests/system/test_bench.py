@@ -56,6 +56,23 @@ def test_smoke_run_of_the_checkers(tmp_path):
 
 
 @pytest.mark.slow
+def test_smoke_run_of_the_mutants(tmp_path):
+    """Each package may be missing; SciPy's models are always there."""
+    pytest.importorskip("scipy")
+    written = smoke(tmp_path, BENCH / "mutants.py", result="mutants.md")
+    for row in (
+        "| false alarms ",
+        "| first cause right ",
+        "| stated wrongly ",
+        "By slip: held out",
+    ):
+        assert row in written
+    figures = dict(re.findall(r"^\| ([a-z, ]+?) +\| +(\d+) ", written, flags=re.MULTILINE))
+    assert int(figures["mutants"]) > 0
+    assert figures["false alarms"] == figures["misses"] == figures["exceptions"] == "0"
+
+
+@pytest.mark.slow
 def test_smoke_run_of_the_cost_of_a_check(tmp_path):
     written = smoke(tmp_path, BENCH / "check_cost.py", result="check_cost.md")
     for row in ("beyond the evaluations", "outside f", "tracemalloc peak", "objects per entry"):
