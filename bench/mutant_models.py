@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +11,10 @@ import numpy as np
 
 # Parameters and gradients: one array for each block.
 Blocks = dict[str, np.ndarray]
+# A backward pass with a slip of its own, and the causes that name it.
+Careless = tuple[Callable[[Blocks], Blocks], Sequence[str]]
+# What may be said where there is no relation: nothing, or where, how many and how large.
+NO_PATTERN = ("UNKNOWN", "SINGLE", "SCATTERED", "SLICE", "NEARBY", "MASKED")
 # Step of the plain central differences that a model is compared with, over max(1, |x|): the cube
 # root of the spacing of float64, where rounding and truncation balance.
 STEP = float(np.cbrt(np.finfo(float).eps))
@@ -34,7 +38,7 @@ class Model:
     rates: tuple[str, ...] = ()  # blocks whose positive entries could be given as logarithms
     kernels: tuple[str, ...] = ()  # blocks that are convolved with something
     unit: Mapping[str, int] = field(default_factory=dict)  # normalised blocks, and along which axis
-    steps: Callable[[Blocks], Blocks] | None = None  # what the last of many terms contributes
+    careless: Mapping[str, Careless] = field(default_factory=dict)  # backward passes with a slip
     nearby: Callable[[Blocks], Blocks] | None = None  # gradient of a slightly different loss
     symmetric: tuple[str, ...] = ()  # matrices of which the loss means the symmetric part
     memory: np.ndarray | None = None
@@ -152,6 +156,7 @@ def penalised(
         f=f,
         grad=with_penalties(model.grad),
         nearby=with_penalties(model.nearby) if model.nearby else None,
+        careless={k: (with_penalties(g), kinds) for k, (g, kinds) in model.careless.items()},
         l2={**model.l2, **l2},
         l1=l1,
     )

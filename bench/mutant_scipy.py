@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from mutant_models import Blocks, Model, penalised
-from scipy import interpolate, linalg, optimize, signal, special, stats
+from mutant_models import NO_PATTERN, Blocks, Model, penalised
+from scipy import interpolate, linalg, optimize, signal, spatial, special, stats
 
 
 def models() -> Iterator[Model]:
@@ -21,6 +21,7 @@ def models() -> Iterator[Model]:
     yield _covariance()
     yield _beta_counts()
     yield _recurrence()
+    yield _transport()
 
 
 def _random(name: str) -> np.random.Generator:
@@ -253,21 +254,41 @@ def _recurrence() -> Model:
     def f(p: Blocks) -> float:
         return float(((run(p)[1:] @ p["c"] - target) ** 2).sum() / 2)
 
-    def grad(p: Blocks, first: int = 0) -> Blocks:
+    def grad(p: Blocks, first: int = 0, slope: int = 2) -> Blocks:
         states = run(p)
         errors, back = states[1:] @ p["c"] - target, np.zeros(4)
         g = {"A": np.zeros((4, 4)), "B": np.zeros((4, 3)), "c": errors @ states[1:]}
         for i in reversed(range(15)):
-            pull = (back + errors[i] * p["c"]) * (1 - states[i + 1] ** 2)
+            pull = (back + errors[i] * p["c"]) * (1 - states[i + 1] ** slope)
             if i >= first:
                 g["A"] += np.outer(pull, states[i])
                 g["B"] += np.outer(pull, inputs[i])
             back = p["A"].T @ pull
         return g
 
+    careless = {
+        "last step instead of the sum": (lambda p: grad(p, 14), ("LAST", "RANK", *NO_PATTERN)),
+        "1 - s for 1 - s^2": (lambda p: grad(p, slope=1), NO_PATTERN),
+    }
     params = {
         "A": rng.normal(size=(4, 4)) / 2,
         "B": rng.normal(size=(4, 3)),
         "c": rng.normal(size=4),
     }
-    return Model(name, f, grad, params, steps=lambda p: grad(p, 14))
+    return Model(name, f, grad, params, careless=careless)
+
+
+def _transport() -> Model:
+    """The cost of a transport plan is linear: its gradient is the same everywhere."""
+    name = "scipy/transport"
+    rng = _random(name)
+    cost = spatial.distance.cdist(rng.normal(size=(4, 2)), rng.normal(size=(3, 2)))
+
+    def f(p: Blocks) -> float:
+        return float((cost * p["plan"]).sum() + p["fee"].sum() / 7)
+
+    def grad(p: Blocks) -> Blocks:
+        return {"plan": cost.copy(), "fee": np.full(5, 1 / 7)}
+
+    params = {"plan": rng.dirichlet(np.ones(12)).reshape(4, 3), "fee": rng.uniform(1, 2, 5)}
+    return Model(name, f, grad, params)

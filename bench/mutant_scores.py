@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ import fastgrad as fg
 MOSTLY = 0.8
 # Kinds that are about a place: without one that can be read, they name no whole array.
 PLACES = ("SINGLE", "SLICE", "MASKED", "UNKNOWN", "SCATTERED")
-# A path in a place of several arrays: up to a comma, a blank, or its end.
-_WORD = re.compile(r"params\['[^']*'\]|[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Outcome:
     kind: str = ""
     right_kind: bool = False
     untrue: bool = False
+    any_untrue: bool = False  # among all causes
     right_place: bool | None = None  # None where no place can be read
     named: bool = False  # whether exactly the wrong entries were called wrong
     sentence: str = ""
@@ -84,20 +82,20 @@ def score(
     exact = bool(named[error > subject.floor].all() and not named[error == 0].any())
     if subject.slip is None or not report.causes or verdict != "wrong":
         return Outcome(subject, verdict, named=exact, trouble=trouble, seconds=seconds)
-    finding = report.causes[0]
-    said = read(finding, subject, claimed)
     accepted = _accepted(subject, claimed)
-    right_kind = any(each in said.kind for each in accepted)
-    right_place = _right_place(said, subject, error)
+    said = [read(each, subject, claimed) for each in report.causes]
+    untrue = [_untrue(each, subject, error, accepted) for each in said]
+    first = said[0]
     return Outcome(
         subject,
         verdict,
-        said.kind,
-        right_kind,
-        _untrue(said, right_kind) or (said.kind == "SLICE" and right_place is False),
-        right_place,
+        first.kind,
+        _is_one_of(first.kind, accepted),
+        untrue[0],
+        any(untrue),
+        _right_place(first, subject, error),
         exact,
-        finding.sentence,
+        report.causes[0].sentence,
         trouble,
         seconds,
     )
@@ -139,15 +137,15 @@ def _accepted(subject: Subject, claimed: np.ndarray) -> set[str]:
     """Kinds that name the slip, and those that are true of its blocks as well."""
     if subject.slip is None:
         return set()
-    touched = _touched(subject)
-    error = np.abs(claimed - subject.right)
     accepted = set(subject.slip.accepted(subject.model, subject.layout))
+    numbers = np.arange(claimed.size)
     if subject.layout == "vector":
-        return accepted | also_true(_region(subject, claimed, touched & (error > subject.floor)))
+        visible = np.abs(claimed - subject.right) > subject.floor
+        there = numbers[_touched(subject) & visible]
+        return accepted | also_true(_region(subject, claimed, there))
     for name in subject.slip.blocks:
-        mask = np.zeros_like(touched)
-        mask[subject.model.slices[name]] = True
-        accepted |= also_true(_region(subject, claimed, mask, subject.model.params[name].shape))
+        there = subject.model.split(numbers)[name]
+        accepted |= also_true(_region(subject, claimed, there))
     return accepted
 
 
@@ -158,47 +156,61 @@ def _touched(subject: Subject) -> np.ndarray:
     return touched
 
 
-def _region(
-    subject: Subject, claimed: np.ndarray, mask: np.ndarray, shape: Sequence[int] | None = None
-) -> Region:
-    columns = (claimed, subject.right, subject.model.vector())
-    parts = [column[mask].reshape(shape or (-1,)) for column in columns]
-    floor = subject.floor[mask].reshape(parts[0].shape)
-    return Region(*parts, np.abs(parts[0] - parts[1]) > floor, floor, subject.right)
+def _region(subject: Subject, claimed: np.ndarray, there: np.ndarray) -> Region:
+    """The entries of the vector with these numbers, in the shape that the numbers have."""
+    columns = (claimed, subject.right, subject.model.vector(), subject.floor)
+    values, right, params, floor = (column[there] for column in columns)
+    return Region(values, right, params, np.abs(values - right) > floor, floor, subject.right)
 
 
 def read(finding: fg.Finding, subject: Subject, claimed: np.ndarray) -> Said:
     """Relation and place of a finding, whether the place is a cause of its own or an attribute."""
-    kind, evidence = finding.kind.name, dict(finding.evidence)
-    text = getattr(finding, "place", None)
-    text = "" if text is None else str(text)
-    if "slice" in evidence:
-        kind, text = evidence.get("inside", kind), f"[{evidence['slice']}]"
-    words = [*_WORD.findall(f"{finding.leaf}, {text}"), finding.leaf]
-    mentioned = [leaf for leaf in leaves_of(subject) if leaf in words]
-    error = np.abs(claimed - subject.right)
-    stated = np.zeros(error.size, dtype=bool)
-    for leaf in mentioned:
-        stated[leaves_of(subject)[leaf]] = True
-    if len(mentioned) != 1:
-        return Said(kind, evidence, _region(subject, claimed, stated), stated)
-    leaf, text = mentioned[0], text.replace("`", "").removeprefix(mentioned[0])
-    where, shape = leaves_of(subject)[leaf], _shape(subject, leaf)
-    if not text.strip("`. "):
-        if kind in PLACES:
-            return Said(kind, evidence, _region(subject, claimed, stated, shape), None)
-        return Said(kind, evidence, _region(subject, claimed, stated, shape), stated)
-    index = index_of(text, shape)
-    if index is None:  # in words: the relation is tested where there are errors
-        visible = stated & (error > subject.floor)
-        return Said(kind, evidence, _region(subject, claimed, visible), None)
-    numbers = np.arange(error.size)[where].reshape(shape)[index]
-    stated = np.isin(np.arange(error.size), numbers)
-    return Said(kind, evidence, _region(subject, claimed, stated, np.shape(numbers)), stated)
+    kind, evidence, text = finding.kind.name, dict(finding.evidence), _place_of(finding)
+    if "inside" in evidence:  # a place that is the cause, with what was found in it
+        kind = evidence["inside"]
+    leaves, numbers = leaves_of(subject), np.arange(claimed.size)
+    named = [leaf for leaf in evidence.get("leaves", [finding.leaf]) if leaf in leaves]
+    of_leaves = np.concatenate([numbers[leaves[leaf]] for leaf in named])
+    words = text
+    for leaf in named:
+        words = words.removeprefix(leaf)
+    whole, plain = not words or (len(named) > 1 and text == ", ".join(named)), len(named) == 1
+    if whole and kind not in PLACES:
+        shape = _shape(subject, named[0]) if plain else (-1,)
+        return _said(subject, claimed, kind, evidence, of_leaves.reshape(shape))
+    index = index_of(words, _shape(subject, named[0])) if plain else None
+    if index is not None:
+        there = of_leaves.reshape(_shape(subject, named[0]))[index]
+        return _said(subject, claimed, kind, evidence, np.asarray(there))
+    # In words: the relation is tested where there are errors, and nothing is known of the place.
+    visible = np.abs(claimed - subject.right) > subject.floor
+    there = of_leaves if kind in PLACES else of_leaves[visible[of_leaves]]
+    return Said(kind, evidence, _region(subject, claimed, there), None)
 
 
-def _untrue(said: Said, right_kind: bool) -> bool:
-    if said.kind in SILENT or (said.kind not in TESTED and right_kind):
+def _place_of(finding: fg.Finding) -> str:
+    place = getattr(finding, "place", None)
+    if place is None:  # as it was before findings had one
+        slice_ = finding.evidence.get("slice")
+        return finding.leaf if slice_ is None else f"{finding.leaf}[{slice_}]"
+    return str(place).replace("`", "")
+
+
+def _said(
+    subject: Subject, claimed: np.ndarray, kind: str, evidence: dict[str, Any], there: np.ndarray
+) -> Said:
+    stated = np.isin(np.arange(claimed.size), there)
+    return Said(kind, evidence, _region(subject, claimed, there), stated)
+
+
+def _is_one_of(kind: str, accepted: set[str]) -> bool:
+    return any(each in kind for each in accepted)
+
+
+def _untrue(said: Said, subject: Subject, error: np.ndarray, accepted: set[str]) -> bool:
+    if said.kind == "SLICE":
+        return _right_place(said, subject, error) is False
+    if said.kind in SILENT or (said.kind not in TESTED and _is_one_of(said.kind, accepted)):
         return False
     return not holds(said.kind, said.region, said.evidence)
 
@@ -250,6 +262,7 @@ def _figures(outcomes: Sequence[Outcome]) -> dict[str, str]:
         "first cause right": _share([o.right_kind for o in mutants]),
         "its place right": _share([bool(o.right_place) for o in stated]),
         "stated wrongly": _share([o.untrue for o in mutants]),
+        "by any of the causes": _share([o.any_untrue for o in mutants]),
     }
 
 

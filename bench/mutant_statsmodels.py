@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
-from mutant_models import Blocks, Model, join, penalised
+from mutant_models import NO_PATTERN, Blocks, Model, join, penalised
 from statsmodels.discrete import conditional_models, count_model, discrete_model
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.othermod.betareg import BetaModel
@@ -66,7 +66,22 @@ def _binary(name: str, kind: Any) -> Model:
     other = y.to_numpy().copy()
     other[0] = 1 - other[0]
     near = _negative(name, kind(other, sm.add_constant(X)), params)
-    return penalised(replace(model, nearby=near.grad), {"slopes": 2.0})
+    careless = {}
+    if kind is sm.Probit:  # X^T (p - y) holds for the canonical link only
+        like_logit = _Score(model, sm.Probit(np.asarray(y), sm.add_constant(X)))
+        careless = {"score of the canonical link": (like_logit.grad, NO_PATTERN)}
+    return penalised(replace(model, nearby=near.grad, careless=careless), {"slopes": 2.0})
+
+
+class _Score:
+    """X^T (p - y), right for a logit."""
+
+    def __init__(self, model: Model, kind: Any) -> None:
+        self.model, self.kind = model, kind
+
+    def grad(self, p: Blocks) -> Blocks:
+        r = self.kind.cdf(self.kind.exog @ join(p)) - self.kind.endog
+        return {k: v.copy() for k, v in self.model.split(self.kind.exog.T @ r).items()}
 
 
 def _randhie() -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +95,22 @@ def _counts(name: str, kind: Any, more: dict[str, float]) -> Model:
     params = {"const": np.array(0.8), "slopes": rng.normal(size=X.shape[1]) / 10}
     params |= {key: np.array(value) for key, value in more.items()}
     model = _negative(name, kind(y, sm.add_constant(X)), params, rates=tuple(more))
+    if kind is sm.NegativeBinomial:  # the slopes' score lacks 1 / (1 + alpha mu)
+        poisson = _Poisson(model, y, sm.add_constant(X))
+        model = replace(model, careless={"slopes as of a Poisson": (poisson.grad, NO_PATTERN)})
     return penalised(model, {"slopes": 5.0})
+
+
+class _Poisson:
+    """The score of a Poisson model in place of that of the coefficients."""
+
+    def __init__(self, model: Model, y: np.ndarray, X: np.ndarray) -> None:
+        self.right, self.poisson = model, sm.Poisson(y, X)
+
+    def grad(self, p: Blocks) -> Blocks:
+        g = self.right.grad(p)
+        score = -self.poisson.score(np.append(p["const"], p["slopes"]))
+        return {**g, "const": np.asarray(score[0]), "slopes": score[1:]}
 
 
 def _zero_inflated() -> Model:

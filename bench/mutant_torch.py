@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from mutant_models import Blocks, Model
+from mutant_models import NO_PATTERN, Blocks, Model
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,7 +26,14 @@ def _tensor(name: str, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(list(name.encode())).normal(size=shape))
 
 
-def of_module(name: str, module: nn.Module, loss: Loss, l2: float = 0.0, **known: Any) -> Model:
+def of_module(
+    name: str,
+    module: nn.Module,
+    loss: Loss,
+    l2: float = 0.0,
+    slips: Mapping[str, tuple[Loss, Sequence[str]]] | None = None,
+    **known: Any,
+) -> Model:
     """The parameters of a module, moved into one piece of memory, as one vector or one by one."""
     named = dict(module.named_parameters())
     memory = np.random.default_rng(list(name.encode())).normal(
@@ -42,20 +49,28 @@ def of_module(name: str, module: nn.Module, loss: Loss, l2: float = 0.0, **known
         start += p.numel()
     decayed = [p for p in named.values() if p.ndim > 1] if l2 else []
 
-    def total() -> torch.Tensor:
+    def total(loss: Loss) -> torch.Tensor:
         return loss() + sum(l2 / 2 * (p**2).sum() for p in decayed)
 
     def f(_: Blocks) -> float:
         with torch.no_grad():
-            return float(total())
+            return float(total(loss))
 
-    def grad(_: Blocks) -> Blocks:
-        found = torch.autograd.grad(total(), list(named.values()))
-        return {key: g.numpy().copy() for key, g in zip(named, found, strict=True)}
+    def backward(loss: Loss) -> Callable[[Blocks], Blocks]:
+        def grad(_: Blocks) -> Blocks:
+            found = torch.autograd.grad(
+                total(loss), list(named.values()), allow_unused=True, materialize_grads=True
+            )
+            return {key: g.numpy().copy() for key, g in zip(named, found, strict=True)}
 
+        return grad
+
+    careless = {what: (backward(other), kinds) for what, (other, kinds) in (slips or {}).items()}
     params = {key: p.detach().numpy() for key, p in named.items()}
     penalties = {key: l2 for key, p in named.items() if p.ndim > 1 and l2}
-    return Model(name, f, grad, params, l2=penalties, memory=memory, **known)
+    return Model(
+        name, f, backward(loss), params, l2=penalties, memory=memory, careless=careless, **known
+    )
 
 
 def _mlp() -> Model:
@@ -64,7 +79,11 @@ def _mlp() -> Model:
         nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)
     ).double()
     x, y = _tensor(name, 20, 5), torch.arange(20) % 3
-    return of_module(name, net, lambda: F.cross_entropy(net(x), y), l2=0.05)
+    slips = {
+        "a sample left out": (lambda: F.cross_entropy(net(x[1:]), y[1:]), NO_PATTERN),
+        "labels smoothed": (lambda: F.cross_entropy(net(x), y, label_smoothing=0.02), NO_PATTERN),
+    }
+    return of_module(name, net, lambda: F.cross_entropy(net(x), y), l2=0.05, slips=slips)
 
 
 def _image() -> Model:
@@ -93,8 +112,20 @@ def _batch_norm() -> Model:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.out(torch.tanh(self.norm(self.lift(x))))
 
+        def constant(self, x: torch.Tensor, mean: bool = True) -> torch.Tensor:
+            """As if the statistics of the batch did not depend on the parameters."""
+            z = self.lift(x)
+            middle = z.mean(dim=0)
+            spread = (((z - middle) ** 2).mean(dim=0) + self.norm.eps).sqrt().detach()
+            z = (z - (middle.detach() if mean else middle)) / spread
+            return self.out(torch.tanh(self.norm.weight * z + self.norm.bias))
+
     net, x, y = Net().double(), _tensor(name, 12, 4), _tensor(name + "y", 12, 2)
-    return of_module(name, net, lambda: F.mse_loss(net(x), y))
+    slips = {
+        "statistics constant": (lambda: F.mse_loss(net.constant(x), y), NO_PATTERN),
+        "variance constant": (lambda: F.mse_loss(net.constant(x, mean=False), y), NO_PATTERN),
+    }
+    return of_module(name, net, lambda: F.mse_loss(net(x), y), slips=slips)
 
 
 def _layer_norm() -> Model:
@@ -119,7 +150,20 @@ def _embedding() -> Model:
     ).double()
     words = torch.tensor([[0, 1, 2], [3, 1, 4], [5, 6, 7], [8, 2, 1], [4, 4, 0], [7, 3, 6]])
     following = torch.tensor([3, 4, 5, 6, 7, 8])
-    return of_module(name, net, lambda: F.cross_entropy(net(words), following))
+
+    def padded() -> torch.Tensor:
+        rest = net[1:](F.embedding(words, net[0].weight, padding_idx=0))
+        return F.cross_entropy(rest, following)
+
+    def by_frequency() -> torch.Tensor:
+        rest = net[1:](F.embedding(words, net[0].weight, scale_grad_by_freq=True))
+        return F.cross_entropy(rest, following)
+
+    slips = {
+        "row of the padding zero": (padded, ("ZERO",)),
+        "scaled by frequency": (by_frequency, ("FACTOR", *NO_PATTERN)),
+    }
+    return of_module(name, net, lambda: F.cross_entropy(net(words), following), slips=slips)
 
 
 def _attention() -> Model:
@@ -131,12 +175,20 @@ def _attention() -> Model:
             self.query, self.key, self.value = (nn.Linear(5, 4, False) for _ in range(3))
             self.out = nn.Linear(4, 1)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            mixed = F.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x))
-            return self.out(mixed).mean(dim=1)
+        def forward(self, x: torch.Tensor, scale: float = 0.5) -> torch.Tensor:
+            q, k, v = self.query(x), self.key(x), self.value(x)
+            return self.out(F.scaled_dot_product_attention(q, k, v, scale=scale)).mean(dim=1)
+
+        def constant_key(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = self.query(x), self.key(x).detach(), self.value(x)
+            return self.out(F.scaled_dot_product_attention(q, k, v)).mean(dim=1)
 
     net, x, y = Net().double(), _tensor(name, 6, 7, 5), _tensor(name + "y", 6, 1)
-    return of_module(name, net, lambda: F.mse_loss(net(x), y))
+    slips = {
+        "keys constant": (lambda: F.mse_loss(net.constant_key(x), y), ("ZERO",)),
+        "scaled by 1 / sqrt(5)": (lambda: F.mse_loss(net(x, 5**-0.5), y), NO_PATTERN),
+    }
+    return of_module(name, net, lambda: F.mse_loss(net(x), y), slips=slips)
 
 
 def _gru() -> Model:
@@ -144,7 +196,13 @@ def _gru() -> Model:
     net, out = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 1)
     both = nn.ModuleDict({"gru": net, "out": out}).double()
     x, y = _tensor(name, 5, 6, 3), _tensor(name + "y", 5, 1)
-    return of_module(name, both, lambda: F.mse_loss(out(net(x)[0][:, -1]), y))
+
+    def truncated() -> torch.Tensor:
+        early = net(x[:, :3])[1].detach()
+        return F.mse_loss(out(net(x[:, 3:], early)[0][:, -1]), y)
+
+    slips = {"truncated in time": (truncated, NO_PATTERN)}
+    return of_module(name, both, lambda: F.mse_loss(out(net(x)[0][:, -1]), y), slips=slips)
 
 
 def _rnn() -> Model:
@@ -152,7 +210,16 @@ def _rnn() -> Model:
     net, out = nn.RNN(3, 5, batch_first=True), nn.Linear(5, 2)
     both = nn.ModuleDict({"rnn": net, "out": out}).double()
     x, y = _tensor(name, 4, 6, 3), _tensor(name + "y", 4, 6, 2)
-    return of_module(name, both, lambda: F.mse_loss(out(net(x)[0]), y), l2=0.03)
+
+    def without_time() -> torch.Tensor:
+        state, seen = torch.zeros(1, 4, 5).double(), []
+        for i in range(6):
+            each, state = net(x[:, i : i + 1], state.detach())
+            seen.append(each)
+        return F.mse_loss(out(torch.cat(seen, dim=1)), y)
+
+    slips = {"states constant": (without_time, NO_PATTERN)}
+    return of_module(name, both, lambda: F.mse_loss(out(net(x)[0]), y), l2=0.03, slips=slips)
 
 
 def _weight_norm() -> Model:
@@ -166,10 +233,24 @@ def _weight_norm() -> Model:
             self.gain, self.out = nn.Parameter(torch.zeros(4)), nn.Linear(4, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.out(torch.tanh(self.gain * (x @ F.normalize(self.direction, dim=1).T)))
+            return self.with_unit(x, F.normalize(self.direction, dim=1))
+
+        def with_unit(self, x: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+            return self.out(torch.tanh(self.gain * (x @ unit.T)))
 
     net, x, y = Net().double(), _tensor(name, 10, 6), torch.arange(10) % 2
-    return of_module(name, net, lambda: F.cross_entropy(net(x), y), unit={"direction": 1})
+
+    def constant_norm() -> torch.Tensor:
+        unit = net.direction / net.direction.norm(dim=1, keepdim=True).detach()
+        return F.cross_entropy(net.with_unit(x, unit), y)
+
+    return of_module(
+        name,
+        net,
+        lambda: F.cross_entropy(net(x), y),
+        slips={"norm constant": (constant_norm, ("NORMALIZATION", "UNKNOWN"))},
+        unit={"direction": 1},
+    )
 
 
 def _gaussian() -> Model:
@@ -200,5 +281,11 @@ def _autoencoder() -> Model:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.sigmoid(x @ self.weight.T + self.up) @ self.weight + self.down
 
+        def half(self, x: torch.Tensor) -> torch.Tensor:
+            """The gradient of the encoder's use of the weights is forgotten."""
+            return torch.sigmoid(x @ self.weight.detach().T + self.up) @ self.weight + self.down
+
     net, x = Net().double(), _tensor(name, 12, 7)
-    return of_module(name, net, lambda: F.mse_loss(net(x), x, reduction="sum"), l2=0.4)
+    slips = {"one of two uses": (lambda: F.mse_loss(net.half(x), x, reduction="sum"), NO_PATTERN)}
+    loss = lambda: F.mse_loss(net(x), x, reduction="sum")  # noqa: E731
+    return of_module(name, net, loss, l2=0.4, slips=slips)

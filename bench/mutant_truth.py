@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import chain, permutations, product
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import numpy as np
 LEFT = 2e-2
 # A place with fewer visible errors fits more than one relation.
 TELLING = 3
+# Of the sets of so many wrong entries, at most this share may pass a test of so many by chance.
+BY_CHANCE, THRESHOLDS = 1e-2, 4
 # They say that something is wrong, and no more.
-SILENT = ("UNKNOWN", "SLICE")
+SILENT = ("UNKNOWN",)
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,33 @@ def _nearby(r: Region, _: dict[str, Any]) -> bool:
     return bool(np.linalg.norm(r.claimed - r.right) <= 0.3 * np.linalg.norm(r.right))
 
 
+def _normalised(r: Region, _: dict[str, Any]) -> bool:
+    """Whether what differs is along the parameters, of all, of each row or of each column."""
+    shapes = {r.claimed.shape} | {(a, r.claimed.size // a) for a in _divisors(r.claimed.size)}
+    residual = r.claimed - r.right
+    for shape in shapes:
+        x, e = r.params.reshape(shape), residual.reshape(shape)
+        for axes in (None, *range(len(shape))):
+            c = (e * x).sum(axis=axes, keepdims=True) / (x * x).sum(axis=axes, keepdims=True)
+            if r.fits(r.right + (c * x).reshape(r.right.shape)):
+                return True
+    return False
+
+
+def _masked(r: Region, _: dict[str, Any]) -> bool:
+    """Whether a threshold tells wrong entries from right ones, and that is no coincidence."""
+    wrong, count = r.visible, int(r.visible.sum())
+    if count == wrong.size or comb(wrong.size, count) * BY_CHANCE < THRESHOLDS:
+        return False
+    tests = (r.params, -r.params, np.abs(r.params), -np.abs(r.params))
+    same = np.ptp(r.params[wrong]) == 0 and not (r.params[~wrong] == r.params[wrong][0]).any()
+    return same or any(x[wrong].max() < x[~wrong].min() for x in tests)
+
+
+def _absolute(r: Region, _: dict[str, Any]) -> bool:
+    return any(r.fits(each) for each in (np.abs(r.right), np.fmax(r.right, 0), np.fmin(r.right, 0)))
+
+
 _TESTS = {
     "FACTOR": _factor,
     "SIGN": lambda r, e: r.fits(-r.right),
@@ -187,19 +217,34 @@ _TESTS = {
     "PRECISION": _precision,
     "SINGLE": _single,
     "NEARBY": _nearby,
+    "NORMALIZATION": _normalised,
+    "ABSOLUTE": _absolute,
+    "MASKED": _masked,
 }
 # Relations that are tested here; of others it is known only that the slip was one of them or not.
 TESTED = frozenset(_TESTS)
 # Those that leave nothing open where they hold in three entries: then they are right, whatever slip
 # was planted.
-COMPLETE = TESTED - {"PERMUTED", "BROADCAST", "PRECISION", "SINGLE", "NEARBY"}
+COMPLETE = TESTED - {
+    "PERMUTED",
+    "BROADCAST",
+    "PRECISION",
+    "SINGLE",
+    "NEARBY",
+    "NORMALIZATION",
+    "MASKED",
+}
+# Two entries can be exchanged in one way, which has many names.
+ORDERS = ("TRANSPOSED", "SHIFTED", "REVERSED", "PERMUTED", "SWAPPED")
 
 
 def also_true(region: Region) -> set[str]:
     """Relations that hold for the errors of a block by coincidence, as well as the planted one."""
-    if region.visible.sum() < TELLING:
-        return set()
-    return {kind for kind in COMPLETE if holds(kind, region)}
+    count = region.visible.sum()
+    kinds = COMPLETE if count >= TELLING else ORDERS if count > 1 else ()
+    found = {kind for kind in kinds if holds(kind, region)}
+    # Where all parameters have one sign, a constant is the simpler word.
+    return found - {"MISSING_L1"} if np.ptp(np.sign(region.params)) == 0 else found
 
 
 # ------------------------------------------------------------------------------------------- places

@@ -34,7 +34,7 @@ LIBRARIES = {"scipy": "scipy", "sklearn": "sklearn", "statsmodels": "statsmodels
 PACKAGES = ("fastgrad", "numpy", "scipy", "scikit-learn", "statsmodels", "torch")
 # Of the slips that a model has a place for, one in so many: all of them would take ten minutes.
 # Slips that few models have a place for are all there.
-ONE_IN, FEW = 3, 12
+ONE_IN, FEW = 4, 12
 EVERY = 40  # of the checks, for the smoke run
 # An error is visible beyond this many times the largest error of plain differences in that block,
 # and a gradient counts as wrong where its largest is ten times as large: what is between may be

@@ -19,8 +19,6 @@ from mutant_models import Blocks, Model
 Apply: TypeAlias = Callable[[Blocks, Blocks], Blocks]
 
 MOVED = ("PERMUTED",)  # any rearrangement may be called so where the shape is not known
-# What may be said where there is no relation: nothing, or where, how many and how large.
-NO_PATTERN = ("UNKNOWN", "SINGLE", "SCATTERED", "SLICE", "NEARBY")
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,12 @@ def _factor(name: str, values: Sequence[float], where: str) -> None:
             tuple(chosen),
             ("FACTOR",),
             what=f"{c:g}",
-            alone=("FACTOR",) if c in SIMPLE else ("UNKNOWN",),  # any number has some factor
+            alone=("FACTOR",) if c in SIMPLE else ("UNKNOWN",),  # any number is some factor
         )
 
 
-SIMPLE = (0.5, 2.0, 20, 32, 50, 64, 100, 442)
+# Of a scalar any number is some factor: only these are a reason to say so.
+SIMPLE = (0.5, 2.0)
 SAMPLES = [20, 32, 50, 64, 100, 442]
 _factor("1/m", [1 / m for m in SAMPLES], "everywhere")
 _factor("1/m", [1 / m for m in SAMPLES], "some blocks")
@@ -311,7 +310,7 @@ def _swapped(site: Site) -> Slip | None:
     if not pairs:
         return None
     a, b = pairs[site.dice.integers(len(pairs))]
-    return Slip(lambda g, p: {**g, a: g[b], b: g[a]}, (a, b), ("SWAPPED",))
+    return Slip(lambda g, p: {**g, a: g[b], b: g[a]}, (a, b), ("SWAPPED",), ("SWAPPED", *MOVED))
 
 
 @mutation("gradient of another block")
@@ -340,7 +339,7 @@ _rearranged("shifted by one", lambda g, dice: np.roll(g, 1, axis=0), ("SHIFTED",
 _rearranged(
     "shifted by one, a zero first",
     lambda g, dice: np.concatenate([0 * g[:1], g[:-1]]),
-    ("SHIFTED",),
+    ("SHIFTED", "SWAPPED"),
     least=4,
 )
 _rearranged("reversed", lambda g, dice: g[::-1], ("REVERSED",))

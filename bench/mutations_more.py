@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from mutant_models import Blocks
-from mutations import MOVED, MUTATIONS, NO_PATTERN, Site, Slip, mutation, on
+from mutant_models import NO_PATTERN, Blocks
+from mutations import MOVED, MUTATIONS, Site, Slip, mutation, on
 
 __all__ = ["MUTATIONS"]
 
@@ -134,7 +134,7 @@ def _clipped(site: Site) -> Slip | None:
     name = site.pick(8)
     if name is None:
         return None
-    limit = float(np.quantile(np.abs(site.gradient[name]), 0.6))
+    limit = float(1.07 * np.quantile(np.abs(site.gradient[name]), 0.6))
     kinds = ("CLIPPED", *NO_PATTERN)
     return Slip(on([name], lambda g, p: np.clip(g, -limit, limit)), (name,), kinds)
 
@@ -160,7 +160,9 @@ def _half(site: Site) -> Slip | None:
     if not 1e-2 < size < 1e4:  # beyond, float16 is zero or infinite
         return None
     apply = on(list(site.params), lambda g, p: g.astype(np.float16))
-    return Slip(apply, tuple(site.params), ("PRECISION",))
+    # Of few values, chance may make the last bits zero.
+    few = ("NEARBY",) if len(site.model.vector()) <= 4 else ()
+    return Slip(apply, tuple(site.params), ("PRECISION", *few))
 
 
 @mutation("float32 on the way")
@@ -282,14 +284,66 @@ def _nearby(site: Site) -> Slip | None:
     return Slip(lambda g, p: near(p), tuple(site.params), ("NEARBY", "UNKNOWN"))
 
 
-@mutation("last step instead of the sum")
-def _last_step(site: Site) -> Slip | None:
-    steps = site.model.steps
-    if steps is None:
+def _careless(number: int) -> None:
+    """A backward pass of the model's own: what was forgotten there has no simple relation."""
+
+    @mutation(f"backward pass with a slip, {number + 1}")
+    def make(site: Site) -> Slip | None:
+        if len(site.model.careless) <= number:
+            return None
+        what, (grad, kinds) = list(site.model.careless.items())[number]
+        return Slip(lambda g, p: grad(p), tuple(site.params), tuple(kinds), what=what)
+
+
+_careless(0)
+_careless(1)
+
+
+@mutation("one block updated before the others")
+def _updated(site: Site) -> Slip | None:
+    """As after ``W -= rate * dW``, with the gradient of `b` computed after that."""
+    names, model = site.names(), site.model
+    if len(names) < 2:
         return None
-    names = ("A", "B")
-    apply = lambda g, p: {**g, **{n: steps(p)[n] for n in names}}  # noqa: E731
-    return Slip(apply, names, ("LAST_STEP", "LAST_TERM", "LAST", "RANK", "UNKNOWN"))
+    first = names[0]
+    x = model.vector()
+    part, g = x[model.slices[first]], site.gradient[first].ravel()
+    part -= 0.1 * np.abs(part).max() / np.abs(g).max() * g
+    kept = {k: v.copy() for k, v in model.split(model.gradient_at(x)).items()}
+    others = [n for n in site.params if n != first]
+    return Slip(
+        lambda g, p: {**g, **{n: kept[n] for n in others}},
+        tuple(others),
+        ("STALE",),
+        what=f"{first} was updated",
+    )
+
+
+@mutation("tiny errors at random")
+def _tiny(site: Site) -> Slip | None:
+    size = float(site.dice.choice([1e-6, 1e-5, 1e-4]))
+    errors = {n: 1 + size * site.dice.normal(size=g.shape) for n, g in site.gradient.items()}
+    apply = lambda g, p: {n: g[n] * errors[n] for n in g}  # noqa: E731
+    return Slip(apply, tuple(site.params), NO_PATTERN, what=f"{size:g}")
+
+
+@mutation("a constant with few digits")
+def _rounded_constant(site: Site) -> Slip | None:
+    """Pi as 3.14159, or a mean over one sample too few: a factor close to 1."""
+    c = float(site.dice.choice([3.14159 / np.pi, 1.0001, 49 / 50, 1.00002]))
+    apply = on(list(site.params), lambda g, p: c * g)
+    return Slip(apply, tuple(site.params), ("FACTOR", "NEARBY"), what=f"{c:.7g}")
+
+
+@mutation("constant added where parameters have one sign")
+def _offset_of_one_sign(site: Site) -> Slip | None:
+    """A constant, and a multiple of the sign, are the same there: the simpler one is to be said."""
+    names = [n for n in site.names(3) if abs(np.sign(site.params[n]).sum()) == site.params[n].size]
+    if not names:
+        return None
+    name = str(site.dice.choice(names))
+    c = float(np.abs(site.gradient[name]).mean() / 3)
+    return Slip(on([name], lambda g, p: g + c), (name,), ("OFFSET",), what=f"{c:.3g}")
 
 
 @mutation("order of concatenation")
