@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from measure import table
 from mutant_models import Model
-from mutant_truth import SILENT, TESTED, Region, also_true, holds, index_of
+from mutant_reading import Data, Said, read
+from mutant_truth import SILENT, TESTED, also_true
 from mutations_more import Slip
 
 import fastgrad as fg
@@ -18,8 +19,6 @@ import fastgrad as fg
 # A place is right if at least this share of the entries that it names is wrong, or if it lies in
 # the blocks that were spoiled: entries there may be right by chance, as on a diagonal.
 MOSTLY = 0.8
-# Kinds that are about a place: without one that can be read, they name no whole array.
-PLACES = ("SINGLE", "SLICE", "MASKED", "UNKNOWN", "SCATTERED")
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,6 @@ class Outcome:
         return slip is not None and slip.granted and self.verdict == "right"
 
 
-@dataclass(frozen=True)
-class Said:
-    """The first cause as read: the relation, and the entries of the vector in which it holds."""
-
-    kind: str
-    evidence: dict[str, Any]
-    region: Region
-    stated: np.ndarray | None
-
-
 def score(
     subject: Subject, claimed: np.ndarray, report: fg.Report | None, trouble: str, seconds: float
 ) -> Outcome:
@@ -82,8 +71,9 @@ def score(
     exact = bool(named[error > subject.floor].all() and not named[error == 0].any())
     if subject.slip is None or not report.causes or verdict != "wrong":
         return Outcome(subject, verdict, named=exact, trouble=trouble, seconds=seconds)
-    accepted = _accepted(subject, claimed)
-    said = [read(each, subject, claimed) for each in report.causes]
+    data = _data(subject, claimed)
+    accepted = _accepted(subject, data)
+    said = [read(each, data) for each in report.causes]
     untrue = [_untrue(each, subject, error, accepted) for each in said]
     first = said[0]
     return Outcome(
@@ -133,20 +123,26 @@ def _shape(subject: Subject, leaf: str) -> tuple[int, ...]:
     return next(p.shape for name, p in subject.model.params.items() if _path(name) == leaf)
 
 
-def _accepted(subject: Subject, claimed: np.ndarray) -> set[str]:
+def _data(subject: Subject, claimed: np.ndarray) -> Data:
+    model, numbers = subject.model, np.arange(claimed.size)
+    leaves = {"params": numbers}
+    if subject.layout == "nested":
+        leaves = {_path(name): block for name, block in model.split(numbers).items()}
+    return Data(claimed, subject.right, model.vector(), subject.floor, leaves)
+
+
+def _accepted(subject: Subject, data: Data) -> set[str]:
     """Kinds that name the slip, and those that are true of its blocks as well."""
     if subject.slip is None:
         return set()
     accepted = set(subject.slip.accepted(subject.model, subject.layout))
-    numbers = np.arange(claimed.size)
     if subject.layout == "vector":
-        visible = np.abs(claimed - subject.right) > subject.floor
-        there = numbers[_touched(subject) & visible]
-        return accepted | also_true(_region(subject, claimed, there))
-    for name in subject.slip.blocks:
-        there = subject.model.split(numbers)[name]
-        accepted |= also_true(_region(subject, claimed, there))
-    return accepted
+        places = [np.flatnonzero(_touched(subject) & data.visible)]
+    else:
+        places = [data.leaves[_path(name)] for name in subject.slip.blocks]
+    coincident = {kind for there in places for kind in also_true(data.region(there))}
+    # What is left out of a projection is a multiple of the parameters, and not because of an L2.
+    return accepted | (coincident - {"MISSING_L2"} if "NORMALIZATION" in accepted else coincident)
 
 
 def _touched(subject: Subject) -> np.ndarray:
@@ -154,53 +150,6 @@ def _touched(subject: Subject) -> np.ndarray:
     for name in subject.slip.blocks if subject.slip else ():
         touched[subject.model.slices[name]] = True
     return touched
-
-
-def _region(subject: Subject, claimed: np.ndarray, there: np.ndarray) -> Region:
-    """The entries of the vector with these numbers, in the shape that the numbers have."""
-    columns = (claimed, subject.right, subject.model.vector(), subject.floor)
-    values, right, params, floor = (column[there] for column in columns)
-    return Region(values, right, params, np.abs(values - right) > floor, floor, subject.right)
-
-
-def read(finding: fg.Finding, subject: Subject, claimed: np.ndarray) -> Said:
-    """Relation and place of a finding, whether the place is a cause of its own or an attribute."""
-    kind, evidence, text = finding.kind.name, dict(finding.evidence), _place_of(finding)
-    if "inside" in evidence:  # a place that is the cause, with what was found in it
-        kind = evidence["inside"]
-    leaves, numbers = leaves_of(subject), np.arange(claimed.size)
-    named = [leaf for leaf in evidence.get("leaves", [finding.leaf]) if leaf in leaves]
-    of_leaves = np.concatenate([numbers[leaves[leaf]] for leaf in named])
-    words = text
-    for leaf in named:
-        words = words.removeprefix(leaf)
-    whole, plain = not words or (len(named) > 1 and text == ", ".join(named)), len(named) == 1
-    if whole and kind not in PLACES:
-        shape = _shape(subject, named[0]) if plain else (-1,)
-        return _said(subject, claimed, kind, evidence, of_leaves.reshape(shape))
-    index = index_of(words, _shape(subject, named[0])) if plain else None
-    if index is not None:
-        there = of_leaves.reshape(_shape(subject, named[0]))[index]
-        return _said(subject, claimed, kind, evidence, np.asarray(there))
-    # In words: the relation is tested where there are errors, and nothing is known of the place.
-    visible = np.abs(claimed - subject.right) > subject.floor
-    there = of_leaves if kind in PLACES else of_leaves[visible[of_leaves]]
-    return Said(kind, evidence, _region(subject, claimed, there), None)
-
-
-def _place_of(finding: fg.Finding) -> str:
-    place = getattr(finding, "place", None)
-    if place is None:  # as it was before findings had one
-        slice_ = finding.evidence.get("slice")
-        return finding.leaf if slice_ is None else f"{finding.leaf}[{slice_}]"
-    return str(place).replace("`", "")
-
-
-def _said(
-    subject: Subject, claimed: np.ndarray, kind: str, evidence: dict[str, Any], there: np.ndarray
-) -> Said:
-    stated = np.isin(np.arange(claimed.size), there)
-    return Said(kind, evidence, _region(subject, claimed, there), stated)
 
 
 def _is_one_of(kind: str, accepted: set[str]) -> bool:
@@ -212,7 +161,9 @@ def _untrue(said: Said, subject: Subject, error: np.ndarray, accepted: set[str])
         return _right_place(said, subject, error) is False
     if said.kind in SILENT or (said.kind not in TESTED and _is_one_of(said.kind, accepted)):
         return False
-    return not holds(said.kind, said.region, said.evidence)
+    if said.kind == "MASKED" and "MASKED" in accepted and "UNKNOWN" not in accepted:
+        return False  # the slip was a mask, so that in a small array too it is no coincidence
+    return not said.is_true()
 
 
 def _right_place(said: Said, subject: Subject, error: np.ndarray) -> bool | None:

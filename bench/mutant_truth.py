@@ -62,8 +62,18 @@ def holds(kind: str, region: Region, evidence: dict[str, Any] | None = None) -> 
 
 
 def _factor(r: Region, evidence: dict[str, Any]) -> bool:
+    if "factors" in evidence:  # one for each index of an axis
+        return any(r.fits(_along(r, axis) * r.right) for axis in range(r.right.ndim))
     c = evidence.get("factor") or _fitted(r.claimed, r.right)
     return c != 0 and r.fits(c * r.right)
+
+
+def _along(r: Region, axis: int) -> np.ndarray:
+    """The factor that fits best, for each index of an axis."""
+    others = tuple(k for k in range(r.right.ndim) if k != axis)
+    squares = (r.right * r.right).sum(axis=others, keepdims=True)
+    found: np.ndarray = (r.claimed * r.right).sum(axis=others, keepdims=True) / squares
+    return np.where(squares > 0, found, 1.0)
 
 
 def _fitted(values: np.ndarray, shape: np.ndarray) -> float:
@@ -173,17 +183,35 @@ def _nearby(r: Region, _: dict[str, Any]) -> bool:
     return bool(np.linalg.norm(r.claimed - r.right) <= 0.3 * np.linalg.norm(r.right))
 
 
-def _normalised(r: Region, _: dict[str, Any]) -> bool:
+def _normalised(r: Region, evidence: dict[str, Any]) -> bool:
     """Whether what differs is along the parameters, of all, of each row or of each column."""
     shapes = {r.claimed.shape} | {(a, r.claimed.size // a) for a in _divisors(r.claimed.size)}
-    residual = r.claimed - r.right
+    right = evidence.get("factor", 1.0) * r.right
     for shape in shapes:
-        x, e = r.params.reshape(shape), residual.reshape(shape)
-        for axes in (None, *range(len(shape))):
-            c = (e * x).sum(axis=axes, keepdims=True) / (x * x).sum(axis=axes, keepdims=True)
-            if r.fits(r.right + (c * x).reshape(r.right.shape)):
+        x, residual = r.params.reshape(shape), (r.claimed - right).reshape(shape)
+        for axis in (None, *range(len(shape))):
+            squares = (x * x).sum(axis=axis, keepdims=True)
+            along = (residual * x).sum(axis=axis, keepdims=True) / squares * x
+            if r.fits(right + along.reshape(right.shape)):
                 return True
     return False
+
+
+def partly(kind: str, region: Region, evidence: dict[str, Any], count: int) -> bool:
+    """Whether a relation is true of so many visible errors of a region, whichever these are."""
+    simple = {
+        "FACTOR": evidence.get("factor", np.nan) * region.right,
+        "SIGN": -region.right,
+        "ZERO": 0 * region.right,
+        "OFFSET": region.right + evidence.get("coefficient", np.nan),
+        "MISSING_L2": region.right + evidence.get("coefficient", np.nan) * region.params,
+        "MISSING_L1": region.right + evidence.get("coefficient", np.nan) * np.sign(region.params),
+    }
+    if kind not in simple:
+        return holds(kind, region, evidence)
+    left = np.abs(region.claimed - simple[kind])
+    close = left <= LEFT * np.abs(region.right) + region.floor
+    return int((close & region.visible).sum()) >= count
 
 
 def _masked(r: Region, _: dict[str, Any]) -> bool:
