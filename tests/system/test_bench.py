@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -53,6 +54,53 @@ def test_smoke_run_of_the_checkers(tmp_path):
     for row in ("| fastgrad ", "| CS231n recipe", "| course recipe", "False alarms by family"):
         assert row in written
     assert max(len(line) for line in written.splitlines() if line[:1] == "|") <= 110
+
+
+@pytest.mark.slow
+def test_smoke_run_of_the_mutants(tmp_path):
+    """Each package may be missing; SciPy's models are always there."""
+    pytest.importorskip("scipy")
+    written = smoke(tmp_path, BENCH / "mutants.py", result="mutants.md")
+    for row in (
+        "| false alarms ",
+        "| first cause right ",
+        "| stated wrongly ",
+        "By slip: held out",
+    ):
+        assert row in written
+    figures = dict(re.findall(r"^\| ([a-z, ]+?) +\| +(\d+) ", written, flags=re.MULTILINE))
+    assert int(figures["mutants"]) > 0
+    assert figures["false alarms"] == figures["misses"] == figures["exceptions"] == "0"
+
+
+def test_the_truth_about_mutants_tells_relations_apart(monkeypatch):
+    """Each relation holds for its own errors, and not for those of another or of chance."""
+    monkeypatch.syspath_prepend(BENCH)
+    truth = runpy.run_path(str(BENCH / "mutant_truth.py"))
+    rng = np.random.default_rng(0)
+    right, params, floor = rng.normal(size=(4, 5)), rng.normal(size=(4, 5)), np.full((4, 5), 1e-9)
+    claims = {
+        "FACTOR": 0.37 * right,
+        "SIGN": -right,
+        "ZERO": 0 * right,
+        "TRANSPOSED": right.T.reshape(4, 5),
+        "SHIFTED": np.roll(right, 1, axis=0),
+        "REVERSED": right[:, ::-1],
+        "MISSING_L2": right + 0.1 * params,
+        "MISSING_L1": right + 0.1 * np.sign(params),
+        "OFFSET": right + 0.1,
+        "LOG_PARAMETER": right * np.exp(params),
+        "BROADCAST": np.tile(right[0], (4, 1)),
+        "ABSOLUTE": np.abs(right),
+        "NEARBY": right + 0.01 * rng.normal(size=(4, 5)),
+    }
+    true = {"FACTOR": {"SIGN"}, "NEARBY": {"MISSING_L2", "MISSING_L1", "OFFSET"}}
+    for name, claimed in claims.items():
+        visible = np.abs(claimed - right) > floor
+        region = truth["Region"](claimed, right, params, visible, floor, right.ravel())
+        for kind in claims:
+            expected = kind == name or name in true.get(kind, ())
+            assert truth["holds"](kind, region) == expected, f"{kind} of {name}"
 
 
 @pytest.mark.slow
