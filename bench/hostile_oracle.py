@@ -1,0 +1,159 @@
+"""What can be known of a hostile problem by differences alone, its exact gradient being given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from hostile_problems import Problem, leaves, like
+
+# Entries that are looked at: a large leaf is as good as some of it.
+MOST = 10
+# Between two steps; no power of two, nor of ten.
+RATIO = 10**-0.45
+# An entry is known where three differences in a row are right to within this share of its leaf.
+CONVERGED = 1e-3
+# An error shows if it is this many times what differences are off by, and this share of its leaf.
+CLEAR = 10.0
+SHARE = 1e-5
+# Agreement of a gradient with that of the clean function.
+AGREES = 1e-5
+
+
+def reals(leaf: np.ndarray) -> np.ndarray:
+    """A flat view of real numbers: writing to it moves the leaf."""
+    flat = leaf.reshape(-1)
+    return flat.view(flat.real.dtype) if np.iscomplexobj(flat) else flat
+
+
+def flat(tree: Any) -> list[np.ndarray]:
+    """Each leaf as a flat vector of float64."""
+    return [reals(np.array(leaf, order="C")).astype(float) for _, leaf in leaves(tree)]
+
+
+def copied(tree: Any) -> Any:
+    return like(tree, lambda leaf: np.array(leaf, order="C"))
+
+
+def distances(problem: Problem, claim: Any) -> list[np.ndarray]:
+    """How far each claimed entry is from the right ones; not finite is infinitely far."""
+    low = problem.right if problem.low is None else problem.low
+    high = problem.right if problem.high is None else problem.high
+    found = []
+    for a, b, c in zip(flat(claim), flat(low), flat(high), strict=True):
+        with np.errstate(invalid="ignore"):
+            error = np.maximum(np.maximum(b - a, a - c), 0.0)
+        found.append(np.where(np.isnan(error), np.where(a == b, 0.0, np.inf), error))
+    return found
+
+
+@dataclass
+class Oracle:
+    """The differences of one problem at many steps, beside the right gradient."""
+
+    problem: Problem
+
+    @cached_property
+    def scales(self) -> list[float]:
+        """The size of the gradient in each leaf, or of the whole where it vanishes."""
+        own = [float(np.abs(g[np.isfinite(g)]).max(initial=0.0)) for g in flat(self.problem.right)]
+        whole = max([*own, self.problem.size or 0.0])
+        return [each or whole for each in own]
+
+    @cached_property
+    def accuracy(self) -> list[np.ndarray]:
+        """How far differences are off at the best three steps in a row; NaN: not looked at."""
+        params = copied(self.problem.params)
+        low = self.problem.right if self.problem.low is None else self.problem.low
+        high = self.problem.right if self.problem.high is None else self.problem.high
+        found = []
+        for (_, leaf), a, b in zip(leaves(params), flat(low), flat(high), strict=True):
+            x, best = reals(leaf), np.full(len(a), np.nan)
+            for j in _some(len(a)):
+                best[j] = _best(self.problem.f, params, x, j, a[j], b[j])
+            found.append(best)
+        return found
+
+    def converges(self) -> bool:
+        """Whether plain differences lead to the right gradient in all entries."""
+        return all(
+            bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
+            for best, scale in zip(self.accuracy, self.scales, strict=True)
+        )
+
+    def shows(self, claim: Any) -> bool:
+        """Whether some entry of a claim is off by more than differences are."""
+        parts = zip(distances(self.problem, claim), self.accuracy, self.scales, strict=True)
+        for error, best, scale in parts:
+            known = ~np.isnan(best)
+            worst = best[known].max(initial=0.0)
+            limit = np.maximum(CLEAR * np.where(known, best, worst), SHARE * scale)
+            if (error > limit).any():
+                return True
+        return False
+
+
+def _some(n: int) -> Iterator[int]:
+    yield from (range(n) if n <= MOST else np.linspace(0, n - 1, MOST).astype(int).tolist())
+
+
+def _best(
+    f: Callable[[Any], Any], params: Any, x: np.ndarray, j: int, low: float, high: float
+) -> float:
+    kept, size = x[j].copy(), abs(float(x[j])) or 1.0
+    top, bottom = 10 * max(size, 1.0), 1e-11 * min(size, 1.0)
+    steps = top * RATIO ** np.arange(int(np.log(bottom / top) / np.log(RATIO)))
+    errors = np.empty(len(steps))
+    for k, h in enumerate(steps):
+        ends = []
+        for side in (1, -1):
+            x[j] = kept + side * h
+            ends.append((float(x[j]), _value(f, params)))
+        x[j] = kept
+        (right, above), (left, below) = ends
+        with np.errstate(all="ignore"):
+            d = (above - below) / (right - left) if right != left else np.nan
+            errors[k] = max(low - d, d - high, 0.0) if np.isfinite(d) else np.inf
+    rows = np.stack([errors[:-2], errors[1:-1], errors[2:]])
+    return float(rows.max(axis=0).min())
+
+
+def _value(f: Callable[[Any], Any], params: Any) -> float:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return float(np.real(f(params)))
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+            return float("nan")
+
+
+def verify(problem: Problem) -> bool:
+    """Whether the right gradient is that of the clean function: by a complex step, if it can."""
+    if problem.analytic and problem.clean is not None:
+        return _by_complex_step(problem)
+    clean = Problem(**{**vars(problem), "f": problem.clean or problem.f})
+    oracle = Oracle(clean)
+    return all(
+        bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
+        for best, scale in zip(oracle.accuracy, oracle.scales, strict=True)
+    )
+
+
+def _by_complex_step(problem: Problem) -> bool:
+    params = like(problem.params, lambda leaf: np.array(leaf, dtype=complex))
+    parts = zip(leaves(params), flat(problem.right), Oracle(problem).scales, strict=True)
+    for (_, leaf), right, scale in parts:
+        x = leaf.reshape(-1)
+        for j in _some(len(right)):
+            step = 1e-30 * (abs(x[j]) or 1.0)
+            kept = x[j]
+            x[j] += 1j * step
+            slope = float(np.imag(problem.clean(params))) / step
+            x[j] = kept
+            if abs(slope - right[j]) > AGREES * scale + 1e-7 * abs(right[j]):
+                return False
+    return True
