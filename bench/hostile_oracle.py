@@ -20,6 +20,8 @@ CONVERGED = 1e-3
 # An error shows if it is this many times what differences are off by, and this share of its leaf.
 CLEAR = 10.0
 SHARE = 1e-5
+# A leaf whose gradient is below this share of the whole holds nothing but rounding.
+ROUNDING = 1e-13
 # Agreement of a gradient with that of the clean function.
 AGREES = 1e-5
 
@@ -62,7 +64,7 @@ class Oracle:
         """The size of the gradient in each leaf, or of the whole where it vanishes."""
         own = [float(np.abs(g[np.isfinite(g)]).max(initial=0.0)) for g in flat(self.problem.right)]
         whole = max([*own, self.problem.size or 0.0])
-        return [each or whole for each in own]
+        return [each if each > ROUNDING * whole else whole for each in own]
 
     @cached_property
     def accuracy(self) -> list[np.ndarray]:

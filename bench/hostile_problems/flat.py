@@ -181,7 +181,7 @@ def softmax_sum(rng: Rng) -> Problem:
 
     p = soft(x)
     right = (np.diag(p) - np.outer(p, p)) @ np.ones(len(x))
-    return Problem(lambda v: float(soft(v).sum()), x, right, UNSURE, False, variants=False)
+    return Problem(lambda v: float(soft(v).sum()), x, right, UNSURE, False, variants=False, size=1.0)
 
 
 @group
