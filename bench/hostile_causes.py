@@ -22,9 +22,12 @@ class Data:
     """The claim and the right gradient of one leaf, and where they differ."""
 
     def __init__(self, a: np.ndarray, g: np.ndarray, x: np.ndarray, error: np.ndarray) -> None:
-        self.a, self.g, self.x = a, g, x
+        self.x = x
         scale = float(np.abs(g[np.isfinite(g)]).max(initial=0.0))
-        self.slack = NOTICEABLE * scale
+        # Of size one, so that squares neither overflow nor vanish.
+        self.scale = scale = scale if 0 < scale < np.inf else 1.0
+        self.a, self.g, error = a / scale, g / scale, error / scale
+        self.slack = NOTICEABLE
         self.wrong = error.reshape(a.shape) > self.slack
 
     def within(self, mask: np.ndarray) -> Data:
@@ -39,7 +42,7 @@ class Data:
             predicted = np.broadcast_to(predicted, self.a.shape)
             left = np.abs(self.a - predicted)
             error = np.abs(self.a - self.g)
-            fits = left <= LEFT_OVER * error + self.slack + bars
+            fits = left <= LEFT_OVER * error + self.slack + bars / self.scale
         return bool(fits[self.wrong].all())
 
 
@@ -147,7 +150,7 @@ def is_true(finding: Any, problem: Problem, claim: Any, report: Any) -> bool | N
     if kind == "KINK":
         return _kink(problem, at)
     if kind == "PRECISION":
-        return all(d.holds(d.g * (1 + 2.0**-6), 2.0**-6 * np.abs(d.g).max()) for d in chosen)
+        return all(d.holds(d.g * (1 + 2.0**-6), 2.0**-6 * d.scale) for d in chosen)
     if kind == "SWAPPED":
         return any(_swapped(d, other) for d in chosen for other in data if other is not d)
     if kind in ("SLICE", "MASKED", "SINGLE"):
@@ -185,12 +188,12 @@ def _kink(problem: Problem, at: int | None) -> bool:
 
 
 def _swapped(data: Data, other: Data) -> bool:
-    return data.a.shape == other.g.shape and data.holds(other.g, 0.0)
+    return data.a.shape == other.g.shape and data.holds(other.g * other.scale / data.scale, 0.0)
 
 
 def _placed(kind: str, finding: Any, data: Data, bars: float) -> bool:
     """Whether the wrong entries lie in the place that is named, and nowhere else."""
-    clear = np.abs(data.a - data.g) > 2 * bars
+    clear = np.abs(data.a - data.g) > 2 * bars / data.scale
     if kind == "SLICE" and (text := finding.evidence.get("slice")):
         mask = np.zeros(data.a.shape, dtype=bool)
         mask[_slices(text)] = True

@@ -69,22 +69,42 @@ class Oracle:
     @cached_property
     def accuracy(self) -> list[np.ndarray]:
         """How far differences are off at the best three steps in a row; NaN: not looked at."""
+        return self._errors(_best)
+
+    @cached_property
+    def first(self) -> list[np.ndarray]:
+        """How far differences with the usual step are off."""
+        return self._errors(_usual)
+
+    def _errors(self, off_by: Callable[..., float]) -> list[np.ndarray]:
         params = copied(self.problem.params)
         low = self.problem.right if self.problem.low is None else self.problem.low
         high = self.problem.right if self.problem.high is None else self.problem.high
         found = []
         for (_, leaf), a, b in zip(leaves(params), flat(low), flat(high), strict=True):
-            x, best = reals(leaf), np.full(len(a), np.nan)
+            x, errors = reals(leaf), np.full(len(a), np.nan)
             for j in _some(len(a)):
-                best[j] = _best(self.problem.f, params, x, j, a[j], b[j])
-            found.append(best)
+                errors[j] = off_by(self.problem.f, params, x, j, a[j], b[j])
+            found.append(errors)
         return found
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing moves f, so that there is nothing to be confirmed."""
+        return not any(self.scales)
 
     def converges(self) -> bool:
         """Whether plain differences lead to the right gradient in all entries."""
         return all(
             bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
             for best, scale in zip(self.accuracy, self.scales, strict=True)
+        )
+
+    def converges_at_once(self) -> bool:
+        """Whether one central difference with the usual step is right in all entries."""
+        return all(
+            bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
+            for best, scale in zip(self.first, self.scales, strict=True)
         )
 
     def shows(self, claim: Any) -> bool:
@@ -106,22 +126,40 @@ def _some(n: int) -> Iterator[int]:
 def _best(
     f: Callable[[Any], Any], params: Any, x: np.ndarray, j: int, low: float, high: float
 ) -> float:
-    kept, size = x[j].copy(), abs(float(x[j])) or 1.0
+    size = abs(float(x[j])) or 1.0
     top, bottom = 10 * max(size, 1.0), 1e-11 * min(size, 1.0)
     steps = top * RATIO ** np.arange(int(np.log(bottom / top) / np.log(RATIO)))
-    errors = np.empty(len(steps))
-    for k, h in enumerate(steps):
-        ends = []
-        for side in (1, -1):
-            x[j] = kept + side * h
-            ends.append((float(x[j]), _value(f, params)))
-        x[j] = kept
-        (right, above), (left, below) = ends
-        with np.errstate(all="ignore"):
-            d = (above - below) / (right - left) if right != left else np.nan
-            errors[k] = max(low - d, d - high, 0.0) if np.isfinite(d) else np.inf
+    errors = np.array([_off(f, params, x, j, h, low, high) for h in steps])
     rows = np.stack([errors[:-2], errors[1:-1], errors[2:]])
     return float(rows.max(axis=0).min())
+
+
+def _usual(
+    f: Callable[[Any], Any], params: Any, x: np.ndarray, j: int, low: float, high: float
+) -> float:
+    step = float(np.finfo(x.dtype).eps) ** (1 / 3) * max(abs(float(x[j])), 1.0)
+    return _off(f, params, x, j, step, low, high)
+
+
+def _off(
+    f: Callable[[Any], Any],
+    params: Any,
+    x: np.ndarray,
+    j: int,
+    h: float,
+    low: float,
+    high: float,
+) -> float:
+    """How far one central difference is from the right values."""
+    kept, ends = x[j].copy(), []
+    for side in (1, -1):
+        x[j] = kept + side * h
+        ends.append((float(x[j]), _value(f, params)))
+    x[j] = kept
+    (right, above), (left, below) = ends
+    with np.errstate(all="ignore"):
+        d = (above - below) / (right - left) if right != left else np.nan
+        return max(low - d, d - high, 0.0) if np.isfinite(d) else np.inf
 
 
 def _value(f: Callable[[Any], Any], params: Any) -> float:

@@ -13,7 +13,7 @@ from hostile_causes import is_true
 from hostile_claims import wrong_claims
 from hostile_oracle import Oracle, copied, distances
 from hostile_problems import FAMILIES, Family, Problem, leaves
-from hostile_problems.base import NOT_RIGHT, WRONG
+from hostile_problems.base import NOT_RIGHT
 
 import fastgrad as fg
 
@@ -24,6 +24,8 @@ SEEDS = 8
 MISTAKES = 3
 # A probe misses an error at its limit with 1 %, one of this many times the limit with 0.1 %.
 PROBE_LIMIT = 3.2
+# A limit of this share of the gradient admits everything.
+NO_POWER = 0.3
 # Evaluations of a right smooth problem: this many for each entry, and these on top.
 PER_ENTRY, ON_TOP = 2, 20
 
@@ -59,7 +61,8 @@ class Outcome:
     leaks: tuple[str, ...]  # warnings from lines of fastgrad
     heard: bool  # f warned, though its domain is far away
     changed: bool  # the parameters are not what they were
-    plain: bool  # plain differences converge; looked at where it matters
+    plain: bool  # plain differences converge at some steps; looked at where it matters
+    at_once: bool  # so does the usual step
     evaluations: int
     entries: int
     smooth: bool
@@ -133,14 +136,25 @@ def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
         fault="",
         causes=_causes(instance, claim, gradient, report),
         leaks=tuple(own),
-        heard=problem.quiet and any(not w.filename.startswith(HOME) for w in heard),
+        heard=problem.quiet
+        and not _warns(instance.make())
+        and any(not w.filename.startswith(HOME) for w in heard),
         changed=before != [leaf.tobytes() for _, leaf in leaves(params)],
         plain=False,
+        at_once=False,
         evaluations=report.evaluations if report is not None else 0,
         entries=sum(leaf.size for _, leaf in leaves(params)),
         smooth=problem.smooth,
     )
     return _judged(outcome, instance, gradient, accept, report), report
+
+
+def _warns(problem: Problem) -> bool:
+    """Whether f warns where the check begins."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        problem.f(problem.params)
+    return bool(heard)
 
 
 def _causes(instance: Instance, claim: Claim, gradient: Any, report: Any) -> Any:
@@ -158,31 +172,34 @@ def _judged(
     if report is None and verdict != "CANNOT_TELL":
         return replace(outcome, fault="exception")
     if verdict == "RIGHT" and "RIGHT" not in accept:
-        # An infinite claim and one that nothing can support need no size.
-        missed = outcome.kind == "extra" or (
-            oracle.shows(gradient) and _beyond_limit(outcome, oracle, gradient, report)
-        )
-        return replace(outcome, fault="miss" if missed else "")
+        # What nothing can support needs no size.
+        seen = outcome.kind == "extra" or oracle.shows(gradient)
+        admitted = outcome.kind != "extra" and _admitted(oracle, gradient, report)
+        return replace(outcome, fault="admitted" if seen and admitted else "miss" if seen else "")
     if verdict == "WRONG" and "WRONG" not in accept:
-        return replace(outcome, fault="false alarm")
-    if verdict == "CANNOT_TELL" and "CANNOT_TELL" not in accept and accept != WRONG:
-        return replace(outcome, fault="", plain=_plain(oracle))
-    if verdict == "CANNOT_TELL":
-        return replace(outcome, plain=outcome.kind != "extra" and _plain(oracle))
+        alarm = outcome.kind == "right" or "RIGHT" in accept
+        return replace(outcome, fault="false alarm" if alarm else "overclaim")
+    if verdict == "CANNOT_TELL" and outcome.kind != "extra":
+        at_once = oracle.problem.plain and not oracle.empty and oracle.converges_at_once()
+        return replace(outcome, plain=_plain(oracle), at_once=at_once)
     return outcome
 
 
 def _plain(oracle: Oracle) -> bool:
-    return oracle.problem.plain and oracle.converges()
+    return oracle.problem.plain and not oracle.empty and oracle.converges()
 
 
-def _beyond_limit(outcome: Outcome, oracle: Oracle, gradient: Any, report: Any) -> bool:
-    """Whether the error is more than a probe said that it could miss."""
-    if report.strategy != "probe" or not np.isfinite(report.detection_limit):
-        return True
-    errors = distances(oracle.problem, gradient)
-    worst = max(float(error.max(initial=0.0)) for error in errors)
-    return worst > PROBE_LIMIT * report.detection_limit
+def _admitted(oracle: Oracle, gradient: Any, report: Any) -> bool:
+    """Whether the report says that errors of this size could not be seen.
+
+    It is no excuse where no error could be.
+    """
+    whole = max(oracle.scales)
+    margin = PROBE_LIMIT if report.strategy == "probe" else 1.0
+    for error, leaf in zip(distances(oracle.problem, gradient), report.leaves, strict=True):
+        if error.max(initial=0.0) > margin * leaf.limit or not leaf.limit <= NO_POWER * whole:
+            return False
+    return True
 
 
 def chosen(half: str | None, name: str | None) -> list[Family]:

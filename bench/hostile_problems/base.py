@@ -167,9 +167,7 @@ def rosenbrock(rng: Rng, n: int) -> Smooth:
         g[:-1] += -400 * v[:-1] * (v[1:] - v[:-1] ** 2) - 2 * (1 - v[:-1])
         return g
 
-    return Smooth(
-        lambda v: (100 * (v[1:] - v[:-1] ** 2) ** 2 + (1 - v[:-1]) ** 2).sum(), grad, x
-    )
+    return Smooth(lambda v: (100 * (v[1:] - v[:-1] ** 2) ** 2 + (1 - v[:-1]) ** 2).sum(), grad, x)
 
 
 SMOOTH = (waves, quadratic, cubic, bumps, logistic, softened_maximum, rosenbrock)

@@ -173,7 +173,10 @@ def gamma_likelihood(rng: Rng) -> Problem:
 
     k, s = x
     right = np.array(
-        [-np.log(data).sum() + 60 * (np.log(s) + special.digamma(k)), -data.sum() / s**2 + 60 * k / s]
+        [
+            -np.log(data).sum() + 60 * (np.log(s) + special.digamma(k)),
+            -data.sum() / s**2 + 60 * k / s,
+        ]
     )
     return Problem(f, x, right, clean=clean, analytic=True)
 
@@ -198,9 +201,7 @@ def pole_near_by(rng: Rng) -> Problem:
         return w @ (1 / v)
 
     plain = np.abs(x).min() > 1e-3
-    return Problem(
-        lambda v: float(clean(v)), x, -w / x**2, clean=clean, analytic=True, plain=plain
-    )
+    return Problem(lambda v: float(clean(v)), x, -w / x**2, clean=clean, analytic=True, plain=plain)
 
 
 @group

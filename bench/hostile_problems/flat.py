@@ -42,9 +42,7 @@ def huber_at_zero(rng: Rng) -> Problem:
         a = np.abs(v)
         return float(np.where(a < delta, a**2 / 2, delta * (a - delta / 2)).sum())
 
-    return Problem(
-        f, x, np.clip(x, -delta, delta), size=delta, plain=delta > 1e-4, verified=False
-    )
+    return Problem(f, x, np.clip(x, -delta, delta), size=delta, plain=delta > 1e-4, verified=False)
 
 
 @group
@@ -181,7 +179,9 @@ def softmax_sum(rng: Rng) -> Problem:
 
     p = soft(x)
     right = (np.diag(p) - np.outer(p, p)) @ np.ones(len(x))
-    return Problem(lambda v: float(soft(v).sum()), x, right, UNSURE, False, variants=False, size=1.0)
+    return Problem(
+        lambda v: float(soft(v).sum()), x, right, UNSURE, False, variants=False, size=1.0
+    )
 
 
 @group

@@ -46,7 +46,10 @@ def complex_parameters(rng: Rng) -> Problem:
 def nested(rng: Rng) -> Problem:
     """Dicts in lists, 0-d arrays, a float32 leaf."""
     p = {
-        "layers": [{"W": rng.normal(size=(3, 2)), "b": rng.normal(size=2)}, {"W": rng.normal(2, 2)}],
+        "layers": [
+            {"W": rng.normal(size=(3, 2)), "b": rng.normal(size=2)},
+            {"W": rng.normal(2, 2)},
+        ],
         "scale": np.array(rng.uniform(0.5, 2)),
         "short": rng.normal(size=3).astype(np.float32),
     }

@@ -163,7 +163,9 @@ def scales_in_leaves(rng: Rng) -> Problem:
 @group
 def income_and_rate(rng: Rng) -> Problem:
     """Dollars beside a rate: log-likelihood of a regression with badly scaled columns."""
-    data = np.column_stack([np.ones(40), 5e4 * np.exp(rng.normal(size=40)), rng.uniform(0, 0.1, 40)])
+    data = np.column_stack(
+        [np.ones(40), 5e4 * np.exp(rng.normal(size=40)), rng.uniform(0, 0.1, 40)]
+    )
     beta = np.array([1.0, 2e-5, 8.0]) * rng.uniform(0.5, 1.5, 3)
     y = data @ beta + rng.normal(size=40)
     x = beta * rng.uniform(0.8, 1.2, 3)

@@ -178,7 +178,7 @@ def float32_result(rng: Rng) -> Problem:
 @group
 def float16_result(rng: Rng) -> Problem:
     base = some_smooth(rng)
-    return base.problem(lambda v: float(np.float16(base.f(v))))
+    return base.problem(lambda v: float(np.float16(base.f(v))), quiet=False)
 
 
 @group

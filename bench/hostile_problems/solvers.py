@@ -296,7 +296,7 @@ def noisy_fit(rng: Rng) -> Problem:
     base, size = waves(rng, 3), log_uniform(rng, -9, -5)
 
     def f(v):
-        noise = np.sin(1e9 * float(v.sum()) + 3.0)
+        noise = np.sin(1e17 * float(v.sum()) + 3.0)  # a hash: faster than the numbers are dense
         return float(base.f(v)) + size * noise
 
     return base.problem(f, plain=False)
