@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from time import perf_counter
 
+from hostile_check import CHANGES, Claim, Instance, Outcome, check
 from hostile_problems import FAMILIES
-from hostile_run import Claim, Instance, Outcome, check, chosen, numbers, plan
+from hostile_run import chosen, numbers, plan
 from hostile_tables import sections
 from measure import arguments, report
 
@@ -39,7 +40,9 @@ def show(options: argparse.Namespace) -> None:
     family = FAMILIES[options.family]
     instance = Instance(family, options.instance)
     strategy = "probe" if options.probe else "auto"
-    claim = Claim(family.name, options.instance, options.claim, options.check_seed, strategy)
+    claim = Claim(
+        family.name, options.instance, options.claim, options.check_seed, strategy, options.change
+    )
     outcome, found = check(instance, claim)
     problem = instance.oracle.problem
     print(f"params {problem.params}\nright {problem.right}")
@@ -58,6 +61,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--instance", type=int, help="show one check of a family: this problem,")
     parser.add_argument("--claim", default="right", help="this claim,")
     parser.add_argument("--check-seed", type=int, default=0, help="this seed of the check,")
+    parser.add_argument("--change", default="", choices=list(CHANGES), help="of this multiple,")
     parser.add_argument("--probe", action="store_true", help="as a probe")
     return parser.parse_args(words)
 

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from hostile_problems import FAMILIES
-from hostile_run import ON_TOP, PER_ENTRY, Outcome
+from hostile_check import Outcome
 from measure import Section, Target, table
 
+# Evaluations of a right smooth problem: this many for each entry, and these on top.
+PER_ENTRY, ON_TOP = 2, 20
 FAULTS = {
     "false alarm": "False alarms",
     "miss": "Misses",
@@ -39,12 +41,16 @@ def sections(outcomes: Sequence[Outcome], seconds: float) -> Iterator[Section]:
     for fault, title in FAULTS.items():
         yield _list(title, [o for o in outcomes if o.fault == fault])
     yield _list("Verdicts that vary with the seed", [group[-1] for group in varied(outcomes)])
+    yield _list("Verdicts that vary with a factor", [group[-1] for group in scaled(outcomes)])
     untrue = [o for o in outcomes if any(true is False for _, true in o.causes)]
     yield _list("Causes that are not true of the data", untrue)
     yield _list("Warnings from fastgrad", [o for o in outcomes if o.leaks])
     yield _list("Warnings of f, far from the edge of its domain", [o for o in outcomes if o.heard])
     yield _list("Parameters that were changed", [o for o in outcomes if o.changed])
     yield _list("Cannot tell, though plain differences converge", unsure_of_plain(outcomes))
+    yield _list("Evaluations above the budget", [o for o in outcomes if _over_budget(o)])
+    miscounted = [o for o in outcomes if o.evaluations != o.calls]
+    yield _list("Evaluations that were not counted right", miscounted)
     yield _list("More than 2 n + 20 evaluations", [o for o in outcomes if _costly(o)])
 
 
@@ -90,6 +96,7 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> Section:
             Target("misses", faults["miss"], 0, ""),
             Target("exceptions", faults["exception"], 0, ""),
             Target("claims in 1,000 whose verdict varies", vary, 1, ""),
+            Target("claims whose verdict varies with a factor", len(scaled(outcomes)), 0, ""),
             Target("causes not true of the data", untrue, 1, " %"),
             Target("warnings from fastgrad", sum(bool(o.leaks) for o in outcomes), 0, ""),
             Target("parameters changed", sum(o.changed for o in outcomes), 0, ""),
@@ -110,18 +117,36 @@ def _costly(o: Outcome) -> bool:
     return known and o.evaluations > PER_ENTRY * o.entries + ON_TOP
 
 
-def _seeded(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    """The outcomes of each claim that was checked with several seeds."""
+def _over_budget(o: Outcome) -> bool:
+    return o.budget is not None and max(o.evaluations, o.calls) > o.budget
+
+
+def _grouped(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """The outcomes of each claim that was checked more than once."""
     groups: dict[tuple[str, int, str], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.claim.family, o.claim.instance, o.claim.name), []).append(o)
     return [group for group in groups.values() if len(group) > 1]
 
 
+def _seeded(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    return _grouped([o for o in outcomes if not o.claim.change])
+
+
 def varied(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    """Those whose verdict is not always the same, the rarest verdict last."""
+    """Those whose verdict depends on the seed, the rarest verdict last."""
+    return _mixed(_seeded(outcomes))
+
+
+def scaled(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Those whose verdict depends on a factor of f."""
+    once = [o for o in outcomes if o.claim.check_seed == 0 and not o.claim.change.startswith("+")]
+    return _mixed(_grouped(once))
+
+
+def _mixed(groups: Sequence[list[Outcome]]) -> list[list[Outcome]]:
     found = []
-    for group in _seeded(outcomes):
+    for group in groups:
         counts = Counter(o.verdict for o in group)
         if len(counts) > 1:
             found.append(sorted(group, key=lambda o: -counts[o.verdict]))

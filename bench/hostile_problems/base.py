@@ -46,7 +46,24 @@ class Problem:
     quiet: bool = True
     verified: bool = True
     grad: Callable[[Any], Any] | None = None
+    pair: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A multiple of f, and a constant added."""
+
+    factor: float
+    constant: float
+
+    @property
+    def plain(self) -> bool:
+        return self.factor == 1 and self.constant == 0
+
+    def of(self, problem: Problem) -> Problem:
+        f = problem.f
+        return replace(problem, f=lambda v: self.factor * f(v) + self.constant)
 
 
 @dataclass(frozen=True)
