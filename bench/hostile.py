@@ -16,17 +16,20 @@ from hostile_run import chosen, numbers, plan
 from hostile_tables import sections
 from measure import arguments, report
 
+EVERY = 12  # of the families, for the smoke run
 PACKAGES = ("fastgrad", "numpy", "scipy")
 
 
-def run(half: str | None, name: str | None, count: int, progress: bool) -> list[Outcome]:
+def run(options: argparse.Namespace) -> list[Outcome]:
     """All checks, family after family."""
     outcomes: list[Outcome] = []
-    for family in chosen(half, name):
+    families = chosen(options.half, options.family)
+    seeds = numbers(options.half, 1 if options.quick else options.seeds)
+    for family in families[:: EVERY if options.quick else 1]:
         start, before = perf_counter(), len(outcomes)
-        for instance, claims in plan(family, numbers(half, count)):
+        for instance, claims in plan(family, seeds):
             outcomes += [check(instance, claim)[0] for claim in claims]
-        if progress:
+        if options.progress:
             new = outcomes[before:]
             faults = sum(bool(each.fault) for each in new)
             seconds = perf_counter() - start
@@ -72,8 +75,7 @@ def main() -> None:
         show(options)
         return
     start = perf_counter()
-    count = 1 if options.quick else options.seeds
-    outcomes = run(options.half, options.family, count, options.progress)
+    outcomes = run(options)
     found = list(sections(outcomes, perf_counter() - start))
     report("hostile.md", "Hostile random problems", found, options, PACKAGES)
 

@@ -202,7 +202,8 @@ def _judged(
         return replace(outcome, fault="admitted" if seen and admitted else "miss" if seen else "")
     if verdict == "WRONG" and "WRONG" not in accept:
         alarm = outcome.kind == "right" or "RIGHT" in accept
-        return replace(outcome, fault="false alarm" if alarm else "overclaim")
+        alarm_or_not = "tolerance" if oracle.problem.inexact else "false alarm"
+        return replace(outcome, fault=alarm_or_not if alarm else "overclaim")
     # A constant may cost power.
     if verdict == "CANNOT_TELL" and outcome.kind != "extra" and outcome.claim.change != "+ 1e8":
         at_once = oracle.problem.plain and not oracle.empty and oracle.converges_at_once()
@@ -226,5 +227,3 @@ def _admitted(oracle: Oracle, gradient: Any, report: Any, factor: float) -> bool
         if error.max(initial=0.0) > margin * limit or not limit <= NO_POWER * whole:
             return False
     return True
-
-

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from hostile_problems import FAMILIES
 from hostile_check import Outcome
+from hostile_problems import FAMILIES
 from measure import Section, Target, table
 
 # Evaluations of a right smooth problem: this many for each entry, and these on top.
 PER_ENTRY, ON_TOP = 2, 20
 FAULTS = {
     "false alarm": "False alarms",
+    "tolerance": "Tolerances of solvers called wrong",
     "miss": "Misses",
     "exception": "Exceptions",
     "overclaim": "Wrong, where nothing can be known",
     "admitted": "Right, with an error below the stated limit that differences show",
 }
+# Faults that have a column.
+SHOWN = ("false alarm", "tolerance", "miss", "exception", "overclaim")
 # Claims of one family in a list, at most: the rest is counted.
 MOST = 3
 HEAD = (
-    "", "checks", "alarms", "misses", "raised", "too sure", "unsure", "of plain", "at once",
-    "of wrong", "varied",
+    "", "checks", "alarms", "solvers", "misses", "raised", "too sure", "unsure", "of plain",
+    "at once", "of wrong", "varied",
 )  # fmt: skip
 
 
@@ -62,7 +65,7 @@ def row(name: str, outcomes: Sequence[Outcome]) -> list[str]:
     return [
         name,
         f"{len(outcomes):,}",
-        *(str(faults[name]) for name in ("false alarm", "miss", "exception", "overclaim")),
+        *(str(faults[name]) for name in SHOWN),
         f"{len(unsure)}/{len(right)}",
         str(sum(o.plain for o in unsure)),
         str(sum(o.at_once for o in unsure)),
@@ -93,6 +96,7 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> Section:
         text,
         [
             Target("false alarms in 10,000 checks", alarms, 5, ""),
+            Target("tolerances of solvers called wrong", faults["tolerance"], 0, ""),
             Target("misses", faults["miss"], 0, ""),
             Target("exceptions", faults["exception"], 0, ""),
             Target("claims in 1,000 whose verdict varies", vary, 1, ""),

@@ -4,6 +4,6 @@ from . import domains, flat, kinks, mixed, models, noisy, probes, rounding, sing
 from .base import FAMILIES, Family, Problem, leaves, like
 
 __all__ = [
-    "FAMILIES", "Family", "Problem", "domains", "flat", "kinks", "leaves", "like", "mixed", "models",
-    "noisy", "probes", "rounding", "singular", "solvers", "steps",
+    "FAMILIES", "Family", "Problem", "domains", "flat", "kinks", "leaves", "like", "mixed",
+    "models", "noisy", "probes", "rounding", "singular", "solvers", "steps",
 ]  # fmt: skip

@@ -25,6 +25,7 @@ class Problem:
 
     `low` and `high` are one-sided derivatives at a kink: each claim between them is right. `plain`
     says that plain differences may be expected to converge; whether they do is measured as well.
+    With `inexact`, f is off by a tolerance of its own, and no smoother than that.
     `clean` is a smooth function with the same gradient, by which that is verified; with `analytic`,
     it takes complex arguments. `size` is the size of the gradient nearby, where it vanishes.
     """
@@ -45,6 +46,7 @@ class Problem:
     raises: bool = False
     quiet: bool = True
     verified: bool = True
+    inexact: bool = False
     grad: Callable[[Any], Any] | None = None
     pair: bool = False
     options: dict[str, Any] = field(default_factory=dict)

@@ -249,7 +249,7 @@ def nan_entries(rng: Rng) -> Problem:
     x[int(rng.integers(n))] = np.nan
     right = np.where(np.isnan(x), 0.0, w * np.cos(x))
     return Problem(
-        lambda v: float(np.nansum(w * np.sin(v))), x, right, UNSURE, False, verified=False,
+        lambda v: float(np.nansum(w * np.sin(v))), x, right, UNSURE, False,
         variants=False,
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ def huber_at_zero(rng: Rng) -> Problem:
         a = np.abs(v)
         return float(np.where(a < delta, a**2 / 2, delta * (a - delta / 2)).sum())
 
-    return Problem(f, x, np.clip(x, -delta, delta), size=delta, plain=delta > 1e-4, verified=False)
+    return Problem(f, x, np.clip(x, -delta, delta), size=delta, plain=delta > 1e-4)
 
 
 @group

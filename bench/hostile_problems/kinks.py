@@ -18,7 +18,7 @@ def _with_kinks(rng: Rng, base: Smooth, at: np.ndarray, below, above, kink) -> P
     share = rng.choice([0.0, 0.5, 1.0, rng.random()])
     return Problem(
         lambda v: float(base.f(v) + kink(v)), base.x, low + share * (high - low), UNSURE,
-        low=low, high=high, clean=base.f, verified=False,
+        low=low, high=high, clean=base.f,
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def quantile_loss(rng: Rng) -> Problem:
     slope = np.where(others > x[0], -q, 1 - q).sum()
     low, high = np.array([slope - q, 0.6]), np.array([slope + 1 - q, 0.6])
     right = low + np.array([rng.random(), 0]) * (high - low)
-    return Problem(f, x, right, UNSURE, low=low, high=high, verified=False)
+    return Problem(f, x, right, UNSURE, low=low, high=high)
 
 
 @group
@@ -77,7 +77,7 @@ def maximum_of_ties(rng: Rng) -> Problem:
     right = tied / tied.sum() if rng.random() < 0.5 else 1.0 * (np.arange(n) == 0)
     return Problem(
         lambda v: float(v.max()), x, right, UNSURE, low=np.zeros(n), high=1.0 * tied,
-        verified=False, variants=False,
+        variants=False,
     )  # fmt: skip
 
 
@@ -93,7 +93,6 @@ def sorted_weights(rng: Rng) -> Problem:
         low[:2], high[:2] = min(w[:2]), max(w[:2])
     return Problem(
         lambda v: float(w @ np.sort(v)), x, w, UNSURE, gap > 1e-3, low=low, high=high,
-        verified=gap > 0,
     )  # fmt: skip
 
 
@@ -122,7 +121,7 @@ def hinge_at_margin(rng: Rng) -> Problem:
     low, high = inside + np.minimum(ties, 0).sum(0), inside + np.maximum(ties, 0).sum(0)
     return Problem(
         lambda v: float(np.maximum(1 - y * (data @ v), 0).sum()), x, inside, UNSURE,
-        low=low, high=high, verified=False,
+        low=low, high=high,
     )  # fmt: skip
 
 
@@ -151,7 +150,7 @@ def joint_relu(rng: Rng) -> Problem:
     high = right + np.maximum(np.maximum(up, down), 0)
     return Problem(
         lambda m: float((np.maximum(data @ m, 0) @ v).mean()), w, right, UNSURE, low=low,
-        high=high, verified=False, variants=False,
+        high=high, variants=False,
     )  # fmt: skip
 
 
@@ -166,7 +165,7 @@ def norm_at_zero(rng: Rng) -> Problem:
     high[:n] += 1
     return Problem(
         lambda v: float(base.f(v) + np.sqrt((v[:n] ** 2).sum())), base.x, g, UNSURE, low=low,
-        high=high, verified=False,
+        high=high,
     )  # fmt: skip
 
 
@@ -181,7 +180,7 @@ def kink_near_by(rng: Rng) -> Problem:
     right[at] -= c * side
     return base.problem(
         lambda v: float(base.f(v) + c * abs(v[at] - place)), right=right, plain=away > 1e-4,
-        clean=None, verified=away > 1e-5,
+        clean=None,
     )  # fmt: skip
 
 
@@ -215,7 +214,7 @@ def linear_interpolation(rng: Rng) -> Problem:
     right = above if rng.random() < 0.5 else (below + above) / 2
     return Problem(
         lambda v: float(np.interp(v, knots, values).sum()), x, right, UNSURE, False, low=low,
-        high=high, verified=False,
+        high=high,
     )  # fmt: skip
 
 
@@ -246,5 +245,5 @@ def absolute_error(rng: Rng) -> Problem:
     reach = np.abs(data[:n]).sum(0)
     return Problem(
         lambda v: float(np.abs(data @ v - y).sum()), x, outer, UNSURE, False, low=outer - reach,
-        high=outer + reach, verified=False,
+        high=outer + reach,
     )  # fmt: skip

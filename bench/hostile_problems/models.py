@@ -289,7 +289,7 @@ def spline_table(rng: Rng) -> Problem:
     n = int(rng.integers(1, 5))
     x = np.where(rng.random(n) < 0.5, knots[rng.integers(1, 11, n)], rng.uniform(0.1, 0.9, n))
     slope = spline.derivative()
-    return Problem(lambda v: float(spline(v).sum()), x, slope(x), UNSURE, verified=False)
+    return Problem(lambda v: float(spline(v).sum()), x, slope(x), UNSURE)
 
 
 @group
@@ -299,9 +299,7 @@ def monotone_table(rng: Rng) -> Problem:
     table = interpolate.PchipInterpolator(knots, np.cumsum(rng.uniform(0, 1, 12)))
     n = int(rng.integers(1, 5))
     x = np.where(rng.random(n) < 0.5, knots[rng.integers(1, 11, n)], rng.uniform(0.1, 0.9, n))
-    return Problem(
-        lambda v: float(table(v).sum()), x, table.derivative()(x), UNSURE, verified=False
-    )
+    return Problem(lambda v: float(table(v).sum()), x, table.derivative()(x), UNSURE)
 
 
 @group

@@ -195,8 +195,8 @@ def diagonal_scales(rng: Rng) -> Problem:
     n = int(rng.integers(3, 12))
     d, x = np.logspace(0, rng.uniform(-12, 8), n), rng.normal(size=n)
     return Problem(
-        lambda v: float(d @ v**2) / 2, x, d * x, UNSURE, clean=lambda v: d @ v**2 / 2, analytic=True,
-        plain=False,
+        lambda v: float(d @ v**2) / 2, x, d * x, UNSURE, clean=lambda v: d @ v**2 / 2,
+        analytic=True, plain=False,
     )  # fmt: skip
 
 

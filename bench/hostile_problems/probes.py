@@ -45,7 +45,7 @@ def large_lasso(rng: Rng) -> Problem:
     wrong[int(rng.choice(np.flatnonzero(~at)))] += 0.5
     return Problem(
         lambda v: float(w @ v + 0.1 * np.abs(v).sum()), x, g, UNSURE, low=low, high=high,
-        options=PROBE, extra={"one entry off by 0.5": (wrong, NOT_RIGHT)}, verified=False,
+        options=PROBE, extra={"one entry off by 0.5": (wrong, NOT_RIGHT)},
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def large_relu_layer(rng: Rng) -> Problem:
     reach = np.maximum(reach / 8, np.maximum(np.abs(up), np.abs(down)))
     return Problem(
         lambda m: float((np.maximum(data @ m, 0) @ v).mean()), w, right, UNSURE, low=right - reach,
-        high=right + reach, options=PROBE, variants=False, verified=False, plain=False,
+        high=right + reach, options=PROBE, variants=False, plain=False,
     )  # fmt: skip
 
 
@@ -87,7 +87,6 @@ def large_float32_network(rng: Rng) -> Problem:
     wrong = {**right, "W": right["W"] * np.float32(rng.choice([1.05, 1.1, 0.9, 2.0]))}
     return Problem(
         f, p, right, UNSURE, extra={"a layer too large": (wrong, NOT_RIGHT)}, options=PROBE,
-        verified=False,
     )  # fmt: skip
 
 
@@ -214,5 +213,5 @@ def large_jump(rng: Rng) -> Problem:
     place = x[at]
     return Problem(
         lambda v: float(w @ v + (height if v[at] != place else 0.0)), x, w, UNSURE, False,
-        options=PROBE, verified=False, variants=False,
+        options=PROBE, variants=False,
     )  # fmt: skip

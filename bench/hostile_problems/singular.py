@@ -122,7 +122,7 @@ def fast_sine(rng: Rng) -> Problem:
     x = rng.normal(size=n)
     return Problem(
         lambda v: float(np.sin(speed * v).sum()), x, speed * np.cos(speed * x), UNSURE,
-        speed < 1e4, verified=False,
+        speed < 1e4, clean=lambda v: np.sin(speed * v).sum(), analytic=True,
     )  # fmt: skip
 
 
@@ -133,10 +133,12 @@ def fast_on_slow(rng: Rng) -> Problem:
     height = log_uniform(rng, -9, -2)
     right = base.grad(base.x) + height * speed * np.cos(speed * base.x)
 
-    def f(v):
-        return float(base.f(v) + height * np.sin(speed * v).sum())
+    def clean(v):
+        return base.f(v) + height * np.sin(speed * v).sum()
 
-    return Problem(f, base.x, right, UNSURE, speed < 1e4, verified=False)
+    return Problem(
+        lambda v: float(clean(v)), base.x, right, UNSURE, speed < 1e4, clean=clean, analytic=True
+    )
 
 
 @group
@@ -149,14 +151,16 @@ def logistic_map(rng: Rng) -> Problem:
         slope = x[1] * (1 - 2 * z)
         dz, dr, z = slope * dz, slope * dr + z * (1 - z), x[1] * z * (1 - z)
 
-    def f(v):
-        z = float(v[0])
-        r = float(v[1])
+    def clean(v):
+        z, r = v
         for _ in range(times):
             z = r * z * (1 - z)
         return z
 
-    return Problem(f, x, np.array([dz, dr]), UNSURE, times < 12, verified=False)
+    return Problem(
+        lambda v: float(clean(v)), x, np.array([dz, dr]), UNSURE, times < 12, clean=clean,
+        analytic=True,
+    )  # fmt: skip
 
 
 @group
@@ -178,7 +182,7 @@ def lorenz(rng: Rng) -> Problem:
             )
         return a if tangent is None else t[0]
 
-    return Problem(lambda v: float(run(v)), x, run(x, True), UNSURE, steps < 200, verified=False)
+    return Problem(lambda v: float(run(v)), x, run(x, True), UNSURE, steps < 200)
 
 
 @group
@@ -196,7 +200,7 @@ def close_eigenvalues(rng: Rng) -> Problem:
     def f(v):
         return float(np.linalg.eigvalsh((v + v.T) / 2)[-1])
 
-    return Problem(f, a, np.outer(top, top), UNSURE, gap > 1e-2, verified=gap > 1e-6)
+    return Problem(f, a, np.outer(top, top), UNSURE, gap > 1e-2)
 
 
 @group
@@ -209,7 +213,7 @@ def close_singular_values(rng: Rng) -> Problem:
 
     return Problem(
         lambda m: float(np.linalg.svd(m, compute_uv=False)[0]), a, np.outer(left[:, 0], right[0]),
-        UNSURE, gap > 1e-2, verified=gap > 1e-6,
+        UNSURE, gap > 1e-2,
     )  # fmt: skip
 
 

@@ -31,7 +31,15 @@ def adaptive_ode(rng: Rng) -> Problem:
     e = math.exp(-a * t)
     right = np.array([-t * e - b / a**2 * (1 - e) + b / a * t * e, (1 - e) / a])
     return Problem(
-        solve, np.array([a, b]), right, UNSURE, False, clean=clean, analytic=True, variants=True
+        solve,
+        np.array([a, b]),
+        right,
+        UNSURE,
+        False,
+        clean=clean,
+        analytic=True,
+        variants=True,
+        inexact=True,
     )
 
 
@@ -55,7 +63,16 @@ def adaptive_oscillator(rng: Rng) -> Problem:
         return np.exp(-2 * c) * (np.cos(4 * w) + c / 2 / w * np.sin(4 * w))
 
     right = np.array([clean(x + 1e-30j * e).imag / 1e-30 for e in np.eye(2)])
-    return Problem(lambda p: solve(p, rtol), x, right, UNSURE, False, clean=clean, analytic=True)
+    return Problem(
+        lambda p: solve(p, rtol),
+        x,
+        right,
+        UNSURE,
+        False,
+        clean=clean,
+        analytic=True,
+        inexact=True,
+    )
 
 
 @group(share=0.5, probes=False)
@@ -82,7 +99,16 @@ def adaptive_quadrature(rng: Rng) -> Problem:
             weights @ (-9 * t * e * np.sin(9 * x[1] * t)),
         ]
     )
-    return Problem(f, x, right, UNSURE, False, clean=clean, analytic=True)
+    return Problem(
+        f,
+        x,
+        right,
+        UNSURE,
+        False,
+        clean=clean,
+        analytic=True,
+        inexact=True,
+    )
 
 
 @group
@@ -111,7 +137,7 @@ def fixed_point(rng: Rng) -> Problem:
 
     return Problem(
         lambda v: float((solve(v, tolerance) ** 2).sum() / 2), x, right, UNSURE, tolerance < 1e-12,
-        clean=clean, analytic=True,
+        clean=clean, analytic=True, inexact=True,
     )  # fmt: skip
 
 
@@ -133,7 +159,12 @@ def implicit_layer(rng: Rng) -> Problem:
     slope = 1 - z**2
     right = slope * np.linalg.solve((np.eye(n) - slope[:, None] * w).T, z)
     return Problem(
-        lambda v: float((solve(v) ** 2).sum() / 2), x, right, UNSURE, False, verified=False
+        lambda v: float((solve(v) ** 2).sum() / 2),
+        x,
+        right,
+        UNSURE,
+        False,
+        inexact=True,
     )
 
 
@@ -163,7 +194,7 @@ def conjugate_gradients(rng: Rng) -> Problem:
     right = np.array([-u @ part @ u for part in parts])
     return Problem(
         f, x, right, UNSURE, tolerance < 1e-10,
-        clean=lambda v: b @ np.linalg.solve(matrix(v), b), analytic=True,
+        clean=lambda v: b @ np.linalg.solve(matrix(v), b), analytic=True, inexact=True,
     )  # fmt: skip
 
 
@@ -186,9 +217,7 @@ def newton_root(rng: Rng) -> Problem:
     slope = math.cos(u) / (1 - e * math.cos(u))
     return Problem(
         lambda v: math.sin(root(v, tolerance)), x, np.array([slope, slope * math.sin(u)]), UNSURE,
-        tolerance < 1e-7,
-        clean=lambda v: _kepler(v),
-        analytic=True,
+        tolerance < 1e-7, clean=_kepler, analytic=True, inexact=True,
     )  # fmt: skip
 
 
@@ -216,7 +245,14 @@ def inner_optimizer(rng: Rng) -> Problem:
         lambda y: inner(y, x), bracket=(-1, 1), method="brent", options={"xtol": 1e-12}
     ).x
     right = np.array([-2 * (best - x[0]), -0.3 * best * math.sin(best * x[1])])
-    return Problem(f, x, right, UNSURE, tolerance < 1e-5)
+    return Problem(
+        f,
+        x,
+        right,
+        UNSURE,
+        tolerance < 1e-5,
+        inexact=True,
+    )
 
 
 @group
@@ -265,7 +301,7 @@ def truncated_series(rng: Rng) -> Problem:
 
     return Problem(
         lambda v: sum(exponential(float(t)) for t in v), x, np.exp(x), UNSURE, tolerance < 1e-10,
-        clean=lambda v: np.exp(v).sum(), analytic=True,
+        clean=lambda v: np.exp(v).sum(), analytic=True, inexact=True,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import ndtr
 
 from .base import (
     UNKNOWN,
@@ -178,7 +179,7 @@ def counted_samples(rng: Rng) -> Problem:
         x,
         w * density(x),
         plain=False,
-        verified=False,
+        clean=lambda v: w @ ndtr(v),
         extra={"zero": (np.zeros(2), UNKNOWN)},
     )
 
@@ -242,7 +243,7 @@ def label_leaf(rng: Rng) -> Problem:
         return float(np.where(p["y"] == 1, p["x"] ** 2, np.sin(p["x"])).sum())
 
     right = {"x": np.where(y == 1, 2 * x, np.cos(x)), "y": np.zeros(n)}
-    return Problem(f, {"x": x, "y": y}, right, UNSURE, False, verified=False)
+    return Problem(f, {"x": x, "y": y}, right, UNSURE, False)
 
 
 @group
@@ -253,8 +254,11 @@ def count_leaf(rng: Rng) -> Problem:
     def f(p):
         return float((p["x"][: int(p["n"])] ** 2).sum() + p["x"].sum())
 
+    def clean(p):
+        return (p["x"][: int(count)] ** 2).sum() + p["x"].sum()
+
     right = {"x": 2 * x * (np.arange(6) < count) + 1, "n": np.zeros(())}
-    return Problem(f, {"x": x, "n": np.array(count)}, right, UNSURE, False, verified=False)
+    return Problem(f, {"x": x, "n": np.array(count)}, right, UNSURE, False, clean=clean)
 
 
 @group
