@@ -3,126 +3,159 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from hostile_oracle import distances, flat
+from hostile_places import mask_of
 from hostile_problems import Problem, leaves
 
 # A relation holds if it leaves this share of an entry's error unexplained, at most.
 LEFT_OVER = 0.05
 # Entries are wrong from this share of their leaf on, beside their error bars.
 NOTICEABLE = 1e-6
-# Kinds that claim nothing about the values, or that cannot be tested here.
-UNTESTED = {"UNKNOWN", "STALE", "NEARBY"}
+# A gradient is near the right one if it is off by this share of the leaf, at most.
+NEAR = 1e-2
+# Wrong entries are isolated if they are so few, or one in so many.
+ISOLATED, ONE_IN = 2, 4
 
 
+@dataclass
 class Data:
-    """The claim and the right gradient of one leaf, and where they differ."""
+    """The claim and the right gradient of one leaf, of size one, and where they differ."""
 
-    def __init__(self, a: np.ndarray, g: np.ndarray, x: np.ndarray, error: np.ndarray) -> None:
-        self.x = x
-        scale = float(np.abs(g[np.isfinite(g)]).max(initial=0.0))
-        # Of size one, so that squares neither overflow nor vanish.
-        self.scale = scale = scale if 0 < scale < np.inf else 1.0
-        self.a, self.g, error = a / scale, g / scale, error / scale
-        self.slack = NOTICEABLE
-        self.wrong = error.reshape(a.shape) > self.slack
+    a: np.ndarray
+    g: np.ndarray
+    x: np.ndarray
+    wrong: np.ndarray
+    scale: float
+    bars: float
+    evidence: dict[str, Any]
 
-    def within(self, mask: np.ndarray) -> Data:
-        """The entries of a place alone count."""
-        part = object.__new__(Data)
-        part.__dict__.update(self.__dict__, wrong=self.wrong & mask)
-        return part
+    def fits(self, predicted: Any) -> np.ndarray:
+        """Where a relation explains the claim."""
+        left = np.abs(self.a - np.broadcast_to(predicted, self.a.shape))
+        return np.asarray(left <= LEFT_OVER * np.abs(self.a - self.g) + NOTICEABLE + self.bars)
 
-    def holds(self, predicted: Any, bars: float) -> bool:
-        """Whether a relation explains the wrong entries."""
-        with np.errstate(all="ignore"):
-            predicted = np.broadcast_to(predicted, self.a.shape)
-            left = np.abs(self.a - predicted)
-            error = np.abs(self.a - self.g)
-            fits = left <= LEFT_OVER * error + self.slack + bars / self.scale
-        return bool(fits[self.wrong].all())
+    def clear(self) -> np.ndarray:
+        """Where the claim is wrong beyond all error bars."""
+        return self.wrong & ~(np.abs(self.a - self.g) <= 2 * self.bars)
 
 
-def _fitted(data: Data, shape: np.ndarray) -> float:
-    """The coefficient of a term that was added, by least squares on the wrong entries."""
-    residual, shape = (data.a - data.g)[data.wrong], shape[data.wrong]
+def _number(data: Data, name: str, mask: np.ndarray, shape: np.ndarray) -> float:
+    """The coefficient that was named, or one fitted to the wrong entries."""
+    if name in data.evidence:
+        named = data.evidence[name]
+        return float(named) / (1.0 if name == "factor" else data.scale)
+    values = data.a if name == "factor" else data.a - data.g
+    values, shape = values[mask], shape[mask]
     square = float((np.abs(shape) ** 2).sum())
-    return float((residual * np.conj(shape)).real.sum()) / square if square else 0.0
+    return float((values * np.conj(shape)).real.sum()) / square if square else 0.0
 
 
-def _factor(data: Data) -> Iterator[Any]:
-    a, g = data.a[data.wrong], data.g[data.wrong]
-    square = float((np.abs(g) ** 2).sum())
-    if square:
-        yield float((a * np.conj(g)).real.sum()) / square * data.g
+def _factor(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    yield _number(data, "factor", mask, data.g) * data.g
 
 
-def _transposed(data: Data) -> Iterator[Any]:
-    shape = data.g.shape
-    for order in permutations(range(data.g.ndim)):
-        yield data.g.transpose(order).reshape(shape)
+def _added(shape: Callable[[Data], np.ndarray]) -> Callable[[Data, np.ndarray], Iterator[Any]]:
+    def predictions(data: Data, mask: np.ndarray) -> Iterator[Any]:
+        values = shape(data)
+        yield data.g + _number(data, "coefficient", mask, values) * values
+
+    return predictions
 
 
-def _shifted(data: Data) -> Iterator[Any]:
-    n = data.g.size
-    for by in range(1, min(n, 64)):
-        yield np.roll(data.g, by)
-        yield np.roll(data.g, -by)
-        for axis in range(data.g.ndim):
-            yield np.roll(data.g, by, axis)
+def _reversed(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    g = data.g
+    yield g.reshape(-1)[::-1].reshape(g.shape)
+    for flips in product([False, True], repeat=g.ndim):
+        yield np.flip(g, [k for k, flip in enumerate(flips) if flip])
+    yield _put(g, mask, g[mask][::-1])
 
 
-def _reversed(data: Data) -> Iterator[Any]:
-    yield data.g.reshape(-1)[::-1].reshape(data.g.shape)
-    for flips in product([False, True], repeat=data.g.ndim):
-        yield np.flip(data.g, [k for k, flip in enumerate(flips) if flip])
+def _transposed(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    """As a whole, or what is in the place as a matrix."""
+    g, part = data.g, data.g[mask]
+    for order in permutations(range(g.ndim)):
+        yield g.transpose(order).reshape(g.shape)
+    for rows in (r for r in range(2, len(part)) if len(part) % r == 0):
+        yield _put(g, mask, part.reshape(rows, -1).T.reshape(-1))
 
 
-def _permuted(data: Data) -> Iterator[Any]:
-    """The nearest of the right values: a permutation, if none is taken twice beyond rounding."""
+def _shifted(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    g, part = data.g, data.g[mask]
+    for by in range(1, min(g.size, 64)):
+        for axis in (None, *range(g.ndim)):
+            yield np.roll(g, by, axis)
+            yield np.roll(g, -by, axis)
+        if by < len(part):
+            yield _put(g, mask, np.roll(part, by))
+            yield _put(g, mask, np.roll(part, -by))
+
+
+def _put(g: np.ndarray, mask: np.ndarray, part: np.ndarray) -> np.ndarray:
+    g = g.copy()
+    g[mask] = part
+    return g
+
+
+def _permuted(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    """The nearest of the right values, which must all be of the leaf."""
     values = data.g.reshape(-1)
     nearest = np.abs(data.a.reshape(-1)[:, None] - values).argmin(axis=1)
     yield values[nearest].reshape(data.g.shape)
 
 
-def _added(shape: Callable[[Data], np.ndarray]) -> Callable[[Data], Iterator[Any]]:
-    def predictions(data: Data) -> Iterator[Any]:
-        values = shape(data)
-        yield data.g + _fitted(data, values) * values
-
-    return predictions
-
-
-def _log_parameter(data: Data) -> Iterator[Any]:
-    for gain in (data.x, 1 / data.x, np.exp(data.x), np.exp(-data.x)):
-        yield gain * data.g
-    yield data.g / (1 + np.exp(-data.x))
-    yield data.g * (1 + np.exp(-data.x))
+def _chained(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    x = data.x
+    up = 1 / (1 + np.exp(-x))
+    slopes = (x, np.exp(x), up, up * (1 - up), np.cosh(x) ** 2, 2 * x, x * (1 - x))
+    for slope in (*slopes, -np.expm1(-x)):
+        yield data.g * slope
+        yield data.g / slope
 
 
-def _symmetric(data: Data) -> Iterator[Any]:
-    if data.g.ndim == 2 and data.g.shape[0] == data.g.shape[1]:
-        both = data.g + data.g.T
-        eye = np.eye(len(both)) * np.diag(data.g)
+def _projected(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    columns = np.column_stack([data.g[mask], data.x[mask]])
+    fitted = np.linalg.lstsq(columns, data.a[mask], rcond=None)[0]
+    yield fitted[0] * data.g + fitted[1] * data.x
+
+
+def _symmetric(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    g = data.g
+    if g.ndim == 2 and g.shape[0] == g.shape[1]:
+        both, eye = g + g.T, np.eye(len(g)) * np.diag(g)
         lower = np.tril(both, -1)
         yield from (both / 2, both, both - eye, lower + eye, lower.T + eye, both / 2 + lower / 2)
+        # As said, in pairs: only their sums are a multiple.
+        off, sums = ~np.eye(len(g), dtype=bool), data.a + data.a.T
+        c = float((sums * both)[off].sum() / (both[off] ** 2).sum())
+        yield np.where(off & (np.abs(sums - c * both) <= LEFT_OVER * np.abs(both)), data.a, g)
 
 
-def _broadcast(data: Data) -> Iterator[Any]:
+def _broadcast(data: Data, mask: np.ndarray) -> Iterator[Any]:
     """Equal claims along an axis: a statement about the claim alone."""
     for axis in (None, *range(data.a.ndim)):
-        if np.ptp(data.a.real, axis=axis).max() <= data.slack:
+        if np.ptp(data.a[mask] if axis is None else data.a, axis=axis).max() <= NOTICEABLE:
             yield data.a
             return
 
 
-RELATIONS: dict[str, Callable[[Data], Iterator[Any]]] = {
+def _near(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    yield np.where(np.abs(data.a - data.g) <= NEAR, data.a, data.g)
+
+
+def _short(data: Data, mask: np.ndarray) -> Iterator[Any]:
+    bits = data.evidence.get("bits", 8)
+    yield np.where(np.abs(data.a - data.g) <= 2.0 ** (2 - bits), data.a, data.g)
+
+
+RELATIONS: dict[str, Callable[[Data, np.ndarray], Iterator[Any]]] = {
     "FACTOR": _factor,
-    "SIGN": lambda data: iter([-data.g]),
-    "ZERO": lambda data: iter([0.0 * data.g]),
+    "SIGN": lambda data, mask: iter([-data.g]),
+    "ZERO": lambda data, mask: iter([0.0 * data.g]),
     "TRANSPOSED": _transposed,
     "SHIFTED": _shifted,
     "REVERSED": _reversed,
@@ -130,54 +163,72 @@ RELATIONS: dict[str, Callable[[Data], Iterator[Any]]] = {
     "MISSING_L2": _added(lambda data: data.x),
     "MISSING_L1": _added(lambda data: np.sign(data.x.real)),
     "OFFSET": _added(lambda data: np.ones(data.a.shape)),
-    "CONJUGATE": lambda data: iter([np.conj(data.g), np.conj(data.g) / 2, data.g / 2]),
-    "LOG_PARAMETER": _log_parameter,
+    "CONJUGATE": lambda data, mask: iter([np.conj(data.g), np.conj(data.g) / 2, data.g / 2]),
+    "LOG_PARAMETER": _chained,
+    "CHAIN_RULE": _chained,
+    "NORMALIZATION": _projected,
+    "ABSOLUTE": lambda data, mask: iter(
+        [np.abs(data.g), -np.abs(data.g), np.maximum(data.g, 0), np.minimum(data.g, 0)]
+    ),
     "SYMMETRIC": _symmetric,
     "BROADCAST": _broadcast,
+    "NEARBY": _near,
+    "PRECISION": _short,
 }
 
 
 def is_true(finding: Any, problem: Problem, claim: Any, report: Any) -> bool | None:
     """Whether a finding is true of the exact gradient; None where that cannot be tested."""
     kind = finding.kind.name
-    if kind in UNTESTED:
-        return None
-    data = _data(problem, claim)
+    data = _data(problem, claim, report, finding)
     paths = [leaf.path for leaf in report.leaves]
-    at = paths.index(finding.leaf) if finding.leaf in paths else None
-    chosen = list(data) if at is None else [data[at]]
-    bars = _bars(report, at)
+    named = finding.evidence.get("leaves", (finding.leaf,))
+    chosen = [data[paths.index(path)] for path in named if path in paths] or data
     if kind == "KINK":
-        return _kink(problem, at)
-    if kind == "PRECISION":
-        return all(d.holds(d.g * (1 + 2.0**-6), 2.0**-6 * d.scale) for d in chosen)
-    if kind == "SWAPPED":
-        return any(_swapped(d, other) for d in chosen for other in data if other is not d)
-    if kind in ("SLICE", "MASKED", "SINGLE"):
-        return all(_placed(kind, finding, d, bars) for d in chosen)
-    if kind not in RELATIONS:
-        return None
+        return _kink(problem, paths.index(finding.leaf) if finding.leaf in paths else None)
     with np.errstate(all="ignore"):
-        return all(any(d.holds(p, bars) for p in RELATIONS[kind](d)) for d in chosen)
+        if kind in ("SLICE", "MASKED", "SINGLE"):
+            return all(_placed(kind, finding, each) for each in chosen)
+        if kind == "SWAPPED":
+            return any(_swapped(finding, each, data) for each in chosen)
+        if kind not in RELATIONS:
+            return None
+        return _related(RELATIONS[kind], finding, chosen)
 
 
-def _data(problem: Problem, claim: Any) -> list[Data]:
-    errors = distances(problem, claim)
-    parts = zip(leaves(claim), leaves(problem.right), leaves(problem.params), errors, strict=True)
+def _related(
+    relation: Callable[[Data, np.ndarray], Iterator[Any]], finding: Any, chosen: list[Data]
+) -> bool:
+    """Whether the relation explains what is wrong in its place, or as many entries as it says."""
+    explained = 0
+    for each in chosen:
+        mask = mask_of(finding, each.x, each.g) if len(chosen) == 1 else None
+        wrong = each.wrong if mask is None else each.wrong & mask
+        fitting = [each.fits(p)[wrong] for p in relation(each, wrong)]
+        if mask is not None:
+            return any(fit.all() for fit in fitting)
+        explained += max((int(fit.sum()) for fit in fitting), default=0)
+    return explained >= finding.evidence.get("wrong", 1)
+
+
+def _data(problem: Problem, claim: Any, report: Any, finding: Any) -> list[Data]:
+    parts = zip(
+        leaves(claim), leaves(problem.right), leaves(problem.params), distances(problem, claim),
+        report.leaves, strict=True,
+    )  # fmt: skip
     found = []
-    for (_, a), (_, g), (_, x), error in parts:
+    for (_, a), (_, g), (_, x), error, leaf in parts:
         if np.iscomplexobj(x):
             a, g, error = a + 0j, g + 0j, error.reshape(-1, 2).max(axis=1)
         else:
             a, g, x = (each.astype(float) for each in (a, g, x))
-        found.append(Data(a, g, x, error))
+        scale = float(np.abs(g[np.isfinite(g)]).max(initial=0.0))
+        scale = scale if 0 < scale < np.inf else 1.0
+        # The relation need not hold any better than three error bars.
+        bars = 3 * leaf.limit / scale if np.isfinite(leaf.limit) else 0.0
+        wrong = (error / scale).reshape(a.shape) > NOTICEABLE
+        found.append(Data(a / scale, g / scale, x, wrong, scale, bars, finding.evidence))
     return found
-
-
-def _bars(report: Any, at: int | None) -> float:
-    """Three error bars of the leaf: the relation need not hold any better."""
-    leaves_ = report.leaves if at is None else [report.leaves[at]]
-    return 3 * max((leaf.limit for leaf in leaves_ if np.isfinite(leaf.limit)), default=0.0)
 
 
 def _kink(problem: Problem, at: int | None) -> bool:
@@ -187,30 +238,24 @@ def _kink(problem: Problem, at: int | None) -> bool:
     return any(gap.any() for gap in (gaps if at is None else [gaps[at]]))
 
 
-def _swapped(data: Data, other: Data) -> bool:
-    return data.a.shape == other.g.shape and data.holds(other.g * other.scale / data.scale, 0.0)
+def _swapped(finding: Any, data: Data, everything: list[Data]) -> bool:
+    """Whether the wrong values are right ones of somewhere, all of them."""
+    mask = mask_of(finding, data.x, data.g)
+    wrong = data.wrong if mask is None else data.wrong & mask
+    values = np.concatenate([each.g.reshape(-1) * each.scale for each in everything]) / data.scale
+    off = np.abs(data.a[wrong][:, None] - values).min(axis=1, initial=np.inf)
+    fits = off <= LEFT_OVER * np.abs(data.a - data.g)[wrong] + NOTICEABLE + data.bars
+    return bool(fits.all())
 
 
-def _placed(kind: str, finding: Any, data: Data, bars: float) -> bool:
-    """Whether the wrong entries lie in the place that is named, and nowhere else."""
-    clear = np.abs(data.a - data.g) > 2 * bars / data.scale
-    if kind == "SLICE" and (text := finding.evidence.get("slice")):
-        mask = np.zeros(data.a.shape, dtype=bool)
-        mask[_slices(text)] = True
-        inside = finding.evidence.get("inside")
-        if inside in RELATIONS and not any(
-            data.within(mask).holds(p, bars) for p in RELATIONS[inside](data.within(mask))
-        ):
+def _placed(kind: str, finding: Any, data: Data) -> bool:
+    """Whether the wrong entries lie in the place that is named, and are isolated if it says so."""
+    wrong, mask = data.clear(), mask_of(finding, data.x, data.g)
+    inside = finding.evidence.get("inside")  # the relation, before findings had places
+    if inside in RELATIONS and mask is not None:
+        some = data.wrong & mask
+        if not any(data.fits(p)[some].all() for p in RELATIONS[inside](data, some)):
             return False
-        return not (clear & data.wrong & ~mask).any()
-    if kind == "MASKED":
-        return not (clear & ~data.wrong).any()
-    return int((clear & data.wrong).sum()) <= max(2, data.a.size // 4) or kind != "SINGLE"
-
-
-def _slices(text: str) -> tuple[Any, ...]:
-    parts = []
-    for part in text.split(","):
-        ends = [int(each) if each.strip() else None for each in part.split(":")]
-        parts.append(slice(*ends) if len(ends) > 1 else ends[0])
-    return tuple(parts)
+    if kind == "SINGLE" and wrong.sum() > max(ISOLATED, data.a.size // ONE_IN):
+        return False
+    return mask is None or not (wrong & ~mask).any()

@@ -179,8 +179,10 @@ def _warns(problem: Problem) -> bool:
 
 
 def _causes(instance: Instance, claim: Claim, gradient: Any, report: Any) -> Any:
-    if report is None or claim.name == "right" or callable(gradient):
+    if report is None or callable(gradient):
         return ()
+    if claim.name == "right":  # a false alarm says enough, and a kink may be met
+        return tuple((c.kind.name, None) for c in report.causes if c.kind.name != "KINK")
     problem = instance.oracle.problem
     return tuple((c.kind.name, is_true(c, problem, gradient, report)) for c in report.causes)
 
@@ -202,7 +204,10 @@ def _judged(
         return replace(outcome, fault="admitted" if seen and admitted else "miss" if seen else "")
     if verdict == "WRONG" and "WRONG" not in accept:
         alarm = outcome.kind == "right" or "RIGHT" in accept
-        alarm_or_not = "tolerance" if oracle.problem.inexact else "false alarm"
+        nearby = any(name == "NEARBY" for name, _ in outcome.causes)
+        alarm_or_not = "false alarm"
+        if oracle.problem.inexact:
+            alarm_or_not = "nearby" if nearby else "tolerance"
         return replace(outcome, fault=alarm_or_not if alarm else "overclaim")
     # A constant may cost power.
     if verdict == "CANNOT_TELL" and outcome.kind != "extra" and outcome.claim.change != "+ 1e8":

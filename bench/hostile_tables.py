@@ -14,6 +14,7 @@ PER_ENTRY, ON_TOP = 2, 20
 FAULTS = {
     "false alarm": "False alarms",
     "tolerance": "Tolerances of solvers called wrong",
+    "nearby": "Tolerances of solvers called wrong, and the gradient of a nearby function",
     "miss": "Misses",
     "exception": "Exceptions",
     "overclaim": "Wrong, where nothing can be known",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,7 +105,9 @@ def test_causes_of_hostile_problems_are_tested_on_the_data(monkeypatch):
     for kind, claim in claims.items():
         report = fg.check_gradient(problem.f, claim, problem.params, strategy="exhaustive")
         for name in claims:
-            finding = fg.Finding(fg.Cause[name], "params", "", {})
+            finding = SimpleNamespace(
+                kind=fg.Cause[name], leaf="params", place="params", evidence={}
+            )
             # A sign and a zero are factors as well.
             expected = name == kind or (name == "FACTOR" and kind in ("SIGN", "ZERO"))
             assert causes.is_true(finding, problem, claim, report) is expected, (name, kind)
