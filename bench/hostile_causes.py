@@ -14,7 +14,7 @@ from hostile_problems import Problem, leaves
 
 # A relation holds if it leaves this share of an entry's error unexplained, at most.
 LEFT_OVER = 0.05
-# Entries are wrong from this share of their leaf on, beside their error bars.
+# Nor is this share of the leaf expected to be explained.
 NOTICEABLE = 1e-6
 # A gradient is near the right one if it is off by this share of the leaf, at most.
 NEAR = 1e-2
@@ -188,7 +188,8 @@ def is_true(finding: Any, problem: Problem, claim: Any, report: Any) -> bool | N
         return _kink(problem, paths.index(finding.leaf) if finding.leaf in paths else None)
     with np.errstate(all="ignore"):
         if kind in ("SLICE", "MASKED", "SINGLE"):
-            return all(_placed(kind, finding, each) for each in chosen)
+            alone = _alone(finding, report)
+            return all(_placed(kind, finding, each, alone) for each in chosen)
         if kind == "SWAPPED":
             return any(_swapped(finding, each, data) for each in chosen)
         if kind not in RELATIONS:
@@ -207,7 +208,8 @@ def _related(
         fitting = [each.fits(p)[wrong] for p in relation(each, wrong)]
         if mask is not None:
             return any(fit.all() for fit in fitting)
-        explained += max((int(fit.sum()) for fit in fitting), default=0)
+        numbers = 2 if np.iscomplexobj(each.a) else 1
+        explained += numbers * max((int(fit.sum()) for fit in fitting), default=0)
     return explained >= finding.evidence.get("wrong", 1)
 
 
@@ -226,7 +228,8 @@ def _data(problem: Problem, claim: Any, report: Any, finding: Any) -> list[Data]
         scale = scale if 0 < scale < np.inf else 1.0
         # The relation need not hold any better than three error bars.
         bars = 3 * leaf.limit / scale if np.isfinite(leaf.limit) else 0.0
-        wrong = (error / scale).reshape(a.shape) > NOTICEABLE
+        # Right claims are copies: what differs at all was made wrong.
+        wrong = error.reshape(a.shape) > 0
         found.append(Data(a / scale, g / scale, x, wrong, scale, bars, finding.evidence))
     return found
 
@@ -248,7 +251,13 @@ def _swapped(finding: Any, data: Data, everything: list[Data]) -> bool:
     return bool(fits.all())
 
 
-def _placed(kind: str, finding: Any, data: Data) -> bool:
+def _alone(finding: Any, report: Any) -> bool:
+    """Whether no other finding speaks of that leaf, so that this one must explain all of it."""
+    others = (each for each in report.causes if each is not finding and each.kind.name != "KINK")
+    return all(finding.leaf not in each.evidence.get("leaves", (each.leaf,)) for each in others)
+
+
+def _placed(kind: str, finding: Any, data: Data, alone: bool) -> bool:
     """Whether the wrong entries lie in the place that is named, and are isolated if it says so."""
     wrong, mask = data.clear(), mask_of(finding, data.x, data.g)
     inside = finding.evidence.get("inside")  # the relation, before findings had places
@@ -256,6 +265,15 @@ def _placed(kind: str, finding: Any, data: Data) -> bool:
         some = data.wrong & mask
         if not any(data.fits(p)[some].all() for p in RELATIONS[inside](data, some)):
             return False
-    if kind == "SINGLE" and wrong.sum() > max(ISOLATED, data.a.size // ONE_IN):
+    if kind == "SINGLE" and alone and wrong.sum() > max(ISOLATED, data.a.size // ONE_IN):
         return False
-    return mask is None or not (wrong & ~mask).any()
+    if mask is None:
+        return True
+    if not (data.wrong & mask).any() or (kind == "MASKED" and not _filled(data, mask)):
+        return False
+    return not alone or not (wrong & ~mask).any()
+
+
+def _filled(data: Data, mask: np.ndarray) -> bool:
+    """Whether all entries of a place are wrong, but for zeros, which fit either way."""
+    return bool((data.wrong | (data.g == 0))[mask].mean() > 1 - LEFT_OVER)

@@ -111,11 +111,16 @@ class Oracle:
 
     def shows(self, claim: Any) -> bool:
         """Whether some entry of a claim is off by more than differences are."""
-        parts = zip(distances(self.problem, claim), self.accuracy, self.scales, strict=True)
-        for error, best, scale in parts:
+        granted = [self.problem.options.get(name, 0.0) for name in ("rtol", "atol")]
+        parts = zip(
+            distances(self.problem, claim), self.accuracy, self.scales, flat(self.problem.right),
+            strict=True,
+        )  # fmt: skip
+        for error, best, scale, right in parts:
             known = ~np.isnan(best)
             worst = best[known].max(initial=0.0)
             limit = np.maximum(CLEAR * np.where(known, best, worst), SHARE * scale)
+            limit += granted[0] * np.abs(right) + granted[1]
             if (error > limit).any():
                 return True
         return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy import integrate, optimize, sparse
 
-from .base import UNSURE, Group, Problem, Rng, log_uniform, waves
+from .base import UNSURE, Group, Problem, Rng, log_uniform, some_smooth, waves
 
 group = Group("solvers")
 
@@ -336,3 +337,35 @@ def noisy_fit(rng: Rng) -> Problem:
         return float(base.f(v)) + size * noise
 
     return base.problem(f, plain=False)
+
+
+def _granted(problem: Problem, rtol: float) -> Problem:
+    """The same with a tolerance that is given: nothing is left to be called wrong."""
+    return replace(problem, options={"rtol": rtol}, inexact=False)
+
+
+@group(share=0.25, probes=False)
+def adaptive_ode_granted(rng: Rng) -> Problem:
+    return _granted(adaptive_ode(rng), 0.02)
+
+
+@group
+def fixed_point_granted(rng: Rng) -> Problem:
+    return _granted(fixed_point(rng), 0.02)
+
+
+@group
+def implicit_layer_granted(rng: Rng) -> Problem:
+    return _granted(implicit_layer(rng), 0.02)
+
+
+@group
+def euler_for_exact_granted(rng: Rng) -> Problem:
+    return replace(_granted(euler_for_exact(rng), 0.02), accept=UNSURE, variants=True)
+
+
+@group
+def smooth_granted(rng: Rng) -> Problem:
+    """A tolerance where none is needed must not cost a verdict: 1.1 x stays wrong."""
+    options = {"rtol": log_uniform(rng, -8, -2), "atol": float(rng.choice([0.0, 1e-9]))}
+    return some_smooth(rng).problem(options=options, smooth=True)
