@@ -58,7 +58,7 @@ def show(options: argparse.Namespace) -> None:
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = arguments(__doc__ or "")
     parser.add_argument("--seeds", type=int, default=8, help="problems of each family (8)")
-    parser.add_argument("--family", help="this family alone, or those with this in their names")
+    parser.add_argument("--family", help="this family or group, or those with this in their names")
     parser.add_argument("--half", choices=["tune", "held-out"], help="half of families and seeds")
     parser.add_argument("--progress", action="store_true", help="a line for each family")
     parser.add_argument("--instance", type=int, help="show one check of a family: this problem,")

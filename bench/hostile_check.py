@@ -211,13 +211,14 @@ def _judged(
         return replace(outcome, fault=alarm_or_not if alarm else "overclaim")
     # A constant may cost power.
     if verdict == "CANNOT_TELL" and outcome.kind != "extra" and outcome.claim.change != "+ 1e8":
-        at_once = oracle.problem.plain and not oracle.empty and oracle.converges_at_once()
-        return replace(outcome, plain=_plain(oracle), at_once=at_once)
+        plain = Oracle(replace(oracle.problem, low=None, high=None))
+        # At a kink a direction has two derivatives, and a probe cannot tell.
+        if outcome.claim.strategy == "probe" and oracle.problem.low is not None:
+            return outcome
+        if oracle.problem.plain and not oracle.empty:
+            once = plain.converges_at_once()
+            return replace(outcome, plain=plain.converges() or once, at_once=once)
     return outcome
-
-
-def _plain(oracle: Oracle) -> bool:
-    return oracle.problem.plain and not oracle.empty and oracle.converges()
 
 
 def _admitted(oracle: Oracle, gradient: Any, report: Any, factor: float) -> bool:

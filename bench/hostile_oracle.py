@@ -199,7 +199,7 @@ def verify(problem: Problem) -> bool:
 
 
 def _by_complex_step(problem: Problem) -> bool:
-    params = like(problem.params, lambda leaf: np.array(leaf, dtype=complex))
+    params = like(problem.params, lambda leaf: np.array(leaf, dtype=complex, order="C"))
     parts = zip(leaves(params), flat(problem.right), Oracle(problem).scales, strict=True)
     for (_, leaf), right, scale in parts:
         x = leaf.reshape(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hostile_check import CHANGES, Claim, Instance
 from hostile_problems import FAMILIES, Family
@@ -35,11 +35,14 @@ def plan(family: Family, seeds: range) -> Iterator[tuple[Instance, list[Claim]]]
 
 
 def chosen(half: str | None, name: str | None) -> list[Family]:
-    """Families by name, or a half of them."""
+    """Families by name, by group or by a part of their name, or a half of them."""
     if name:
-        return [family for key, family in FAMILIES.items() if name == key] or [
-            family for key, family in FAMILIES.items() if name in key
-        ]
+        tests: tuple[Callable[[Family], bool], ...] = (
+            lambda family: family.name == name,
+            lambda family: family.group == name,
+            lambda family: name in family.name,
+        )
+        return next(filter(None, ([f for f in FAMILIES.values() if test(f)] for test in tests)), [])
     wanted = {None: (True, False), "tune": (False,), "held-out": (True,)}[half]
     return [family for family in FAMILIES.values() if family.held_out in wanted]
 
