@@ -179,6 +179,11 @@ RELATIONS: dict[str, Callable[[Data, np.ndarray], Iterator[Any]]] = {
 
 def is_true(finding: Any, problem: Problem, claim: Any, report: Any) -> bool | None:
     """Whether a finding is true of the exact gradient; None where that cannot be tested."""
+    with np.errstate(all="ignore"):
+        return _is_true(finding, problem, claim, report)
+
+
+def _is_true(finding: Any, problem: Problem, claim: Any, report: Any) -> bool | None:
     kind = finding.kind.name
     data = _data(problem, claim, report, finding)
     paths = [leaf.path for leaf in report.leaves]
@@ -186,15 +191,14 @@ def is_true(finding: Any, problem: Problem, claim: Any, report: Any) -> bool | N
     chosen = [data[paths.index(path)] for path in named if path in paths] or data
     if kind == "KINK":
         return _kink(problem, paths.index(finding.leaf) if finding.leaf in paths else None)
-    with np.errstate(all="ignore"):
-        if kind in ("SLICE", "MASKED", "SINGLE"):
-            alone = _alone(finding, report)
-            return all(_placed(kind, finding, each, alone) for each in chosen)
-        if kind == "SWAPPED":
-            return any(_swapped(finding, each, data) for each in chosen)
-        if kind not in RELATIONS:
-            return None
-        return _related(RELATIONS[kind], finding, chosen)
+    if kind in ("SLICE", "MASKED", "SINGLE"):
+        alone = _alone(finding, report)
+        return all(_placed(kind, finding, each, alone) for each in chosen)
+    if kind == "SWAPPED":
+        return any(_swapped(finding, each, data) for each in chosen)
+    if kind not in RELATIONS:
+        return None
+    return _related(RELATIONS[kind], finding, chosen)
 
 
 def _related(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from hostile_causes import is_true
 from hostile_claims import wrong_claims
-from hostile_oracle import Oracle, copied, distances
-from hostile_problems import Family, Problem, leaves, like
+from hostile_oracle import Oracle, copied, distances, times
+from hostile_problems import Family, Problem, leaves
 from hostile_problems.base import NOT_RIGHT, Change
 
 import fastgrad as fg
@@ -130,8 +130,7 @@ def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
     if callable(gradient):  # it may remember calls as well
         gradient = problem.extra[claim.name][0]
     else:
-        factor = CHANGES[claim.change].factor
-        gradient = like(copied(gradient), lambda g: np.asarray(g * g.dtype.type(factor)))
+        gradient = times(gradient, CHANGES[claim.change].factor)
     before = [leaf.tobytes() for _, leaf in leaves(problem.params)]
     report, f = None, Counting(problem.f)
     with warnings.catch_warnings(record=True) as heard:
@@ -192,15 +191,17 @@ def _judged(
 ) -> Outcome:
     """The outcome with the fault that is found in it."""
     verdict, oracle = outcome.verdict, instance.oracle
-    factor = CHANGES[outcome.claim.change].factor
-    if factor != 1 and not callable(gradient):
-        gradient = like(gradient, lambda g: np.asarray(g / g.dtype.type(factor)))
+    change = CHANGES[outcome.claim.change]
+    if change.constant:  # what can be seen is another thing
+        oracle = Oracle(instance.changed(outcome.claim.change))
+    if not callable(gradient):
+        gradient = times(gradient, 1 / change.factor)
     if report is None and verdict != "CANNOT_TELL":
         return replace(outcome, fault="exception")
     if verdict == "RIGHT" and "RIGHT" not in accept:
         # What nothing can support needs no size.
         seen = outcome.kind == "extra" or oracle.shows(gradient)
-        admitted = outcome.kind != "extra" and _admitted(oracle, gradient, report, factor)
+        admitted = outcome.kind != "extra" and _admitted(oracle, gradient, report, change.factor)
         return replace(outcome, fault="admitted" if seen and admitted else "miss" if seen else "")
     if verdict == "WRONG" and "WRONG" not in accept:
         alarm = outcome.kind == "right" or "RIGHT" in accept

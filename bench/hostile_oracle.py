@@ -41,6 +41,15 @@ def copied(tree: Any) -> Any:
     return like(tree, lambda leaf: np.array(leaf, order="C"))
 
 
+def times(tree: Any, factor: float) -> Any:
+    """A multiple of a gradient in its own types; what is infinite stays what it is."""
+    new = copied(tree)
+    for _, leaf in leaves(new):
+        if factor != 1:
+            reals(leaf)[...] *= leaf.real.dtype.type(factor)
+    return new
+
+
 def distances(problem: Problem, claim: Any) -> list[np.ndarray]:
     """How far each claimed entry is from the right ones; not finite is infinitely far."""
     low = problem.right if problem.low is None else problem.low

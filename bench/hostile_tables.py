@@ -117,8 +117,7 @@ def unsure_of_plain(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _costly(o: Outcome) -> bool:
-    probed = o.claim.strategy == "probe"
-    known = o.smooth and o.kind == "right" and not probed
+    known = o.smooth and o.kind == "right" and o.claim.strategy != "probe" and not o.claim.change
     return known and o.evaluations > PER_ENTRY * o.entries + ON_TOP
 
 
