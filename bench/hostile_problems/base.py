@@ -81,7 +81,8 @@ class Family:
         return bool(_hash(self.name) & 1)
 
     def problem(self, seed: int) -> Problem:
-        return self.make(np.random.default_rng([_hash(self.name), seed]))
+        with np.errstate(all="ignore"):
+            return self.make(np.random.default_rng([_hash(self.name), seed]))
 
 
 FAMILIES: dict[str, Family] = {}
