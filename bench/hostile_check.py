@@ -214,7 +214,7 @@ def _judged(
     if verdict == "CANNOT_TELL" and outcome.kind != "extra" and outcome.claim.change != "+ 1e8":
         plain = Oracle(replace(oracle.problem, low=None, high=None))
         # At a kink a direction has two derivatives, and a probe cannot tell.
-        if outcome.claim.strategy == "probe" and oracle.problem.low is not None:
+        if report is not None and report.strategy == "probe" and oracle.problem.low is not None:
             return outcome
         if oracle.problem.plain and not oracle.empty:
             once = plain.converges_at_once()
