@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> list[Outcome]:
     """All checks, family after family."""
     outcomes: list[Outcome] = []
     families = chosen(options.half, options.family)
-    seeds = numbers(options.half, 1 if options.quick else options.seeds)
+    seeds = numbers(options.half, options.first, 1 if options.quick else options.seeds)
     for family in families[:: EVERY if options.quick else 1]:
         start, before = perf_counter(), len(outcomes)
         for instance, claims in plan(family, seeds):
@@ -58,6 +58,7 @@ def show(options: argparse.Namespace) -> None:
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = arguments(__doc__ or "")
     parser.add_argument("--seeds", type=int, default=8, help="problems of each family (8)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them (0)")
     parser.add_argument("--family", help="this family or group, or those with this in their names")
     parser.add_argument("--half", choices=["tune", "held-out"], help="half of families and seeds")
     parser.add_argument("--progress", action="store_true", help="a line for each family")

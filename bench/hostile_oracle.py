@@ -45,7 +45,7 @@ def times(tree: Any, factor: float) -> Any:
     """A multiple of a gradient in its own types; what is infinite stays what it is."""
     new = copied(tree)
     for _, leaf in leaves(new):
-        if factor != 1:
+        with np.errstate(over="ignore", under="ignore"):
             reals(leaf)[...] *= leaf.real.dtype.type(factor)
     return new
 

@@ -47,8 +47,9 @@ def chosen(half: str | None, name: str | None) -> list[Family]:
     return [family for family in FAMILIES.values() if family.held_out in wanted]
 
 
-def numbers(half: str | None, count: int) -> range:
-    """Generator seeds: even ones to tune on, odd ones to report."""
+def numbers(half: str | None, first: int, count: int) -> range:
+    """Generator seeds from the first on: even ones to tune on, odd ones to report."""
     if half is None:
-        return range(count)
-    return range(int(half == "held-out"), 2 * count, 2)
+        return range(first, first + count)
+    start = first - first % 2 + int(half == "held-out")
+    return range(start, start + 2 * count, 2)
