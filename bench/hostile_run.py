@@ -28,7 +28,7 @@ def plan(family: Family, seeds: range) -> Iterator[tuple[Instance, list[Claim]]]
         for place, name in enumerate(instance.claims()):
             seeds_ = range(SEEDS if place == many else 1)
             found += [Claim(family.name, number, name, seed, strategy) for seed in seeds_]
-            if place == changed:
+            if place == changed and instance.oracle.problem.changes:
                 some = [change for change in CHANGES if change]
                 found += [Claim(family.name, number, name, 0, strategy, each) for each in some]
         yield instance, found

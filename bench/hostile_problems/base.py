@@ -25,7 +25,8 @@ class Problem:
 
     `low` and `high` are one-sided derivatives at a kink: each claim between them is right. `plain`
     says that plain differences may be expected to converge; whether they do is measured as well.
-    With `inexact`, f is off by a tolerance of its own, and no smoother than that.
+    With `inexact`, f is off by a tolerance of its own, and no smoother than that. `changes`
+    says that multiples of f, and f with a constant added, have the same verdict.
     `clean` is a smooth function with the same gradient, by which that is verified; with `analytic`,
     it takes complex arguments. `size` is the size of the gradient nearby, where it vanishes.
     """
@@ -47,6 +48,7 @@ class Problem:
     quiet: bool = True
     verified: bool = True
     inexact: bool = False
+    changes: bool = True
     grad: Callable[[Any], Any] | None = None
     pair: bool = False
     options: dict[str, Any] = field(default_factory=dict)

@@ -283,12 +283,13 @@ def overflow_near_by(rng: Rng) -> Problem:
         x = np.array([709.78 - log_uniform(rng, -6, 1), rng.normal()])
         return Problem(
             lambda v: float(np.exp(v).sum()), x, np.exp(x), clean=lambda v: np.exp(v).sum(),
-            plain=False, quiet=False,
+            plain=False, quiet=False, changes=False,
         )  # fmt: skip
     x, c = rng.normal(size=3), log_uniform(rng, 290, 306)
     return Problem(
-        lambda v: c * float(v @ v), x, 2 * c * x, clean=lambda v: c * (v @ v), analytic=True
-    )
+        lambda v: c * float(v @ v), x, 2 * c * x, clean=lambda v: c * (v @ v), analytic=True,
+        changes=False,
+    )  # fmt: skip
 
 
 @group

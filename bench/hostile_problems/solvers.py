@@ -368,4 +368,4 @@ def euler_for_exact_granted(rng: Rng) -> Problem:
 def smooth_granted(rng: Rng) -> Problem:
     """A tolerance where none is needed must not cost a verdict: 1.1 x stays wrong."""
     options = {"rtol": log_uniform(rng, -8, -2), "atol": float(rng.choice([0.0, 1e-9]))}
-    return some_smooth(rng).problem(options=options, smooth=True)
+    return some_smooth(rng).problem(options=options, smooth=True, changes=False)
