@@ -61,18 +61,20 @@ class Outcome:
     verdict: str  # or the exception
     reason: str
     kind: str  # "right", "extra" or "wrong": what was claimed
-    fault: str  # "", or what is wrong about the outcome
     causes: tuple[tuple[str, bool | None], ...]
     leaks: tuple[str, ...]  # warnings from lines of fastgrad
     heard: bool  # f warned, though its domain is far away
     changed: bool  # the parameters are not what they were
-    plain: bool  # plain differences converge at some steps; looked at where it matters
-    at_once: bool  # so does the usual step
     evaluations: int
     calls: int  # of f, in fact
     budget: int | None
     entries: int
     smooth: bool
+    fault: str = ""  # what is wrong about the outcome
+    # Of gradients of which it cannot tell: whether plain differences converge at some steps, and
+    # whether the one with the usual step is right.
+    plain: bool = False
+    at_once: bool = False
 
 
 class Instance:
@@ -132,7 +134,43 @@ def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
     else:
         gradient = times(gradient, CHANGES[claim.change].factor)
     before = [leaf.tobytes() for _, leaf in leaves(problem.params)]
-    report, f = None, Counting(problem.f)
+    answer = _answered(problem, gradient, claim)
+    report = answer.report
+    own = {
+        f"{w.filename.rpartition('/')[2]}:{w.lineno} {w.message}"
+        for w in answer.heard
+        if w.filename.startswith(HOME)
+    }
+    outcome = Outcome(
+        claim=claim,
+        verdict=answer.verdict,
+        reason=report.reason if report is not None else "",
+        kind=_kind(claim, problem),
+        causes=() if claim.change else _causes(instance, claim, gradient, report),
+        leaks=tuple(sorted(own)),
+        heard=len(answer.heard) > len(own) and problem.quiet and not _warns(instance.make()),
+        changed=before != [leaf.tobytes() for _, leaf in leaves(problem.params)],
+        evaluations=report.evaluations if report is not None else answer.calls,
+        calls=answer.calls,
+        budget=problem.options.get("budget"),
+        entries=sum(leaf.size for _, leaf in leaves(problem.params)),
+        smooth=problem.smooth,
+    )
+    return _judged(outcome, instance, gradient, accept, report), report
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a report or an exception's text, warnings, and calls of f."""
+
+    report: Any
+    verdict: str
+    heard: list[warnings.WarningMessage]
+    calls: int
+
+
+def _answered(problem: Problem, gradient: Any, claim: Claim) -> Answer:
+    f, report = Counting(problem.f), None
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
@@ -142,31 +180,13 @@ def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
             verdict = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
             refused = isinstance(error, fg.FastgradError) and problem.raises
             verdict = "CANNOT_TELL" if refused else verdict
-    kind = "right" if claim.name == "right" else "extra" if claim.name in problem.extra else "wrong"
-    own = {
-        f"{w.filename.rpartition('/')[2]}:{w.lineno} {w.message}"
-        for w in heard
-        if w.filename.startswith(HOME)
-    }
-    outcome = Outcome(
-        claim=claim,
-        verdict=verdict,
-        reason=report.reason if report is not None else "",
-        kind=kind,
-        fault="",
-        causes=() if claim.change else _causes(instance, claim, gradient, report),
-        leaks=tuple(sorted(own)),
-        heard=len(heard) > len(own) and problem.quiet and not _warns(instance.make()),
-        changed=before != [leaf.tobytes() for _, leaf in leaves(problem.params)],
-        plain=False,
-        at_once=False,
-        evaluations=report.evaluations if report is not None else f.calls,
-        calls=f.calls,
-        budget=problem.options.get("budget"),
-        entries=sum(leaf.size for _, leaf in leaves(problem.params)),
-        smooth=problem.smooth,
-    )
-    return _judged(outcome, instance, gradient, accept, report), report
+    return Answer(report, verdict, heard, f.calls)
+
+
+def _kind(claim: Claim, problem: Problem) -> str:
+    if claim.name == "right":
+        return "right"
+    return "extra" if claim.name in problem.extra else "wrong"
 
 
 def _warns(problem: Problem) -> bool:

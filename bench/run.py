@@ -24,6 +24,7 @@ SCRIPTS = (
     "probe.py",
     "check_cost.py",
     "checkers.py",
+    "hostile.py",
     "walk.py",
 )
 # README's section, and the file and section of the results that its table is taken from. README
