@@ -146,7 +146,7 @@ def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
         verdict=answer.verdict,
         reason=report.reason if report is not None else "",
         kind=_kind(claim, problem),
-        causes=() if claim.change else _causes(instance, claim, gradient, report),
+        causes=_causes(instance, claim, gradient, report),
         leaks=tuple(sorted(own)),
         heard=len(answer.heard) > len(own) and problem.quiet and not _warns(instance.make()),
         changed=before != [leaf.tobytes() for _, leaf in leaves(problem.params)],
@@ -200,7 +200,7 @@ def _warns(problem: Problem) -> bool:
 def _causes(instance: Instance, claim: Claim, gradient: Any, report: Any) -> Any:
     if report is None or callable(gradient):
         return ()
-    if claim.name == "right":  # a false alarm says enough, and a kink may be met
+    if claim.name == "right" or claim.change:  # a false alarm says enough, a kink may be met
         return tuple((c.kind.name, None) for c in report.causes if c.kind.name != "KINK")
     problem = instance.oracle.problem
     return tuple((c.kind.name, is_true(c, problem, gradient, report)) for c in report.causes)
@@ -224,22 +224,30 @@ def _judged(
         admitted = outcome.kind != "extra" and _admitted(oracle, gradient, report, change.factor)
         return replace(outcome, fault="admitted" if seen and admitted else "miss" if seen else "")
     if verdict == "WRONG" and "WRONG" not in accept:
-        alarm = outcome.kind == "right" or "RIGHT" in accept
-        nearby = any(name == "NEARBY" for name, _ in outcome.causes)
-        alarm_or_not = "false alarm"
-        if oracle.problem.inexact:
-            alarm_or_not = "nearby" if nearby else "tolerance"
-        return replace(outcome, fault=alarm_or_not if alarm else "overclaim")
+        right = outcome.kind == "right" or "RIGHT" in accept
+        return replace(outcome, fault=_alarm(outcome, oracle) if right else "overclaim")
     # A constant may cost power.
-    if verdict == "CANNOT_TELL" and outcome.kind != "extra" and outcome.claim.change != "+ 1e8":
-        plain = Oracle(replace(oracle.problem, low=None, high=None))
-        # At a kink a direction has two derivatives, and a probe cannot tell.
-        if report is not None and report.strategy == "probe" and oracle.problem.low is not None:
-            return outcome
-        if oracle.problem.plain and not oracle.empty:
-            once = plain.converges_at_once()
-            return replace(outcome, plain=plain.converges() or once, at_once=once)
+    if verdict == "CANNOT_TELL" and outcome.kind != "extra" and not change.constant:
+        return _unsure(outcome, oracle, report)
     return outcome
+
+
+def _alarm(outcome: Outcome, oracle: Oracle) -> str:
+    if not oracle.problem.inexact:
+        return "false alarm"
+    return "nearby" if any(name == "NEARBY" for name, _ in outcome.causes) else "tolerance"
+
+
+def _unsure(outcome: Outcome, oracle: Oracle, report: Any) -> Outcome:
+    """The outcome with what plain differences show where the check cannot tell."""
+    problem = oracle.problem
+    # At a kink a direction has two derivatives, and a probe cannot tell.
+    kink = problem.low is not None and report is not None and report.strategy == "probe"
+    if not problem.plain or oracle.empty or kink:
+        return outcome
+    plain = Oracle(replace(problem, low=None, high=None))
+    once = plain.converges_at_once()
+    return replace(outcome, plain=once or plain.converges(), at_once=once)
 
 
 def _admitted(oracle: Oracle, gradient: Any, report: Any, factor: float) -> bool:
