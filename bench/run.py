@@ -25,6 +25,7 @@ SCRIPTS = (
     "check_cost.py",
     "checkers.py",
     "mutants.py",
+    "hostile.py",
     "walk.py",
 )
 # README's section, and the file and section of the results that its table is taken from. README

@@ -51,6 +51,8 @@ _MUCH_SMALLER = 1.5e5
 _OWN_SCALE = (0.1, 0.01, 0.001)
 # Steps between those of the sequence, by which its smallest is divided.
 _OTHERS = (0.37, 2.7)
+# ... and certainly none up to this many: noise of sums that cancel is easily underestimated.
+_CLEAR_JUMP = 256.0
 # One-sided quotients hold to a derivative as long as they are off by less than this share of the
 # error that it shows.
 _HOLDS = 0.25
@@ -87,13 +89,20 @@ def noise_at(
 def _noise_of_side(
     differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
 ) -> np.ndarray:
+    return noise_beside(_beside(differences, entries, steps, base))
+
+
+def _beside(
+    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
+) -> np.ndarray:
+    """Seven values on one side of each entry, the first one at the parameters."""
     near = differences.around(entries, steps, (1, *_BESIDE))
     places = np.array((1, *_BESIDE)) * steps[:, np.newaxis]
     # Parameters of short types move by a little more or less than was asked for: the slope tells
     # by how much that moved `f`.
     slopes = (near.values[:, :1] - base) / near.moved[:, :1]
     values = near.values - slopes * (near.moved - places)
-    return noise_beside(np.hstack([np.full((len(entries), 1), base), values]))
+    return np.hstack([np.full((len(entries), 1), base), values])
 
 
 # ---------------------------------------------------------------------- where `f` begins to move
@@ -125,7 +134,7 @@ def edges_of(
             continue
         high = rows.steps[last[columns], columns]
         change = np.abs(quotients[last[columns], columns]) * high
-        clear = change > _ROUNDING * max(model.noise, model.unit * abs(model.base))
+        clear = change > _CLEAR_JUMP * max(model.noise, model.unit * abs(model.base))
         columns, high = columns[clear], high[clear]
         if not len(columns):
             continue
@@ -359,13 +368,38 @@ def _right_for_larger(
 def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
     """How far slopes may be off by errors of `f` itself that appear on coarser scales."""
     length = differences.lengths(entries)
-    levels = []
-    for share in _COARSE:
-        sides = (side * share * length for side in (1, -1))
-        found = [_noise_of_side(differences, entries, steps, model.base) for steps in sides]
-        levels.append(np.nan_to_num(np.fmax(*found)))
     slopes = np.zeros(len(entries))
-    for share, fine, coarse in zip(_COARSE, levels, levels[2:], strict=False):
-        seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
-        slopes = np.where(seen & (slopes == 0), 2 * SIGMAS * fine / (share * length), slopes)
+    for side in (1, -1):
+        tables = [_beside(differences, entries, side * s * length, model.base) for s in _COARSE]
+        levels = [np.nan_to_num(noise_beside(values)) for values in tables]
+        for share, values, fine, coarse in zip(_COARSE, tables, levels, levels[2:], strict=False):
+            seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
+            columns = np.flatnonzero(seen & (slopes == 0))
+            if len(columns):
+                steps = side * share * length[columns]
+                jumps = _jump_in(differences, entries[columns], values[columns], steps)
+                columns = columns[jumps >= fine[columns]]
+                slopes[columns] = 2 * SIGMAS * fine[columns] / (share * length[columns])
     return slopes
+
+
+def _jump_in(
+    differences: Differences, entries: np.ndarray, values: np.ndarray, steps: np.ndarray
+) -> np.ndarray:
+    """The largest jump of `f` between neighbors of equally spaced points: 0 where it has a kink."""
+    rows = np.arange(len(entries))
+    # The third difference around a jump is twice as large as the two beside it.
+    at = np.abs(np.diff(values, 3, axis=1)).argmax(axis=1) + 1
+    slopes = (values[rows, at] - values[rows, at - 1]) / steps
+    low, high = at * steps, (at + 1) * steps
+    before, after = values[rows, at], values[rows, at + 1]
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        now = differences.around(entries, middle, (1,)).values[:, 0]
+        first, second = now - before, after - now
+        expected = slopes * (middle - low)
+        lower = np.abs(first - expected) >= np.abs(second - expected)
+        high, after = np.where(lower, middle, high), np.where(lower, now, after)
+        low, before = np.where(lower, low, middle), np.where(lower, before, now)
+    jump: np.ndarray = np.nan_to_num(np.abs(after - before - slopes * (high - low)))
+    return jump

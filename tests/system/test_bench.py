@@ -1,14 +1,19 @@
 """The benchmarks run, with and without the packages that they compare."""
 
+import importlib
 import os
 import re
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+import fastgrad as fg
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 OPTIONAL = ["statsmodels", "numdifftools", "jacobi", "matplotlib"]
@@ -101,6 +106,57 @@ def test_the_truth_about_mutants_tells_relations_apart(monkeypatch):
         for kind in claims:
             expected = kind == name or name in true.get(kind, ())
             assert truth["holds"](kind, region) == expected, f"{kind} of {name}"
+
+
+def test_smoke_run_of_the_hostile_problems(tmp_path):
+    written = smoke(tmp_path, BENCH / "hostile.py", result="hostile.md")
+    for row in ("false alarms in 10,000 checks", "| held out ", "## Misses: ", "## Exceptions: "):
+        assert row in written
+
+
+@pytest.mark.slow
+def test_gradients_of_hostile_problems_are_right(monkeypatch):
+    """By complex steps and by differences of a clean function; a doubled one does not pass."""
+    monkeypatch.syspath_prepend(BENCH)
+    oracle = importlib.import_module("hostile_oracle")
+    families = importlib.import_module("hostile_problems").FAMILIES
+    problems = {name: family.problem(0) for name, family in families.items()}
+    known = {name: each for name, each in problems.items() if each.verified}
+    assert [name for name, each in known.items() if not oracle.verify(each)] == []
+    assert len(families) >= 80
+    assert len(known) >= 0.9 * len(families)
+    for name in ("offset_inside", "lasso", "adaptive_ode", "large_float32_network"):
+        assert not oracle.verify(replace(known[name], **_doubled(known[name])))
+
+
+def _doubled(problem):
+    sides = ("right", "low", "high")
+    trees = {side: getattr(problem, side) for side in sides}
+    return {side: _twice(tree) for side, tree in trees.items() if tree is not None}
+
+
+def _twice(tree):
+    return {k: 2 * v for k, v in tree.items()} if isinstance(tree, dict) else 2 * tree
+
+
+@pytest.mark.slow
+def test_causes_of_hostile_problems_are_tested_on_the_data(monkeypatch):
+    """A cause that holds is true, and the same cause of another gradient is not."""
+    monkeypatch.syspath_prepend(BENCH)
+    causes = importlib.import_module("hostile_causes")
+    problem = importlib.import_module("hostile_problems").FAMILIES["large_leaf"].problem(0)
+    claims = {"FACTOR": 2 * problem.right, "SIGN": -problem.right, "ZERO": 0 * problem.right}
+    claims |= {"OFFSET": problem.right + 0.5, "MISSING_L2": problem.right - 0.1 * problem.params}
+    claims |= {"SHIFTED": np.roll(problem.right, 1), "REVERSED": problem.right[::-1].copy()}
+    for kind, claim in claims.items():
+        report = fg.check_gradient(problem.f, claim, problem.params, strategy="exhaustive")
+        for name in claims:
+            finding = SimpleNamespace(
+                kind=fg.Cause[name], leaf="params", place="params", evidence={}
+            )
+            # A sign and a zero are factors as well.
+            expected = name == kind or (name == "FACTOR" and kind in ("SIGN", "ZERO"))
+            assert causes.is_true(finding, problem, claim, report) is expected, (name, kind)
 
 
 @pytest.mark.slow
