@@ -143,8 +143,8 @@ def moved_error(path: str, function: str = "f") -> MutationError:
 def resized_error(size: int, where: str, before: int) -> InputValueError:
     """The error for a vector-valued `f` whose values change their size."""
     return InputValueError(
-        f"`f` returned {counted(size, 'number')} at {where}, and {before} at the unperturbed parameters; "
-        "the size must not change"
+        f"`f` returned {counted(size, 'number')} at {where}, and {before} at the unperturbed "
+        "parameters; the size must not change"
     )
 
 

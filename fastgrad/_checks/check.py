@@ -300,7 +300,7 @@ def _whole_seed(seed: Any) -> int:
 def _tolerance(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise InputTypeError(f"`{name}` must be a number, 0 or more; got {value!r}")
-    if not 0 <= value < math.inf:
+    if not 0 <= float(value) < math.inf:
         raise InputValueError(f"`{name}` must be finite, 0 or more; got {value!r}")
     return float(value)
 

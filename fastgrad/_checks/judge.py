@@ -40,8 +40,9 @@ def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -
         _, table.numeric[part], forward, backward, table.uncertainty[part] = found
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             np.subtract(forward, backward, out=table.gaps[part])
-        # Forward and backward quotients may cancel, or be equal.
-        np.logical_or(table.numeric[part], table.gaps[part], out=table.moved[part])
+        # Forward and backward quotients may cancel, or be equal; what is not finite is no move.
+        sizes = np.abs(table.numeric[part])
+        np.greater(np.fmax(sizes, np.abs(table.gaps[part])), 0.0, out=table.moved[part])
 
 
 def judge(

@@ -1,8 +1,8 @@
 """Judges the entries that one difference leaves open by differences at many steps.
 
 Steps grow while noise hides the difference, and then shrink until they tell nothing new; the
-verdict goes by the estimate with the smallest bound. Before an entry is called wrong, `scales` looks
-at what `f` does at other scales.
+verdict goes by the estimate with the smallest bound. Before an entry is called wrong, `scales`
+looks at what `f` does at other scales.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ class _Open:
             ratio = noise * SIGMAS / (rows.noise[0] * rows.steps[0])
         grown = np.where(ratio > _ROUGH, ratio, 1.0)
         analytic, gaps = table.analytic[entries], table.gaps[entries]
-        return cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
+        open_ = cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
+        return open_.measured(_with_one_side(open_))
 
     @property
     def rough(self) -> np.ndarray:
@@ -218,8 +219,9 @@ def _gaps(open_: _Open, found: Estimate) -> np.ndarray:
     chosen = np.abs(rows.steps - found.step).argmin(axis=0)
     at = (chosen, np.arange(len(chosen)))
     seen = np.fmax(np.abs(rows.gaps[at]) - CURVED * rows.noise[at], 0.0)
-    first: np.ndarray = open_.model.relative * open_.length / rows.steps[at]
-    return np.fmax(np.nan_to_num(first * seen), np.nan_to_num(np.abs(open_.gaps)))
+    first = open_.model.relative * open_.length / rows.steps[at]
+    gaps: np.ndarray = np.fmax(np.nan_to_num(first * seen), np.nan_to_num(np.abs(open_.gaps)))
+    return gaps
 
 
 def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> StepTable:
@@ -231,6 +233,16 @@ def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> Ste
     # The uncertainty is still the bound on the noise: `judge` leaves it so where it is in doubt.
     rows = (steps, central, ahead, behind, table.uncertainty[entries])
     return StepTable(*(row[np.newaxis].copy() for row in rows))
+
+
+def _with_one_side(open_: _Open) -> StepTable:
+    """The first row with what one side says where the other has no finite value."""
+    lost = np.isnan(open_.rows.central[0])
+    if not lost.any():
+        return open_.rows
+    again = _measured(open_, lost, open_.rows.steps[0])
+    pairs = ((getattr(again, n), getattr(open_.rows, n)) for n in StepTable.names())
+    return StepTable(*(np.where(lost, new, old) for new, old in pairs))
 
 
 def _decide(table: EntryTable, open_: _Open, found: Estimate, bound: np.ndarray) -> None:

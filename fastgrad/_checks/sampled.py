@@ -16,12 +16,12 @@ import numpy as np
 
 from fastgrad._checks import findings
 from fastgrad._checks.case import Case
-from fastgrad._checks.moves import size_of
 from fastgrad._checks.elsewhere import Elsewhere
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.explanation import elementwise, explain
 from fastgrad._checks.judged import Judged, case_of
 from fastgrad._checks.misplaced import along_axes
+from fastgrad._checks.moves import size_of
 from fastgrad._checks.places import box_text
 from fastgrad._checks.relations import Relation, factor_text
 from fastgrad._checks.result import Dense, LeafProbe

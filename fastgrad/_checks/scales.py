@@ -1,8 +1,9 @@
 """What `f` does at other scales than that of the smallest steps, before a verdict is given.
 
-Differences that converge are no proof by themselves: a function that is rounded on the inside, that
-solves something to a tolerance, or that is piecewise constant, has small pieces with slopes of their
-own. They show where one looks at a larger scale: there `f` is noisy, or jumps from piece to piece.
+Differences that converge are no proof by themselves: a function that is rounded on the inside,
+that solves something to a tolerance, or that is piecewise constant, has small pieces with slopes of
+their own. They show where one looks at a larger scale: there `f` is noisy, or jumps from piece to
+piece.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
-# with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99 do.
+# with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99.
 _BESIDE = tuple(range(2, 7))
 # Noise on one side beyond this many times that on the other is a kink, or a jump, on that side.
 _ONE_SIDED = 16.0
@@ -179,7 +180,7 @@ def jumps_between(
     return found
 
 
-# ------------------------------------------------------------------- before an entry is called wrong
+# ------------------------------------------------------------ before an entry is called wrong
 
 
 def doubts_of_wrong(

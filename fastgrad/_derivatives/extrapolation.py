@@ -119,14 +119,16 @@ class StepTable:
 
     def above(self, below: StepTable) -> StepTable:
         """Continue the table by smaller steps."""
-        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in _COLUMNS))
+        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in self.names()))
 
     def among(self, chosen: np.ndarray) -> StepTable:
         """Some of the entries."""
-        return StepTable(*(getattr(self, n)[:, chosen] for n in _COLUMNS))
+        return StepTable(*(getattr(self, n)[:, chosen] for n in self.names()))
 
-
-_COLUMNS = ("steps", "central", "forward", "backward", "noise")
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of its arrays, in order."""
+        return tuple(each.name for each in fields(cls))
 
 
 @dataclass(frozen=True)
@@ -315,9 +317,8 @@ def _shrinking(change: np.ndarray) -> np.ndarray:
     """For each pair, whether its change and the one above are each a fraction of the one before."""
     less = np.zeros(change.shape, dtype=bool)
     less[1:] = change[1:] <= change[:-1] / SHRINKS
-    shrinks = less.copy()
-    shrinks[1:] &= less[:-1]
-    shrinks[0] = False
+    shrinks = np.zeros(change.shape, dtype=bool)
+    shrinks[1:] = less[1:] & less[:-1]
     return shrinks
 
 

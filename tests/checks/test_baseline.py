@@ -7,8 +7,8 @@ import pytest
 
 import fastgrad as fg
 from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.movement import moves_in_jumps
 from fastgrad._checks.claim import Analytic
+from fastgrad._checks.movement import moves_in_jumps
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.meter import Metered
