@@ -8,12 +8,12 @@ import numpy as np
 
 from fastgrad._checks.case import Case, moved_gain
 from fastgrad._checks.error_model import SAFETY
-from fastgrad._checks.places import box_text
+from fastgrad._checks.places import box_text, runs
 from fastgrad._checks.relations import Relation
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
-__all__ = ["Elsewhere", "copied"]
+__all__ = ["Elsewhere", "copied", "exchanged"]
 
 # A part that stands this many entries beside its own place is shifted: an index is off by a few.
 _FEW = 3
@@ -62,6 +62,41 @@ def _holds(case: Case, other: Case, ways: int) -> bool:
     shape = case.analytic.shape
     gain = moved_gain(case, other.bound.reshape(shape))
     return case.fits(other.numeric.reshape(shape), gain, ways=ways)
+
+
+def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
+    """Two stretches of a vector hold each other's values, as blocks in the wrong order do."""
+    pair = _pair(runs(wrong)) if wrong.ndim == 1 else None
+    if pair is None:
+        return None
+    one, other = pair
+    parts = [case.at(one), case.at(other)]
+    if not all(part.known.all() for part in parts):
+        return None
+    for here, there in ((parts[0], parts[1]), (parts[1], parts[0])):
+        if not here.fits(there.numeric, moved_gain(here, there.bound), ways=case.size):
+            return None
+    shape = case.analytic.shape
+    names = [case.path + box_text((side,), shape) for side in pair]
+    words = f"holds, in `{names[0]}` and `{names[1]}`, the gradients of each other"
+    relation = Relation(
+        Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": tuple(names)}
+    )
+    return relation, (slice(one.start, other.stop),)
+
+
+def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
+    """Two stretches of one length, or the halves of one; an index off by a few is a shift."""
+    if len(stretches) == 1:
+        start, stop = stretches[0].start, stretches[0].stop
+        middle = (start + stop) // 2
+        halves = slice(start, middle), slice(middle, stop)
+        return halves if stop - start > 2 * _FEW and (stop - start) % 2 == 0 else None
+    if len(stretches) != 2:
+        return None
+    one, other = stretches
+    length = one.stop - one.start
+    return (one, other) if 1 < length == other.stop - other.start else None
 
 
 def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:

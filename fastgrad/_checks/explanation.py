@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.case import Case, chance
-from fastgrad._checks.elsewhere import Elsewhere, copied
+from fastgrad._checks.elsewhere import Elsewhere, copied, exchanged
 from fastgrad._checks.misplaced import MIRRORED, MISPLACED, SHAPED, is_rare_order
-from fastgrad._checks.places import Kind, Place, bounding_box, find_place, runs
+from fastgrad._checks.places import Kind, Place, bounding_box, find_place, is_rare, runs
 from fastgrad._checks.relations import FITTED, SIMPLE, Relation
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
@@ -26,6 +26,8 @@ __all__ = ["Explained", "elementwise", "explain", "with_place"]
 
 # Relations that share the wrong entries of a leaf, at most: with more, nothing is explained.
 _MOST_RELATIONS = 3
+# Shapes of matrices, and places of them, that are tried in a vector, about.
+_SHAPES = 8
 # Stretches of wrong entries that are tried one by one.
 _MOST_RUNS = 8
 # Entries that a relation must explain where it explains only some of them.
@@ -116,25 +118,26 @@ def _in_boxes(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
     if not wrong.ndim:
         return None
     whole, box = tuple(slice(0, n) for n in wrong.shape), bounding_box(wrong)
-    for each in (whole, box) if box != whole else (whole,):
-        part = case.at(each)
-        if not part.known.all():
-            continue
-        relation = _first(part, MISPLACED)
-        if relation is None:
-            continue
-        # In a part of a leaf what any order of a few values may look like is not named.
-        if each == whole and relation.kind is Cause.PERMUTED and box != whole:
-            inner = _first(case.at(box), MISPLACED)
-            if inner is not None and is_rare_order(inner, wrong[box].shape):
-                return inner, box
-        return relation, each
-    return copied(case, box) or _matrix_in_vector(case, box)
+    of_whole = _misplaced(case)
+    if of_whole is not None and of_whole.kind is not Cause.PERMUTED:
+        return exchanged(case, wrong) or (of_whole, whole)
+    # In a part of a leaf what any order of a few values may look like is not named.
+    of_box = _misplaced(case.at(box)) if box != whole else None
+    if of_box is not None and is_rare_order(of_box, wrong[box].shape):
+        return exchanged(case, wrong) or (of_box, box)
+    found = exchanged(case, wrong) or copied(case, box) or _matrix_in_vector(case, box)
+    return found or ((of_whole, whole) if of_whole is not None else None)
+
+
+def _misplaced(case: Case) -> Relation | None:
+    return _first(case, MISPLACED) if case.known.all() else None
 
 
 def _matrix_in_vector(case: Case, box: Box) -> tuple[Relation, Box] | None:
     """A matrix that is a stretch of a vector, and is transposed there."""
-    if case.analytic.ndim != 1:
+    # Of all orders of so many values a few are transposes of some matrix.
+    count = int(case.wrong[box].sum())
+    if case.analytic.ndim != 1 or not is_rare(_SHAPES, math.lgamma(count + 1)):
         return None
     low, high = box[0].start, box[0].stop
     # The first and the last entry of a matrix stay where they are when it is transposed.
@@ -287,11 +290,12 @@ def _agreed(values: np.ndarray, shape: np.ndarray, allowed: np.ndarray) -> np.nd
     if not usable.any():
         return np.zeros(values.shape, bool)
     low, high = (center - width)[usable], (center + width)[usable]
-    # The point that lies in most of the intervals: the count rises at their beginnings.
+    # The point that lies in most of the intervals: their number rises at their beginnings.
     at = np.concatenate([low, high])
     rises = np.concatenate([np.ones(len(low)), -np.ones(len(high))])
     order = np.lexsort((-rises, at))  # a beginning before an end
-    best = at[order][int(np.argmax(np.cumsum(rises[order])))]
+    most = int(np.argmax(np.cumsum(rises[order])))
+    best = at[order][most] / 2 + at[order][most + 1] / 2  # between two edges, as they are rounded
     agreed: np.ndarray = usable & (np.abs(center - best) <= width)
     return agreed
 

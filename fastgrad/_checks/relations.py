@@ -177,7 +177,7 @@ def factor_text(c: float, apart_from: float = 1.0) -> str:
 
 
 def _near_whole(size: float) -> bool:
-    return round(size) > 1 and abs(size - round(size)) < _WHOLE * size
+    return math.isfinite(size) and round(size) > 1 and abs(size - round(size)) < _WHOLE * size
 
 
 def _coefficient(values: np.ndarray, shape: np.ndarray) -> float:
