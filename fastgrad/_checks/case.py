@@ -25,8 +25,9 @@ _CLEAREST = 1e6
 # Relative rounding of a predicted value: half the digits of float64, as in `refinement`.
 ROUNDED = 1e-9
 # Of random errors, as large as the ones found, at most this share may satisfy a relation, or it is
-# a coincidence: one of a hundred satisfies any of some twenty relations.
-_BY_CHANCE = 5e-4
+# a coincidence: one of a hundred then satisfies any of the
+# ten that have a number to fit.
+_BY_CHANCE = 1e-3
 # Entries that are looked at before all others: a relation that fails does so at any of them.
 _FEW = 64
 # Digits of an entry that count as evidence, as a probability: a value has no more than float64.

@@ -16,7 +16,7 @@ import numpy as np
 from fastgrad._checks import findings
 from fastgrad._checks.case import Case, joined
 from fastgrad._checks.elsewhere import Elsewhere
-from fastgrad._checks.explanation import Explained, elementwise, explain, with_place
+from fastgrad._checks.explanation import Explained, elementwise, explain, unexplained, with_place
 from fastgrad._checks.judged import Judged, case_of, whole_case
 from fastgrad._checks.places import box_text
 from fastgrad._checks.relations import Relation
@@ -25,6 +25,10 @@ from fastgrad._checks.sampled import of_sample
 from fastgrad._report.causes import Cause, Finding
 
 __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes", "kink_met"]
+
+# Leaves whose relations are sought one by one, some 5 ms each; others are compared with what these
+# have. Nobody reads a longer list.
+_MOST_LEAVES = 200
 
 
 def diagnose(cases: Sequence[Case]) -> tuple[Finding, ...]:
@@ -51,7 +55,8 @@ def _explained(bad: Sequence[Case], cases: Sequence[Case]) -> list[Explained]:
     if together:
         return together
     elsewhere = Elsewhere(cases)
-    explained = [each for case in bad for each in explain(case, elsewhere)]
+    explained = [each for case in bad[:_MOST_LEAVES] for each in explain(case, elsewhere)]
+    explained += map(unexplained, bad[_MOST_LEAVES:])
     # A leaf of one entry has some factor always: it is known where others have the same.
     known = [each.relation for each in explained if each.relation is not None]
     for k, each in enumerate(explained):

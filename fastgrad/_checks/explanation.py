@@ -15,14 +15,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.case import Case, chance
+from fastgrad._checks.chain_rules import CHAINED
 from fastgrad._checks.elsewhere import Elsewhere, copied, exchanged
-from fastgrad._checks.misplaced import MIRRORED, MISPLACED, SHAPED, is_rare_order
+from fastgrad._checks.misplaced import MIRRORED, MISPLACED, SHAPED, TURNED, is_rare_order
 from fastgrad._checks.places import Kind, Place, bounding_box, find_place, is_rare, runs
-from fastgrad._checks.relations import FITTED, SIMPLE, Relation
+from fastgrad._checks.relations import ADDED, FITTED, SIMPLE, Relation
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
-__all__ = ["Explained", "elementwise", "explain", "with_place"]
+__all__ = [
+    "Explained",
+    "elementwise",
+    "explain",
+    "is_isolated",
+    "is_nearby",
+    "is_nearby_there",
+    "relative_error",
+    "unexplained",
+    "with_place",
+]
 
 # Relations that share the wrong entries of a leaf, at most: with more, nothing is explained.
 _MOST_RELATIONS = 3
@@ -49,6 +60,9 @@ _TINY = 1e-5
 # typical wrong one.
 _MOST, _COMPARABLE = 0.5, 0.1
 
+# Relations of single entries with a number that is fitted, or of the parameters.
+_FITTED = (*FITTED, *CHAINED, *ADDED)
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -68,7 +82,13 @@ def explain(case: Case, elsewhere: Elsewhere) -> list[Explained]:
     if found is not None:
         return [_explained(case, wrong, *found)]
     shares = list(_shared(case, wrong, elsewhere))
-    return shares or [Explained(case, wrong, _place_alone(case, wrong), None, True)]
+    return shares or [unexplained(case)]
+
+
+def unexplained(case: Case) -> Explained:
+    """The wrong entries of a leaf for which no relation was sought."""
+    wrong = case.wrong & case.known
+    return Explained(case, wrong, _place_alone(case, wrong), None, True)
 
 
 def with_place(case: Case, relation: Relation) -> Explained:
@@ -79,7 +99,7 @@ def with_place(case: Case, relation: Relation) -> Explained:
 
 def elementwise(case: Case) -> Relation | None:
     """The first relation of single entries that explains all entries of a case."""
-    return _first(case, (*SIMPLE, *FITTED))
+    return _first(case, (*SIMPLE, *_FITTED))
 
 
 def _first(case: Case, searches: Sequence[Callable[[Case], Iterator[Relation]]]) -> Relation | None:
@@ -107,7 +127,7 @@ def _relation(
         misplaced = _in_boxes(case, wrong)
         if misplaced is not None:
             return misplaced
-    added = _first(chosen, FITTED)
+    added = _first(chosen, _FITTED)
     if added is not None:
         return added, None
     return _shaped(case, wrong)
@@ -146,10 +166,10 @@ def _matrix_in_vector(case: Case, box: Box) -> tuple[Relation, Box] | None:
         if start < 0 or stop > case.size or size < 2 * 2:
             continue
         part = case.at(slice(start, stop))
-        for rows in range(2, size // 2 + 1):
-            if size % rows == 0 and part.known.all():
-                relation = _first(part.shaped((rows, size // rows)), MISPLACED)
-                if relation is not None and relation.kind is Cause.TRANSPOSED:
+        for rows in range(2, size // 2 + 1) if part.known.all() else ():
+            if size % rows == 0:
+                relation = _first(part.shaped((rows, size // rows)), TURNED)
+                if relation is not None:
                     return _as_matrix(relation, rows, size // rows), (slice(start, stop),)
     return None
 
@@ -324,6 +344,13 @@ def relative_error(case: Case) -> float:
         return math.inf
     size = float(np.linalg.norm(known.numeric / scale))
     return float(np.linalg.norm(known.error / scale)) / size
+
+
+def is_nearby_there(each: Explained) -> bool:
+    """Whether the errors of several entries that make a place are small."""
+    part = each.case.at(each.wrong)
+    together = each.place.kind in (Kind.WHOLE, Kind.BOX, Kind.TEST)
+    return together and part.size >= _FEWEST and relative_error(part) < _NEARBY
 
 
 def is_nearby(case: Case) -> bool:

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from fastgrad._checks.case import Case
-from fastgrad._checks.explanation import Explained, is_isolated, is_nearby, relative_error
+from fastgrad._checks.explanation import (
+    Explained,
+    is_isolated,
+    is_nearby,
+    is_nearby_there,
+    relative_error,
+)
 from fastgrad._checks.places import Kind
 from fastgrad._checks.relations import factor_text
 from fastgrad._report.causes import Cause, Finding
@@ -95,6 +101,11 @@ def _without_relation(each: Explained, context: str) -> Finding:
         said = f"`{leaf}` is close to the numeric gradient, with {off} and no pattern"
         said += ": it is that of a nearby function"
         return Finding(Cause.NEARBY, leaf, leaf, said, evidence)
+    if is_nearby_there(each):
+        off = f"{relative_error(case.at(each.wrong)):.2g}"
+        said = f"{start} is close to the numeric gradient{place.where}, with a relative error of "
+        said += f"{off} and no pattern, and right elsewhere: it is that of a nearby function"
+        return Finding(Cause.NEARBY, leaf, place.text, said, evidence)
     if case.size == 1:
         return Finding(Cause.UNKNOWN, leaf, leaf, _of_scalar(case) + context, evidence)
     if place.kind is Kind.ONE:

@@ -17,7 +17,7 @@ from fastgrad._checks.error_model import OWN_ROUNDING, SAFETY
 from fastgrad._checks.relations import NOTHING, Relation, Search, factor_text, fits
 from fastgrad._report.causes import Cause
 
-__all__ = ["MIRRORED", "MISPLACED", "SHAPED", "along_axes", "is_rare_order"]
+__all__ = ["MIRRORED", "MISPLACED", "SHAPED", "TURNED", "along_axes", "is_rare_order"]
 
 # Axes, at most, of an array whose axes may be in any other order: 4 have 23 other orders.
 _MOST_AXES = 4
@@ -79,6 +79,14 @@ def _misplaced(case: Case) -> Iterator[Relation]:
             if fits(case, relation, ways=ways):
                 yield relation
                 return
+
+
+def _turned(case: Case) -> Iterator[Relation]:
+    """Transposes alone, for the many shapes that a stretch of a vector may have."""
+    for relation, ways in _transposed(case):
+        if fits(case, relation, ways=ways):
+            yield relation
+            return
 
 
 def _transposed(case: Case) -> Iterator[tuple[Relation, float]]:
@@ -340,5 +348,6 @@ def is_rare_order(relation: Relation, shape: tuple[int, ...]) -> bool:
 
 
 MISPLACED: tuple[Search, ...] = (_misplaced,)
+TURNED: tuple[Search, ...] = (_turned,)
 MIRRORED: tuple[Search, ...] = (_symmetric,)
 SHAPED: tuple[Search, ...] = (_broadcast, _precision, _by_slices)

@@ -17,7 +17,20 @@ from fastgrad._checks.case import Case
 from fastgrad._checks.error_model import OWN_ROUNDING
 from fastgrad._report.causes import Cause
 
-__all__ = ["FITTED", "SIMPLE", "Relation", "Search", "factor_text"]
+__all__ = [
+    "ADDED",
+    "EVEN",
+    "FITTED",
+    "NOTHING",
+    "SIMPLE",
+    "Predicted",
+    "Relation",
+    "Search",
+    "coefficient",
+    "factor_text",
+    "fits",
+    "vanishes",
+]
 
 # Values below this share of what they should be count as zero: 4096 spacings of float64.
 NOTHING = 1e-12
@@ -28,13 +41,13 @@ _WHOLE = 5e-5
 # whole number, that are printed at least.
 _DIGITS, _DIGITS_BEYOND_ONE = 4, 1
 # Entries that a term with a fitted coefficient must explain: one determines it, another confirms
-# it. Signs are equal too often, and a normalization has two numbers: these want one more.
+# it. Signs are equal too often, and want one more.
 _FEWEST = 2
 # A number is round if it has at most two digits. So many of them lie around any number for each
 # unit of the precision that it is known to: they are 1 % apart, or more.
 _ROUND_DIGITS, _ROUND_WAYS = 2, 200.0
 # Parameters whose sizes differ by less than this share are even: a multiple of them is a constant.
-_EVEN = 1e-2
+EVEN = 1e-2
 
 Predicted: TypeAlias = tuple[np.ndarray, Any]  # analytic values, and their gain of numeric errors
 
@@ -145,7 +158,7 @@ def _factor(case: Case) -> Iterator[Relation]:
 def _fitted_factor(case: Case) -> float:
     # Least squares with weights: entries whose numeric value is uncertain count for less.
     unit = np.fmax(case.bound, NOTHING * np.abs(case.numeric).max())
-    return _coefficient(case.analytic / unit, case.numeric / unit)
+    return coefficient(case.analytic / unit, case.numeric / unit)
 
 
 def _multiple(c: float, is_complex: bool) -> Relation:
@@ -180,131 +193,10 @@ def _near_whole(size: float) -> bool:
     return math.isfinite(size) and round(size) > 1 and abs(size - round(size)) < _WHOLE * size
 
 
-def _coefficient(values: np.ndarray, shape: np.ndarray) -> float:
+def coefficient(values: np.ndarray, shape: np.ndarray) -> float:
     """The real multiple of a shape that is nearest to some values."""
     square = float((np.abs(shape) ** 2).sum())
     return float((values * np.conj(shape)).real.sum() / square) if square else 0.0
-
-
-# --------------------------------------------------------------------------- chain rules
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    sigmoid: np.ndarray = 1 / (1 + np.exp(-x))
-    return sigmoid
-
-
-# Gains by the parameter, what is said of them, and what they mean.
-_CHAINS: tuple[tuple[Cause, Callable[[np.ndarray], np.ndarray], str, str], ...] = (
-    (
-        Cause.LOG_PARAMETER,
-        lambda x: x,
-        "times the parameter",
-        "the derivative with respect to its logarithm",
-    ),
-    (
-        Cause.LOG_PARAMETER,
-        lambda x: 1 / x,
-        "over the parameter",
-        "the chain rule of a logarithm, applied once too often",
-    ),
-    (
-        Cause.LOG_PARAMETER,
-        lambda x: np.exp(-x),
-        "times exp(-parameter)",
-        "the factor exp(parameter) is missing",
-    ),
-    (
-        Cause.LOG_PARAMETER,
-        np.exp,
-        "times exp(parameter)",
-        "the chain rule of an exponential, once too often",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: 1 / _sigmoid(x),
-        "over sigmoid(parameter)",
-        "the derivative of softplus is missing",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        _sigmoid,
-        "times sigmoid(parameter)",
-        "the derivative of softplus, once too often",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: 1 / (_sigmoid(x) * _sigmoid(-x)),
-        "over the slope of sigmoid(parameter)",
-        "the derivative of a sigmoid is missing",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: _sigmoid(x) * _sigmoid(-x),
-        "times the slope of sigmoid(parameter)",
-        "the derivative of a sigmoid, once too often",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: np.cosh(x) ** 2,
-        "over the slope of tanh(parameter)",
-        "the derivative of tanh is missing",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: 1 / np.cosh(x) ** 2,
-        "times the slope of tanh(parameter)",
-        "the derivative of tanh, once too often",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: 1 / (2 * x),
-        "over twice the parameter",
-        "the derivative with respect to its square",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: 2 * x,
-        "times twice the parameter",
-        "the chain rule of a square, once too often",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: x * (1 - x),
-        "times parameter x (1 - parameter)",
-        "the derivative with respect to its logit",
-    ),
-    (
-        Cause.CHAIN_RULE,
-        lambda x: -np.expm1(-x),
-        "times 1 - exp(-parameter)",
-        "the derivative with respect to its inverse softplus",
-    ),
-)
-
-
-def _chain_rule(case: Case) -> Iterator[Relation]:
-    x = case.parameters
-    if np.iscomplexobj(x) or (case.size > 1 and np.ptp(x) <= _EVEN * np.abs(x).max()):
-        return  # of even parameters any function is a factor
-    for kind, gain, words, meaning in _CHAINS:
-        relation = Relation(
-            kind,
-            f"is the numeric gradient {words}",
-            _times(gain),
-            meaning,
-        )
-        if fits(case, relation, ways=len(_CHAINS)):
-            yield relation
-            return
-
-
-def _times(gain: Callable[[np.ndarray], np.ndarray]) -> Callable[[Case], Predicted]:
-    def predict(case: Case) -> Predicted:
-        times = gain(case.parameters)
-        return times * case.numeric, times
-
-    return predict
 
 
 # ------------------------------------------------------------------- added terms
@@ -314,7 +206,7 @@ def _offset(case: Case) -> Iterator[Relation]:
     c = _weighted(case, np.ones(case.analytic.shape))
     if case.size < _FEWEST or not c:
         return
-    still = _vanishes(case.numeric, case)
+    still = vanishes(case.numeric, case)
     meaning = "the right ones sum to zero, as where a mean or a sum is divided out" if still else ""
     relation = Relation(
         Cause.OFFSET,
@@ -333,7 +225,7 @@ def _penalty(case: Case) -> Iterator[Relation]:
     if case.size == 1:
         yield from _round_penalty(case, _rounded(c))
         return
-    even = np.ptp(np.abs(x)) <= _EVEN * np.abs(x).max()
+    even = np.ptp(np.abs(x)) <= EVEN * np.abs(x).max()
     l2 = _added(Cause.MISSING_L2, c, _itself)
     if c and not even and case.size >= _FEWEST and fits(case, l2, fitted=1):
         yield l2
@@ -374,60 +266,19 @@ def _signs(x: np.ndarray) -> np.ndarray:
     return signs
 
 
-def _normalization(case: Case) -> Iterator[Relation]:
-    """A multiple of the parameters by which the gradient, or the claim, is projected."""
-    x = case.parameters
-    if case.size <= _FEWEST + 1 or np.iscomplexobj(x):
-        return
-    for values, what, meaning in (
-        (
-            case.numeric,
-            "has a part along the parameter that the numeric gradient has not",
-            "`f` normalizes the parameter, and the chain rule of that, or a projection, is missing",
-        ),
-        (
-            case.analytic,
-            "lacks the part of the numeric gradient along the parameter",
-            "it is projected, as for a parameter that is normalized, which `f` does not do",
-        ),
-    ):
-        if not _vanishes(values * x, case, x):
-            continue
-        # The scale is that of the normalized parameter: of a unit vector it is one.
-        a = _coefficient(case.analytic, case.numeric - _along(case.numeric, x))
-        b = _coefficient(case.analytic - a * case.numeric, x)
-        relation = Relation(
-            Cause.NORMALIZATION,
-            what,
-            _combined(a, b),
-            meaning,
-            {"factor": a, "coefficient": b},
-        )
-        if fits(case, relation, fitted=2):
-            yield relation
-
-
-def _combined(a: float, b: float) -> Callable[[Case], Predicted]:
-    return lambda case: (a * case.numeric + b * case.parameters, a)
-
-
-def _along(values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return _coefficient(values, x) * x
-
-
 def _weighted(case: Case, shape: np.ndarray) -> float:
     """The multiple of a shape in the errors, by least squares weighted by the bounds."""
     unit = np.fmax(case.bound, NOTHING * np.abs(case.error).max())
-    c = _coefficient(case.error / unit, shape / unit)
+    c = coefficient(case.error / unit, shape / unit)
     return c if np.isfinite(c) else 0.0
 
 
-def _vanishes(terms: np.ndarray, case: Case, weights: Any = 1.0) -> bool:
+def vanishes(terms: np.ndarray, case: Case, weights: Any = 1.0) -> bool:
     """Whether the sum of some terms is zero beside their size, though not each of them."""
     # As a share of the terms' size, and to the errors of the numeric values.
     noise = float((case.bound * np.abs(weights)).sum())
     size = float(np.abs(terms).sum())
-    return abs(float(terms.real.sum())) <= max(noise, NOTHING * size) < _EVEN * size
+    return abs(float(terms.real.sum())) <= max(noise, NOTHING * size) < EVEN * size
 
 
 # The first that explains a place is named: those with no number to fit come first. Misplaced values
@@ -448,12 +299,5 @@ def _same(case: Case) -> Iterator[Relation]:
 
 
 SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _sign, _whole_factor)
-FITTED: tuple[Search, ...] = (
-    _factor,
-    _chain_rule,
-    _round_factor,
-    _normalization,
-    _offset,
-    _penalty,
-    _same,
-)
+FITTED: tuple[Search, ...] = (_factor,)
+ADDED: tuple[Search, ...] = (_round_factor, _offset, _penalty, _same)
