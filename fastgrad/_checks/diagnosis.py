@@ -10,13 +10,21 @@ told (`findings`). Where a few entries of a leaf were judged the same is done wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fastgrad._checks import findings
 from fastgrad._checks.case import Case, joined
 from fastgrad._checks.elsewhere import Elsewhere
-from fastgrad._checks.explanation import Explained, elementwise, explain, unexplained, with_place
+from fastgrad._checks.explanation import (
+    Explained,
+    elementwise,
+    explain,
+    misplaced,
+    unexplained,
+    with_place,
+)
 from fastgrad._checks.judged import Judged, case_of, whole_case
 from fastgrad._checks.places import box_text
 from fastgrad._checks.relations import Relation
@@ -64,7 +72,7 @@ def _explained(bad: Sequence[Case], cases: Sequence[Case]) -> list[Explained]:
             shared = _shared(each.case, known)
             explained[k] = with_place(each.case, shared) if shared else each
     left = [e.case for e in explained if e.relation is None and e.all_of_leaf]
-    again = _together(left)
+    again = _together(left) or (_in_another_order(left, cases) if len(left) == len(bad) else [])
     if again:
         named = {case.path for case in left}
         explained = [e for e in explained if e.case.path not in named] + again
@@ -81,6 +89,19 @@ def _together(bad: Sequence[Case]) -> list[Explained]:
     if relation is None or any(part.kinks.all() for part in parts):
         return []
     return [with_place(case, relation) for case in bad]
+
+
+def _in_another_order(bad: Sequence[Case], cases: Sequence[Case]) -> list[Explained]:
+    """The right values of all leaves, but not at their places: one row was cut up differently."""
+    if len(bad) < 2 or len(bad) > _MOST_LEAVES or any(case.sampled for case in cases):
+        return []
+    row = joined(cases)
+    relation = misplaced(row) if len({case.analytic.dtype for case in cases}) == 1 else None
+    if relation is None:
+        return []
+    words = f"{relation.words}, read as one row of all arrays"
+    shared = replace(relation, words=words, predict=lambda c: (c.analytic, 1.0))
+    return [with_place(case, shared) for case in bad]
 
 
 def _shared(case: Case, known: Sequence[Relation]) -> Relation | None:

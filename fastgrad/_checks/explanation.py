@@ -30,6 +30,7 @@ __all__ = [
     "is_isolated",
     "is_nearby",
     "is_nearby_there",
+    "misplaced",
     "relative_error",
     "unexplained",
     "with_place",
@@ -37,8 +38,8 @@ __all__ = [
 
 # Relations that share the wrong entries of a leaf, at most: with more, nothing is explained.
 _MOST_RELATIONS = 3
-# Shapes of matrices, and places of them, that are tried in a vector, about.
-_SHAPES = 8
+# Ways in which a matrix may be turned: transposed, or reshaped where it should be transposed.
+_TURNS = 2
 # Stretches of wrong entries that are tried one by one.
 _MOST_RUNS = 8
 # Entries that a relation must explain where it explains only some of them.
@@ -138,40 +139,49 @@ def _in_boxes(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
     if not wrong.ndim:
         return None
     whole, box = tuple(slice(0, n) for n in wrong.shape), bounding_box(wrong)
-    of_whole = _misplaced(case)
+    of_whole = misplaced(case)
     if of_whole is not None and of_whole.kind is not Cause.PERMUTED:
         return exchanged(case, wrong) or (of_whole, whole)
     # In a part of a leaf what any order of a few values may look like is not named.
-    of_box = _misplaced(case.at(box)) if box != whole else None
+    of_box = misplaced(case.at(box)) if box != whole else None
     if of_box is not None and is_rare_order(of_box, wrong[box].shape):
         return exchanged(case, wrong) or (of_box, box)
     found = exchanged(case, wrong) or copied(case, box) or _matrix_in_vector(case, box)
     return found or ((of_whole, whole) if of_whole is not None else None)
 
 
-def _misplaced(case: Case) -> Relation | None:
+def misplaced(case: Case) -> Relation | None:
+    """The relation of right values in wrong places that fits an array."""
     return _first(case, MISPLACED) if case.known.all() else None
 
 
 def _matrix_in_vector(case: Case, box: Box) -> tuple[Relation, Box] | None:
     """A matrix that is a stretch of a vector, and is transposed there."""
-    # Of all orders of so many values a few are transposes of some matrix.
-    count = int(case.wrong[box].sum())
-    if case.analytic.ndim != 1 or not is_rare(_SHAPES, math.lgamma(count + 1)):
+    if case.analytic.ndim != 1:
         return None
-    low, high = box[0].start, box[0].stop
+    shapes = _matrices(box[0].start, box[0].stop, case.size)
+    # Of all orders of so many values these are few, or the transpose is a coincidence.
+    count = int(case.wrong[box].sum())
+    if not is_rare(_TURNS * len(shapes), math.lgamma(count + 1)):
+        return None
+    for side, rows, columns in shapes:
+        part = case.at(side)
+        relation = _first(part.shaped((rows, columns)), TURNED) if part.known.all() else None
+        if relation is not None:
+            return _as_matrix(relation, rows, columns), (side,)
+    return None
+
+
+def _matrices(low: int, high: int, n: int) -> list[tuple[slice, int, int]]:
+    """Stretches of a vector, and the shapes of matrices they may be."""
+    found = []
     # The first and the last entry of a matrix stay where they are when it is transposed.
     for start, stop in ((low - 1, high + 1), (low, high)):
         size = stop - start
-        if start < 0 or stop > case.size or size < 2 * 2:
-            continue
-        part = case.at(slice(start, stop))
-        for rows in range(2, size // 2 + 1) if part.known.all() else ():
-            if size % rows == 0:
-                relation = _first(part.shaped((rows, size // rows)), TURNED)
-                if relation is not None:
-                    return _as_matrix(relation, rows, size // rows), (slice(start, stop),)
-    return None
+        if start >= 0 and stop <= n:
+            shapes = [(rows, size // rows) for rows in range(2, size // 2 + 1) if size % rows == 0]
+            found += [(slice(start, stop), *shape) for shape in shapes]
+    return found
 
 
 def _as_matrix(relation: Relation, rows: int, columns: int) -> Relation:

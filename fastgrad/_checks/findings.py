@@ -97,15 +97,8 @@ def _without_relation(each: Explained, context: str) -> Finding:
     off = f"a relative error of {size:.2g}" if math.isfinite(size) else "no gradient to compare"
     evidence = {**_counts(each), "relative_error": size}
     start, leaf = f"`{place.path}`", case.path
-    if each.all_of_leaf and is_nearby(case):
-        said = f"`{leaf}` is close to the numeric gradient, with {off} and no pattern"
-        said += ": it is that of a nearby function"
-        return Finding(Cause.NEARBY, leaf, leaf, said, evidence)
-    if is_nearby_there(each):
-        off = f"{relative_error(case.at(each.wrong)):.2g}"
-        said = f"{start} is close to the numeric gradient{place.where}, with a relative error of "
-        said += f"{off} and no pattern, and right elsewhere: it is that of a nearby function"
-        return Finding(Cause.NEARBY, leaf, place.text, said, evidence)
+    if is_nearby_there(each) or (each.all_of_leaf and is_nearby(case)):
+        return _nearby(each, evidence)
     if case.size == 1:
         return Finding(Cause.UNKNOWN, leaf, leaf, _of_scalar(case) + context, evidence)
     if place.kind is Kind.ONE:
@@ -124,6 +117,19 @@ def _without_relation(each: Explained, context: str) -> Finding:
         return Finding(Cause.SINGLE, leaf, place.text, said, evidence)
     said = f"{start} is wrong{place.where}{place.share}, with {off} in `{leaf}`{context}"
     return Finding(Cause.UNKNOWN, leaf, place.text, said, evidence)
+
+
+def _nearby(each: Explained, evidence: dict[str, Any]) -> Finding:
+    case, place = each.case, each.place
+    part = is_nearby_there(each) and place.kind is not Kind.WHOLE
+    path, where = (place.path, place.where) if part else (case.path, "")
+    off = relative_error(case.at(each.wrong) if part else case)
+    elsewhere = ", and right elsewhere" if part else ""
+    sentence = (
+        f"`{path}` is close to the numeric gradient{where}, with a relative error of {off:.2g} and "
+        f"no pattern{elsewhere}: it is that of a nearby function"
+    )
+    return Finding(Cause.NEARBY, case.path, path + where, sentence, evidence)
 
 
 def _of_scalar(case: Case) -> str:
