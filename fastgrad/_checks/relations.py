@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastgrad._checks.case import Case
-from fastgrad._checks.error_model import OWN_ROUNDING
+from fastgrad._checks.error_model import OWN_ROUNDING, SAFETY
 from fastgrad._report.causes import Cause
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "coefficient",
     "factor_text",
     "fits",
+    "large",
     "vanishes",
 ]
 
@@ -151,8 +152,16 @@ def _factor(case: Case) -> Iterator[Relation]:
     if case.size == 1 or not np.isfinite(c) or c in (0.0, 1.0):
         return
     relation = _multiple(c, np.iscomplexobj(case.analytic))
-    if fits(case, relation, fitted=1):
+    # Claims that may all be zero are any small multiple.
+    told = 2 * np.count_nonzero(large(case)) >= case.size
+    if told and fits(case, relation, fitted=1):
         yield relation
+
+
+def large(case: Case) -> np.ndarray:
+    """Claims that are not zero, as far as the bounds tell."""
+    found: np.ndarray = np.abs(case.analytic) > SAFETY * case.bound
+    return found
 
 
 def _fitted_factor(case: Case) -> float:
