@@ -113,16 +113,18 @@ class ClaimedMoves:
         truncation = min(OWN_TRUNCATION * claim.model.relative**2, MOST_OWN)
         # What the user grants may be a factor.
         self.granted = max(truncation, SAFETY * claim.model.rtol)
-        analytic = claim.analytic
-        lengths = claim.run.scale(claim.number).reshape(analytic.shape)
+        lengths = claim.run.scale(claim.number).reshape(claim.analytic.shape)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            largest = float(np.abs(analytic).max(initial=0.0))
-            slopes = analytic / (largest or 1.0) * lengths
-            steepest = float(np.abs(slopes).max(initial=0.0))
-            self._shares = slopes / (steepest or 1.0)  # of a length
-            self._moves = self._shares * lengths
+            # In place, as they may be large: slopes, then shares of a length, then moves.
+            moves = claim.analytic / (_largest(claim.analytic) or 1.0)
+            moves *= lengths
+            steepest = _largest(moves)
+            moves /= steepest or 1.0
+            self._root = float(np.linalg.norm(moves))
+            moves *= lengths
+        self._moves = moves
         # Also where lengths overflow.
-        self.usable = 0.0 < steepest < math.inf and bool(np.isfinite(self._moves).all())
+        self.usable = 0.0 < steepest < math.inf and _largest(moves) < math.inf
 
     def direction(self, box: Box) -> Given:
         """See `Moves`."""
@@ -130,10 +132,19 @@ class ClaimedMoves:
 
     def root(self, box: Box) -> float:
         """See `Moves`."""
+        if box == self._claim.whole:
+            return self._root
+        moves = self._moves[box]
+        lengths = self._claim.run.scale(self._claim.number, box).reshape(moves.shape)
         with np.errstate(under="ignore"):
-            return float(np.linalg.norm(self._shares[box]))
+            return float(np.linalg.norm(moves / lengths))
 
     def reach_of(self, box: Box) -> float:
         """See `Moves`: errors may have the signs of the gradient."""
         with np.errstate(over="ignore"):
             return float(np.abs(self._moves[box]).sum())
+
+
+def _largest(values: np.ndarray) -> float:
+    """Largest absolute value, NaN if there is one, without a temporary."""
+    return max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))

@@ -20,6 +20,7 @@ from fastgrad._checks.moves import LEFT_OVER, ClaimedMoves, LeafClaim, RandomMov
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import LeafProbe, Stop
 from fastgrad._checks.suspects import Suspects
+from fastgrad._derivatives.noise import is_single
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Box
 
@@ -242,6 +243,9 @@ class Search:
 
     def _in_doubt(self) -> bool:
         """Whether the directions leave open what a judgement of all entries would tell."""
+        # In single precision steps are large, and single entries meet kinks as well.
+        if is_single(self._claim.model.unit):
+            return False
         if self._bisection.found[0] or self._bisection.dense:
             return False
         if self._stopped is not None:
