@@ -41,7 +41,7 @@ _COARSE = 1e-3
 # Noise above this many roundings of the values is coarse, for sums of a million terms are rounded a
 # thousand times; unless it is below this share of what moves the values, as where large terms
 # cancel.
-_COARSE_UNITS, _COARSE_MOVE = 1024.0, 1e-3
+_COARSE_UNITS, _COARSE_MOVE = 1024.0, 3e-4
 # Coarse noise is looked at leaf by leaf in a model of up to this many: each takes six evaluations.
 _MOST_APART = 32
 # Two calls may differ by this share of the value: the order of summation in threads, say, is 1e-7
@@ -166,10 +166,11 @@ def _table(
     run: Metered, regions: tuple[Region, ...], x: Sequence[np.ndarray], base: float, seed: int
 ) -> _Table:
     """Measure noise at equally spaced points along a random direction."""
-    values = [base]
-    width = _SPACINGS[0]
+    values, width = [base], _SPACINGS[0]
+    direction = OddMultiples(seed, regions, width)
     for width in _SPACINGS:
-        values = _complete(run, OddMultiples(seed, regions, width), base)
+        direction = OddMultiples(seed, regions, width)
+        values = _complete(run, direction, base)
         if values == [base] * 3:  # `still` ended it: this spacing moves nothing
             continue
         if noise.varies(values) or not all(map(math.isfinite, values)):
@@ -181,6 +182,11 @@ def _table(
                 values += _along(run, OddMultiples(seed, regions, _FAR, same_sign), times)
         return _noise(values, width, equally=False)
     found = _noise(values, width)
+    if found.coarse:
+        # A jump at the parameters, to one side, is no noise.
+        behind = [base, *_along(run, direction, [-time for time in _TIMES])]
+        if all(map(math.isfinite, behind)):
+            found = min(found, _noise(behind, width), key=lambda table: table.level)
     # Values that have little to do with each other look like noise, and may be a steep f.
     if found.level > _COARSE * max(map(abs, values)) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.

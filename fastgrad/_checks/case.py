@@ -47,6 +47,7 @@ class Case:
     kinks: np.ndarray
     eps: float  # spacing of the analytic gradient's type
     sampled: bool = False  # whether these are only some entries of the leaf
+    unclear: bool = False  # whether others of the leaf, or of these, cannot be judged
 
     @cached_property
     def error(self) -> np.ndarray:

@@ -55,8 +55,8 @@ _TELLING = 10.0
 # constants, tolerances and short formats. A lost term or a wrong index changes the first digits.
 _NEARBY = 1e-2
 # Errors below this share of the largest entry are near by wherever they are: a wrong index, or an
-# entry written twice, changes more than the sixth digit.
-_TINY = 1e-5
+# entry written twice, changes more than the fifth digit.
+_TINY = 1e-4
 # It is near by everywhere if so many of the entries have errors of at least this share of the
 # typical wrong one.
 _MOST, _COMPARABLE = 0.5, 0.1

@@ -101,7 +101,8 @@ def _without_relation(each: Explained, context: str) -> Finding:
         return _nearby(each, evidence)
     if case.size == 1:
         return Finding(Cause.UNKNOWN, leaf, leaf, _of_scalar(case) + context, evidence)
-    if place.kind is Kind.ONE:
+    # Wrong entries are isolated only if the others are known to be right.
+    if place.kind is Kind.ONE and not case.unclear:
         alone = f", alone of the {case.size:,} entries of `{leaf}`" if each.all_of_leaf else ""
         return Finding(Cause.SINGLE, leaf, place.text, f"{start} is wrong{alone}", evidence)
     if place.kind is Kind.BOX and place.rare:
@@ -110,7 +111,7 @@ def _without_relation(each: Explained, context: str) -> Finding:
     if place.kind in (Kind.TEST, Kind.NEGATIVE):
         said = f"`{leaf}` is wrong{place.where}, and only there:{place.share}"
         return Finding(Cause.MASKED, leaf, place.text, said, evidence)
-    if is_isolated(each) and place.kind is not Kind.WHOLE:
+    if is_isolated(each) and place.kind is not Kind.WHOLE and not case.unclear:
         box = place.kind is Kind.BOX
         said = f"{start} is wrong{place.where}, and nothing else in `{leaf}`"
         said = said if box else f"`{leaf}` is wrong in {place.count} isolated entries{place.where}"

@@ -13,7 +13,7 @@ from fastgrad._report.entries import Verdict
 
 __all__ = ["Judged", "case_of", "whole_case"]
 
-_WRONG = Verdict.WRONG.code
+_WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ def case_of(judged: Judged, entries: np.ndarray) -> Case:
         analytic, numeric, parameters = (x.view(np.complex128)[..., 0] for x in numbers)
         bound, wrong, kinks = bound.max(-1), wrong.any(-1), kinks.any(-1)
     sampled = entries.size < leaf.real.size
-    return Case(leaf.path, analytic, numeric, bound, parameters, wrong, kinks, judged.eps, sampled)
+    unclear = bool((table.codes == _UNCLEAR).any())
+    seen = (analytic, numeric, bound, parameters, wrong, kinks)
+    return Case(leaf.path, *seen, judged.eps, sampled, unclear)
 
 
 def whole_case(judged: Judged) -> Case | None:

@@ -33,11 +33,11 @@ __all__ = [
 _BESIDE = tuple(range(2, 7))
 # Noise on one side beyond this many times that on the other is a kink, or a jump, on that side.
 _ONE_SIDED = 16.0
-# Halvings that tell a jump from a slope: the last two points are a thousandth apart.
-_HALVINGS = 10
-# A jump is this share of the whole change between both ends, which has up to eight equal steps:
-# twenty times what is left of a slope after the halvings, and half of one step in eight.
-_JUMP = 0.05
+# Halvings that tell a jump from a slope: of the interval 1.5e-5 is left.
+_HALVINGS = 16
+# A jump is this share of the whole change between both ends, which may have many equal steps: six
+# hundred times what is left of a slope after the halvings.
+_JUMP = 0.01
 # A move of `f` up to this many times its noise may be rounding, and is no jump.
 _ROUNDING = 16.0
 # A claim of which this share of the noise would be made between two points at which it was measured
@@ -61,19 +61,16 @@ _HOLDS = 0.25
 # evaluations, and what `f` does there it does with most entries.
 _LOOKED_AT = 4
 # ... and of which, at most, all scales up to a twentieth of the length, for 84 evaluations each.
-_OWN = 2
+_OWN = 1
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
 # ones: up to where parameters may be moved without leaving what they mean.
 _LARGER = (3e-4, 2.5e-3, 2e-2)
 # Spacings, over the length, of the points at which errors of `f` itself are looked for. Those of
 # solvers, which stop when something is small enough, are jumps from some scale on.
-_COARSE = tuple(2e-4 * 2.5**k for k in range(7))
-# Jumps are as large at the spacing after next, which is 6.25 times as wide; of a kink, or of a
-# function that bends, what is seen there is more than six times as large.
-_STAYS = 3.0
+_COARSE = (2e-5, 1e-4, 5e-4, 2e-3, 8e-3, 2e-2)
 # Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
 # for 1e-3 and less, and its effect on a slope is up to ten times as large.
-_SMALL = 0.03
+_SMALL, _SMALL_ALONE = 0.03, 1e-3
 
 
 def noise_at(
@@ -172,10 +169,10 @@ def jumps_between(
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         now = off(middle)
-        # Negated, so that what is not finite lies beyond.
-        beyond = ~(np.abs(now) <= np.abs(whole) / 2)
-        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-        before, after = np.where(beyond, before, now), np.where(beyond, now, after)
+        # Into the half with the larger change; negated, so that what is not finite lies beyond.
+        nearer = ~(np.abs(now - before) < np.abs(after - now))
+        low, high = np.where(nearer, low, middle), np.where(nearer, middle, high)
+        before, after = np.where(nearer, before, now), np.where(nearer, now, after)
     found: np.ndarray = np.abs(after - before) >= _JUMP * np.abs(whole)
     return found
 
@@ -211,7 +208,9 @@ def doubts_of_wrong(
         if larger.all():
             doubts[rest] = Doubt.SCALES
         rest = rest[doubts[rest] == Doubt.NONE]
-    small = rest[error[rest] <= _SMALL * np.abs(found.value[rest])]
+    # What a probe has found by its errors is alone; elsewhere its directions agree.
+    most = _SMALL if differences.entries is None else _SMALL_ALONE
+    small = rest[error[rest] <= most * np.abs(found.value[rest])]
     if len(small):
         some = _spread(small, error)[:_OWN]
         slopes = _own_errors(differences, entries[some], model)
@@ -372,15 +371,14 @@ def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel
     slopes = np.zeros(len(entries))
     for side in (1, -1):
         tables = [_beside(differences, entries, side * s * length, model.base) for s in _COARSE]
-        levels = [np.nan_to_num(noise_beside(values)) for values in tables]
-        for share, values, fine, coarse in zip(_COARSE, tables, levels, levels[2:], strict=False):
-            seen = (fine > _ROUNDING * model.noise) & (coarse > 0) & (coarse <= _STAYS * fine)
-            columns = np.flatnonzero(seen & (slopes == 0))
+        for share, values in zip(_COARSE, tables, strict=True):
+            level = np.nan_to_num(noise_beside(values))
+            columns = np.flatnonzero((level > _ROUNDING * model.noise) & (slopes == 0))
             if len(columns):
                 steps = side * share * length[columns]
                 jumps = _jump_in(differences, entries[columns], values[columns], steps)
-                columns = columns[jumps >= fine[columns]]
-                slopes[columns] = 2 * SIGMAS * fine[columns] / (share * length[columns])
+                columns = columns[jumps >= level[columns]]
+                slopes[columns] = 2 * SIGMAS * level[columns] / (share * length[columns])
     return slopes
 
 
