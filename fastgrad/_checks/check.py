@@ -142,7 +142,7 @@ def check_gradient(
         it was.
     strategy : {"auto", "exhaustive", "probe"}, default "auto"
         ``"exhaustive"`` judges every entry, with two evaluations or more for each. ``"probe"``
-        looks for wrong entries along random directions, with about thirty evaluations and fifty
+        looks for wrong entries along random directions, with about forty evaluations and seventy
         more for each wrong entry. ``"auto"`` probes if judging every entry would exceed the budget.
     budget : int, optional
         Largest number of evaluations. If it is used up, the report says what is known by then.
@@ -189,22 +189,25 @@ def check_gradient(
 
     Notes
     -----
-    Where `f` raises an exception at a moved point, or a native `f` returns an error code, its value
-    there counts as NaN: the point lies outside of its domain, and the check goes on with smaller
-    steps, and to one side. At the parameters exceptions of `f` are raised, as are those of `grad`.
-    Of a batch that raises, each point is evaluated once more by itself.
+    Where `f` raises at a moved point, is infinite, or a native `f` returns an error code, its value
+    counts as NaN: the point lies outside of its domain, and the check goes on with smaller steps,
+    and to one side. At the parameters exceptions of `f` are raised, as are those of `grad`. Of a
+    batch that raises, each point is evaluated once more by itself.
 
-    If the check is interrupted (Ctrl-C), the KeyboardInterrupt has a note that says what was known
-    by then.
+    If the check is interrupted (Ctrl-C), a note of the KeyboardInterrupt says what was known.
 
     First `f` is evaluated along a random direction. A difference table of these values gives their
-    noise, and the noise determines the step. Then every entry is compared with one central
-    difference, which takes two evaluations. If the two do not agree to within noise and truncation
-    error, the difference is repeated at many steps, and the one with the smallest error bound
-    decides. If the forward and the backward quotient keep their distance as the step shrinks, `f`
-    has a kink there, and every value between them is right. If the bound is as large as the
-    gradient itself, the verdict is CANNOT_TELL. A smooth problem with a right gradient takes about
-    ``2 n + 9`` evaluations.
+    noise, and that the step. Then every entry is compared with one central difference. If the two
+    do not agree to within noise and truncation error, the difference is repeated at many steps, and
+    the one with the smallest error bound decides. If the quotients on both sides keep their
+    distance as the step shrinks, `f` has a kink, and every value between is right. If the bound is
+    as large as the gradient itself, the verdict is CANNOT_TELL. A right gradient of a smooth `f`
+    takes about ``2 n + 9`` evaluations, a wrong entry some seventy more.
+
+    Before an entry is called wrong, larger steps are asked as well. Where `f` jumps between two
+    scales with different derivatives, is piecewise constant, or has errors of its own as large as
+    the deviation, as a solver's, the verdict is CANNOT_TELL. A tolerance is granted on top of
+    the error bars, which say what was measured.
 
     A probe computes the derivative along random directions, in one parameter array after the other.
     Two directions show an error above a certain size in any entry. Wrong entries are located by
