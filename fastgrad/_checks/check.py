@@ -190,9 +190,9 @@ def check_gradient(
     Notes
     -----
     Where `f` raises at a moved point, is infinite, or a native `f` returns an error code, its value
-    counts as NaN: the point lies outside of its domain, and the check goes on with smaller steps,
-    and to one side. At the parameters exceptions of `f` are raised, as are those of `grad`. Of a
-    batch that raises, each point is evaluated once more by itself.
+    counts as NaN: that lies outside of its domain, and the check goes on with smaller steps, and to
+    one side. At the parameters exceptions are raised, as are those of `grad`. Each point of a batch
+    that raises is evaluated once more by itself.
 
     If the check is interrupted (Ctrl-C), a note of the KeyboardInterrupt says what was known.
 
@@ -205,9 +205,8 @@ def check_gradient(
     takes about ``2 n + 9`` evaluations, a wrong entry some seventy more.
 
     Before an entry is called wrong, larger steps are asked as well. Where `f` jumps between two
-    scales with different derivatives, is piecewise constant, or has errors of its own as large as
-    the deviation, as a solver's, the verdict is CANNOT_TELL. A tolerance is granted on top of
-    the error bars, which say what was measured.
+    derivatives, is piecewise constant, or has errors as large as the deviation, as a solver's, the
+    verdict is CANNOT_TELL. A tolerance is granted on top of the error bars.
 
     A probe computes the derivative along random directions, in one parameter array after the other.
     Two directions show an error above a certain size in any entry. Wrong entries are located by
