@@ -191,11 +191,10 @@ def check_gradient(
     -----
     Where `f` raises at a moved point, is infinite, or a native `f` returns an error code, its value
     counts as NaN: that lies outside of its domain, and the check goes on with smaller steps, and to
-    one side. At the parameters exceptions are raised, as are those of `grad`. Each point of a batch
-    that raises is evaluated once more by itself.
+    one side. At the parameters exceptions are raised. Each point of a batch that raises is
+    evaluated once more by itself.
 
     If the check is interrupted (Ctrl-C), a note of the KeyboardInterrupt says what was known.
-
     First `f` is evaluated along a random direction. A difference table of these values gives their
     noise, and that the step. Then every entry is compared with one central difference. If the two
     do not agree to within noise and truncation error, the difference is repeated at many steps, and
