@@ -24,6 +24,9 @@ SLIPS = {
     "SciPy's `fun`, `jac` and `args`": ("[2 * (x[0] - a)", "[2 * (a - x[0])"),
     "Sensitivities or the adjoint of an ODE": ("(2 * (y - data))", "(y - data)"),
 }
+EACH = pytest.mark.parametrize(
+    "title", SLIPS, ids=lambda title: re.sub(r"\W+", "-", title).strip("-")
+)
 
 
 @pytest.fixture
@@ -54,13 +57,13 @@ def test_every_recipe_is_tested():
     assert SECTION.count("```python") == len(RECIPES)
 
 
-@pytest.mark.parametrize("title", SLIPS)
+@EACH
 def test_the_recipe_finds_its_gradient_right(title, run):
     names = run(RECIPES[title])
     assert names["report"], names["report"]
 
 
-@pytest.mark.parametrize("title", SLIPS)
+@EACH
 def test_the_recipe_finds_a_slip(title, run):
     line, slip = SLIPS[title]
     assert RECIPES[title].count(line) == 1
