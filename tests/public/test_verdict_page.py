@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -64,3 +65,13 @@ def test_prose_names_no_constant_that_does_not_exist():
     every = {name for constant in EVERY for name in constant.names}
     stated = {name for name, _ in re.findall(r"`(_?[A-Z][A-Z_]+) = ([0-9.e-]+)`", PROSE)}
     assert stated <= every
+
+
+def test_prose_states_no_value_that_the_code_has_not():
+    """Of private constants too, of which several modules may have one of the same name."""
+    stated = re.findall(r"`(_?[A-Z][A-Z_]+) = ([0-9.e-]+)`", PROSE)
+    assert len(stated) > 30
+    for name, value in stated:
+        modules = {constant.module for constant in EVERY if name in constant.names}
+        values = [getattr(importlib.import_module(f"fastgrad.{each}"), name) for each in modules]
+        assert float(value) in values, name
