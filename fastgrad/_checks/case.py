@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._checks.error_model import SAFETY
+from fastgrad._checks.error_model import MATERIAL, SAFETY
 
 __all__ = ["ROUNDED", "Case", "chance", "joined", "moved_gain"]
 
@@ -56,6 +56,13 @@ class Case:
         return error
 
     @cached_property
+    def own_bound(self) -> np.ndarray:
+        """The bound without what is granted to a claim that is larger than the numeric value."""
+        more = np.fmax(np.abs(self.analytic) - np.abs(self.numeric), 0.0)
+        own: np.ndarray = np.fmax(self.bound - MATERIAL * more, 0.0)
+        return own
+
+    @cached_property
     def known(self) -> np.ndarray:
         """Entries whose claim, difference and bound are numbers: relations are tested on these."""
         known: np.ndarray = np.isfinite(self.analytic) & np.isfinite(self.numeric)
@@ -79,7 +86,9 @@ class Case:
 
     def allowed(self, predicted: np.ndarray, gain: Any = 1.0) -> np.ndarray:
         """How far `analytic` may be from a prediction with `gain` times the errors of `numeric`."""
-        allowed: np.ndarray = SAFETY * np.abs(gain) * self.bound + _LEFT_OVER * np.abs(self.error)
+        granted = MATERIAL * np.abs(self.analytic)
+        allowed: np.ndarray = SAFETY * (np.abs(gain) * self.own_bound + granted)
+        allowed += _LEFT_OVER * np.abs(self.error)
         allowed += ROUNDED * np.abs(predicted)
         return allowed
 
@@ -141,9 +150,12 @@ def _squares(x: np.ndarray) -> float:
 def joined(cases: Sequence[Case]) -> Case:
     """The entries of several cases in one row."""
     columns = ("analytic", "numeric", "bound", "parameters", "wrong", "kinks")
-    rows = {name: np.concatenate([getattr(c, name).ravel() for c in cases]) for name in columns}
-    eps = max(case.eps for case in cases)
-    return Case(path="", eps=eps, sampled=any(case.sampled for case in cases), **rows)
+    rows: dict[str, Any] = {
+        name: np.concatenate([getattr(c, name).ravel() for c in cases]) for name in columns
+    }
+    for flag in ("sampled", "unclear"):
+        rows[flag] = any(getattr(case, flag) for case in cases)
+    return Case(path="", eps=max(case.eps for case in cases), **rows)
 
 
 def moved_gain(case: Case, bound: np.ndarray) -> np.ndarray:

@@ -351,6 +351,7 @@ def _settled(rows: StepTable, analytic: np.ndarray) -> np.ndarray:
         is_open = (gap > OPEN_BOUNDS * noise) & (gap > OPEN_SHARE * gap_before)
         kink = is_open & (gap >= _GAP_OVER_ERROR * error)
         straight = gap <= np.fmax(_STRAIGHT * size, _STRAIGHT_BOUNDS * noise)
-        drowned = noise > _DROWNED * np.fmax(size, np.abs(old))
+        # A gap shows as well that small steps have more to tell.
+        drowned = noise > _DROWNED * np.fmax(np.fmax(size, np.abs(old)), gap)
     settled: np.ndarray = ((level | clear | agrees) & straight & ~kink) | drowned
     return settled

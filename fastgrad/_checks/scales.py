@@ -61,7 +61,7 @@ _HOLDS = 0.25
 # evaluations, and what `f` does there it does with most entries.
 _LOOKED_AT = 4
 # ... and of which, at most, all scales up to a twentieth of the length, for 84 evaluations each.
-_OWN = 1
+_OWN = 2
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
 # ones: up to where parameters may be moved without leaving what they mean.
 _LARGER = (3e-4, 2.5e-3, 2e-2)

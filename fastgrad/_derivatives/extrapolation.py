@@ -73,6 +73,8 @@ PARABOLA_NOISE = 1.5
 # A gap between the one-sided quotients is open beyond this many noise bounds of the central one:
 # 33 of its own standard deviations, as the noise may be underestimated.
 OPEN_BOUNDS = 20.0
+# ... and above this share of the largest quotient: less is how the parameter is rounded.
+KINKED = 1e-3
 # At a kink the gap stays as the step shrinks, elsewhere a seventh of it is left: see KINK_STAYS.
 OPEN_SHARE = 0.5
 # Below the last telling step this share of the gap must still be possible within the noise, or the
@@ -342,7 +344,8 @@ def _noise_factor(column: _Column) -> np.ndarray:
 def _kinks(table: StepTable) -> np.ndarray:
     """Whether forward and backward keep their distance down to the smallest telling step."""
     gap = np.abs(table.gaps)
-    telling = np.isfinite(gap) & (gap > OPEN_BOUNDS * table.noise)
+    size = np.fmax.reduce(np.fmax(np.abs(table.forward), np.abs(table.backward)))
+    telling = np.isfinite(gap) & (gap > np.fmax(OPEN_BOUNDS * table.noise, KINKED * size))
     # The last row at which the gap is clearly not noise; -1 where there is none.
     rows = np.arange(len(gap))[:, np.newaxis]
     last = np.where(telling, rows, -1).max(axis=0)

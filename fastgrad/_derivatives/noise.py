@@ -135,8 +135,8 @@ def _digits(value: float) -> int:
 
 
 def is_single(unit: float) -> bool:
-    """Whether values with this relative rounding error are float32, or shorter."""
-    return unit >= _SINGLE
+    """Whether values with this relative rounding error are float32."""
+    return unit == _SINGLE
 
 
 def _is_short(value: float) -> bool:

@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
@@ -209,14 +208,10 @@ class Entries(Sequence[Entry]):
         """The spans, by the name they had in version 0.1."""
         return self.spans
 
-    @cached_property
-    def _starts(self) -> list[int]:
-        return [span.start for span in self.spans]
-
     def at(self, position: int) -> Entry:
         """The entry at this position of the columns."""
         # An empty leaf starts where the next one does: the last span that starts here is meant.
-        span = self.spans[bisect_right(self._starts, position) - 1]
+        span = self.spans[bisect_right(self.spans, position, key=lambda each: each.start) - 1]
         path, index = span.locate(position)
         return Entry(
             path,
