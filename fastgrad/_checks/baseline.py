@@ -82,13 +82,13 @@ class Baseline:
     last: float = math.nan  # once more, after all other evaluations
     levels: tuple[float, ...] = ()  # noise where each leaf moves; none where nothing was measured
     sampled: float = _SPACINGS[0]  # distance of the values it was told from, over the lengths
-    coarse: bool = False  # whether these values have little to do with each other
+    coarse: tuple[bool, ...] = ()  # whether, as a leaf moves, its values have little in common
 
     def model(self, leaf: int, claim: Analytic, spacing: float) -> ErrorModel:
         """The error model of a leaf, of which `spacing` is that of its type."""
         level, relative = self.levels[leaf], self.relative[leaf]
         known = (self.base, level, self.unit, relative)
-        seen = (self.sampled, self.coarse)
+        seen = (self.sampled, self.coarse[leaf])
         return ErrorModel(*known, claim.eps[leaf], spacing, *seen, claim.rtol, claim.atol)
 
 
@@ -104,10 +104,12 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
     # Two calls that differ show noise that a table may miss, as of a busy thread.
     least = max(abs(base - again), _TINY)
     levels = dict.fromkeys(range(len(run.leaves)), max(table.level, least))
+    coarse = dict.fromkeys(levels, table.coarse)
     if 1 < len(regions) <= _MOST_APART and table.coarse:
         # One leaf at which f jumps as soon as it moves hides what it does with the others.
         for region, part in zip(regions, x, strict=True):
-            levels[region.leaf] = max(_table(run, (region,), [part], base, seed).level, least)
+            own = _table(run, (region,), [part], base, seed)
+            levels[region.leaf], coarse[region.leaf] = max(own.level, least), own.coarse
     level = min(levels[region.leaf] for region in regions)
     variation = max(_variation(analytic, regions, x), _LEAST_VARIATION * abs(base))
     relative = tuple(
@@ -129,7 +131,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
         value,
         levels=tuple(levels.values()),
         sampled=table.spacing,
-        coarse=table.coarse,
+        coarse=tuple(coarse.values()),
     )
 
 

@@ -84,41 +84,42 @@ def refine(
         return
     with quiet():
         open_ = _Open.of(table, entries, differences, model, scale)
-        _judge(table, open_)
-        rough = entries[open_.rough]
-        # What agrees within such noise and proves nothing: so do the gaps.
-        weak = (table.codes[rough] == _RIGHT) & (table.uncertainty[rough] > POWER_LEAF * scale)
-        table.doubt(rough[weak], Doubt.WEAK)
-        table.gaps[rough[~table.kinks[rough]]] = np.nan
-        _look_closer(table, open_)
+        found = _judge(table, open_)
+        left = table.codes[entries] != _RIGHT
+        if left.any():
+            _look_at_rough(table, open_.among(left), found.among(left))
 
 
-def _look_closer(table: EntryTable, open_: _Open) -> None:
-    """Judge again what is rough at the scale of the step, and may be steep instead."""
-    again = open_.rough & (table.codes[open_.entries] != _RIGHT)
-    if not again.any():
+def _look_at_rough(table: EntryTable, open_: _Open, found: Estimate) -> None:
+    """Judge again, by its noise, what is rough at the scale of the first step."""
+    rough = open_.with_noise()
+    some = np.flatnonzero(rough.grown > 1.0)
+    if not len(some):
         return
-    entries = open_.entries[again]
+    rough, found = rough.among(some), found.among(some)
+    entries, analytic = rough.entries, rough.analytic
     before = table.rows(entries)
-    found = _judge(table, open_.among(again).trusting())
-    # What was wrong stays so, unless steps on the scale of the roughness agree with the claim.
-    was_wrong = (before.codes == _WRONG) & (table.codes[entries] != _RIGHT)
-    conflict = np.zeros(len(entries), bool)
-    rest = np.flatnonzero(was_wrong)
-    noise = (open_.table.noise[0] * open_.rows.steps[0])[again] / SIGMAS
-    conflict[rest] = scales.agree_at_small(
-        open_.differences, entries[rest], open_.analytic[again][rest], noise[rest], open_.model
+    _judge(table, rough)
+    # What agrees within such noise may prove nothing; nor do the gaps.
+    right = table.codes[entries] == _RIGHT
+    right &= table.uncertainty[entries] <= POWER_LEAF * rough.scale
+    wrong = table.codes[entries] == _WRONG
+    table.gaps[entries[~table.kinks[entries]]] = np.nan
+    # A claim that is wrong for larger steps holds, maybe, on the scale of the roughness itself.
+    noise = rough.table.noise[0] * rough.rows.steps[0] / SIGMAS
+    small = np.flatnonzero(wrong)
+    fits = scales.agree_at_small(
+        rough.differences, entries[small], analytic[small], noise[small], rough.model
     )
-    # Among values that are rough two quotients may be equal by chance: the next one shows it.
-    fresh = np.flatnonzero(~was_wrong & (table.codes[entries] == _WRONG))
-    lucky = fresh[
-        ~scales.stands_at_others(
-            open_.differences, entries[fresh], found.among(fresh), open_.analytic[again][fresh]
-        )
-    ]
-    table.doubt(entries[lucky], Doubt.NO_LIMIT)
-    table.put(entries[was_wrong], before.rows(np.flatnonzero(was_wrong)))
-    table.doubt(entries[conflict], Doubt.SCALES)
+    table.doubt(entries[small[fits]], Doubt.SCALES)
+    # Else small steps decide; where values are rough two quotients may be equal by chance.
+    rest = np.flatnonzero(~right & ~wrong)
+    table.put(entries[rest], before.rows(rest))
+    alarms = rest[before.codes[rest] == _WRONG]
+    stands = scales.stands_at_others(
+        rough.differences, entries[alarms], found.among(alarms), analytic[alarms]
+    )
+    table.doubt(entries[alarms[~stands]], Doubt.NO_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -144,22 +145,20 @@ class _Open:
         model: ErrorModel,
         scale: float,
     ) -> _Open:
-        """Entries as the first pass left them, and the noise at the scale of their steps."""
-        length = differences.lengths(entries)
+        """Entries as the first pass left them."""
+        length, grown = differences.lengths(entries), np.ones(len(entries))
         rows = _first_row(table, entries, model.relative * length)
-        noise = scales.noise_at(differences, entries, rows.steps[0], model.base)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ratio = noise * SIGMAS / (rows.noise[0] * rows.steps[0])
-        grown = np.where(ratio > _ROUGH, ratio, 1.0)
         analytic, gaps = table.analytic[entries], table.gaps[entries]
         open_ = cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
         return open_.measured(_with_one_side(open_))
 
-    @property
-    def rough(self) -> np.ndarray:
-        """Whether there is noise at the scale of the step that the baseline does not show."""
-        found: np.ndarray = self.grown > 1.0
-        return found
+    def with_noise(self) -> _Open:
+        """The same with the noise at the scale of the first step, where that is more."""
+        steps = self.model.relative * self.length
+        noise = scales.noise_at(self.differences, self.entries, steps, self.model.base)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratio = noise * SIGMAS / (self.rows.noise[0] * self.rows.steps[0])
+        return replace(self, grown=np.where(ratio > _ROUGH, ratio, 1.0))
 
     def among(self, chosen: np.ndarray) -> _Open:
         """Some of the entries."""
@@ -167,10 +166,6 @@ class _Open:
         return replace(
             self, rows=self.rows.among(chosen), **{n: getattr(self, n)[chosen] for n in names}
         )
-
-    def trusting(self) -> _Open:
-        """The same as if the baseline's noise were all there is."""
-        return replace(self, grown=np.ones(len(self.entries)))
 
     def measured(self, rows: StepTable) -> _Open:
         """The same with more rows."""
