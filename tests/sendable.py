@@ -20,6 +20,13 @@ def nested(p):
     return float((p["a"] ** 2).sum() + np.abs(p["z"]).sum() + p["s"])
 
 
+def bounded(p):
+    """Refuses to be called outside of its box."""
+    if (p["w"] < 0).any() or (p["w"] > 1).any() or p["s"] < 2:
+        raise KeyboardInterrupt
+    return float((p["w"] ** 2 + p["w"]).sum() + p["s"] ** 2)
+
+
 def global_table(_):
     """Reads a module's array, of which every process has its own."""
     return cubes(table)

@@ -1,0 +1,597 @@
+"""Functions that mislead differences, each kind with random sizes, places and claims."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from strategies import quick
+
+import fastgrad as fg
+from fastgrad import Verdict
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+RIGHT, WRONG, UNCLEAR = Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL
+randoms = st.integers(0, 2**30).map(np.random.default_rng)
+SIDES = (1.0, -1.0)
+
+
+def few(examples):
+    """Settings for so many examples, none of which is shrunk: a smaller seed is no simpler."""
+    return settings(quick(examples), phases=(Phase.explicit, Phase.generate))
+
+
+def check(f, claim, x, **options):
+    """Check a claim at a point of any shape, and see that every bit is put back."""
+    x = np.array(x, dtype=getattr(x, "dtype", float))
+    before = x.tobytes()
+    claim = np.broadcast_to(np.asarray(claim, float), x.shape).copy()
+    report = fg.check_gradient(f, lambda _: claim.copy(), x, **options)
+    assert x.tobytes() == before
+    return report
+
+
+def expect(report, *verdicts):
+    assert report.verdict in verdicts, str(report)
+
+
+def power_of_ten(rng, low, high):
+    return float(10.0 ** rng.uniform(low, high))
+
+
+# ---------------------------------------------------------------------------------- rounded inside
+
+
+@few(30)
+@given(rng=randoms)
+def test_offset_inside(rng):
+    """What `f` computes with is a multiple of a spacing that belongs to no value that is seen."""
+    offset, n = power_of_ten(rng, 2, 9), int(rng.integers(1, 4))
+    x, a = rng.uniform(0.5, 2, n), rng.uniform(0.5, 2, n)
+
+    def f(x):
+        return float(np.sum(a * np.sin((x + offset) - offset)))
+
+    for seed in range(2):
+        expect(check(f, a * np.cos(x), x, seed=seed), RIGHT, UNCLEAR)
+    expect(check(f, 3 * a * np.cos(x), x), WRONG, UNCLEAR)
+
+
+@few(20)
+@given(rng=randoms)
+def test_small_offset_inside_costs_no_verdict(rng):
+    offset, x = power_of_ten(rng, 0, 3), rng.uniform(0.5, 1.2, 2)
+
+    def f(x):
+        return float(np.sum(np.sin((x + offset) - offset)))
+
+    expect(check(f, np.cos(x), x), RIGHT)
+    expect(check(f, 2 * np.cos(x), x), WRONG)
+
+
+@few(20)
+@given(rng=randoms)
+def test_fixed_point_inputs(rng):
+    grid, x, a = 2.0 ** -rng.integers(8, 33), rng.uniform(0.5, 2, 2), rng.uniform(0.5, 2, 2)
+
+    def f(x):
+        return float(np.sum(a * np.round(x / grid) * grid))
+
+    expect(check(f, a, x, seed=int(rng.integers(8))), RIGHT, UNCLEAR)
+
+
+@few(20)
+@given(rng=randoms)
+def test_short_type_inside_times_a_factor(rng):
+    w, x, factor = rng.normal(size=4), rng.normal(size=4), rng.uniform(0.05, 3)
+
+    def f(x):
+        return factor * float(np.tanh(np.float32(w) @ np.float32(x)))
+
+    claim = factor * w / np.cosh(w @ x) ** 2
+    expect(check(f, claim, x), RIGHT, UNCLEAR)
+    expect(check(f, -claim, x), WRONG, UNCLEAR)
+
+
+@few(30)
+@given(rng=randoms, linear=st.booleans())
+def test_linear_in_a_short_type(rng, linear):
+    """Moves by powers of two leave no rounding to be seen, of values that have one."""
+    w, x = rng.normal(size=5).astype("f4"), rng.normal(size=5)
+
+    def f(x):
+        terms = w * x.astype("f4")
+        return float(terms.sum(dtype="f4") if linear else np.maximum(terms, 0).sum(dtype="f4"))
+
+    claim = w if linear else np.where(w * x > 0, w, 0)
+    for seed in range(2):
+        expect(check(f, claim, x, seed=seed), RIGHT, UNCLEAR)
+
+
+# ------------------------------------------------------------------------------ piecewise constant
+
+
+@few(40)
+@given(rng=randoms)
+def test_staircase(rng):
+    """The mean slope is as right as a slope of zero, and neither is shown by small steps."""
+    width, slope = power_of_ten(rng, -9, 0), rng.choice(SIDES) * power_of_ten(rng, -2, 2)
+    x, offset, seed = rng.normal(size=1), rng.uniform(-3, 3), int(rng.integers(8))
+
+    def f(x):
+        return float(slope * width * np.floor(x[0] / width) + offset)
+
+    mean = check(f, slope, x, seed=seed)
+    # Many stairs in every step are as good as a slope; one is not.
+    expect(mean, UNCLEAR, *[RIGHT] * (width < 1e-2))
+    expect(check(f, 0.0, x, seed=seed), UNCLEAR, *[WRONG] * (width < 1e-2))
+
+
+@few(20)
+@given(rng=randoms)
+def test_staircase_in_several_entries(rng):
+    width, x = power_of_ten(rng, -6, -1), rng.normal(size=3)
+
+    def f(x):
+        return float(np.sum(np.round(x / width) * width))
+
+    expect(check(f, np.ones(3), x), RIGHT, UNCLEAR)
+    expect(check(f, np.zeros(3), x), WRONG, UNCLEAR)
+
+
+@few(20)
+@given(rng=randoms)
+def test_table_without_interpolation(rng):
+    table, x = np.sin(np.linspace(0, 3, int(rng.integers(8, 4000)))), rng.uniform(0.2, 0.8, 1)
+
+    def f(x):
+        return float(table[int(np.clip(x[0], 0, 1) * (len(table) - 1))])
+
+    expect(check(f, 3 * np.cos(3 * x), x), RIGHT, UNCLEAR)
+    expect(check(f, 0.0, x), WRONG, UNCLEAR)
+
+
+TOO_SURE = pytest.mark.xfail(strict=True, reason="what grows at a jump passes for curvature")
+
+
+@pytest.mark.parametrize("which", ["slope", pytest.param("zero", marks=TOO_SURE), "random", "huge"])
+@few(15)
+@given(rng=randoms)
+def test_jump_at_the_point(which, rng):
+    """Differences grow without end as the step shrinks, and no claim is right."""
+    height, at = rng.choice(SIDES) * power_of_ten(rng, -1, 3), rng.normal()
+    slope, inclusive = rng.uniform(0.1, 1), bool(rng.integers(2))
+    claims = {
+        "slope": slope,
+        "zero": 0.0,
+        "random": rng.normal(),
+        "huge": height * power_of_ten(rng, 0, 9),
+    }
+
+    def f(x):
+        beyond = x[0] >= at if inclusive else x[0] > at
+        return float(slope * x[0] + height * beyond)
+
+    # Nor is the slope beside the jump ever called wrong.
+    expect(check(f, claims[which], [at]), UNCLEAR, *[WRONG] * (which != "slope"))
+
+
+@few(5)
+@given(rng=randoms)
+def test_labels_among_the_leaves(rng):
+    """The one leaf with which `f` jumps is named, and the others are judged."""
+    params = {"labels": rng.integers(0, 5, 4).astype(float), "w": rng.normal(size=3)}
+
+    def f(p):
+        return float(np.sum(p["w"] ** 2) + np.sum(np.floor(p["labels"]) ** 2))
+
+    def grad(p):
+        return {"labels": np.zeros(4), "w": 2 * p["w"]}
+
+    report = fg.check_gradient(f, grad, params, strategy="exhaustive")
+    expect(report, UNCLEAR)
+    verdicts = {leaf.path: leaf.verdict for leaf in report.leaves}
+    assert verdicts == {"labels": UNCLEAR, "w": RIGHT}
+
+    def wrong(p):
+        return {"labels": np.zeros(4), "w": 3 * p["w"]}
+
+    report = fg.check_gradient(f, wrong, params, strategy="exhaustive")
+    expect(report, WRONG)
+    assert all("w" in entry.path for entry in report.wrong)
+
+
+# ----------------------------------------------------------------------------------------- domains
+
+OUTSIDE = ("nan", "inf", "-inf", "raise")
+
+
+def edged(outside, distance, side):
+    """x**2 + x, which ends at this distance on this side of 1."""
+
+    def f(x):
+        if side * (x[0] - 1.0) > distance:
+            if outside == "raise":
+                raise ValueError("outside")
+            return float(outside)
+        return float(x[0] ** 2 + x[0] + x[1])
+
+    return f
+
+
+@few(40)
+@given(rng=randoms, outside=st.sampled_from(OUTSIDE), side=st.sampled_from(SIDES))
+def test_edge_of_the_domain(rng, outside, side):
+    distance = float(rng.choice([0.0, power_of_ten(rng, -12, 0)]))
+    f, x = edged(outside, distance, side), np.array([1.0, 2.0])
+    accepted = (RIGHT, UNCLEAR) if 0 < distance < 1e-9 else (RIGHT,)
+    expect(check(f, [3.0, 1.0], x), *accepted)
+    accepted = (WRONG, UNCLEAR) if 0 < distance < 1e-9 else (WRONG,)
+    expect(check(f, [6.0, 1.0], x), *accepted)
+
+
+@few(20)
+@given(outside=st.sampled_from(OUTSIDE))
+def test_both_sides_are_outside(outside):
+    def f(x):
+        if x[0] != 1.0:
+            if outside == "raise":
+                raise ValueError("outside")
+            return float(outside)
+        return 2.0
+
+    report = check(f, 1.0, [1.0])
+    expect(report, UNCLEAR)
+    assert "edge of its domain" in report.reason
+
+
+@few(20)
+@given(rng=randoms, side=st.sampled_from(SIDES))
+def test_guards_do_not_cost_the_verdict(rng, side):
+    """The curve of a wrong entry and its causes are not looked for where `f` raises."""
+    n = int(rng.integers(1, 6))
+    x = rng.uniform(0.001, 0.5, n)
+
+    def f(x):
+        assert (side * x > 0).all(), "outside of the domain"
+        return float(np.log(side * x).sum())
+
+    expect(check(f, 1 / (side * x), side * x), RIGHT)
+    expect(check(f, -1 / (side * x), side * x), WRONG)
+
+
+# --------------------------------------------------------------------------- claims without number
+
+
+@few(30)
+@given(rng=randoms, claim=st.sampled_from([math.inf, -math.inf, math.nan]))
+def test_claims_that_are_no_numbers(rng, claim):
+    n = int(rng.integers(1, 6))
+    x, a = rng.normal(size=n), rng.normal(size=n) * rng.integers(0, 2, n)
+    right = a * np.cos(x)
+    bad = right.copy()
+    bad[rng.integers(n)] = claim
+
+    def f(x):
+        return float(np.sum(a * np.sin(x)) + 0.5)
+
+    for strategy in ("exhaustive", "probe"):
+        report = check(f, bad, x, strategy=strategy)
+        if a.any():
+            expect(report, WRONG)
+        else:  # nothing moves f: it may be reading a copy
+            expect(report, WRONG, UNCLEAR)
+
+
+# -------------------------------------------------------------------------- what `f` does not read
+
+
+@few(15)
+@given(rng=randoms)
+def test_another_copy_is_read(rng):
+    x = rng.normal(size=3)
+    copy = x.copy()
+
+    def f(_):
+        return float(np.sum(copy**2))
+
+    report = check(f, 2 * x, x)
+    expect(report, UNCLEAR)
+    assert not report.causes
+
+
+@few(15)
+@given(rng=randoms)
+def test_results_cached_by_identity(rng):
+    x, cache = rng.normal(size=3), {}
+
+    def f(x):
+        if id(x) not in cache:
+            cache[id(x)] = float(np.sum(x**2))
+        return cache[id(x)]
+
+    report = check(f, 2 * x, x)
+    expect(report, UNCLEAR)
+    assert not report.causes
+
+
+# ----------------------------------------------------------------------------- vanishing gradients
+
+FLAT = {
+    "cubes": (lambda x, k: np.sum(k * (x - 1) ** 3), 1.0),
+    "powers": (lambda x, k: np.sum((x - 1) ** int(4 + 3 * k)), 1.0),
+    "huber": (lambda x, k: np.sum(np.where(abs(x) < k, x**2 / 2, k * (abs(x) - k / 2))), 0.0),
+    "smooth_abs": (lambda x, k: np.sum(np.sqrt(x**2 + 10.0 ** (5 * k - 9))), 0.0),
+    "sharp_abs": (lambda x, k: np.sum(np.sqrt(x**2 + 10.0 ** (4 * k - 14))), 0.0),
+    "optimum": (lambda x, k: np.sum((1 + 9 * k) * (x - 3) ** 2), 3.0),
+}
+TOO_HARD = {
+    "sharp_abs": "what bends within 1e-5 is not followed that far",
+    "cubes": "both sides are called a kink, though they close",
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason=TOO_HARD[kind]))
+        if kind in TOO_HARD
+        else kind
+        for kind in FLAT
+    ],
+)
+@few(12)
+@given(rng=randoms)
+def test_vanishing_gradient(kind, rng):
+    (formula, at), k, n = FLAT[kind], rng.uniform(0.02, 1), int(rng.integers(1, 4))
+    f = lambda x: float(formula(x, k))  # noqa: E731
+    report = check(f, np.zeros(n), np.full(n, at))
+    expect(report, RIGHT)
+    assert "vanishes here" in report.reason
+    assert "sign could not be seen" in report.reason
+    assert "float64" not in report.reason
+    expect(check(f, np.full(n, 0.5), np.full(n, at)), WRONG)
+
+
+@few(15)
+@given(rng=randoms)
+def test_gradient_that_does_not_vanish_is_not_said_to(rng):
+    x = rng.uniform(0.2, 1.2, 3)
+    report = check(lambda x: float(np.sum(np.sin(x))), np.cos(x), x)
+    expect(report, RIGHT)
+    assert "vanishes" not in report.reason
+
+
+# ------------------------------------------------ singular points, cancellation, fast functions
+
+
+@few(25)
+@given(rng=randoms)
+def test_singular_point_under_a_constant(rng):
+    x, constant = np.array([power_of_ten(rng, -18, -10)]), power_of_ten(rng, 2, 8)
+    f = lambda x: float(x[0] * np.log(x[0]) + constant)  # noqa: E731
+    with np.errstate(all="ignore"):
+        expect(check(f, np.log(x) + 1, x), RIGHT, UNCLEAR)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="smooth pieces between the roundings of a difference pass for `f`"
+)
+@few(20)
+@given(rng=randoms)
+def test_cancellation(rng):
+    x = np.array([power_of_ten(rng, -9, -3)])
+    f = lambda x: float((1 - np.cos(x[0])) / x[0] ** 2)  # noqa: E731
+    expect(check(f, -x / 12, x), RIGHT, UNCLEAR)
+
+
+@few(20)
+@given(rng=randoms)
+def test_faster_than_the_steps(rng):
+    speed, x = power_of_ten(rng, 9, 14), rng.uniform(0.5, 2, 1)
+    f = lambda x: float(np.sin(speed * x[0]))  # noqa: E731
+    expect(check(f, speed * np.cos(speed * x), x), RIGHT, UNCLEAR)
+
+
+@few(20)
+@given(rng=randoms)
+def test_chaotic_map(rng):
+    x, times = rng.uniform(0.1, 0.9, 1), int(rng.integers(20, 80))
+
+    def f(x):
+        y = x[0]
+        for _ in range(times):
+            y = 3.9 * y * (1 - y)
+        return float(y)
+
+    y, slope = x[0], 1.0
+    for _ in range(times):
+        slope, y = slope * 3.9 * (1 - 2 * y), 3.9 * y * (1 - y)
+    expect(check(f, slope, x), RIGHT, UNCLEAR)
+
+
+def iterated(x, tolerance):
+    """The fixed point of ``0.5 cos(y) + x``, and after how many iterations it was close enough."""
+    y = 0.0
+    for k in range(1000):
+        y, old = 0.5 * math.cos(y) + x, y
+        if abs(y - old) < tolerance:
+            return y, k
+    return y, 1000
+
+
+@pytest.mark.xfail(strict=True, reason="jumps of a solver are missed where it takes few steps")
+@few(20)
+@given(rng=randoms)
+def test_fixed_point_to_a_tolerance(rng):
+    """The number of iterations jumps, and `f` with it; where it does is part of the problem."""
+    tolerance, x = power_of_ten(rng, -10, -4), rng.uniform(0.2, 1)
+    near = {iterated(x + d, tolerance)[1] for d in np.linspace(-0.02, 0.02, 101)}
+    f = lambda x: iterated(x[0], tolerance)[0] ** 2  # noqa: E731
+    y, _ = iterated(x, 0.0)
+    claim = 2 * y / (1 + 0.5 * math.sin(y))
+    # Where nothing jumps near by the gradient is that of another function.
+    expect(check(f, claim, [x]), RIGHT, UNCLEAR, *[WRONG] * (len(near) == 1))
+    expect(check(f, claim, [x], rtol=100 * tolerance), RIGHT, UNCLEAR)
+    expect(check(f, 2 * claim, [x]), WRONG)
+
+
+# ------------------------------------------------------------------------- zero by invariance, NaN
+
+
+@few(20)
+@given(rng=randoms)
+def test_zero_by_invariance(rng):
+    """A constant added to all cancels out; the claim is rounded to a shorter type."""
+    params = {"bias": rng.normal(), "x": rng.normal(size=5)}
+    targets = rng.normal(size=5)
+
+    def f(p):
+        z = p["x"] + p["bias"]
+        z = z - z.mean()
+        return float(np.sum((z - targets) ** 2))
+
+    centred = params["x"] - params["x"].mean() - targets
+    g = 2 * (centred - centred.mean())
+    rounding = float(np.float32(g).sum(dtype="f4")) + 1e-8 * rng.normal()
+    params["bias"] = np.array(params["bias"])
+    claim = {"bias": np.array(rounding, "f4"), "x": np.float32(g)}
+    report = fg.check_gradient(f, lambda _: claim, params)
+    expect(report, RIGHT)
+
+
+@few(15)
+@given(rng=randoms, value=st.sampled_from([math.nan, math.inf]))
+def test_parameters_that_are_no_numbers(rng, value):
+    x = rng.normal(size=4)
+    x[1] = value
+
+    def f(x):
+        return float(np.sum(np.where(np.isfinite(x), x, 0.0) ** 2))
+
+    claim = np.where(np.isfinite(x), 2 * np.nan_to_num(x, posinf=0.0), 0.0)
+    report = check(f, claim, x)
+    expect(report, UNCLEAR)
+    assert "not finite" in report.reason
+    assert report.entries[0].verdict is RIGHT
+
+
+# -------------------------------------------------------------------------------- verdict and luck
+
+
+def problem(rng):
+    """A smooth function of a few parameters, and its gradient."""
+    n = int(rng.integers(1, 6))
+    a, b, x = rng.uniform(0.5, 2, n), rng.uniform(-2, 2, n), rng.normal(size=n)
+    f = lambda x: float(np.sum(np.sin(a * x) + b * x**2) + np.prod(np.cos(x)))  # noqa: E731
+
+    def grad(x):
+        others = np.array([np.prod(np.delete(np.cos(x), i)) for i in range(n)])
+        return a * np.cos(a * x) + 2 * b * x - np.sin(x) * others
+
+    return f, grad(x), x
+
+
+@few(6)
+@given(rng=randoms)
+def test_seed_and_unit_do_not_matter(rng):
+    f, right, x = problem(rng)
+    for factor in (1e-9, 1.0, 1e9):
+        scaled = lambda x: factor * f(x)  # noqa: B023, E731
+        for seed in (0, 7):
+            expect(check(scaled, factor * right, x, seed=seed), RIGHT)
+        expect(check(scaled, 1.01 * factor * right, x), WRONG)
+
+
+@few(6)
+@given(rng=randoms)
+def test_seeds(rng):
+    f, right, x = problem(rng)
+    for claim in (right, right + 0.1):
+        assert len({check(f, claim, x, seed=seed).verdict for seed in range(8)}) == 1
+
+
+@few(20)
+@given(rng=randoms)
+def test_constant_costs_power_and_no_alarm(rng):
+    f, right, x = problem(rng)
+    expect(check(lambda x: f(x) + 1e8, right, x), RIGHT, UNCLEAR)
+    expect(check(lambda x: f(x) + 1e8, right + 100.0, x), WRONG)
+
+
+@few(30)
+@given(rng=randoms)
+def test_no_warning_leaks(rng):
+    """Whatever the sizes, what is computed of them warns of nothing."""
+    n = int(rng.integers(1, 4))
+    x = rng.choice(SIDES, n) * 10.0 ** rng.uniform(-200, 100, n)
+    a = rng.choice(SIDES, n) * 10.0 ** rng.uniform(-200, 200, n)
+    with np.errstate(all="ignore"):
+        claim = a * rng.choice([0.0, 1.0, 2.0, 1e200, math.inf, math.nan], n)
+
+    def f(x):
+        with np.errstate(all="ignore"):
+            return float(np.dot(a, x))
+
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", fg.FastgradWarning)
+        for strategy in ("exhaustive", "probe"):
+            assert str(check(f, claim, x, strategy=strategy))
+
+
+# -------------------------------------------------------------------------- evaluations and faults
+
+
+@few(25)
+@given(rng=randoms)
+def test_evaluations_of_a_right_gradient(rng):
+    f, right, x = problem(rng)
+    report = check(f, right, x)
+    expect(report, RIGHT)
+    assert report.evaluations <= 2 * len(x) + 20
+
+
+HARD = {
+    "staircase": (lambda x: float(np.floor(x * 300).sum() / 300), [0.4, 1.3], 1.0),
+    "jump": (lambda x: float(np.sum(x >= 1)), [1.0, 2.0], 0.0),
+    "offset": (lambda x: float(np.sum(np.sin((x + 1e6) - 1e6))), [0.4, 1.3], 0.5),
+    "edge": (lambda x: float(np.sum(x)) if x[0] <= 1 else math.nan, [1.0, 2.0], 2.0),
+    "flat": (lambda x: float(np.sum((x - 1) ** 4)), [1.0, 1.0], 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_every_budget_gives_a_verdict_within_it(kind):
+    f, x, claim = HARD[kind]
+    whole = check(f, claim, x)
+    budgets = sorted(
+        {*range(2, 24), *np.linspace(24, whole.evaluations + 1, 12).astype(int).tolist()}
+    )
+    for budget in budgets:
+        report = check(f, claim, x, budget=budget)
+        assert report.evaluations <= budget
+        expect(report, UNCLEAR, whole.verdict)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("kind", HARD)
+def test_interrupt_at_any_evaluation_leaves_every_bit(kind, error):
+    f, x, claim = HARD[kind]
+    whole = check(f, claim, x).evaluations
+    for at in sorted({*range(1, 8), *np.linspace(8, whole, 12).astype(int).tolist()}):
+        params, left = np.array(x), iter(range(at - 1))
+
+        def stops(x, left=left):
+            if next(left, None) is None:
+                raise error
+            return f(x)
+
+        with pytest.raises(error):
+            fg.check_gradient(stops, lambda x: np.full(len(x), claim), params)
+        assert params.tobytes() == np.array(x).tobytes()
