@@ -132,6 +132,64 @@ def test_staircase(rng):
     expect(check(f, 0.0, x, seed=seed), UNCLEAR, *[WRONG] * (width < 1e-2))
 
 
+@few(25)
+@given(rng=randoms)
+def test_stairs_that_slope(rng):
+    """Each piece has a slope, and all of them together have another."""
+    width, whole, x = power_of_ten(rng, -9, -4), rng.uniform(2, 9), rng.normal(size=1)
+
+    def f(x):
+        return float(x[0] + (whole - 1) * width * math.floor(x[0] / width))
+
+    expect(check(f, whole, x), RIGHT, UNCLEAR)
+    expect(check(f, -whole, x), WRONG, UNCLEAR)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@few(8)
+@given(rng=randoms)
+def test_probe_of_stairs_and_jumps(seed, rng):
+    """Along directions, too, what is moved by many entries at once moves in jumps."""
+    width, x = power_of_ten(rng, -8, -1), rng.normal(size=30)
+
+    def stairs(x):
+        return float(np.sum(np.round(x / width) * width))
+
+    def jump(x, at=x.copy()):  # noqa: B008
+        return float(np.sum(x) + np.sum(x > at))
+
+    for f, claim in ((stairs, 1.0), (jump, 1.0), (jump, 0.0)):
+        report = check(f, claim, x, strategy="probe", seed=seed)
+        expect(report, UNCLEAR, *[RIGHT] * (f is stairs))
+    expect(check(stairs, 0.0, x, strategy="probe", seed=seed), WRONG, UNCLEAR)
+
+
+@few(10)
+@given(rng=randoms)
+def test_probe_of_offsets_inside(rng):
+    offset, x = power_of_ten(rng, 2, 8), rng.uniform(0.5, 1.2, 30)
+
+    def f(x):
+        return float(np.sum(np.sin((x + offset) - offset)))
+
+    for seed in range(2):
+        expect(check(f, np.cos(x), x, strategy="probe", seed=seed), RIGHT, UNCLEAR)
+
+
+@few(10)
+@given(rng=randoms)
+def test_probe_of_a_short_type_inside(rng):
+    w, x = rng.normal(size=(8, 5)).astype("f4"), rng.normal(size=5)
+
+    def f(x):
+        return 0.1 * float(np.maximum(w @ x.astype("f4"), 0).sum(dtype="f4"))
+
+    claim = 0.1 * ((w @ x > 0)[:, np.newaxis] * w).sum(axis=0)
+    for seed in range(2):
+        expect(check(f, claim, x, strategy="probe", seed=seed), RIGHT, UNCLEAR)
+    expect(check(f, 2 * claim, x, strategy="probe"), WRONG, UNCLEAR)
+
+
 @few(20)
 @given(rng=randoms)
 def test_staircase_in_several_entries(rng):
@@ -321,7 +379,8 @@ def test_results_cached_by_identity(rng):
 
 FLAT = {
     "cubes": (lambda x, k: np.sum(k * (x - 1) ** 3), 1.0),
-    "powers": (lambda x, k: np.sum((x - 1) ** int(4 + 3 * k)), 1.0),
+    "powers": (lambda x, k: np.sum((x - 1) ** int(4 + 2 * k)), 1.0),
+    "high_powers": (lambda x, k: np.sum((x - 1) ** int(6 + 3 * k)), 1.0),
     "huber": (lambda x, k: np.sum(np.where(abs(x) < k, x**2 / 2, k * (abs(x) - k / 2))), 0.0),
     "smooth_abs": (lambda x, k: np.sum(np.sqrt(x**2 + 10.0 ** (5 * k - 9))), 0.0),
     "sharp_abs": (lambda x, k: np.sum(np.sqrt(x**2 + 10.0 ** (4 * k - 14))), 0.0),
@@ -330,6 +389,7 @@ FLAT = {
 TOO_HARD = {
     "sharp_abs": "what bends within 1e-5 is not followed that far",
     "cubes": "both sides are called a kink, though they close",
+    "high_powers": "what is flat as far as steps go passes for rounded values",
 }
 
 
