@@ -16,7 +16,7 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives.extrapolation import Estimate, StepTable
-from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
+from fastgrad._derivatives.noise import is_single, noise_beside, rounding_unit
 
 __all__ = [
     "Edges",
@@ -368,10 +368,7 @@ def _right_for_larger(
 
 
 def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
-    """How far slopes may be off by errors of `f` itself that appear on coarser scales.
-
-    Between two jumps its slope may be off by as much as a jump makes up for.
-    """
+    """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
     length = differences.lengths(entries)
     slopes = np.zeros(len(entries))
     for side in (1, -1):
@@ -380,12 +377,11 @@ def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel
             values = _beside(differences, entries, steps, model.base)
             third = np.nan_to_num(np.abs(np.diff(values, 3, axis=1)).max(axis=1))
             columns = np.flatnonzero(third > _ROUNDING * model.noise)
-            if not len(columns):
-                continue
-            jumps = _jump_in(differences, entries[columns], values[columns], steps[columns])
-            real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[columns])
-            found = np.where(real, jumps / np.abs(steps[columns]), 0.0)
-            slopes[columns] = np.fmax(slopes[columns], found)
+            if len(columns):
+                jumps = _jump_in(differences, entries[columns], values[columns], steps[columns])
+                real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[columns])
+                found = np.where(real, jumps / np.abs(steps[columns]), 0.0)
+                slopes[columns] = np.fmax(slopes[columns], found)
     return slopes
 
 
