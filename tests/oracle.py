@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -329,3 +330,31 @@ def _given(direction: Given, which, position, entry):
 
 
 MOVES = {Uniform: _uniform, OddMultiples: _powers, Jumps: _jumps, Proportional: _own, Given: _given}
+
+
+@dataclass
+class Warns:
+    """Warns at moved points."""
+
+    at: bytes
+
+    def __call__(self, params):
+        if fingerprint(params) != self.at:
+            warnings.warn("beside the parameters", UserWarning, stacklevel=1)
+            np.log(-np.ones(1))
+        return weigh(params)
+
+
+@dataclass
+class Guarded:
+    """Refuses to be called outside; an instance can be sent to workers."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    def __call__(self, params):
+        array = params if isinstance(params, np.ndarray) else params["a"]
+        inside = ((array >= self.low) & (array <= self.high)).all()
+        if not inside or numbers(params)[-1] < 1.75:
+            raise AssertionError(f"outside: {params}")
+        return weigh(params)

@@ -20,6 +20,24 @@ def nested(p):
     return float((p["a"] ** 2).sum() + np.abs(p["z"]).sum() + p["s"])
 
 
+def bounded(p):
+    """Refuses to be called outside of its box."""
+    if (p["w"] < 0).any() or (p["w"] > 1).any() or p["s"] < 2:
+        raise KeyboardInterrupt
+    return float((p["w"] ** 2 + p["w"]).sum() + p["s"] ** 2)
+
+
+def guarded(x):
+    """Defined inside of a box alone."""
+    if (x < 0).any() or (x > 1).any():
+        raise ValueError("outside")
+    return float((x**3).sum() + x.prod())
+
+
+def guarded_gradient(x):
+    return 3 * x**2 + np.array([x[1] * x[2], x[0] * x[2], x[0] * x[1]])
+
+
 def global_table(_):
     """Reads a module's array, of which every process has its own."""
     return cubes(table)

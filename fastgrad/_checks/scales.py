@@ -16,7 +16,7 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives.extrapolation import Estimate, StepTable
-from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
+from fastgrad._derivatives.noise import is_single, noise_beside, rounding_unit
 
 __all__ = [
     "Edges",
@@ -68,6 +68,8 @@ _LARGER = (3e-4, 2.5e-3, 2e-2)
 # Spacings, over the length, of the points at which errors of `f` itself are looked for. Those of
 # solvers, which stop when something is small enough, are jumps from some scale on.
 _COARSE = (2e-5, 1e-4, 5e-4, 2e-3, 8e-3, 2e-2)
+# A jump makes third differences of up to twice its size; what bends leaves less after the halvings.
+_OF_THIRD = 0.2
 # Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
 # for 1e-3 and less, and its effect on a slope is up to ten times as large.
 _SMALL, _SMALL_ALONE = 0.03, 1e-3
@@ -366,19 +368,20 @@ def _right_for_larger(
 
 
 def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
-    """How far slopes may be off by errors of `f` itself that appear on coarser scales."""
+    """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
     length = differences.lengths(entries)
     slopes = np.zeros(len(entries))
     for side in (1, -1):
-        tables = [_beside(differences, entries, side * s * length, model.base) for s in _COARSE]
-        for share, values in zip(_COARSE, tables, strict=True):
-            level = np.nan_to_num(noise_beside(values))
-            columns = np.flatnonzero((level > _ROUNDING * model.noise) & (slopes == 0))
+        for share in _COARSE:
+            steps = side * share * length
+            values = _beside(differences, entries, steps, model.base)
+            third = np.nan_to_num(np.abs(np.diff(values, 3, axis=1)).max(axis=1))
+            columns = np.flatnonzero(third > _ROUNDING * model.noise)
             if len(columns):
-                steps = side * share * length[columns]
-                jumps = _jump_in(differences, entries[columns], values[columns], steps)
-                columns = columns[jumps >= level[columns]]
-                slopes[columns] = 2 * SIGMAS * level[columns] / (share * length[columns])
+                jumps = _jump_in(differences, entries[columns], values[columns], steps[columns])
+                real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[columns])
+                found = np.where(real, jumps / np.abs(steps[columns]), 0.0)
+                slopes[columns] = np.fmax(slopes[columns], found)
     return slopes
 
 
@@ -389,16 +392,24 @@ def _jump_in(
     rows = np.arange(len(entries))
     # The third difference around a jump is twice as large as the two beside it.
     at = np.abs(np.diff(values, 3, axis=1)).argmax(axis=1) + 1
-    slopes = (values[rows, at] - values[rows, at - 1]) / steps
+    left = (values[rows, at] - values[rows, at - 1]) / steps
+    # The slope changes from one side of the jump to the other.
+    bend = ((values[rows, at + 2] - values[rows, at + 1]) / steps - left) / (2 * steps)
+    start = (at - 0.5) * steps
+
+    def beyond(change: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        slope = left + bend * ((low + high) / 2 - start)
+        off: np.ndarray = change - slope * (high - low)
+        return off
+
     low, high = at * steps, (at + 1) * steps
     before, after = values[rows, at], values[rows, at + 1]
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         now = differences.around(entries, middle, (1,)).values[:, 0]
-        first, second = now - before, after - now
-        expected = slopes * (middle - low)
-        lower = np.abs(first - expected) >= np.abs(second - expected)
+        first, second = beyond(now - before, low, middle), beyond(after - now, middle, high)
+        lower = np.abs(first) >= np.abs(second)
         high, after = np.where(lower, middle, high), np.where(lower, now, after)
         low, before = np.where(lower, low, middle), np.where(lower, before, now)
-    jump: np.ndarray = np.nan_to_num(np.abs(after - before - slopes * (high - low)))
+    jump: np.ndarray = np.nan_to_num(np.abs(beyond(after - before, low, high)))
     return jump

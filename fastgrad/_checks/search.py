@@ -337,7 +337,7 @@ def _bounds(table: EntryTable, has_kinks: bool) -> tuple[float, float]:
 
 def _sizes(columns: EntryTable) -> tuple[float, float, float]:
     """Norms of the errors, and of both gradients; what is not finite counts for nothing."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         vectors = (columns.analytic - columns.numeric, columns.analytic, columns.numeric)
         finite = [vector[np.isfinite(vector)] for vector in vectors]
         error, claimed, numeric = map(_norm, finite)

@@ -9,7 +9,7 @@ from fastgrad._checks.entry_table import Doubt
 from fastgrad._derivatives.noise import SIGMAS, is_single
 from fastgrad._report.entries import Entry
 
-__all__ = ["advice_on_noise", "why_unclear"]
+__all__ = ["advice_on_noise", "two_calls_differ", "why_unclear"]
 
 # Noise makes a bound if it is at least this share of it; what is more comes from how `f` bends.
 _MAKES = 0.1
@@ -42,6 +42,8 @@ _SENTENCES = {
 
 def why_unclear(entry: Entry, doubt: Doubt, baseline: Baseline, relative: float) -> str:
     """The sentence about one entry; `relative` is the first step of its leaf."""
+    if doubt in (Doubt.WEAK, Doubt.NO_LIMIT) and baseline.base != baseline.again:
+        return two_calls_differ(baseline)
     if doubt in _SENTENCES:
         return _SENTENCES[doubt]
     if doubt is Doubt.INEXACT:
@@ -66,6 +68,14 @@ def why_unclear(entry: Entry, doubt: Doubt, baseline: Baseline, relative: float)
 def _above(share: float) -> float:
     """The next power of ten."""
     return float(10.0 ** math.ceil(math.log10(share))) if 0 < share < math.inf else 1.0
+
+
+def two_calls_differ(baseline: Baseline, where: str = "") -> str:
+    """What makes the noise, where two calls at the same parameters show it."""
+    return (
+        f"`f` is not deterministic: two calls differ by {abs(baseline.base - baseline.again):.1e}, "
+        f"too much to see the gradient{where}; fix the seed"
+    )
 
 
 def advice_on_noise(baseline: Baseline, bound: float) -> str:

@@ -14,7 +14,7 @@ from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import enough_power
 from fastgrad._checks.judge import unsettled
 from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
-from fastgrad._checks.unclear import advice_on_noise, why_unclear
+from fastgrad._checks.unclear import advice_on_noise, two_calls_differ, why_unclear
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
@@ -393,11 +393,7 @@ def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
 def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
     """Why a derivative that is finite and converges is not seen: two calls differ, or noise."""
     if baseline.base != baseline.again:
-        return (
-            f"`f` is not deterministic: two calls differ by "
-            f"{abs(baseline.base - baseline.again):.1e}, too much to see the gradient{where}; fix "
-            "the seed"
-        )
+        return two_calls_differ(baseline, where)
     return (
         f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {bound:.1e}{where}, {beside}"
         f"{advice_on_noise(baseline, bound)}"

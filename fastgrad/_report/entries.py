@@ -243,6 +243,6 @@ def norm_error(a: np.ndarray, b: np.ndarray) -> float:
         return 0.0
     if not np.isfinite(largest):
         return float("nan")
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", under="ignore"):
         a, b = a / largest, b / largest
-    return float(np.linalg.norm(a - b) / (np.linalg.norm(a) + np.linalg.norm(b)))
+        return float(np.linalg.norm(a - b) / (np.linalg.norm(a) + np.linalg.norm(b)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sendable import bounded
 from strategies import quick
 
 import fastgrad as fg
@@ -74,18 +75,12 @@ def test_forms_of_bounds(workers):
     sides = ({"w": np.zeros(3), "s": 2.0}, {"w": 1.0, "s": None})
     for factor, verdict in ((1.0, Verdict.RIGHT), (1.5, Verdict.WRONG)):
         report = fg.check_gradient(
-            nested, {"w": factor * (2 * params["w"] + 1), "s": 4.0}, params,
+            bounded, {"w": factor * (2 * params["w"] + 1), "s": 4.0}, params,
             bounds=sides, workers=workers,
         )  # fmt: skip
         assert report.verdict is verdict
     with pytest.raises(AssertionError, match="WRONG"):
-        fg.testing.assert_gradient(nested, {"w": np.ones(3), "s": 4.0}, params, bounds=sides)
-
-
-def nested(p):
-    if (p["w"] < 0).any() or (p["w"] > 1).any() or p["s"] < 2:
-        raise KeyboardInterrupt
-    return float((p["w"] ** 2 + p["w"]).sum() + p["s"] ** 2)
+        fg.testing.assert_gradient(bounded, {"w": np.ones(3), "s": 4.0}, params, bounds=sides)
 
 
 def test_an_f_that_does_not_move_within_the_bounds():

@@ -127,7 +127,7 @@ def test_noise_that_hides_the_gradient(strategy):
     found, reason = reason_of(f, 2e-6 * point(), strategy=strategy)
     assert found is fg.Verdict.CANNOT_TELL
     assert "the noise of `f`, " in reason
-    assert reason.endswith("; evaluate in float64, or subtract large constants from `f`")
+    assert reason.endswith("; subtract large constants from `f`")
 
 
 @STRATEGIES

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from evaluators import ALL, NATIVE, Built, Pools, is_one_of
-from oracle import Oracle, numbers, weigh
+from oracle import Guarded, Oracle, weigh
 from strategies import same
 
 import fastgrad as fg
@@ -43,21 +41,9 @@ def bounds_for(params):
     return bounds_of(sides, params, flatten(params))
 
 
-@dataclass
-class Guarded:
-    """Refuses to be called outside; an instance can be sent to workers."""
-
-    def __call__(self, params):
-        array = params if isinstance(params, np.ndarray) else params["a"]
-        inside = ((array >= LOW) & (array <= HIGH)).all()
-        if not inside or numbers(params)[-1] < 1.75:
-            raise AssertionError(f"outside: {params}")
-        return weigh(params)
-
-
 def nan_outside(params):
     try:
-        return Guarded()(params)
+        return Guarded(LOW, HIGH)(params)
     except AssertionError:
         return np.nan
 
@@ -83,7 +69,7 @@ given_steps = Steps(given=np.array([0.5, 0.25, 2.0, 1.5]))
 )
 def test_outside_is_nan(name, request_, pools):
     params = params_for(name)
-    built = Built(name, Guarded(), params, pools)
+    built = Built(name, Guarded(LOW, HIGH), params, pools)
     kind = type(request_).__name__.lower()
     moved, values = getattr(Oracle(nan_outside, params), kind)(request_)
     with Bounded(built.evaluator, bounds_for(params)) as evaluator:
@@ -112,7 +98,7 @@ def test_along(name, times, kind, pools):
         "jumps": Jumps(0, regions),
     }[kind]
     claim = None if len(regions) > 1 else np.arange(4.0)
-    built = Built(name, Guarded(), params, pools)
+    built = Built(name, Guarded(LOW, HIGH), params, pools)
     with Bounded(built.evaluator, bounds_for(params)) as evaluator:
         found = evaluator.along(Along(direction, times), claim)
     assert len(found.values) == len(times)
@@ -128,7 +114,7 @@ def test_displaced(name, pools):
     params = params_for(name)
     regions = regions_of(params)
     direction = Given(regions[:1], (np.array([0.5, 0.5, 0.5, -9.0]),))
-    built = Built(name, Guarded(), params, pools)
+    built = Built(name, Guarded(LOW, HIGH), params, pools)
     with (
         Bounded(built.evaluator, bounds_for(params)) as evaluator,
         evaluator.displaced(direction, 1.0) as there,
@@ -155,7 +141,7 @@ def test_what_evaluators_ask_by_themselves_stays_inside(workers, batched):
     """Batched ones look at points beside the parameters, and workers are compared there."""
     params = {"a": START.copy(), "s": np.array(2.0)}
     sides = ({"a": LOW, "s": 1.75}, {"a": HIGH, "s": None})
-    f = fg.batched(Rows()) if batched else Guarded()
+    f = fg.batched(Rows()) if batched else Guarded(LOW, HIGH)
     found = fg.gradient(f, params, bounds=sides, workers=workers)
     exact = np.arange(1, 6) - np.sin([*START, 2.0])
     np.testing.assert_allclose(found["a"][[0, 1, 3]], exact[[0, 1, 3]], rtol=1e-7)
@@ -173,4 +159,4 @@ class Rows:
 
     def __call__(self, tree):
         a, s = tree["a"], tree["s"]
-        return [Guarded()({"a": a[i], "s": s[i, ...]}) for i in range(len(a))]
+        return [Guarded(LOW, HIGH)({"a": a[i], "s": s[i, ...]}) for i in range(len(a))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain, combinations
 
 import numpy as np
 import pytest
 from evaluators import ALL, BATCHED, NATIVE, PYTHON, WORKERS, Built, Pools, among, is_one_of
-from oracle import Disturbed, Oracle, Raise, Return, fingerprint, weigh, weigh_rows
+from oracle import Disturbed, Oracle, Raise, Return, Warns, fingerprint, weigh, weigh_rows
+from sendable import guarded, guarded_gradient
 from strategies import same
 
 import fastgrad as fg
@@ -171,19 +171,6 @@ def test_every_call_is_counted(name, request_, pools):
 # ---------------------------------------------------------------- warnings
 
 
-@dataclass
-class Warns:
-    """Warns at moved points."""
-
-    at: bytes
-
-    def __call__(self, params):
-        if fingerprint(params) != self.at:
-            warnings.warn("beside the parameters", UserWarning, stacklevel=1)
-            np.log(-np.ones(1))
-        return weigh(params)
-
-
 # Processes have filters of their own.
 @pytest.mark.parametrize("name", among((*PYTHON, *BATCHED, "executor", "map")))
 @asked
@@ -219,17 +206,6 @@ def test_quiet_ends_with_its_context():
 
 
 # ---------------------------------------------------------------- in a check
-
-
-def guarded(x):
-    """Defined inside of a box alone."""
-    if (x < 0).any() or (x > 1).any():
-        raise ValueError("outside")
-    return float((x**3).sum() + x.prod())
-
-
-def guarded_gradient(x):
-    return 3 * x**2 + np.array([x[1] * x[2], x[0] * x[2], x[0] * x[1]])
 
 
 @pytest.mark.parametrize("strategy", ["exhaustive", "probe"])

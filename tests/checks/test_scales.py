@@ -1,0 +1,230 @@
+"""What `f` does at other scales than that of the smallest steps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import quick
+
+from fastgrad._checks import scales
+from fastgrad._checks.differences import Differences
+from fastgrad._checks.entry_table import Doubt
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._derivatives.extrapolation import RATIO, Estimate
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.lenient import Lenient, quiet
+from fastgrad._evaluation.local import local
+from fastgrad._evaluation.meter import Metered
+from fastgrad._tree import flatten
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+randoms = st.integers(0, 2**30).map(np.random.default_rng)
+DOUBLE = 2.0**-53
+SPACING = 2.0**-52
+
+
+@contextlib.contextmanager
+def looking(f, x, noise=1e-16):
+    """Differences of `f` in a vector, and the error model of that noise."""
+    x = np.array(x, float)
+    before = x.tobytes()
+    # As wherever the judge looks at them.
+    with quiet(), Metered(local(Lenient(f), x, Guard(flatten(x)))) as run:
+        base = float(run.base())
+        model = ErrorModel(base, noise, DOUBLE, 1e-5, SPACING, SPACING)
+        yield Differences(run, 0), model, np.arange(len(x))
+    assert x.tobytes() == before
+
+
+def rows_of(differences, model, entries, first=1e-3, count=8):
+    """A table of steps that shrink from the first."""
+    rows = None
+    for k in range(count):
+        steps = np.full(len(entries), first / RATIO**k)
+        row = model.step_row(differences.at(entries, steps))
+        rows = row if rows is None else rows.above(row)
+    return rows
+
+
+def estimate_of(value, step, n=1):
+    """A derivative that converged to this value at this step."""
+    full = np.full(n, float(value))
+    off = np.zeros(n, bool)
+    return Estimate(full, np.full(n, 1e-9), full, full, off, ~off, np.full(n, step))
+
+
+# ------------------------------------------------------------------------------------------- noise
+
+
+@quick(30)
+@given(rng=randoms)
+def test_smooth_functions_have_no_noise(rng):
+    speed, x = rng.uniform(0.1, 2), rng.normal(size=3)
+    step = 10.0 ** rng.uniform(-3, -1)
+    with looking(lambda x: float(np.sum(np.exp(np.sin(speed * x)))), x) as seen:
+        differences, model, entries = seen
+        found = scales.noise_at(differences, entries, np.full(3, step), model.base)
+    assert (found <= 1e-14).all()
+
+
+@quick(30)
+@given(rng=randoms)
+def test_noise_of_a_grid_is_seen_at_its_scale(rng):
+    """Whatever the grid, as long as it is not far coarser or finer than the step."""
+    grid, slope = 10.0 ** rng.uniform(-8, -4), rng.uniform(0.5, 3)
+    x = rng.normal(size=2)
+    with looking(lambda x: float(slope * np.sum(np.round(x / grid) * grid)), x) as seen:
+        differences, model, entries = seen
+        found = scales.noise_at(differences, entries, np.full(2, 7.3 * grid), model.base)
+    assert (found <= 2 * slope * grid).all()
+    assert found.max() >= 0.05 * slope * grid
+
+
+@quick(20)
+@given(rng=randoms)
+def test_kink_on_one_side_is_no_noise(rng):
+    at, step = rng.normal(), 10.0 ** rng.uniform(-5, -2)
+    f = lambda x: float(np.maximum(x[0] - at - 2.5 * step, 0))  # noqa: E731
+    with looking(f, [at]) as seen:
+        differences, model, entries = seen
+        found = scales.noise_at(differences, entries, np.full(1, step), model.base)
+    assert found[0] <= 1e-15
+
+
+def test_outside_of_the_domain_is_no_noise():
+    with looking(lambda x: float(x[0] if x[0] == 1 else math.nan), [1.0]) as seen:
+        differences, model, entries = seen
+        found = scales.noise_at(differences, entries, np.full(1, 1e-4), model.base)
+    assert found[0] == 0.0
+
+
+# ------------------------------------------------------------------------------------------- jumps
+
+
+@quick(30)
+@given(rng=randoms)
+def test_jumps_are_told_from_what_is_continuous(rng):
+    slope, at = rng.normal(), rng.uniform(0.1, 0.9)
+    size = float(rng.choice([-1, 1])) * 10.0 ** rng.uniform(-3, 3)
+
+    def jump(x):
+        return slope * x[0] + size * (x[0] > at)
+
+    def bend(x):
+        return slope * x[0] + size * max(x[0] - at, 0.0)
+
+    def curve(x):
+        return slope * x[0] + size * x[0] ** 3
+
+    for f, jumps in ((jump, True), (bend, False), (curve, False)):
+        with looking(lambda x, f=f: float(f(x)), [0.0]) as seen:
+            differences, model, entries = seen
+            low, high, slopes = np.full(1, 1e-9), np.full(1, 1.0), np.full(1, slope)
+            found = scales.jumps_between(differences, entries, low, high, slopes, model.base)
+        assert found.tolist() == [jumps]
+
+
+@pytest.mark.parametrize(
+    ("f", "jumps", "continuous"),
+    [
+        (lambda x: float(x[0] >= 0.5001), True, False),
+        (lambda x: float(np.floor(1000 * x[0] + 0.3)), True, False),
+        (lambda x: max(float(abs(x[0] - 0.5) - 1e-5), 0.0), False, True),
+        (lambda x: float(x[0] ** 2), False, False),
+        (lambda x: 1.0, False, False),
+    ],
+    ids=["step", "stairs", "dead_zone", "smooth", "constant"],
+)
+def test_edges(f, jumps, continuous):
+    with looking(f, [0.5]) as seen:
+        differences, model, entries = seen
+        rows = rows_of(differences, model, entries)
+        edges = scales.edges_of(rows, differences, entries, model)
+    assert edges.jumps.tolist() == [jumps]
+    assert edges.continuous.tolist() == [continuous]
+
+
+# ------------------------------------------------------------------------- before wrong is said
+
+
+def doubts(f, x, claim, value, step=1e-6, noise=1e-16):
+    """The doubts about a claim, where small steps show this value."""
+    with looking(f, x, noise) as seen:
+        differences, model, entries = seen
+        rows = rows_of(differences, model, entries, first=RATIO**2 * step)
+        found = estimate_of(value, step, len(entries))
+        claimed = np.full(len(entries), float(claim))
+        return scales.doubts_of_wrong(rows, found, claimed, differences, entries, model).tolist()
+
+
+@quick(20)
+@given(rng=randoms)
+def test_smooth_functions_leave_no_doubt(rng):
+    x, factor = rng.uniform(0.5, 1.2), float(rng.choice([-1.0, 0.0, 0.5, 1.001, 2.0]))
+    value = math.cos(x)
+    assert doubts(lambda x: math.sin(x[0]), [x], factor * value, value) == [Doubt.NONE]
+
+
+@quick(20)
+@given(rng=randoms)
+def test_pieces_with_slopes_of_their_own(rng):
+    """Between jumps the slope is 1, and over some of them it is that of the claim."""
+    width, claim, x = 10.0 ** rng.uniform(-4.5, -4.2), rng.uniform(2, 9), rng.uniform(-1, 1)
+    x = (math.floor(x / width) + rng.uniform(0.4, 0.6)) * width
+
+    def f(x):
+        return float(x[0] + (claim - 1) * width * math.floor(x[0] / width))
+
+    assert doubts(f, [x], claim, 1.0) == [Doubt.SCALES]
+
+
+def test_errors_of_the_size_of_those_of_f():
+    """A solver's tolerance: jumps of 1e-6, each some 1e-3 apart."""
+
+    def f(x):
+        return float(x[0] + 1e-6 * math.sin(1e5 * math.floor(1e3 * x[0])))
+
+    found = doubts(f, [0.5005], 1.0005, 1.0)
+    assert found in ([Doubt.INEXACT], [Doubt.SCALES])
+    assert doubts(f, [0.5005], 1.5, 1.0) == [Doubt.NONE]
+
+
+def test_slope_stands_at_steps_near_by():
+    for f, stands in ((lambda x: 2 * x[0], True), (lambda x: x[0] * abs(x[0]), False)):
+        with looking(f, [0.0]) as seen:
+            differences, _, entries = seen
+            found = estimate_of(2.0, 1e-3)
+            seen = scales.stands_at_others(differences, entries, found, np.zeros(1))
+        assert seen.tolist() == [stands]
+
+
+def test_nothing_to_look_at():
+    with looking(lambda x: 1.0, []) as seen:
+        differences, model, entries = seen
+        nothing = np.zeros(0)
+        found = estimate_of(1.0, 1e-3, 0)
+        assert scales.stands_at_others(differences, entries, found, nothing).shape == (0,)
+        agrees = scales.agree_at_small(differences, entries, nothing, nothing, model)
+        assert agrees.shape == (0,)
+
+
+@quick(20)
+@given(rng=randoms)
+def test_claims_of_fast_functions_agree_on_their_own_scale(rng):
+    speed, x = 10.0 ** rng.uniform(5, 8), rng.uniform(0.5, 1)
+    slope = speed * math.cos(speed * x)
+    if abs(math.cos(speed * x)) < 0.2:
+        return
+    with looking(lambda x: math.sin(speed * x[0]), [x]) as seen:
+        differences, model, entries = seen
+        for claim, agrees in ((slope, True), (-slope, False), (0.0, False)):
+            found = scales.agree_at_small(
+                differences, entries, np.array([claim]), np.ones(1), model
+            )
+            assert found.tolist() == [agrees]
