@@ -15,6 +15,7 @@ import numpy as np
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.own_errors import errors_of, values_beside
 from fastgrad._derivatives.extrapolation import Estimate, StepTable
 from fastgrad._derivatives.noise import is_single, noise_beside, rounding_unit
 
@@ -28,9 +29,6 @@ __all__ = [
     "stands_at_others",
 ]
 
-# Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
-# with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99.
-_BESIDE = tuple(range(2, 7))
 # Noise on one side beyond this many times that on the other is a kink, or a jump, on that side.
 _ONE_SIDED = 16.0
 # Halvings that tell a jump from a slope: of the interval 1.5e-5 is left.
@@ -65,11 +63,6 @@ _OWN = 2
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
 # ones: up to where parameters may be moved without leaving what they mean.
 _LARGER = (3e-4, 2.5e-3, 2e-2)
-# Spacings, over the length, of the points at which errors of `f` itself are looked for. Those of
-# solvers, which stop when something is small enough, are jumps from some scale on.
-_COARSE = (2e-5, 1e-4, 5e-4, 2e-3, 8e-3, 2e-2)
-# A jump makes third differences of up to twice its size; what bends leaves less after the halvings.
-_OF_THIRD = 0.2
 # Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
 # for 1e-3 and less, and its effect on a slope is up to ten times as large.
 _SMALL, _SMALL_ALONE = 0.03, 1e-3
@@ -89,20 +82,7 @@ def noise_at(
 def _noise_of_side(
     differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
 ) -> np.ndarray:
-    return noise_beside(_beside(differences, entries, steps, base))
-
-
-def _beside(
-    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
-) -> np.ndarray:
-    """Seven values on one side of each entry, the first one at the parameters."""
-    near = differences.around(entries, steps, (1, *_BESIDE))
-    places = np.array((1, *_BESIDE)) * steps[:, np.newaxis]
-    # Parameters of short types move by a little more or less than was asked for: the slope tells
-    # by how much that moved `f`.
-    slopes = (near.values[:, :1] - base) / near.moved[:, :1]
-    values = near.values - slopes * (near.moved - places)
-    return np.hstack([np.full((len(entries), 1), base), values])
+    return noise_beside(values_beside(differences, entries, steps, base))
 
 
 # ---------------------------------------------------------------------- where `f` begins to move
@@ -215,7 +195,7 @@ def doubts_of_wrong(
     small = rest[error[rest] <= most * np.abs(found.value[rest])]
     if len(small):
         some = _spread(small, error)[:_OWN]
-        slopes = _own_errors(differences, entries[some], model)
+        slopes = errors_of(differences, entries[some], model)
         doubts[small[error[small] <= slopes.max(initial=0.0)]] = Doubt.INEXACT
     return doubts
 
@@ -365,51 +345,3 @@ def _right_for_larger(
             model.base,
         )
     return agrees
-
-
-def _own_errors(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
-    """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
-    length = differences.lengths(entries)
-    slopes = np.zeros(len(entries))
-    for side in (1, -1):
-        for share in _COARSE:
-            steps = side * share * length
-            values = _beside(differences, entries, steps, model.base)
-            third = np.nan_to_num(np.abs(np.diff(values, 3, axis=1)).max(axis=1))
-            columns = np.flatnonzero(third > _ROUNDING * model.noise)
-            if len(columns):
-                jumps = _jump_in(differences, entries[columns], values[columns], steps[columns])
-                real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[columns])
-                found = np.where(real, jumps / np.abs(steps[columns]), 0.0)
-                slopes[columns] = np.fmax(slopes[columns], found)
-    return slopes
-
-
-def _jump_in(
-    differences: Differences, entries: np.ndarray, values: np.ndarray, steps: np.ndarray
-) -> np.ndarray:
-    """The largest jump of `f` between neighbors of equally spaced points: 0 where it has a kink."""
-    rows = np.arange(len(entries))
-    # The third difference around a jump is twice as large as the two beside it.
-    at = np.abs(np.diff(values, 3, axis=1)).argmax(axis=1) + 1
-    left = (values[rows, at] - values[rows, at - 1]) / steps
-    # The slope changes from one side of the jump to the other.
-    bend = ((values[rows, at + 2] - values[rows, at + 1]) / steps - left) / (2 * steps)
-    start = (at - 0.5) * steps
-
-    def beyond(change: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        slope = left + bend * ((low + high) / 2 - start)
-        off: np.ndarray = change - slope * (high - low)
-        return off
-
-    low, high = at * steps, (at + 1) * steps
-    before, after = values[rows, at], values[rows, at + 1]
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        now = differences.around(entries, middle, (1,)).values[:, 0]
-        first, second = beyond(now - before, low, middle), beyond(after - now, middle, high)
-        lower = np.abs(first) >= np.abs(second)
-        high, after = np.where(lower, middle, high), np.where(lower, now, after)
-        low, before = np.where(lower, low, middle), np.where(lower, before, now)
-    jump: np.ndarray = np.nan_to_num(np.abs(beyond(after - before, low, high)))
-    return jump
