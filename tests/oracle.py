@@ -33,7 +33,7 @@ _MASK = 2**64 - 1
 
 def numbers(params) -> np.ndarray:
     """All real numbers of a tree as float64, leaf by leaf in C order."""
-    with np.errstate(over="ignore"):  # of longdoubles
+    with np.errstate(over="ignore", invalid="ignore"):  # of longdoubles, of a signalling NaN
         return np.concatenate([leaf.real.astype(float).ravel() for leaf in flatten(params)])
 
 

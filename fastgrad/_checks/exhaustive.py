@@ -17,6 +17,7 @@ from fastgrad._checks.entry_table import UNJUDGED, Doubt, EntryTable
 from fastgrad._checks.error_model import ANALYTIC_ROUNDING
 from fastgrad._checks.movement import Movement, Seen, look_far, of_entries, of_leaf
 from fastgrad._checks.result import LeafResult, Part, Result
+from fastgrad._checks.so_far import entries_so_far
 from fastgrad._checks.staleness import name_stale
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.lenient import quiet
@@ -52,7 +53,7 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
             return _explained(result, parts, run)
         return result
     except KeyboardInterrupt as error:
-        _errors.note(error, verdict.entries_so_far(parts))
+        _errors.note(error, entries_so_far(parts))
         raise
 
 

@@ -20,6 +20,7 @@ from fastgrad._checks.movement import moves_in_jumps
 from fastgrad._checks.moves import LeafClaim
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._checks.search import Search
+from fastgrad._checks.so_far import leaves_so_far
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
@@ -43,7 +44,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     except KeyboardInterrupt as error:
         pairs = zip(claims, searches, strict=False)
         wrong = [c.leaf.name(int(entry)) for c, s in pairs for entry in s.suspects.wrong]
-        _errors.note(error, verdict.leaves_so_far(len(probes), len(claims), wrong))
+        _errors.note(error, leaves_so_far(len(probes), len(claims), wrong))
         raise
     judged = [
         Judged(each.leaf, each.analytic, eps, p.entries, p.table)

@@ -36,8 +36,8 @@ _ITERATIONS = 6
 # First step, as the largest move over an entry's length: small enough for a slope, and large enough
 # that the noise of the differences is below it.
 _FIRST_MOVE = 1e-3
-# Largest move over an entry's length: no farther than the steps of a check, halfway to zero.
-_LARGEST_MOVE = 0.5
+# Largest move over an entry's length: to zero. Updates are smaller, and `f` may hang elsewhere.
+_LARGEST_MOVE = 1.0
 # May be left unexplained: this share of the largest error, and this many bounds, as the differences
 # at the displaced parameters are as uncertain as those that were judged.
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4

@@ -12,20 +12,18 @@ from fastgrad._checks.baseline import Baseline, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import enough_power
-from fastgrad._checks.judge import unsettled
-from fastgrad._checks.result import LeafProbe, LeafResult, Part, Result, Stop
+from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._checks.unclear import advice_on_noise, two_calls_differ, why_unclear
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
 from fastgrad._words import counted, verb
 
-__all__ = ["conclude", "entries_so_far", "leaves_so_far", "of_entries", "of_probe"]
+__all__ = ["conclude", "listed", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
-# At most this many paths in a sentence, and entries in the note of an interrupted check: more are
-# only counted.
-_LISTED, _NAMED = 3, 5
+# At most this many paths in a sentence: more are only counted.
+_LISTED = 3
 # Evaluations that a right gradient of a smooth `f` takes: two for each entry or, in a probe, five
 # for each parameter array, and some more for those that take another look. Spare are those for
 # the baseline and the end, and for the few entries that smoothness by itself does not settle.
@@ -227,7 +225,7 @@ def _wrong_reason(result: Result) -> str:
     spans = result.entries.spans
     dense = [path for span in spans if span.probe for path in span.probe.blocks]
     if dense:
-        parts.append(f"{_listed(dense)} {'are' if len(dense) > 1 else 'is'} wrong throughout")
+        parts.append(f"{listed(dense)} {'are' if len(dense) > 1 else 'is'} wrong throughout")
     parts += _worst(result.entries, dense)
     return "; ".join(parts + _stops(result)) + _unmoved(result)
 
@@ -262,7 +260,7 @@ def _unmoved(result: Result) -> str:
     if not paths:
         return ""
     arrays = "those arrays" if len(paths) > 1 else "that array"
-    return f". No entry of {_listed(paths)} moves `f`: it may be reading another copy of {arrays}"
+    return f". No entry of {listed(paths)} moves `f`: it may be reading another copy of {arrays}"
 
 
 _STOPS = {
@@ -281,7 +279,7 @@ def _stops(result: Result) -> list[str]:
         if known:
             when = f"when {known:,} of {counted(whole, 'entry')} {verb(known, 'were')}"
         return [f"{_STOPS[Stop.BUDGET]} {when} measured"]
-    return [f"{_STOPS[stop]} (in {_listed(paths)})" for stop, paths in _stopped(result).items()]
+    return [f"{_STOPS[stop]} (in {listed(paths)})" for stop, paths in _stopped(result).items()]
 
 
 def _stopped(result: Result) -> dict[Stop, list[str]]:
@@ -310,7 +308,8 @@ def _raise(result: Result, strategy: str, budget: float) -> str:
     return f"raise `budget`: {enough + _EACH_UNCLEAR * unclear:,} evaluations would do"
 
 
-def _listed(paths: Sequence[str]) -> str:
+def listed(paths: Sequence[str]) -> str:
+    """A few paths, and how many there are besides."""
     shown = ", ".join(paths[:_LISTED])
     return shown + (f" and {len(paths) - _LISTED:,} more" if len(paths) > _LISTED else "")
 
@@ -398,43 +397,3 @@ def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
         f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {bound:.1e}{where}, {beside}"
         f"{advice_on_noise(baseline, bound)}"
     )
-
-
-# ---------------------------------------------------------------------------------- interrupted
-
-
-def entries_so_far(parts: Sequence[Part]) -> str:
-    """One or two sentences: how many entries were looked at, and which are wrong or doubtful."""
-    seen = sum(int(np.count_nonzero(part.table.looked_at)) for part in parts)
-    whole = sum(len(part.table.analytic) for part in parts)
-    wrong = _named((p, np.flatnonzero(p.table.codes == _WRONG)) for p in parts)
-    doubtful = _named((part, unsettled(part.table, part.model)) for part in parts)
-    said = []
-    if wrong:
-        said.append(f"wrong: {wrong}")
-    if doubtful:
-        said.append(f"at odds with their first difference, and not settled: {doubtful}")
-    head = f"the check had looked at {seen:,} of {counted(whole, 'entry')}"
-    return f"{head}; {'; '.join(said)}" if said else f"{head}, and none of them disagreed"
-
-
-def _named(found: Iterable[tuple[Part, np.ndarray]]) -> str:
-    """The number of entries, and the paths of those with the largest errors."""
-    picked: list[tuple[float, str]] = []
-    count = 0
-    for part, entries in found:
-        count += len(entries)
-        with np.errstate(invalid="ignore"):
-            errors = np.abs(part.table.analytic[entries] - part.table.numeric[entries])
-        errors = np.where(np.isnan(errors), np.inf, errors)  # no number is the worst of all
-        worst = np.argsort(-errors, kind="stable")[:_NAMED]
-        picked += [(float(errors[i]), part.leaf.name(int(entries[i]))) for i in worst]
-    picked.sort(key=lambda pair: -pair[0])
-    names = ", ".join(name for _, name in picked[:_NAMED])
-    return f"{count} ({names}{', ...' if count > _NAMED else ''})" if count else ""
-
-
-def leaves_so_far(done: int, whole: int, wrong: Sequence[str]) -> str:
-    """The same for a probe: how many parameters it had finished, and which entries are wrong."""
-    said = f"wrong: {_listed(wrong)}" if wrong else "nothing wrong was found"
-    return f"the probe had finished {done:,} of {counted(whole, 'parameter')}; {said}"
