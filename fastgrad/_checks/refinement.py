@@ -112,6 +112,8 @@ def _look_at_rough(table: EntryTable, open_: _Open, found: Estimate) -> None:
         rough.differences, entries[small], analytic[small], noise[small], rough.model
     )
     table.doubt(entries[small[fits]], Doubt.SCALES)
+    # Small steps show it wrong, and no jump leads to where larger ones show it right: it is steep.
+    table.doubt(entries[right & (before.codes == _WRONG)], Doubt.SCALES)
     # Else small steps decide; where values are rough two quotients may be equal by chance.
     rest = np.flatnonzero(~right & ~wrong)
     table.put(entries[rest], before.rows(rest))
