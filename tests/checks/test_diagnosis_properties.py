@@ -197,6 +197,7 @@ def test_blocks_of_a_vector_are_exchanged(length, first, gap, seed):
 QUIET = (Cause.SINGLE, Cause.UNKNOWN, Cause.NEARBY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "count"),
     [((2,), 1), ((3,), 2), ((5,), 3), ((8,), 4), ((3, 3), 4), ((2, 4), 3), ((30,), 7), ((6, 7), 9)],

@@ -302,6 +302,7 @@ def budgets(kind):
     return lambda x: float((w * x**3).sum()), g, x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["right", "entry", "block", "all", "zero", "infinite", "scattered"]
 )
@@ -317,6 +318,7 @@ def test_a_budget_may_end_anywhere(kind):
         assert str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoilt", ["", "a", "b", "c"])
 def test_a_budget_may_end_in_any_array(spoilt):
     random = np.random.default_rng(1)
