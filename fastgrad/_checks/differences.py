@@ -44,6 +44,12 @@ class Differences:
             )
         )
 
+    def slopes(self, positions: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Central quotients of the entries at some positions, each at its own step."""
+        found = self.at(positions, steps)
+        rise, width = -np.diff(found.values, axis=1)[:, 0], -np.diff(found.moved, axis=1)[:, 0]
+        return rise / width
+
     def lengths(self, positions: np.ndarray) -> np.ndarray:
         """The length by which each entry's steps are measured."""
         return self.run.scale(self.leaf, self._numbers(positions))

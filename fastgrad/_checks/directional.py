@@ -52,7 +52,7 @@ _NEARER = 2.3
 # shrink to a fifth; and it is a kink if the gap shrinks less than to this share, where it would
 # shrink to 1 / 2.3. Both lie halfway between, in ratio.
 _STEADY, _CLOSING = 0.2, 0.7
-# Steps of a residual that is in doubt, at most: 8^8 = 2^24 is half the digits of float64.
+# Steps of a residual that is in doubt, at most: 7.3^8 = 2^23 is half the digits of float64.
 _MOST_ROWS = 8
 # Change between two steps that ends the search for the limit, relatively: a residual is wanted to
 # two digits, for it is only compared with its bound.

@@ -81,7 +81,7 @@ CURVED = 4.0
 KINK_SHARE = 0.1
 # It must exceed this many bounds: twice `CURVED`, as the largest of many gaps is looked at first.
 KINK_CLEAR = 8.0
-# At a kink the gap stays as the step shrinks by 8; of a smooth function an eighth is left.
+# At a kink the gap stays as the step shrinks by 7.3; of a smooth function a seventh is left.
 # Anything between tells them apart; a half leaves noise the same room on both sides, in ratio.
 KINK_STAYS = 0.5
 # An infinite analytic value is wrong where the numeric one is known to this share: finite for sure.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.error_model import ErrorModel
 
-__all__ = ["errors_of", "values_beside"]
+__all__ = ["errors_of", "largest_change", "values_beside"]
 
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
 # with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99.
@@ -59,6 +61,25 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     return slopes
 
 
+def largest_change(
+    off: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """The change of a function over what halving leaves of an interval, where it is largest.
+
+    At a jump it is the jump; of anything continuous nothing is left. One interval for each entry.
+    """
+    before, after = off(low), off(high)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        now = off(middle)
+        # Negated, so that what is not finite lies beyond.
+        nearer = ~(np.abs(now - before) < np.abs(after - now))
+        low, high = np.where(nearer, low, middle), np.where(nearer, middle, high)
+        before, after = np.where(nearer, before, now), np.where(nearer, now, after)
+    change: np.ndarray = after - before
+    return change
+
+
 def _jump_in(
     differences: Differences, entries: np.ndarray, values: np.ndarray, steps: np.ndarray
 ) -> np.ndarray:
@@ -71,19 +92,12 @@ def _jump_in(
     bend = ((values[rows, at + 2] - values[rows, at + 1]) / steps - left) / (2 * steps)
     start = (at - 0.5) * steps
 
-    def beyond(change: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        slope = left + bend * ((low + high) / 2 - start)
-        off: np.ndarray = change - slope * (high - low)
-        return off
+    def off(at: np.ndarray) -> np.ndarray:
+        """How far `f` is from a parabola with these slopes, but for a constant."""
+        found = differences.around(entries, at, (1,)).values[:, 0]
+        away: np.ndarray = found - left * at - bend / 2 * (at - start) ** 2
+        return away
 
     low, high = at * steps, (at + 1) * steps
-    before, after = values[rows, at], values[rows, at + 1]
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        now = differences.around(entries, middle, (1,)).values[:, 0]
-        first, second = beyond(now - before, low, middle), beyond(after - now, middle, high)
-        lower = np.abs(first) >= np.abs(second)
-        high, after = np.where(lower, middle, high), np.where(lower, now, after)
-        low, before = np.where(lower, low, middle), np.where(lower, before, now)
-    jump: np.ndarray = np.nan_to_num(np.abs(beyond(after - before, low, high)))
+    jump: np.ndarray = np.nan_to_num(np.abs(largest_change(off, low, high)))
     return jump

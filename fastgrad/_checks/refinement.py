@@ -84,26 +84,27 @@ def refine(
         return
     with quiet():
         open_ = _Open.of(table, entries, differences, model, scale)
-        found = _judge(table, open_)
+        _judge(table, open_)
         left = table.codes[entries] != _RIGHT
         if left.any():
-            _look_at_rough(table, open_.among(left), found.among(left))
+            _look_at_rough(table, open_.among(left))
 
 
-def _look_at_rough(table: EntryTable, open_: _Open, found: Estimate) -> None:
+def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     """Judge again, by its noise, what is rough at the scale of the first step."""
     rough = open_.with_noise()
-    some = np.flatnonzero(rough.grown > 1.0)
-    if not len(some):
+    rough = rough.among(np.flatnonzero(rough.grown > 1.0))
+    if not len(rough.entries):
         return
-    rough, found = rough.among(some), found.among(some)
     entries, analytic = rough.entries, rough.analytic
     before = table.rows(entries)
     _judge(table, rough)
     # What agrees within such noise may prove nothing; nor do the gaps.
     right = table.codes[entries] == _RIGHT
     right &= table.uncertainty[entries] <= POWER_LEAF * rough.scale
-    wrong = table.codes[entries] == _WRONG
+    # A piecewise constant `f` may be right by its noise, for the mean slope; never wrong by it.
+    stairs = before.doubts == Doubt.JUMPS
+    wrong = (table.codes[entries] == _WRONG) & ~stairs
     table.gaps[entries[~table.kinks[entries]]] = np.nan
     # A claim that is wrong for larger steps holds, maybe, on the scale of the roughness itself.
     noise = rough.table.noise[0] * rough.rows.steps[0] / SIGMAS
@@ -114,14 +115,9 @@ def _look_at_rough(table: EntryTable, open_: _Open, found: Estimate) -> None:
     table.doubt(entries[small[fits]], Doubt.SCALES)
     # Small steps show it wrong, and no jump leads to where larger ones show it right: it is steep.
     table.doubt(entries[right & (before.codes == _WRONG)], Doubt.SCALES)
-    # Else small steps decide; where values are rough two quotients may be equal by chance.
+    # Else small steps decide.
     rest = np.flatnonzero(~right & ~wrong)
     table.put(entries[rest], before.rows(rest))
-    alarms = rest[before.codes[rest] == _WRONG]
-    stands = scales.stands_at_others(
-        rough.differences, entries[alarms], found.among(alarms), analytic[alarms]
-    )
-    table.doubt(entries[alarms[~stands]], Doubt.NO_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -179,12 +175,12 @@ class _Open:
         return replace(self.rows, noise=self.rows.noise * self.grown)
 
 
-def _judge(table: EntryTable, open_: _Open) -> Estimate:
+def _judge(table: EntryTable, open_: _Open) -> None:
     """Measure what is missing, and decide."""
     open_ = open_.measured(_with_larger_steps(open_))
     open_ = open_.measured(_with_smaller_steps(open_))
     table.moved[open_.entries] |= open_.rows.moves
-    edges = scales.edges_of(open_.rows, open_.differences, open_.entries, open_.model)
+    edges = scales.edges_of(open_.table, open_.differences, open_.entries, open_.model)
     steps = open_.table.with_quantization(~edges.continuous)
     found = estimate(steps)
     with np.errstate(invalid="ignore"):
@@ -207,7 +203,6 @@ def _judge(table: EntryTable, open_: _Open) -> Estimate:
         )
         for why in np.unique(doubts[doubts > 0]).tolist():
             table.doubt(some.entries[doubts == why], why)
-    return found
 
 
 def _gaps(open_: _Open, found: Estimate) -> np.ndarray:

@@ -14,10 +14,10 @@ import numpy as np
 
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
-from fastgrad._checks.error_model import ErrorModel
-from fastgrad._checks.own_errors import errors_of, values_beside
+from fastgrad._checks.error_model import SAFETY, ErrorModel
+from fastgrad._checks.own_errors import errors_of, largest_change, values_beside
 from fastgrad._derivatives.extrapolation import Estimate, StepTable
-from fastgrad._derivatives.noise import is_single, noise_beside, rounding_unit
+from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
 
 __all__ = [
     "Edges",
@@ -31,16 +31,18 @@ __all__ = [
 
 # Noise on one side beyond this many times that on the other is a kink, or a jump, on that side.
 _ONE_SIDED = 16.0
-# Halvings that tell a jump from a slope: of the interval 1.5e-5 is left.
-_HALVINGS = 16
 # A jump is this share of the whole change between both ends, which may have many equal steps: six
 # hundred times what is left of a slope after the halvings.
 _JUMP = 0.01
 # A move of `f` up to this many times its noise may be rounding, and is no jump.
 _ROUNDING = 16.0
+# ... and certainly none up to this many: noise of sums that cancel is easily underestimated.
+_CLEAR_JUMP = 256.0
 # A claim of which this share of the noise would be made between two points at which it was measured
 # may be what was measured: a sine, say, that is faster than these are apart.
 _VISIBLE = 0.1
+# ... unless it would be this many times as much: nothing varies as little, and is as steep.
+_FASTEST = 1e9
 # Values noisier than this share are no rounding of float32, which is a sixteenth of it.
 _SHORT = 2.0**-20
 # An `f` that is piecewise constant stands still at steps this many times smaller.
@@ -48,17 +50,15 @@ _MUCH_SMALLER = 1.5e5
 # Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
 # by as much as is seen as noise there: over the scale on which it would.
 _OWN_SCALE = (0.1, 0.01, 0.001)
-# Steps between those of the sequence, by which its smallest is divided.
+# Steps beside the one that was taken, which it is divided by: between those of the sequence.
 _OTHERS = (0.37, 2.7)
-# ... and certainly none up to this many: noise of sums that cancel is easily underestimated.
-_CLEAR_JUMP = 256.0
 # One-sided quotients hold to a derivative as long as they are off by less than this share of the
 # error that it shows.
 _HOLDS = 0.25
-# Wrong entries of a leaf of which the scales beyond the step are looked at: each costs 26
-# evaluations, and what `f` does there it does with most entries.
+# Wrong entries of a leaf of which larger steps are looked at: each takes six evaluations, and what
+# `f` does there it does with most entries.
 _LOOKED_AT = 4
-# ... and of which, at most, all scales up to a twentieth of the length, for 84 evaluations each.
+# ... and of which errors of `f` itself are looked for: each takes 72 evaluations.
 _OWN = 2
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
 # ones: up to where parameters may be moved without leaving what they mean.
@@ -114,7 +114,8 @@ def edges_of(
             continue
         high = rows.steps[last[columns], columns]
         change = np.abs(quotients[last[columns], columns]) * high
-        clear = change > _CLEAR_JUMP * max(model.noise, model.unit * abs(model.base))
+        noise = (rows.noise * rows.steps)[last[columns], columns] / SIGMAS
+        clear = change > _CLEAR_JUMP * noise
         columns, high = columns[clear], high[clear]
         if not len(columns):
             continue
@@ -146,16 +147,7 @@ def jumps_between(
         away: np.ndarray = found.values[:, 0] - base - slopes * found.moved[:, 0]
         return away
 
-    whole = off(high)
-    before, after = np.zeros(len(entries)), whole
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        now = off(middle)
-        # Into the half with the larger change; negated, so that what is not finite lies beyond.
-        nearer = ~(np.abs(now - before) < np.abs(after - now))
-        low, high = np.where(nearer, low, middle), np.where(nearer, middle, high)
-        before, after = np.where(nearer, before, now), np.where(nearer, now, after)
-    found: np.ndarray = np.abs(after - before) >= _JUMP * np.abs(whole)
+    found: np.ndarray = np.abs(largest_change(off, low, high)) >= _JUMP * np.abs(off(high))
     return found
 
 
@@ -171,23 +163,24 @@ def doubts_of_wrong(
     model: ErrorModel,
 ) -> np.ndarray:
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
-    doubts = np.full(len(entries), Doubt.NONE, np.int8)
+    doubts: np.ndarray = np.full(len(entries), Doubt.NONE, np.int8)
     error = np.abs(analytic - found.value)
     doubts[_too_fast(error, differences.lengths(entries), model)] = Doubt.NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
     zero = np.flatnonzero((analytic == 0) & _quantized(model))
     if len(zero):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
-    doubts[_left_by_jumps(rows, found, error, differences, entries, model)] = Doubt.SCALES
+    larger = _contradicted(rows, found, analytic, differences, entries, model)
+    doubts = np.where(doubts == Doubt.NONE, larger, doubts)
     rest = np.flatnonzero((doubts == Doubt.NONE) & np.isfinite(error) & ~found.kink)
     if len(rest):
         some = _spread(rest, error)
-        larger = _right_for_larger(
+        fits = _right_for_larger(
             found.among(some), analytic[some], differences, entries[some], model
         )
         # Of those that were not looked at, what all others show is taken for granted.
-        doubts[some[larger]] = Doubt.SCALES
-        if larger.all():
+        doubts[some[fits]] = Doubt.SCALES
+        if fits.all():
             doubts[rest] = Doubt.SCALES
         rest = rest[doubts[rest] == Doubt.NONE]
     # What a probe has found by its errors is alone; elsewhere its directions agree.
@@ -202,7 +195,8 @@ def doubts_of_wrong(
 
 def _too_fast(error: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
     """Whether what was measured as noise could be what `f` does if the claim is right."""
-    found: np.ndarray = error * length * model.sampled >= _VISIBLE * model.noise
+    claimed = error * length * model.sampled
+    found: np.ndarray = (claimed >= _VISIBLE * model.noise) & (claimed <= _FASTEST * model.noise)
     return found & model.coarse
 
 
@@ -226,20 +220,6 @@ def _stands_still(
     return still
 
 
-def stands_at_others(
-    differences: Differences, entries: np.ndarray, found: Estimate, analytic: np.ndarray
-) -> np.ndarray:
-    """Whether derivatives that were found stand at other steps near by as well."""
-    stands = np.ones(len(entries), bool)
-    for smaller in _OTHERS if len(entries) else ():
-        near = differences.at(entries, found.step / smaller)
-        slope = (near.values[:, 0] - near.values[:, 1]) / (near.moved[:, 0] - near.moved[:, 1])
-        off = np.abs(slope - found.value)
-        stands &= off <= _HOLDS * np.abs(found.value - analytic)
-        stands &= off <= _HOLDS * np.abs(found.value) + smaller * found.bound
-    return stands
-
-
 def agree_at_small(
     differences: Differences,
     entries: np.ndarray,
@@ -249,12 +229,14 @@ def agree_at_small(
 ) -> np.ndarray:
     """Whether a claim holds at the small scale on which it would make what looks like noise."""
     agrees = np.zeros(len(entries), bool)
-    for share in _OWN_SCALE if len(entries) else ():
+    for share in _OWN_SCALE:
         steps = share * noise / np.abs(analytic)
-        near = differences.at(entries, np.where(steps > 0, steps, 1.0))
-        slope = (near.values[:, 0] - near.values[:, 1]) / (near.moved[:, 0] - near.moved[:, 1])
-        clear = np.abs(analytic) * steps > _ROUNDING * model.noise
-        agrees |= clear & (np.abs(slope - analytic) <= _HOLDS * np.abs(analytic))
+        # Not of a claim of nothing, nor of infinity.
+        some = np.flatnonzero((steps > 0) & (steps < np.inf))
+        some = some[np.abs(analytic[some]) * steps[some] > _ROUNDING * model.noise]
+        if len(some):
+            off = differences.slopes(entries[some], steps[some]) - analytic[some]
+            agrees[some] |= np.abs(off) <= _HOLDS * np.abs(analytic[some])
     return agrees
 
 
@@ -266,35 +248,52 @@ def _spread(columns: np.ndarray, error: np.ndarray) -> np.ndarray:
     return picked
 
 
-def _left_by_jumps(
+def _contradicted(
     rows: StepTable,
     found: Estimate,
-    error: np.ndarray,
+    analytic: np.ndarray,
     differences: Differences,
     entries: np.ndarray,
     model: ErrorModel,
 ) -> np.ndarray:
-    """Whether larger steps contradict a derivative on both sides, and `f` leaves it by a jump."""
+    """Doubts in derivatives that larger steps contradict on both sides: codes of `Doubt`."""
+    doubts = np.full(len(entries), Doubt.NONE, np.int8)
     chosen = np.argmin(np.abs(rows.steps - found.step), axis=0)
+    error = np.abs(analytic - found.value)
     last = [
         _holds_up_to(q, rows.noise, found, error, chosen) for q in (rows.forward, rows.backward)
     ]
-    jumps = np.zeros(len(entries), bool)
     columns = np.flatnonzero((last[0] > 0) & (last[1] > 0) & ~found.kink)
-    if len(columns):
-        # On the side on which it holds longer there are several pieces in reach, if there are any.
-        side = np.where(last[0][columns] <= last[1][columns], 1, -1)
-        row = np.fmin(*last)[columns]
-        low, high = rows.steps[row, columns], rows.steps[row - 1, columns]
-        jumps[columns] = jumps_between(
-            differences,
-            entries[columns],
-            side * low,
-            side * high,
-            found.value[columns],
-            model.base,
-        )
-    return jumps
+    if not len(columns):
+        return doubts
+    # On the side on which it holds longer there are several pieces in reach, if there are any.
+    side = np.where(last[0][columns] <= last[1][columns], 1, -1)
+    row = np.fmin(*last)[columns]
+    low, high = side * rows.steps[row, columns], side * rows.steps[row - 1, columns]
+    mine, slopes = entries[columns], found.value[columns]
+    jumps = jumps_between(differences, mine, low, high, slopes, model.base)
+    # Where values are wild two quotients may be equal by chance.
+    stands = stands_at_others(differences, mine, found.among(columns), analytic[columns], model)
+    doubts[columns] = np.where(jumps, Doubt.SCALES, np.where(stands, Doubt.NONE, Doubt.NO_LIMIT))
+    return doubts
+
+
+def stands_at_others(
+    differences: Differences,
+    entries: np.ndarray,
+    found: Estimate,
+    analytic: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Whether derivatives that were found stand at other steps near by, and beyond their noise."""
+    noise = noise_at(differences, entries, found.step, model.base)
+    error = np.abs(found.value - analytic)
+    stands: np.ndarray = error > SAFETY * (found.bound + SIGMAS * noise / found.step)
+    for smaller in _OTHERS:
+        off = np.abs(differences.slopes(entries, found.step / smaller) - found.value)
+        stands &= off <= _HOLDS * error
+        stands &= off <= _HOLDS * np.abs(found.value) + smaller * found.bound
+    return stands
 
 
 def _holds_up_to(
@@ -329,9 +328,8 @@ def _right_for_larger(
     for share in _LARGER:
         steps = share * length
         larger = steps > found.step
-        near = differences.at(entries, np.where(larger, steps, found.step))
-        slope = (near.values[:, 0] - near.values[:, 1]) / (near.moved[:, 0] - near.moved[:, 1])
-        fits = larger & (np.abs(slope - analytic) <= _HOLDS * np.abs(found.value - analytic))
+        slopes = differences.slopes(entries, np.where(larger, steps, found.step))
+        fits = larger & (np.abs(slopes - analytic) <= _HOLDS * np.abs(found.value - analytic))
         reach = np.where(fits & ~agrees, steps, reach)
         agrees |= fits
     columns = np.flatnonzero(agrees)

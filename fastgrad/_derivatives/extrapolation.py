@@ -54,7 +54,7 @@ SETTLED = 1e-3
 # them.
 NEAR = 2e-2
 # Changes must shrink at least by this from step to step, where noise explains no more. A function
-# of any order shrinks them by 8; what is left is a factor 2 for orders that have not set in.
+# of any order shrinks them by 7; what is left is a factor 2 for orders that have not set in.
 SHRINKS = 4.0
 # Changes that noise does not hide, and of which each is more than this share of the one before,
 # are a drift: quotients of ``x log x`` beside 0 change as much from step to step for ever. Those of

@@ -82,20 +82,9 @@ FLAT = {
     "sharp_abs": (lambda x, k: np.sum(np.sqrt(x**2 + 10.0 ** (4 * k - 14))), 0.0),
     "optimum": (lambda x, k: np.sum((1 + 9 * k) * (x - 3) ** 2), 3.0),
 }
-TOO_HARD = {
-    "high_powers": "what is flat as far as steps go passes for rounded values",
-}
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason=TOO_HARD[kind]))
-        if kind in TOO_HARD
-        else kind
-        for kind in FLAT
-    ],
-)
+@pytest.mark.parametrize("kind", FLAT)
 @few(12)
 @given(rng=randoms)
 def test_vanishing_gradient(kind, rng):

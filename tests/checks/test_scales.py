@@ -198,9 +198,9 @@ def test_errors_of_the_size_of_those_of_f():
 def test_slope_stands_at_steps_near_by():
     for f, stands in ((lambda x: 2 * x[0], True), (lambda x: x[0] * abs(x[0]), False)):
         with looking(f, [0.0]) as seen:
-            differences, _, entries = seen
+            differences, model, entries = seen
             found = estimate_of(2.0, 1e-3)
-            seen = scales.stands_at_others(differences, entries, found, np.zeros(1))
+            seen = scales.stands_at_others(differences, entries, found, np.zeros(1), model)
         assert seen.tolist() == [stands]
 
 
@@ -209,7 +209,7 @@ def test_nothing_to_look_at():
         differences, model, entries = seen
         nothing = np.zeros(0)
         found = estimate_of(1.0, 1e-3, 0)
-        assert scales.stands_at_others(differences, entries, found, nothing).shape == (0,)
+        assert scales.stands_at_others(differences, entries, found, nothing, model).shape == (0,)
         agrees = scales.agree_at_small(differences, entries, nothing, nothing, model)
         assert agrees.shape == (0,)
 
