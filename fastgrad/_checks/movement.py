@@ -32,6 +32,8 @@ __all__ = [
 _TIMES = (1e-3, 1e-2, 0.1, -0.1, 0.3, -0.3, 1.0, -1.0)
 # Changes up to this many times the noise are no move of `f`: rounding, in 16 standard deviations.
 _NOTHING = 16.0
+# Further along by this share a smooth `f` has gone on, and no other jump of a few is met.
+_BESIDE = 1e-3
 # Halvings of the interval in which `f` begins to move: from 1e-3 of a half length to 1e-7.
 _HALVINGS = 12
 # Behind a jump by more than this many times the noise `f` stands still, up to this share of it;
@@ -91,6 +93,10 @@ def look_far(run: Metered, direction: Direction, base: float, noise: float) -> S
             return Seen(Movement.NONE)
         slope = max(2 * abs(changes[k] / _TIMES[k]) for k in moved)
         first = _TIMES[moved[0]]
+        # What goes on as the move does is smooth; only what stands still may have jumped.
+        beside = _along(run, direction, (first * (1 + _BESIDE),))[0] - values[moved[0]]
+        if _is_move(beside, noise):
+            return Seen(Movement.SMOOTH, slope)
         # Nothing moved at the smaller times, those of the same sign among them.
         still = max((abs(t) for t in _TIMES[: moved[0]] if t * first > 0), default=0.0)
         sudden = begins_by_jump(run, direction, base, noise, math.copysign(still, first), first)

@@ -36,8 +36,10 @@ _ITERATIONS = 6
 # First step, as the largest move over an entry's length: small enough for a slope, and large enough
 # that the noise of the differences is below it.
 _FIRST_MOVE = 1e-3
-# Largest move over an entry's length: to zero. Updates are smaller, and `f` may hang elsewhere.
-_LARGEST_MOVE = 1.0
+# Share of the squared errors that a straight line must explain to be followed.
+_FOLLOWS = 0.1
+# Largest move over an entry's length: no update of an optimizer that works is larger.
+_LARGEST_MOVE = 3.0
 # May be left unexplained: this share of the largest error, and this many bounds, as the differences
 # at the displaced parameters are as uncertain as those that were judged.
 _LEFT_OVER, _LEFT_BOUNDS = 2e-3, 4
@@ -144,11 +146,13 @@ def _rate(run: Metered, moves: list[np.ndarray], picked: _Picked) -> float | Non
         if _explains(picked, now):
             return time
         slope = (now - before) / (time - previous)
-        square = float(slope @ slope)
-        if square == 0 or not math.isfinite(square):
+        left = picked.analytic - now
+        square, along = float(slope @ slope), float(left @ slope)
+        # Where the error has little to do with how the gradient changes there is nothing to follow.
+        if not along**2 > _FOLLOWS * square * float(left @ left):
             return None
         previous, before = time, now
-        time += float((picked.analytic - now) @ slope) / square
+        time += along / square
         if time == previous or not abs(time) * largest <= _LARGEST_MOVE:
             return None
     return None

@@ -82,7 +82,7 @@ def test_economy(correct, backend):
     extra = {p: r.evaluations - 2 * len(r.entries) for p, r in correct(backend).items()}
     smooth = [more for p, more in extra.items() if not p.kinks and p.family != "kinks"]
     assert np.median(smooth) <= 10
-    assert np.mean(np.array(smooth) > 20) <= 0.04
+    assert np.mean(np.array(smooth) > 20) <= 0.03
     assert max(smooth) <= 80
 
 
@@ -110,8 +110,7 @@ def test_cause_is_named(planted, backend):
         said = report.causes[0].kind.name
         none = said in ("UNKNOWN", "NEARBY")
         verdicts["right" if said == bug.cause else "none" if none else "wrong"] += 1
-    # Among them four updates by more than the parameters' own length: `f` is not moved as far.
-    assert verdicts["none"] <= 5
+    assert verdicts["none"] <= 3
     assert verdicts["wrong"] <= 1
     assert verdicts["right"] >= 0.98 * verdicts.total()
 
