@@ -67,7 +67,14 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--check-seed", type=int, default=0, help="this seed of the check,")
     parser.add_argument("--change", default="", choices=list(CHANGES), help="of this multiple,")
     parser.add_argument("--probe", action="store_true", help="as a probe")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if options.instance is None:
+        for_one = ("claim", "check_seed", "change", "probe")
+        if any(getattr(options, name) != parser.get_default(name) for name in for_one):
+            parser.error("--claim, --check-seed, --change and --probe need --instance")
+    elif options.family not in FAMILIES:
+        parser.error("--instance needs --family with the whole name of one family")
+    return options
 
 
 def main() -> None:

@@ -264,11 +264,6 @@ def _alone(finding: Any, report: Any) -> bool:
 def _placed(kind: str, finding: Any, data: Data, alone: bool) -> bool:
     """Whether the wrong entries lie in the place that is named, and are isolated if it says so."""
     wrong, mask = data.clear(), mask_of(finding, data.x, data.g)
-    inside = finding.evidence.get("inside")  # the relation, before findings had places
-    if inside in RELATIONS and mask is not None:
-        some = data.wrong & mask
-        if not any(data.fits(p)[some].all() for p in RELATIONS[inside](data, some)):
-            return False
     if kind == "SINGLE" and alone and wrong.sum() > max(ISOLATED, data.a.size // ONE_IN):
         return False
     if mask is None:

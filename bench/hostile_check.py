@@ -128,26 +128,19 @@ def _asked(problem: Problem, f: Counting, gradient: Any, claim: Claim) -> Any:
 def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
     """One check, on a problem of its own."""
     problem = instance.changed(claim.change)
-    gradient, accept = instance.claims()[claim.name]
-    if callable(gradient):  # it may remember calls as well
-        gradient = problem.extra[claim.name][0]
-    else:
-        gradient = times(gradient, CHANGES[claim.change].factor)
+    gradient, accept = _claimed(instance, claim, problem)
     before = [leaf.tobytes() for _, leaf in leaves(problem.params)]
     answer = _answered(problem, gradient, claim)
     report = answer.report
-    own = {
-        f"{w.filename.rpartition('/')[2]}:{w.lineno} {w.message}"
-        for w in answer.heard
-        if w.filename.startswith(HOME)
-    }
+    own = [w for w in answer.heard if w.filename.startswith(HOME)]
+    leaks = {f"{w.filename.rpartition('/')[2]}:{w.lineno} {w.message}" for w in own}
     outcome = Outcome(
         claim=claim,
         verdict=answer.verdict,
         reason=report.reason if report is not None else "",
         kind=_kind(claim, problem),
         causes=_causes(instance, claim, gradient, report),
-        leaks=tuple(sorted(own)),
+        leaks=tuple(sorted(leaks)),
         heard=len(answer.heard) > len(own) and problem.quiet and not _warns(instance.make()),
         changed=before != [leaf.tobytes() for _, leaf in leaves(problem.params)],
         evaluations=report.evaluations if report is not None else answer.calls,
@@ -157,6 +150,14 @@ def check(instance: Instance, claim: Claim) -> tuple[Outcome, Any]:
         smooth=problem.smooth,
     )
     return _judged(outcome, instance, gradient, accept, report), report
+
+
+def _claimed(instance: Instance, claim: Claim, problem: Problem) -> tuple[Any, frozenset[str]]:
+    """The gradient that is claimed, and the verdicts that may be said of it."""
+    gradient, accept = instance.claims()[claim.name]
+    if callable(gradient):  # it may remember calls as well
+        return problem.extra[claim.name][0], accept
+    return times(gradient, CHANGES[claim.change].factor), accept
 
 
 @dataclass(frozen=True)

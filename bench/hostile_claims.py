@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from hostile_problems import Problem, leaves, like
-from hostile_problems.base import NOT_RIGHT, Rng
+from hostile_problems.base import Rng
 
 Edit = Callable[[np.ndarray, np.ndarray, Rng], "np.ndarray | None"]
 
@@ -138,6 +138,3 @@ def _edited(problem: Problem, edit: Edit, which: int | None, rng: Rng) -> Any:
     pairs = zip(leaves(claim), leaves(problem.right), strict=True)
     same = all(np.array_equal(a, b, equal_nan=True) for (_, a), (_, b) in pairs)
     return None if same else claim
-
-
-__all__ = ["EDITS", "NOT_RIGHT", "wrong_claims"]

@@ -52,14 +52,19 @@ def times(tree: Any, factor: float) -> Any:
 
 def distances(problem: Problem, claim: Any) -> list[np.ndarray]:
     """How far each claimed entry is from the right ones; not finite is infinitely far."""
-    low = problem.right if problem.low is None else problem.low
-    high = problem.right if problem.high is None else problem.high
     found = []
-    for a, b, c in zip(flat(claim), flat(low), flat(high), strict=True):
+    for a, b, c in zip(flat(claim), *_ends(problem), strict=True):
         with np.errstate(invalid="ignore"):
             error = np.maximum(np.maximum(b - a, a - c), 0.0)
         found.append(np.where(np.isnan(error), np.where(a == b, 0.0, np.inf), error))
     return found
+
+
+def _ends(problem: Problem) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The least and the largest right values of each leaf, which differ at a kink."""
+    low = problem.right if problem.low is None else problem.low
+    high = problem.right if problem.high is None else problem.high
+    return flat(low), flat(high)
 
 
 @dataclass
@@ -89,10 +94,8 @@ class Oracle:
 
     def _errors(self, off_by: Callable[..., float]) -> list[np.ndarray]:
         params = copied(self.problem.params)
-        low = self.problem.right if self.problem.low is None else self.problem.low
-        high = self.problem.right if self.problem.high is None else self.problem.high
         found = []
-        for (_, leaf), a, b in zip(leaves(params), flat(low), flat(high), strict=True):
+        for (_, leaf), a, b in zip(leaves(params), *_ends(self.problem), strict=True):
             x, errors = reals(leaf), np.full(len(a), np.nan)
             for j in _some(len(a)):
                 errors[j] = off_by(self.problem.f, params, x, j, a[j], b[j])
@@ -106,16 +109,16 @@ class Oracle:
 
     def converges(self) -> bool:
         """Whether plain differences lead to the right gradient in all entries."""
-        return all(
-            bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
-            for best, scale in zip(self.accuracy, self.scales, strict=True)
-        )
+        return self._within(self.accuracy)
 
     def converges_at_once(self) -> bool:
         """Whether one central difference with the usual step is right in all entries."""
+        return self._within(self.first)
+
+    def _within(self, errors: list[np.ndarray]) -> bool:
         return all(
-            bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
-            for best, scale in zip(self.first, self.scales, strict=True)
+            bool((off[~np.isnan(off)] <= CONVERGED * scale).all())
+            for off, scale in zip(errors, self.scales, strict=True)
         )
 
     def shows(self, claim: Any) -> bool:
@@ -200,11 +203,7 @@ def verify(problem: Problem) -> bool:
             if problem.analytic:
                 return _by_complex_step(problem)
             problem = replace(problem, f=problem.clean)
-        oracle = Oracle(problem)
-        return all(
-            bool((best[~np.isnan(best)] <= CONVERGED * scale).all())
-            for best, scale in zip(oracle.accuracy, oracle.scales, strict=True)
-        )
+        return Oracle(problem).converges()
 
 
 def _by_complex_step(problem: Problem) -> bool:

@@ -20,14 +20,9 @@ def mask_of(finding: Any, x: np.ndarray, g: np.ndarray) -> np.ndarray | None:
 
     Entries beside a printed threshold count as inside, for their place is not certain.
     """
-    # Before places had an attribute, a slice was part of the evidence.
-    place = getattr(finding, "place", None)
-    if place is None:
-        text = finding.evidence.get("slice")
-        return np.ones(x.shape, dtype=bool) if text is None else _indexed(f"[{text}]", x)
-    if not place.startswith(finding.leaf):
+    if not finding.place.startswith(finding.leaf):
         return None
-    rest = place[len(finding.leaf) :]
+    rest = finding.place[len(finding.leaf) :]
     if not rest:
         return np.ones(x.shape, dtype=bool)
     if found := _TEST.match(rest):

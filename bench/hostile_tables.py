@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from hostile_check import Outcome
 from hostile_problems import FAMILIES
@@ -60,7 +61,7 @@ def sections(outcomes: Sequence[Outcome], seconds: float) -> Iterator[Section]:
 
 def row(name: str, outcomes: Sequence[Outcome]) -> list[str]:
     faults = Counter(o.fault for o in outcomes)
-    right = [o for o in outcomes if o.kind == "right"]
+    right = _right(outcomes)
     unsure = [o for o in right if o.verdict == "CANNOT_TELL"]
     wrong = [o for o in outcomes if o.kind == "wrong" and o.verdict == "CANNOT_TELL"]
     return [
@@ -76,44 +77,57 @@ def row(name: str, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _summary(outcomes: Sequence[Outcome], seconds: float) -> Section:
-    faults = Counter(o.fault for o in outcomes)
-    causes = [true for o in outcomes for _, true in o.causes]
-    untrue = 100 * causes.count(False) / max(1, len(causes))
-    right = [o for o in outcomes if o.kind == "right"]
-    unsure = 100 * len(unsure_of_plain(outcomes)) / max(1, len(right))
-    at_once = 100 * sum(o.at_once for o in unsure_of_plain(outcomes)) / max(1, len(right))
-    groups = _seeded(outcomes)
+    causes = _causes(outcomes)
     families = len({o.claim.family for o in outcomes})
     text = (
         f"{len(outcomes):,} checks of {families} families in {seconds:.0f} s "
-        f"({60 * len(outcomes) / seconds:,.0f} a minute); {len(right):,} gradients are right; "
-        f"{len(groups):,} claims were checked with eight seeds; {len(causes):,} causes were named, "
-        f"{causes.count(False):,} of them untrue, {causes.count(None):,} beyond testing."
+        f"({60 * len(outcomes) / seconds:,.0f} a minute); {len(_right(outcomes)):,} gradients are "
+        f"right; {len(_seeded(outcomes)):,} claims were checked with eight seeds; "
+        f"{len(causes):,} causes were named, {causes.count(False):,} of them untrue, "
+        f"{causes.count(None):,} beyond testing."
     )
-    alarms = 1e4 * faults["false alarm"] / max(1, len(outcomes))
-    vary = 1000 * len(varied(outcomes)) / max(1, len(groups))
-    return Section(
-        "",
-        text,
-        [
-            Target("false alarms in 10,000 checks", alarms, 5, ""),
-            Target("tolerances of solvers called wrong", faults["tolerance"], 0, ""),
-            Target("misses", faults["miss"], 0, ""),
-            Target("exceptions", faults["exception"], 0, ""),
-            Target("claims in 1,000 whose verdict varies", vary, 1, ""),
-            Target("claims whose verdict varies with a factor", len(scaled(outcomes)), 0, ""),
-            Target("causes not true of the data", untrue, 1, " %"),
-            Target("warnings from fastgrad", sum(bool(o.leaks) for o in outcomes), 0, ""),
-            Target("parameters changed", sum(o.changed for o in outcomes), 0, ""),
-            Target("cannot tell, though the usual difference is right", at_once, 0.5, " %"),
-            Target("cannot tell, though some differences are right", unsure, 0.5, " %"),
-            Target("right smooth gradients above 2 n + 20", sum(map(_costly, outcomes)), 0, ""),
-        ],
-    )
+    return Section("", text, _targets(outcomes))
+
+
+def _targets(outcomes: Sequence[Outcome]) -> list[Target]:
+    faults = Counter(o.fault for o in outcomes)
+    causes, right, unsure = _causes(outcomes), _right(outcomes), unsure_of_plain(outcomes)
+    alarms = _share(faults["false alarm"], outcomes, 10_000)
+    vary = _share(len(varied(outcomes)), _seeded(outcomes), 1000)
+    untrue = _share(causes.count(False), causes, 100)
+    at_once = _share(sum(o.at_once for o in unsure), right, 100)
+    some = _share(len(unsure), right, 100)
+    return [
+        Target("false alarms in 10,000 checks", alarms, 5, ""),
+        Target("tolerances of solvers called wrong", faults["tolerance"], 0, ""),
+        Target("misses", faults["miss"], 0, ""),
+        Target("exceptions", faults["exception"], 0, ""),
+        Target("claims in 1,000 whose verdict varies", vary, 1, ""),
+        Target("claims whose verdict varies with a factor", len(scaled(outcomes)), 0, ""),
+        Target("causes not true of the data", untrue, 1, " %"),
+        Target("warnings from fastgrad", sum(bool(o.leaks) for o in outcomes), 0, ""),
+        Target("parameters changed", sum(o.changed for o in outcomes), 0, ""),
+        Target("cannot tell, though the usual difference is right", at_once, 0.5, " %"),
+        Target("cannot tell, though some differences are right", some, 0.5, " %"),
+        Target("right smooth gradients above 2 n + 20", sum(map(_costly, outcomes)), 0, ""),
+    ]
+
+
+def _share(count: int, things: Sequence[Any], of: int) -> float:
+    return of * count / max(1, len(things))
+
+
+def _causes(outcomes: Sequence[Outcome]) -> list[bool | None]:
+    """Whether each cause that was named is true."""
+    return [true for o in outcomes for _, true in o.causes]
+
+
+def _right(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [o for o in outcomes if o.kind == "right"]
 
 
 def unsure_of_plain(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [o for o in outcomes if o.kind == "right" and o.verdict == "CANNOT_TELL" and o.plain]
+    return [o for o in _right(outcomes) if o.verdict == "CANNOT_TELL" and o.plain]
 
 
 def _costly(o: Outcome) -> bool:

@@ -14,7 +14,7 @@ Blocks = dict[str, np.ndarray]
 # A backward pass with a slip of its own, and the causes that name it.
 Careless = tuple[Callable[[Blocks], Blocks], Sequence[str]]
 # What may be said where there is no relation: nothing, or where, how many and how large.
-NO_PATTERN = ("UNKNOWN", "SINGLE", "SCATTERED", "SLICE", "NEARBY", "MASKED")
+NO_PATTERN = ("UNKNOWN", "SINGLE", "SLICE", "NEARBY", "MASKED")
 # Step of the plain central differences that a model is compared with, over max(1, |x|): the cube
 # root of the spacing of float64, where rounding and truncation balance.
 STEP = float(np.cbrt(np.finfo(float).eps))
@@ -42,10 +42,6 @@ class Model:
     nearby: Callable[[Blocks], Blocks] | None = None  # gradient of a slightly different loss
     symmetric: tuple[str, ...] = ()  # matrices of which the loss means the symmetric part
     memory: np.ndarray | None = None
-
-    @property
-    def library(self) -> str:
-        return self.name.partition("/")[0]
 
     @property
     def slices(self) -> dict[str, slice]:
@@ -112,6 +108,11 @@ def in_one_vector(model: Model, grad: Callable[[Blocks], Blocks]) -> Problem:
 
 
 LAYOUTS = {"nested": nested, "vector": in_one_vector}
+
+
+def random_of(name: str) -> np.random.Generator:
+    """Random numbers of a model, the same in each run."""
+    return np.random.default_rng(list(name.encode()))
 
 
 def join(blocks: Blocks) -> np.ndarray:

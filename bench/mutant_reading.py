@@ -13,7 +13,7 @@ from mutant_truth import Region, holds, index_of, partly
 import fastgrad as fg
 
 # Kinds that are about a place: without one that can be read, they name no whole array.
-PLACES = ("SINGLE", "SLICE", "MASKED", "UNKNOWN", "SCATTERED")
+PLACES = ("SINGLE", "SLICE", "MASKED", "UNKNOWN")
 _COUNTED = re.compile(r"([\d,]+) of [\d,]+ entries of ")
 
 
@@ -55,12 +55,11 @@ class Said:
 
 
 def read(finding: fg.Finding, data: Data) -> Said:
-    """Relation and place, whether the place is a cause of its own or an attribute of one."""
-    evidence = dict(finding.evidence)
-    kind = evidence.get("inside", finding.kind.name)
+    """Relation and place of a finding."""
+    evidence, kind = dict(finding.evidence), finding.kind.name
     named = [leaf for leaf in evidence.get("leaves", [finding.leaf]) if leaf in data.leaves]
     parts, counts = [], [0]
-    for part in _parts(_place_of(finding), named):
+    for part in _parts(finding.place.replace("`", ""), named):
         if counted := _COUNTED.match(part):
             counts.append(int(counted[1].replace(",", "")))
         parts.append(_numbers(part, data, kind))
@@ -72,14 +71,6 @@ def read(finding: fg.Finding, data: Data) -> Said:
     found = [each for each in parts if each is not None]
     stated = np.isin(np.arange(data.right.size), np.concatenate([each.ravel() for each in found]))
     return Said(kind, evidence, tuple(map(data.region, found)), stated)
-
-
-def _place_of(finding: fg.Finding) -> str:
-    place = getattr(finding, "place", None)
-    if place is None:  # as it was before findings had one
-        slice_ = finding.evidence.get("slice")
-        return finding.leaf if slice_ is None else f"{finding.leaf}[{slice_}]"
-    return str(place).replace("`", "")
 
 
 def _parts(text: str, named: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from mutant_models import NO_PATTERN, Blocks, Model, penalised
+from mutant_models import NO_PATTERN, Blocks, Model, penalised, random_of
 from scipy import interpolate, linalg, optimize, signal, spatial, special, stats
 
 
@@ -24,13 +24,9 @@ def models() -> Iterator[Model]:
     yield _transport()
 
 
-def _random(name: str) -> np.random.Generator:
-    return np.random.default_rng(list(name.encode()))
-
-
 def _rosenbrock() -> Model:
     name = "scipy/rosenbrock"
-    x = _random(name).uniform(0.5, 1.5, 12)
+    x = random_of(name).uniform(0.5, 1.5, 12)
 
     def f(p: Blocks) -> float:
         return float(optimize.rosen(np.concatenate([p["first"], p["second"]])))
@@ -69,7 +65,7 @@ def _enzyme() -> Model:
 
 def _softmax() -> Model:
     name = "scipy/softmax regression"
-    rng = _random(name)
+    rng = random_of(name)
     X, y = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
 
     def f(p: Blocks) -> float:
@@ -88,7 +84,7 @@ def _softmax() -> Model:
 def _procrustes() -> Model:
     """Directions that shall fit others after a rotation; they are normalised by the loss."""
     name = "scipy/spherical procrustes"
-    rng = _random(name)
+    rng = random_of(name)
     A, R = rng.normal(size=(6, 3)), stats.special_ortho_group.rvs(3, random_state=1)
 
     def f(p: Blocks) -> float:
@@ -108,7 +104,7 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 def _mixture() -> Model:
     name = "scipy/gaussian mixture"
-    rng = _random(name)
+    rng = random_of(name)
     X = np.concatenate([rng.normal(-1, 0.7, (20, 2)), rng.normal(1.2, 1.1, (20, 2))])
 
     def parts(p: Blocks) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +135,7 @@ def _mixture() -> Model:
 def _dirichlet() -> Model:
     """Maximum likelihood of a Dirichlet distribution, by logarithms of its parameters."""
     name = "scipy/dirichlet likelihood"
-    rng = _random(name)
+    rng = random_of(name)
     mean_log = np.log(rng.dirichlet([2, 1, 3, 0.7, 1.5], 40)).mean(axis=0)
 
     def f(p: Blocks) -> float:
@@ -155,7 +151,7 @@ def _dirichlet() -> Model:
 
 def _deconvolution() -> Model:
     name = "scipy/deconvolution"
-    rng = _random(name)
+    rng = random_of(name)
     image = rng.normal(size=(8, 8))
     seen = signal.correlate2d(image, rng.normal(size=(3, 3)), "valid")
 
@@ -176,7 +172,7 @@ def _deconvolution() -> Model:
 def _spline() -> Model:
     """A smoothing spline with a robust loss."""
     name = "scipy/spline"
-    rng = _random(name)
+    rng = random_of(name)
     t = np.r_[[0.0] * 3, np.linspace(0, 1, 9), [1.0] * 3]
     x = np.sort(rng.uniform(0, 1, 40))
     B = interpolate.BSpline.design_matrix(x, t, 3).toarray()
@@ -199,7 +195,7 @@ def _spline() -> Model:
 def _covariance() -> Model:
     """The normal likelihood; the covariance is a full matrix, as `slogdet` takes it."""
     name = "scipy/normal likelihood"
-    rng = _random(name)
+    rng = random_of(name)
     X = stats.multivariate_normal.rvs(np.zeros(4), np.diag([1, 2, 3, 4.0]), 50, random_state=2)
 
     def f(p: Blocks) -> float:
@@ -242,7 +238,7 @@ def _beta_counts() -> Model:
 def _recurrence() -> Model:
     """A linear filter run over time, its gradient by the adjoint recurrence."""
     name = "scipy/recurrence"
-    rng = _random(name)
+    rng = random_of(name)
     inputs, target = rng.normal(size=(15, 3)), rng.normal(size=15)
 
     def run(p: Blocks) -> np.ndarray:
@@ -281,7 +277,7 @@ def _recurrence() -> Model:
 def _transport() -> Model:
     """The cost of a transport plan is linear: its gradient is the same everywhere."""
     name = "scipy/transport"
-    rng = _random(name)
+    rng = random_of(name)
     cost = spatial.distance.cdist(rng.normal(size=(4, 2)), rng.normal(size=(3, 2)))
 
     def f(p: Blocks) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +79,7 @@ def score(
         subject,
         verdict,
         first.kind,
-        _is_one_of(first.kind, accepted),
+        first.kind in accepted,
         untrue[0],
         any(untrue),
         _right_place(first, subject, error),
@@ -152,14 +151,10 @@ def _touched(subject: Subject) -> np.ndarray:
     return touched
 
 
-def _is_one_of(kind: str, accepted: set[str]) -> bool:
-    return any(each in kind for each in accepted)
-
-
 def _untrue(said: Said, subject: Subject, error: np.ndarray, accepted: set[str]) -> bool:
     if said.kind == "SLICE":
         return _right_place(said, subject, error) is False
-    if said.kind in SILENT or (said.kind not in TESTED and _is_one_of(said.kind, accepted)):
+    if said.kind in SILENT or (said.kind not in TESTED and said.kind in accepted):
         return False
     if said.kind == "MASKED" and "MASKED" in accepted and "UNKNOWN" not in accepted:
         return False  # the slip was a mask, so that in a small array too it is no coincidence
@@ -183,7 +178,6 @@ def _right_place(said: Said, subject: Subject, error: np.ndarray) -> bool | None
 
 
 def half_table(halves: Mapping[str, Sequence[Outcome]]) -> str:
-    head = ["", *halves]
     groups = {
         f"{name}, {layout}": [o for o in half if o.subject.layout == layout]
         for name, half in halves.items()
@@ -254,7 +248,3 @@ def _line(o: Outcome) -> str:
     said = f"{o.kind}{' (untrue)' if o.untrue else ''}: {o.sentence}" if o.kind else ""
     what = f" ({o.subject.slip.what})" if o.subject.slip and o.subject.slip.what else ""
     return f"* `{o.subject.name}`{what}: {o.verdict}. {o.trouble}{said}"
-
-
-def kinds_said(outcomes: Sequence[Outcome]) -> Counter[tuple[str, str]]:
-    return Counter((o.subject.mutation, o.kind) for o in outcomes if _failed(o))

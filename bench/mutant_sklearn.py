@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-from mutant_models import Blocks, Model, join, penalised
+from mutant_models import Blocks, Model, join, penalised, random_of
 from sklearn import datasets
 from sklearn._loss import HalfBinomialLoss, HalfGammaLoss, HalfMultinomialLoss, HalfPoissonLoss
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
@@ -42,10 +42,6 @@ def _data(load: Callable, rows: int, columns: int | None = None) -> tuple[np.nda
     return scale(X[::every, :columns]), y[::every]
 
 
-def _random(name: str) -> np.random.Generator:
-    return np.random.default_rng(list(name.encode()))
-
-
 def of_vector(name: str, pair: Pair, params: Blocks, **knowledge: object) -> Model:
     """A model whose value and gradient come together, from one vector."""
     shapes = {key: block.shape for key, block in params.items()}
@@ -60,7 +56,7 @@ def of_vector(name: str, pair: Pair, params: Blocks, **knowledge: object) -> Mod
 def _binomial() -> Model:
     name = "sklearn/logistic breast cancer"
     X, y = _data(datasets.load_breast_cancer, 100, 12)
-    loss, target, rng = LinearModelLoss(HalfBinomialLoss(), True), y.astype(float), _random(name)
+    loss, target, rng = LinearModelLoss(HalfBinomialLoss(), True), y.astype(float), random_of(name)
     params = {"coef": rng.normal(size=12) / 3, "intercept": np.array(0.3)}
 
     def pair(v: np.ndarray, c: float = 0.5) -> tuple[float, np.ndarray]:
@@ -72,7 +68,7 @@ def _binomial() -> Model:
 def _multinomial() -> Model:
     name = "sklearn/softmax iris"
     X, y = _data(datasets.load_iris, 75)
-    loss, rng = LinearModelLoss(HalfMultinomialLoss(n_classes=3), True), _random(name)
+    loss, rng = LinearModelLoss(HalfMultinomialLoss(n_classes=3), True), random_of(name)
     params = {"W": rng.normal(size=(3, 4)) / 2, "b": rng.normal(size=3) / 2}
 
     def pair(v: np.ndarray) -> tuple[float, np.ndarray]:
@@ -85,7 +81,7 @@ def _multinomial() -> Model:
 
 def _counts(name: str, base: object) -> Model:
     X, y = _data(datasets.load_diabetes, 80)
-    loss, target, rng = LinearModelLoss(base, True), y / 50, _random(name)
+    loss, target, rng = LinearModelLoss(base, True), y / 50, random_of(name)
     params = {"coef": rng.normal(size=10) / 5, "intercept": np.array(0.8)}
     model = of_vector(name, lambda v: loss.loss_gradient(v, X, target), params)
     other = of_vector(name, lambda v: loss.loss_gradient(v, X, target + 0.002), params)
@@ -95,7 +91,7 @@ def _counts(name: str, base: object) -> Model:
 def _huber() -> Model:
     name = "sklearn/huber diabetes"
     X, y = _data(datasets.load_diabetes, 60)
-    rng, weight, target = _random(name), np.ones(len(X)), (y - 150) / 80
+    rng, weight, target = random_of(name), np.ones(len(X)), (y - 150) / 80
 
     def pair(v: np.ndarray, epsilon: float = 1.35) -> tuple[float, np.ndarray]:
         return _huber_loss_and_gradient(v, X, target, epsilon, 0.5, weight)
@@ -111,7 +107,7 @@ def _hinge() -> Model:
     """The loss of LinearSVC: squared hinge, the intercept not penalised."""
     name = "sklearn/squared hinge wine"
     X, y = _data(datasets.load_wine, 90)
-    sign, rng = np.where(y == 0, 1.0, -1.0), _random(name)
+    sign, rng = np.where(y == 0, 1.0, -1.0), random_of(name)
 
     def pair(v: np.ndarray) -> tuple[float, np.ndarray]:
         slack = np.fmax(0, 1 - sign * (X @ v[:-1] + v[-1]))
@@ -127,7 +123,7 @@ def _ridge() -> Model:
     """The loss of Ridge with several outputs."""
     name = "sklearn/ridge linnerud"
     X, Y = datasets.load_linnerud(return_X_y=True)
-    X, Y, rng = scale(X), scale(Y), _random(name)
+    X, Y, rng = scale(X), scale(Y), random_of(name)
     params = {"coef": rng.normal(size=(3, 3)), "intercept": rng.normal(size=3)}
 
     def f(p: Blocks) -> float:
@@ -145,7 +141,7 @@ def _components() -> Model:
     X, y = _data(datasets.load_wine, 60, 8)
     nca, same = NeighborhoodComponentsAnalysis(), y[:, None] == y[None, :]
     nca.n_iter_ = 1  # at 0 it prints the head of a table
-    params = {"components": _random(name).normal(size=(2, 8)) / 3}
+    params = {"components": random_of(name).normal(size=(2, 8)) / 3}
     return of_vector(name, lambda v: nca._loss_grad_lbfgs(v, X, same, -1.0), params)
 
 
@@ -173,7 +169,7 @@ def _network(kind: Callable, load: Callable, activation: str, name: str) -> Mode
     def pair(v: np.ndarray) -> tuple[float, np.ndarray]:
         return net._loss_grad_lbfgs(v, X, target, None, layers, deltas, cg, ig)
 
-    rng, params = _random(name), {}
+    rng, params = random_of(name), {}
     for i, coef in enumerate(net.coefs_):
         params[f"W{i + 1}"] = rng.normal(size=coef.shape) / np.sqrt(len(coef))
     for i, intercept in enumerate(net.intercepts_):
@@ -201,7 +197,7 @@ def _process_classifier() -> Model:
 
 def _likelihood(name: str, gp: GaussianProcessRegressor | GaussianProcessClassifier) -> Model:
     """Hyperparameters enter as logarithms, all of them."""
-    theta = gp.kernel_.theta + _random(name).normal(size=gp.kernel_.n_dims) / 10
+    theta = gp.kernel_.theta + random_of(name).normal(size=gp.kernel_.n_dims) / 10
     params = {"amplitude": theta[0].copy(), "length": theta[1:-1].copy(), "noise": theta[-1].copy()}
     params = {key: np.asarray(value) for key, value in params.items()}
 

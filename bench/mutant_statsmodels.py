@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
-from mutant_models import NO_PATTERN, Blocks, Model, join, penalised
+from mutant_models import NO_PATTERN, Blocks, Model, join, penalised, random_of
 from statsmodels.discrete import conditional_models, count_model, discrete_model
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.othermod.betareg import BetaModel
@@ -28,10 +28,6 @@ def models() -> Iterator[Model]:
     yield _beta()
     yield _hazard()
     yield _conditional()
-
-
-def _random(name: str) -> np.random.Generator:
-    return np.random.default_rng(list(name.encode()))
 
 
 def _standard(X: Any) -> np.ndarray:
@@ -60,7 +56,7 @@ def _negative(name: str, model: Any, params: Blocks, turn: bool = False, **known
 def _binary(name: str, kind: Any) -> Model:
     data = sm.datasets.fair.load_pandas()
     y, X = (data.endog[::60] > 0).astype(float), _standard(data.exog[::60])
-    rng = _random(name)
+    rng = random_of(name)
     params = {"const": np.array(-0.6), "slopes": rng.normal(size=X.shape[1]) / 3}
     model = _negative(name, kind(np.asarray(y), sm.add_constant(X)), params)
     other = y.to_numpy().copy()
@@ -91,7 +87,7 @@ def _randhie() -> tuple[np.ndarray, np.ndarray]:
 
 def _counts(name: str, kind: Any, more: dict[str, float]) -> Model:
     y, X = _randhie()
-    rng = _random(name)
+    rng = random_of(name)
     params = {"const": np.array(0.8), "slopes": rng.normal(size=X.shape[1]) / 10}
     params |= {key: np.array(value) for key, value in more.items()}
     model = _negative(name, kind(y, sm.add_constant(X)), params, rates=tuple(more))
@@ -116,7 +112,7 @@ class _Poisson:
 def _zero_inflated() -> Model:
     name = "statsmodels/zero-inflated poisson randhie"
     y, X = _randhie()
-    rng = _random(name)
+    rng = random_of(name)
     model = count_model.ZeroInflatedPoisson(
         y, sm.add_constant(X[:, :5]), exog_infl=sm.add_constant(X[:, 5:7])
     )
@@ -129,7 +125,7 @@ def _multinomial() -> Model:
     data = sm.datasets.anes96.load_pandas()
     X = sm.add_constant(_standard(data.exog[::12].iloc[:, :5]))
     model = sm.MNLogit(np.minimum(np.asarray(data.endog[::12]), 4) // 2, X)
-    params = {"coef": _random(name).normal(size=(X.shape[1], 2)) / 3}
+    params = {"coef": random_of(name).normal(size=(X.shape[1], 2)) / 3}
     return penalised(_negative(name, model, params, turn=True), {"coef": 1.0})
 
 
@@ -140,7 +136,7 @@ def _gamma() -> Model:
     family = sm.families.Gamma(sm.families.links.Log())
     model = sm.GLM(np.asarray(data.endog) / 50, sm.add_constant(X), family=family)
     glm = _WithScale(model)
-    params = {"const": np.array(0.2), "slopes": _random(name).normal(size=7) / 10}
+    params = {"const": np.array(0.2), "slopes": random_of(name).normal(size=7) / 10}
     return _negative(name, glm, params)
 
 
@@ -159,7 +155,7 @@ class _WithScale:
 
 def _beta() -> Model:
     name = "statsmodels/beta regression"
-    rng = _random(name)
+    rng = random_of(name)
     data = sm.datasets.fair.load_pandas()
     X = _standard(data.exog[::120].iloc[:, :4])
     y = rng.beta(2 + X[:, 0] ** 2, 3)
@@ -172,7 +168,7 @@ def _hazard() -> Model:
     name = "statsmodels/cox heart"
     data = sm.datasets.heart.load_pandas()
     age = np.asarray(data.exog, dtype=float).ravel()
-    rng = _random(name)
+    rng = random_of(name)
     X = _standard(np.column_stack([age, age**2, rng.normal(size=(len(age), 3))]))
     time = np.asarray(data.endog, dtype=float) + rng.uniform(0, 0.5, len(age))
     model = PHReg(time, X, status=np.asarray(data.censors))
@@ -182,7 +178,7 @@ def _hazard() -> Model:
 
 def _conditional() -> Model:
     name = "statsmodels/conditional logit"
-    rng = _random(name)
+    rng = random_of(name)
     X, groups = rng.normal(size=(60, 4)), np.repeat(np.arange(12), 5)
     y = (X @ [1, -0.5, 0.3, 0] + rng.logistic(size=60) > 0).astype(int)
     model = conditional_models.ConditionalLogit(y, X, groups=groups)

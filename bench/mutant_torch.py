@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mutant_models import NO_PATTERN, Blocks, Model
+from mutant_models import NO_PATTERN, Blocks, Model, random_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,7 +23,21 @@ def models() -> Iterator[Model]:
 
 
 def _tensor(name: str, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(list(name.encode())).normal(size=shape))
+    return torch.from_numpy(random_of(name).normal(size=shape))
+
+
+def _in_one_piece(name: str, named: Mapping[str, nn.Parameter]) -> np.ndarray:
+    """Memory into which the parameters are moved, with random values of a usual size."""
+    memory = random_of(name).normal(size=sum(p.numel() for p in named.values()))
+    start = 0
+    for key, p in named.items():
+        part = memory[start : start + p.numel()]
+        plain = p.ndim < 2  # biases and gains: about their usual value
+        part *= 0.2 if plain else 1 / np.sqrt(max(p[0].numel(), 1))
+        part += 1.0 if plain and "norm" in key and "weight" in key else 0.0
+        p.data = torch.from_numpy(part).view(p.shape)
+        start += p.numel()
+    return memory
 
 
 def of_module(
@@ -36,21 +50,11 @@ def of_module(
 ) -> Model:
     """The parameters of a module, moved into one piece of memory, as one vector or one by one."""
     named = dict(module.named_parameters())
-    memory = np.random.default_rng(list(name.encode())).normal(
-        size=sum(p.numel() for p in named.values())
-    )
-    start = 0
-    for key, p in named.items():
-        part = memory[start : start + p.numel()]
-        plain = p.ndim < 2  # biases and gains: about their usual value
-        part *= 0.2 if plain else 1 / np.sqrt(max(p[0].numel(), 1))
-        part += 1.0 if plain and "norm" in key and "weight" in key else 0.0
-        p.data = torch.from_numpy(part).view(p.shape)
-        start += p.numel()
-    decayed = [p for p in named.values() if p.ndim > 1] if l2 else []
+    memory = _in_one_piece(name, named)
+    penalties = {key: l2 for key, p in named.items() if p.ndim > 1 and l2}
 
     def total(loss: Loss) -> torch.Tensor:
-        return loss() + sum(l2 / 2 * (p**2).sum() for p in decayed)
+        return loss() + sum(c / 2 * (named[key] ** 2).sum() for key, c in penalties.items())
 
     def f(_: Blocks) -> float:
         with torch.no_grad():
@@ -67,7 +71,6 @@ def of_module(
 
     careless = {what: (backward(other), kinds) for what, (other, kinds) in (slips or {}).items()}
     params = {key: p.detach().numpy() for key, p in named.items()}
-    penalties = {key: l2 for key, p in named.items() if p.ndim > 1 and l2}
     return Model(
         name, f, backward(loss), params, l2=penalties, memory=memory, careless=careless, **known
     )

@@ -148,11 +148,12 @@ def sections(outcomes: Sequence[Outcome], left_out: int) -> Iterator[Section]:
 
 
 def show(libraries: Sequence[str], wanted: str) -> None:
-    for subject in subjects(libraries):
-        if subject.name == wanted:
-            outcome = ask(subject)
-            print(outcome or "left out")
-            print(check(subject))
+    found = [subject for subject in subjects(libraries) if subject.name == wanted]
+    if not found:
+        sys.exit(f"No check is called {wanted!r}.")
+    for subject in found:
+        print(ask(subject) or "left out")
+        print(check(subject))
 
 
 def main() -> None:

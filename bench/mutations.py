@@ -1,9 +1,9 @@
 """Slips that people make in a gradient, applied to right gradients of other people's models.
 
 A mutation looks at a model, chooses where to err, and yields a `Slip`, or None where the model has
-nothing to err in. `kinds` are the causes that name the slip: names of `fastgrad.Cause`, and words
-that a finer name would contain. Those for all parameters in one vector are given where they differ,
-because a vector does not tell the shapes of its parts.
+nothing to err in. `kinds` are the causes that name the slip, by their names in `fastgrad.Cause`.
+Those for all parameters in one vector are given where they differ, because a vector does not tell
+the shapes of its parts.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def _axes(site: Site) -> Slip | None:
     shape = site.params[name].shape
     orders = [o for o in permutations(range(len(shape))) if o != tuple(range(len(shape)))]
     order = orders[site.dice.integers(len(orders))]
-    kinds = ("TRANSPOSED", "AXES", *MOVED)
+    kinds = ("TRANSPOSED", *MOVED)
     return Slip(on([name], lambda g, p: g.transpose(order).reshape(shape)), (name,), kinds)
 
 
@@ -360,8 +360,8 @@ def _flipped(site: Site) -> Slip | None:
     if name is None:
         return None
     axes = (-1,) if site.params[name].ndim == 3 else (-2, -1)
-    kinds = ("REVERSED", "FLIPPED")
-    return Slip(on([name], lambda g, p: np.flip(g, axes)), (name,), kinds, (*kinds, *MOVED))
+    apply = on([name], lambda g, p: np.flip(g, axes))
+    return Slip(apply, (name,), ("REVERSED",), ("REVERSED", *MOVED))
 
 
 @mutation("summed over the wrong axis")
@@ -376,4 +376,4 @@ def _broadcast(site: Site) -> Slip | None:
         total = g.mean(axis=axis, keepdims=True) if mean else g.sum(axis=axis, keepdims=True)
         return np.broadcast_to(total, g.shape)
 
-    return Slip(on([name], change), (name,), ("BROADCAST",), ("BROADCAST", "REPEATED"))
+    return Slip(on([name], change), (name,), ("BROADCAST",))

@@ -109,8 +109,7 @@ def _positive(site: Site) -> Slip | None:
     if not names:
         return None
     name = str(site.dice.choice(names))
-    kinds = ("POSITIVE", "ABSOLUTE", "RECTIFIED", "ZERO")
-    return Slip(on([name], lambda g, p: np.fmax(g, 0)), (name,), kinds)
+    return Slip(on([name], lambda g, p: np.fmax(g, 0)), (name,), ("ABSOLUTE", "ZERO"))
 
 
 @mutation("each entry clipped")
@@ -119,8 +118,7 @@ def _clipped(site: Site) -> Slip | None:
     if name is None:
         return None
     limit = float(1.07 * np.quantile(np.abs(site.gradient[name]), 0.6))
-    kinds = ("CLIPPED", *NO_PATTERN)
-    return Slip(on([name], lambda g, p: np.clip(g, -limit, limit)), (name,), kinds)
+    return Slip(on([name], lambda g, p: np.clip(g, -limit, limit)), (name,), NO_PATTERN)
 
 
 @mutation("norm clipped")

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "verdict.md"
 FOLDERS = ("_checks", "_derivatives")
+LONGEST = 120  # characters of a constant as it is written: about a line of the page
 MARK = "<!-- Written by docs/constants.py; edit the comments in the code. -->\n"
 
 
@@ -44,6 +45,8 @@ def _of_module(path: Path) -> Iterator[Constant]:
         names = tuple(n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name))
         if all(name.isupper() for name in names) and any(map(_is_number, ast.walk(node.value))):
             source = " ".join((ast.get_source_segment(text, node) or "").split())
+            if len(source) > LONGEST:  # a table with functions in it, say: the code shows it better
+                source = ", ".join(names)
             module = f"{path.parent.name}.{path.stem}"
             yield Constant(module, names, source, _comment_above(lines, node.lineno - 1))
 

@@ -63,6 +63,6 @@ def assert_gradient(
         seed=seed,
     )
     if not report:
-        error = AssertionError(str(report))  # its first line is in pytest's summary
+        error = AssertionError(str(report))
         vars(error)["report"] = report
         raise error

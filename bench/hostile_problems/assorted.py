@@ -11,6 +11,7 @@ from .base import (
     Rng,
     log_uniform,
     sizes,
+    slopes,
     some_smooth,
     waves,
 )
@@ -55,7 +56,7 @@ def small_barrier(rng: Rng) -> Problem:
 
     return base.problem(
         lambda v: float(clean(v)), right=base.grad(base.x) - c / base.x, clean=clean,
-        plain=base.x.min() > 1e-2, quiet=base.x.min() > 0.3, grad=None,
+        plain=base.x.min() > 1e-2, quiet=base.x.min() > 0.3,
     )  # fmt: skip
 
 
@@ -106,9 +107,14 @@ def training_loop(rng: Rng) -> Problem:
             w = w - v[0] * (data.T @ (np.tanh(data @ w) - y) / 10 + v[1] * w)
         return ((np.tanh(data @ w) - y) ** 2).sum()
 
-    right = np.array([np.imag(clean(x + 1e-30j * e)) / 1e-30 for e in np.eye(2)])
     return Problem(
-        lambda v: float(clean(v)), x, right, UNSURE, steps < 20, clean=clean, analytic=True
+        lambda v: float(clean(v)),
+        x,
+        slopes(clean, x),
+        UNSURE,
+        steps < 20,
+        clean=clean,
+        analytic=True,
     )
 
 

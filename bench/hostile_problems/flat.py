@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .base import (
+    NOT_RIGHT,
     RIGHT,
     UNKNOWN,
     UNSURE,
@@ -65,7 +66,7 @@ def likelihood_optimum(rng: Rng) -> Problem:
         return (y * (data @ v) - np.log(1 + np.exp(data @ v))).sum()
 
     extra = {f"score x {c:g}": (c * score(b), UNSURE) for c in (-1.0, 50.0, 0.0)}
-    extra["off"] = (score(b) + 0.5, UNKNOWN | {"WRONG"})
+    extra["off"] = (score(b) + 0.5, NOT_RIGHT)
     return Problem(
         f, b, score(b), UNSURE, clean=clean, analytic=True, size=10.0, variants=False, extra=extra
     )
@@ -76,7 +77,7 @@ def least_squares_optimum(rng: Rng) -> Problem:
     data, y = rng.normal(size=(20, 3)), rng.normal(size=20)
     x = np.linalg.lstsq(data, y, rcond=None)[0]
     right = data.T @ (data @ x - y)
-    extra = {"off": (right + 0.3, UNKNOWN | {"WRONG"})}
+    extra = {"off": (right + 0.3, NOT_RIGHT)}
     return Problem(
         lambda v: float(((data @ v - y) ** 2).sum() / 2),
         x,
@@ -260,7 +261,7 @@ def one_leaf_copied(rng: Rng) -> Problem:
     right = {"W": 2 * kept, "b": np.cos(p["b"])}
     return Problem(
         lambda p: float((kept**2).sum() + np.sin(p["b"]).sum()), p, right,
-        UNKNOWN | {"WRONG"}, False, variants=False, verified=False,
+        NOT_RIGHT, False, variants=False, verified=False,
     )  # fmt: skip
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from .base import UNSURE, Group, Problem, Rng, Smooth, log_uniform, sizes, some_smooth, waves
@@ -11,9 +9,12 @@ from .base import UNSURE, Group, Problem, Rng, Smooth, log_uniform, sizes, some_
 group = Group("kinks")
 
 
-def _with_kinks(rng: Rng, base: Smooth, at: np.ndarray, below, above, kink) -> Problem:
-    """`base` and a term with a kink in the entries `at`, whose slopes are `below` and `above`."""
-    g = base.grad(base.x)
+def _with_kinks(rng: Rng, base: Smooth, at: np.ndarray, below, above, kink, rest=0.0) -> Problem:
+    """`base` and a term with a kink in the entries `at`, whose slopes are `below` and `above`.
+
+    Elsewhere the slope of that term is `rest`.
+    """
+    g = base.grad(base.x) + rest
     low, high = g + at * below, g + at * above
     share = rng.choice([0.0, 0.5, 1.0, rng.random()])
     return Problem(
@@ -44,11 +45,8 @@ def lasso(rng: Rng) -> Problem:
     base, c = some_smooth(rng), log_uniform(rng, -3, 0)
     at = rng.random(len(base.x)) < 0.3
     base.x[at] = 0.0
-    problem = _with_kinks(rng, base, at, -c, c, lambda v: c * np.abs(v).sum())
     rest = c * np.sign(base.x) * ~at
-    return replace(
-        problem, right=problem.right + rest, low=problem.low + rest, high=problem.high + rest
-    )
+    return _with_kinks(rng, base, at, -c, c, lambda v: c * np.abs(v).sum(), rest)
 
 
 @group
@@ -131,10 +129,7 @@ def clipped_at_edge(rng: Rng) -> Problem:
     at = rng.random(len(base.x)) < 0.4
     base.x[at] = rng.choice([-1.0, 1.0], size=int(at.sum()))
     rest = np.where(at, 0.0, 1.0 * (np.abs(base.x) < 1))
-    problem = _with_kinks(rng, base, at, 0.0, 1.0, lambda v: np.clip(v, -1, 1).sum())
-    return replace(
-        problem, right=problem.right + rest, low=problem.low + rest, high=problem.high + rest
-    )
+    return _with_kinks(rng, base, at, 0.0, 1.0, lambda v: np.clip(v, -1, 1).sum(), rest)
 
 
 @group

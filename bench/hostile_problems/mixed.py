@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from .base import NOT_RIGHT, UNSURE, Group, Problem, Rng, log_uniform, some_smooth
+from .base import NOT_RIGHT, UNSURE, Group, Problem, Rng, hashed, log_uniform, some_smooth
 
 group = Group("mixed")
 F = Callable[[np.ndarray], float]
@@ -26,7 +25,7 @@ def _offset(f: F, x: np.ndarray, rng: Rng) -> F:
 
 def _noise(f: F, x: np.ndarray, rng: Rng) -> F:
     size = log_uniform(rng, -13, -6)
-    return lambda v: f(v) + size * (zlib.crc32(v.tobytes()) / 2**31 - 1)
+    return lambda v: f(v) + size * hashed(v)
 
 
 def _float32(f: F, x: np.ndarray, rng: Rng) -> F:
@@ -43,32 +42,34 @@ def _grid(f: F, x: np.ndarray, rng: Rng) -> F:
     return lambda v: f(np.rint(v / unit) * unit)
 
 
-def _kink(f: F, x: np.ndarray, rng: Rng) -> F:
-    """Flat at the parameter, a slope from a little beside it on."""
+def _beyond(x: np.ndarray, rng: Rng) -> F:
+    """How far one parameter is beyond a place that is a little beside it, to one side."""
     at, away = int(rng.integers(len(x))), log_uniform(rng, -6, -1)
     side, place = float(rng.choice([-1, 1])), x[at]
-    return lambda v: f(v) + max(side * (v[at] - place) - away, 0.0)
+    return lambda v: side * (v[at] - place) - away
+
+
+def _kink(f: F, x: np.ndarray, rng: Rng) -> F:
+    """Flat at the parameter, a slope from a little beside it on."""
+    beyond = _beyond(x, rng)
+    return lambda v: f(v) + max(beyond(v), 0.0)
 
 
 def _jump(f: F, x: np.ndarray, rng: Rng) -> F:
-    at, away = int(rng.integers(len(x))), log_uniform(rng, -6, -1)
-    side, place, height = float(rng.choice([-1, 1])), x[at], log_uniform(rng, -4, 2)
-    return lambda v: f(v) + (height if side * (v[at] - place) > away else 0.0)
+    beyond, height = _beyond(x, rng), log_uniform(rng, -4, 2)
+    return lambda v: f(v) + (height if beyond(v) > 0 else 0.0)
 
 
 def _edge(f: F, x: np.ndarray, rng: Rng) -> F:
-    at, away = int(rng.integers(len(x))), log_uniform(rng, -6, -1)
-    side, place = float(rng.choice([-1, 1])), x[at]
-    beyond = float(rng.choice([np.nan, np.inf, -np.inf]))
-    return lambda v: beyond if side * (v[at] - place) > away else f(v)
+    beyond, value = _beyond(x, rng), float(rng.choice([np.nan, np.inf, -np.inf]))
+    return lambda v: value if beyond(v) > 0 else f(v)
 
 
 def _guard(f: F, x: np.ndarray, rng: Rng) -> F:
-    at, away = int(rng.integers(len(x))), log_uniform(rng, -6, -1)
-    side, place = float(rng.choice([-1, 1])), x[at]
+    beyond = _beyond(x, rng)
 
     def guarded(v: np.ndarray) -> float:
-        if side * (v[at] - place) > away:
+        if beyond(v) > 0:
             raise ValueError("outside")
         return f(v)
 
@@ -117,7 +118,7 @@ def two_troubles_scaled(rng: Rng) -> Problem:
     f, clean = problem.f, problem.clean
     return replace(
         problem, f=lambda v: f(v / s), params=problem.params * s, right=problem.right / s,
-        clean=lambda v: clean(v / s), plain=False, grad=None,
+        clean=lambda v: clean(v / s), plain=False,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import interpolate, linalg
 
-from .base import RIGHT, UNSURE, Group, Problem, Rng, log_uniform, some_smooth
+from .base import RIGHT, UNSURE, WRONG, Group, Problem, Rng, log_uniform, some_smooth
 
 group = Group("models")
 
@@ -48,12 +48,11 @@ def nested(rng: Rng) -> Problem:
     p = {
         "layers": [
             {"W": rng.normal(size=(3, 2)), "b": rng.normal(size=2)},
-            {"W": rng.normal(2, 2)},
+            {"W": rng.normal(size=(2, 2))},
         ],
         "scale": np.array(rng.uniform(0.5, 2)),
         "short": rng.normal(size=3).astype(np.float32),
     }
-    p["layers"][1]["W"] = rng.normal(size=(2, 2))
     data = rng.normal(size=(5, 3))
 
     def clean(p):
@@ -172,7 +171,7 @@ def penalized_regression(rng: Rng) -> Problem:
     right = slope + c * mask * x
     return Problem(
         lambda v: float(clean(v)), x, right, RIGHT, clean=clean, analytic=True, smooth=True,
-        extra={"no penalty": (slope, frozenset({"WRONG"}))},
+        extra={"no penalty": (slope, WRONG)},
     )  # fmt: skip
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 
-from .base import RIGHT, UNSURE, Group, Problem, Rng, log_uniform, sizes, some_smooth, waves
+from .base import (
+    RIGHT,
+    UNSURE,
+    Group,
+    Problem,
+    Rng,
+    hashed,
+    log_uniform,
+    sizes,
+    some_smooth,
+    waves,
+)
 
 group = Group("noisy")
 
@@ -17,7 +26,7 @@ def hashed_noise(rng: Rng) -> Problem:
     base, size = some_smooth(rng), log_uniform(rng, -12, -3)
 
     def f(v):
-        return float(base.f(v)) + size * (zlib.crc32(v.tobytes()) / 2**31 - 1)
+        return float(base.f(v)) + size * hashed(v)
 
     return base.problem(f)
 
@@ -39,8 +48,7 @@ def heavy_noise(rng: Rng) -> Problem:
     base, size = some_smooth(rng), log_uniform(rng, -12, -6)
 
     def f(v):
-        u = (zlib.crc32(v.tobytes()) + 0.5) / 2**32
-        return float(base.f(v)) + size * np.tan(3.0 * (u - 0.5))
+        return float(base.f(v)) + size * np.tan(1.5 * hashed(v))
 
     return base.problem(f)
 
@@ -51,7 +59,7 @@ def relative_noise(rng: Rng) -> Problem:
     base, size = some_smooth(rng), log_uniform(rng, -13, -5)
 
     def f(v):
-        return float(base.f(v)) * (1 + size * (zlib.crc32(v.tobytes()) / 2**31 - 1))
+        return float(base.f(v)) * (1 + size * hashed(v))
 
     return base.problem(f)
 
@@ -62,7 +70,7 @@ def noise_in_one_direction(rng: Rng) -> Problem:
     base, size = waves(rng, 4), log_uniform(rng, -10, -4)
 
     def f(v):
-        return float(base.f(v)) + size * (zlib.crc32(v[:1].tobytes()) / 2**31 - 1)
+        return float(base.f(v)) + size * hashed(v[:1])
 
     return base.problem(f, plain=False)
 
@@ -90,7 +98,7 @@ def multiplied(rng: Rng) -> Problem:
     base, c = some_smooth(rng), log_uniform(rng, -9, 9) * rng.choice([-1, 1])
     return base.problem(
         lambda v: float(c * base.f(v)), right=c * base.grad(base.x), clean=lambda v: c * base.f(v),
-        grad=None, smooth=True,
+        smooth=True,
     )  # fmt: skip
 
 
@@ -100,7 +108,6 @@ def multiplied_far(rng: Rng) -> Problem:
     base, c = some_smooth(rng), float(rng.choice([1e-280, 1e-200, 1e-100, 1e100, 1e200, 1e280]))
     return base.problem(
         lambda v: float(c * base.f(v)), right=c * base.grad(base.x), clean=lambda v: c * base.f(v),
-        grad=None,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import integrate, optimize, sparse
 
-from .base import UNSURE, Group, Problem, Rng, log_uniform, some_smooth, waves
+from .base import UNSURE, WRONG, Group, Problem, Rng, log_uniform, slopes, some_smooth, waves
 
 group = Group("solvers")
 
@@ -32,15 +32,7 @@ def adaptive_ode(rng: Rng) -> Problem:
     e = math.exp(-a * t)
     right = np.array([-t * e - b / a**2 * (1 - e) + b / a * t * e, (1 - e) / a])
     return Problem(
-        solve,
-        np.array([a, b]),
-        right,
-        UNSURE,
-        False,
-        clean=clean,
-        analytic=True,
-        variants=True,
-        inexact=True,
+        solve, np.array([a, b]), right, plain=False, clean=clean, analytic=True, inexact=True
     )
 
 
@@ -63,17 +55,10 @@ def adaptive_oscillator(rng: Rng) -> Problem:
         w = np.sqrt(k - c**2 / 4)
         return np.exp(-2 * c) * (np.cos(4 * w) + c / 2 / w * np.sin(4 * w))
 
-    right = np.array([clean(x + 1e-30j * e).imag / 1e-30 for e in np.eye(2)])
     return Problem(
-        lambda p: solve(p, rtol),
-        x,
-        right,
-        UNSURE,
-        False,
-        clean=clean,
-        analytic=True,
+        lambda p: solve(p, rtol), x, slopes(clean, x), plain=False, clean=clean, analytic=True,
         inexact=True,
-    )
+    )  # fmt: skip
 
 
 @group(share=0.5, probes=False)
@@ -100,16 +85,7 @@ def adaptive_quadrature(rng: Rng) -> Problem:
             weights @ (-9 * t * e * np.sin(9 * x[1] * t)),
         ]
     )
-    return Problem(
-        f,
-        x,
-        right,
-        UNSURE,
-        False,
-        clean=clean,
-        analytic=True,
-        inexact=True,
-    )
+    return Problem(f, x, right, plain=False, clean=clean, analytic=True, inexact=True)
 
 
 @group
@@ -268,8 +244,9 @@ def euler_steps(rng: Rng) -> Problem:
             z = z + h * (v[0] * z * (1 - z / 3) - v[1] * z)
         return z
 
-    right = np.array([np.imag(clean(x + 1e-30j * e)) / 1e-30 for e in np.eye(2)])
-    return Problem(lambda v: float(clean(v)), x, right, smooth=True, clean=clean, analytic=True)
+    return Problem(
+        lambda v: float(clean(v)), x, slopes(clean, x), smooth=True, clean=clean, analytic=True
+    )
 
 
 @group
@@ -281,7 +258,7 @@ def euler_for_exact(rng: Rng) -> Problem:
         return float((1 - v[0] / steps) ** steps)
 
     return Problem(
-        f, np.array([a]), np.array([-math.exp(-a)]), frozenset({"RIGHT", "CANNOT_TELL", "WRONG"}),
+        f, np.array([a]), np.array([-math.exp(-a)]), UNSURE | WRONG,
         False, verified=False, variants=False,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from fastgrad._leaf import entry_path
+from fastgrad._words import counted
 
 __all__ = ["Entries", "Entry", "LeafSpan", "Probe", "Verdict", "norm_error"]
 
@@ -201,7 +202,7 @@ class Entries(Sequence[Entry]):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<{len(self)} entries>"
+        return f"<{counted(len(self), 'entry')}>"
 
     @property
     def blocks(self) -> tuple[LeafSpan, ...]:

@@ -124,10 +124,7 @@ def _maps(
     whole = max((_largest_size(part) for part in parts), default=0.0)
     if relative_error(report) == "-":  # no error is large beside a gradient of zeros
         whole = np.inf
-    title = _maps_title(len(shown), len(leaves))
-    if report["n_judged"] < report["n_entries"]:
-        title += " (gray: not judged)"
-    panel.suptitle(title, fontsize=10, x=0.01, horizontalalignment="left")
+    panel.suptitle(_maps_title(report, len(shown)), fontsize=10, x=0.01, horizontalalignment="left")
     if not shown:
         return
     colors = colormaps["Oranges"].with_extremes(bad="#BBBBBB")
@@ -139,9 +136,7 @@ def _maps(
         size = whole if relative_error(leaf) == "-" else _largest_size(part)
         image = error_map(leaf["shape"], part, verdicts.index("WRONG"), size)
         drawn = axes.imshow(image, aspect="auto", interpolation="none", **scale)
-        said = count(leaf) + " wrong" * (leaf["wrong"] > 0 or not leaf["unclear"])
-        title = f"{names.short(drawable(leaf['path']), 18)}: {said}"
-        axes.set_title(title, loc="left", fontsize=8, parse_math=False)
+        axes.set_title(_map_title(leaf, names), loc="left", fontsize=8, parse_math=False)
         _index_ticks(axes, drawn, leaf)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
@@ -150,10 +145,18 @@ def _maps(
     bar.ax.tick_params(labelsize=7)
 
 
-def _maps_title(shown: int, total: int) -> str:
+def _maps_title(report: Values, shown: int) -> str:
+    total = len(report["leaves"])
     if not total:
         return "No parameters"
-    return "Error by parameter" + (f", the worst {shown} of {total:,}" if shown < total else "")
+    title = "Error by parameter" + (f", the worst {shown} of {total:,}" if shown < total else "")
+    blank = report["n_judged"] < report["n_entries"]
+    return f"{title} (gray: not judged)" if blank else title
+
+
+def _map_title(leaf: Values, names: Names) -> str:
+    said = count(leaf) + " wrong" * (leaf["wrong"] > 0 or not leaf["unclear"])
+    return f"{names.short(drawable(leaf['path']), 18)}: {said}"
 
 
 def _largest_size(columns: Columns) -> float:

@@ -151,20 +151,22 @@ def compact(n: int) -> str:
 
 def count(leaf: Mapping[str, Any]) -> str:
     """How many entries of a leaf are wrong, or cannot be judged."""
-    if leaf["blocks"]:  # a probe did not count them
-        return f"many of {compact(leaf['entries'])}"
-    of = f" of {compact(leaf['entries'])}"
-    if leaf["unclear"] and not leaf["wrong"]:
+    if leaf["unclear"] and not (leaf["wrong"] or leaf["blocks"]):
         return f"{compact(leaf['unclear'])} unclear"
-    return compact(leaf["wrong"]) + of
+    # A probe did not count those in blocks that are wrong throughout.
+    wrong = "many" if leaf["blocks"] else compact(leaf["wrong"])
+    return f"{wrong} of {compact(leaf['entries'])}"
 
 
 def wrong_count(report: Mapping[str, Any]) -> str:
     """How many of all entries are wrong."""
-    # A probe did not count those in blocks that are wrong throughout.
-    throughout = any(leaf["blocks"] for leaf in report["leaves"])
-    wrong = "many" if throughout else f"{report['n_wrong']:,}"
+    wrong = "many" if _has_blocks(report) else f"{report['n_wrong']:,}"
     return f"{wrong} of {counted(report['n_entries'], 'entry')}"
+
+
+def _has_blocks(report: Mapping[str, Any]) -> bool:
+    """Whether a probe found a block that is wrong throughout, whose entries it did not count."""
+    return any(leaf["blocks"] for leaf in report["leaves"])
 
 
 def shape(leaf: Mapping[str, Any]) -> str:
@@ -217,8 +219,7 @@ def facts(report: Mapping[str, Any]) -> list[str]:
 
 def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
-    # A block that is wrong throughout hides the other errors in it.
-    throughout = any(leaf["blocks"] for leaf in report["leaves"])
+    throughout = _has_blocks(report)  # such a block hides the other errors in it
     none = report["detection_limit"] in (0.0, "inf")  # reports of 0.1 have zero
     if throughout and none:
         return "other errors were not looked for"

@@ -199,7 +199,7 @@ def _entries(kind: str, report: Values) -> str:
         )
         for entry in shown
     ]
-    title = f"{kind.capitalize()} entries, worst first"
+    title = f"{kind.capitalize()} " + ("entries, worst first" if total > 1 else "entry")
     if total > len(shown):
         title += f" ({len(shown)} of {total:,})"
     return _table(title, ("entry", "analytic", "numeric", "± uncertainty"), rows)

@@ -78,10 +78,7 @@ def leaf_report(
     )
     verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
     probe = span.probe
-    typical, largest = limits(granted(entries, rtol, atol)[mine], codes)
-    if probe:  # a limit of zero says that other errors were not looked for
-        known = probe.limit > 0 and probe.verdict is not Verdict.CANNOT_TELL
-        typical = largest = probe.limit if known else math.inf
+    typical, largest = _leaf_limits(span, entries, rtol, atol)
     return LeafReport(
         path=span.path,
         shape=span.shape,
@@ -99,25 +96,35 @@ def leaf_report(
     )
 
 
-def limits(bounds: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
-    """The median and the largest error bar of the judged entries; infinite if there is none."""
-    bounds = bounds[(codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)]
-    if not len(bounds):
+def _leaf_limits(span: LeafSpan, entries: Entries, rtol: float, atol: float) -> tuple[float, float]:
+    if span.probe is None:
+        return limits(granted(entries, rtol, atol, slice(span.start, span.stop)))
+    # A limit of zero says that other errors were not looked for.
+    known = span.probe.limit > 0 and span.probe.verdict is not Verdict.CANNOT_TELL
+    limit = span.probe.limit if known else math.inf
+    return limit, limit
+
+
+def limits(allowed: np.ndarray) -> tuple[float, float]:
+    """The errors that a typical and the worst of the judged entries hide; infinite if none is."""
+    allowed = allowed[allowed < np.inf]
+    if not len(allowed):
         return math.inf, math.inf
-    return float(np.median(bounds)), float(bounds.max())
+    return float(np.median(allowed)), float(allowed.max())
 
 
-def granted(entries: Entries, rtol: float, atol: float) -> np.ndarray:
-    """How far each entry may be off: by its error bar, and by what the user granted."""
-    if not (rtol or atol):
-        return entries.uncertainty
-    allowed = entries.uncertainty + atol + rtol * np.abs(entries.numeric)
-    return np.where(np.isnan(allowed), math.inf, allowed)
+def granted(entries: Entries, rtol: float, atol: float, rows: slice = slice(None)) -> np.ndarray:
+    """How far entries may be off, by error bar and tolerance; infinite where none was judged."""
+    allowed = entries.uncertainty[rows]
+    if rtol or atol:
+        allowed = allowed + atol + rtol * np.abs(entries.numeric[rows])
+    judged = entries.codes[rows] != Verdict.CANNOT_TELL.code
+    return np.where(judged & (allowed < np.inf), allowed, math.inf)
 
 
 def detection_limit(entries: Entries, rtol: float, atol: float) -> float:
     """The largest limit of the leaves in which something was judged; infinite if nothing was."""
-    found = (leaf_report(span, entries, rtol, atol).limit for span in entries.spans)
+    found = (_leaf_limits(span, entries, rtol, atol)[1] for span in entries.spans)
     return max((limit for limit in found if limit < math.inf), default=math.inf)
 
 

@@ -215,7 +215,7 @@ class Report:
         judged; infinite if nothing was.
         """
         if self.strategy != "probe":
-            return limits(granted(self.entries, self.rtol, self.atol), self.entries.codes)[0]
+            return limits(granted(self.entries, self.rtol, self.atol))[0]
         found = [leaf.typical_limit for leaf in self.leaves if leaf.typical_limit < math.inf]
         return float(np.median(found)) if found else math.inf
 
@@ -325,9 +325,8 @@ def _limit_at(report: Report) -> str | None:
     if report.strategy == "probe":
         leaves = [leaf for leaf in report.leaves if leaf.limit < math.inf]
         return max(leaves, key=lambda leaf: leaf.limit).path if leaves else None
-    entries = report.entries
-    bounds = granted(entries, report.rtol, report.atol)
-    known = (entries.codes != Verdict.CANNOT_TELL.code) & (bounds < np.inf)
+    allowed = granted(report.entries, report.rtol, report.atol)
+    known = allowed < np.inf
     if not known.any():
         return None
-    return entries.at(int(np.argmax(np.where(known, bounds, -1.0)))).path
+    return report.entries.at(int(np.argmax(np.where(known, allowed, -1.0)))).path

@@ -158,7 +158,7 @@ def _leaf_rows(leaves: Sequence[Values]) -> list[Row]:
 
 def _room(header: Row, rows: Sequence[Row]) -> int:
     """What the other columns leave to the names in the first one."""
-    taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
+    taken = sum(max(map(width, column)) + 2 for column in zip(header, *rows, strict=True))
     return max(NARROWEST, WIDTH - 2 - taken)
 
 

@@ -366,3 +366,36 @@ def test_the_limit_is_that_of_the_worst_leaf(rtol):
     x = {"a": np.ones(3), "b": np.full(2, 7.0)}
     report = fg.check_gradient(square, doubled, x, rtol=rtol)
     assert report.detection_limit == max(leaf.limit for leaf in report.leaves)
+
+
+class Counted(np.ndarray):
+    """Counts the numbers that arithmetic touches."""
+
+    touched = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        Counted.touched += max(np.size(each) for each in inputs)
+        plain = (each.view(np.ndarray) if isinstance(each, Counted) else each for each in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1e-3])
+def test_leaves_look_at_their_own_entries_alone(rtol):
+    """Of many leaves, work for all entries in each of them would grow with its square."""
+    x = [np.ones(3) for _ in range(60)]
+    report = fg.check_gradient(square, doubled, x, rtol=rtol, strategy="exhaustive")
+    numeric = report.entries.numeric.view(Counted)
+    counted = dataclasses.replace(
+        report, entries=dataclasses.replace(report.entries, numeric=numeric)
+    )
+    Counted.touched = 0
+    assert len(counted.leaves) == 60
+    assert 0 < Counted.touched <= 10 * len(report.entries)
+
+
+def test_one_entry_is_no_entries():
+    one, two = fg.check_gradient(square, 3 * np.ones(1), np.ones(1)), reports.wrong()
+    assert repr(one.wrong) == "<1 entry>"
+    assert repr(two.wrong) == "<12 entries>"
+    assert "Wrong entry<" in one.to_html()
+    assert "Wrong entries, worst first<" in two.to_html()
