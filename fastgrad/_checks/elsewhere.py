@@ -60,7 +60,7 @@ class Elsewhere:
 
 def _holds(case: Case, other: Case, ways: int) -> bool:
     shape = case.analytic.shape
-    gain = moved_gain(case, other.bound.reshape(shape))
+    gain = moved_gain(case, other.own_bound.reshape(shape))
     return case.fits(other.numeric.reshape(shape), gain, ways=ways)
 
 
@@ -74,7 +74,7 @@ def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
     if not all(part.known.all() for part in parts):
         return None
     for here, there in ((parts[0], parts[1]), (parts[1], parts[0])):
-        if not here.fits(there.numeric, moved_gain(here, there.bound), ways=case.size):
+        if not here.fits(there.numeric, moved_gain(here, there.own_bound), ways=case.size):
             return None
     shape = case.analytic.shape
     names = [case.path + box_text((side,), shape) for side in pair]
@@ -117,7 +117,7 @@ def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:
                 continue
             there = (*box[:axis], slice(int(start), int(start) + length), *box[axis + 1 :])
             relation = _copy(case, box, there, int(start) - side.start)
-            gain = moved_gain(part, case.bound[there])
+            gain = moved_gain(part, case.own_bound[there])
             if part.known.all() and part.fits(case.numeric[there], gain, ways=n):
                 return relation, box
     return None

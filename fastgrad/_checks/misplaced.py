@@ -56,7 +56,7 @@ def _moved(kind: Cause, words: str, move: Move, **evidence: Any) -> Relation:
         kind,
         words,
         # The bounds are moved as well: an uncertain value is uncertain where it went.
-        lambda c: (move(c.numeric), moved_gain(c, move(c.bound))),
+        lambda c: (move(c.numeric), moved_gain(c, move(c.own_bound))),
         evidence=evidence,
     )
 
