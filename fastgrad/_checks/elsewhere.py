@@ -64,7 +64,7 @@ def _holds(case: Case, other: Case, ways: int) -> bool:
     return case.fits(other.numeric.reshape(shape), gain, ways=ways)
 
 
-def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
+def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, tuple[Box, Box]] | None:
     """Two stretches of a vector hold each other's values, as blocks in the wrong order do."""
     pair = _pair(runs(wrong)) if wrong.ndim == 1 else None
     if pair is None:
@@ -76,13 +76,10 @@ def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
     for here, there in ((parts[0], parts[1]), (parts[1], parts[0])):
         if not here.fits(there.numeric, moved_gain(here, there.own_bound), ways=case.size):
             return None
-    shape = case.analytic.shape
-    names = [case.path + box_text((side,), shape) for side in pair]
-    words = f"holds, in `{names[0]}` and `{names[1]}`, the gradients of each other"
-    relation = Relation(
-        Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": tuple(names)}
-    )
-    return relation, (slice(one.start, other.stop),)
+    source = case.path + box_text((other,), case.analytic.shape)
+    words = f"holds the gradient of `{source}`, and the other way round"
+    relation = Relation(Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": source})
+    return relation, ((one,), (other,))
 
 
 def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
@@ -99,7 +96,7 @@ def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
     return (one, other) if 1 < length == other.stop - other.start else None
 
 
-def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:
+def copied(case: Case, box: Box) -> tuple[Relation, tuple[Box]] | None:
     """The values of a box of a leaf are those of a box beside it."""
     for axis, side in enumerate(box):
         length, n = side.stop - side.start, case.analytic.shape[axis]
@@ -119,7 +116,7 @@ def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:
             relation = _copy(case, box, there, int(start) - side.start)
             gain = moved_gain(part, case.own_bound[there])
             if part.known.all() and part.fits(case.numeric[there], gain, ways=n):
-                return relation, box
+                return relation, (box,)
     return None
 
 

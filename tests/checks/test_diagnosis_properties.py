@@ -173,6 +173,8 @@ def test_matrix_in_a_vector_is_transposed(rows, columns, start, seed):
     assert found.kind in (Cause.TRANSPOSED, Cause.PERMUTED), found.sentence
     if size >= 9:
         assert found.kind is Cause.TRANSPOSED, found.sentence
+        # Its first and its last entry are right, and are part of it.
+        assert found.place == f"W[{start}:{start + size}]"
 
 
 @given(
@@ -190,6 +192,9 @@ def test_blocks_of_a_vector_are_exchanged(length, first, gap, seed):
     (found,) = diagnose([case_of(claimed, g, t)])
     small = length <= 3 and gap == 0  # what a shift by as much looks like as well
     assert found.kind in (Cause.SWAPPED, *((Cause.SHIFTED, Cause.PERMUTED) if small else ()))
+    if not small:
+        ends = first + length, second + length
+        assert found.place == f"W[{first}:{ends[0]}], W[{second}:{ends[1]}]"
 
 
 # ------------------------------------------------------------------------------ chance
