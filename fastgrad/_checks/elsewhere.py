@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from fastgrad._checks.relations import Relation
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
-__all__ = ["Elsewhere", "copied", "exchanged"]
+__all__ = ["Elsewhere", "Found", "copied", "exchanged"]
 
 # A part that stands this many entries beside its own place is shifted: an index is off by a few.
 _FEW = 3
 # Candidates, by their first entries, that are compared as a whole.
 _MOST = 16
+
+# A relation, and the boxes that it is one of: none where it holds entry by entry.
+Found: TypeAlias = tuple[Relation, tuple[Box, ...]]
 
 
 class Elsewhere:
@@ -64,7 +68,7 @@ def _holds(case: Case, other: Case, ways: int) -> bool:
     return case.fits(other.numeric.reshape(shape), gain, ways=ways)
 
 
-def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, tuple[Box, Box]] | None:
+def exchanged(case: Case, wrong: np.ndarray) -> Found | None:
     """Two stretches of a vector hold each other's values, as blocks in the wrong order do."""
     pair = _pair(runs(wrong)) if wrong.ndim == 1 else None
     if pair is None:
@@ -78,7 +82,9 @@ def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, tuple[Box, Box]]
             return None
     source = case.path + box_text((other,), case.analytic.shape)
     words = f"holds the gradient of `{source}`, and the other way round"
-    relation = Relation(Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": source})
+    relation = Relation(
+        Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": source}
+    )
     return relation, ((one,), (other,))
 
 
@@ -96,7 +102,7 @@ def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
     return (one, other) if 1 < length == other.stop - other.start else None
 
 
-def copied(case: Case, box: Box) -> tuple[Relation, tuple[Box]] | None:
+def copied(case: Case, box: Box) -> Found | None:
     """The values of a box of a leaf are those of a box beside it."""
     for axis, side in enumerate(box):
         length, n = side.stop - side.start, case.analytic.shape[axis]

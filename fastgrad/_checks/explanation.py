@@ -9,16 +9,22 @@ fits, and where chance does not explain it either.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
 from fastgrad._checks.case import Case, chance
 from fastgrad._checks.chain_rules import CHAINED
-from fastgrad._checks.elsewhere import Elsewhere, copied, exchanged
-from fastgrad._checks.misplaced import MIRRORED, MISPLACED, SHAPED, TURNED, is_rare_order
+from fastgrad._checks.elsewhere import Elsewhere, Found, copied, exchanged
+from fastgrad._checks.misplaced import (
+    MIRRORED,
+    MISPLACED,
+    REPEATED,
+    SHAPED,
+    TURNED,
+    is_rare_order,
+)
 from fastgrad._checks.places import (
     Kind,
     Place,
@@ -28,7 +34,7 @@ from fastgrad._checks.places import (
     place_of_boxes,
     runs,
 )
-from fastgrad._checks.relations import ADDED, FITTED, SIMPLE, Relation
+from fastgrad._checks.relations import ADDED, FITTED, SIMPLE, Relation, Search
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
@@ -47,7 +53,8 @@ __all__ = [
 
 # Relations that share the wrong entries of a leaf, at most: with more, nothing is explained.
 _MOST_RELATIONS = 3
-# Ways in which a matrix may be turned: transposed, or reshaped where it should be transposed.
+# Ways in which a matrix may be turned: transposed, or reshaped where it should be transposed; or in
+# which its values may be repeated: along rows or columns.
 _TURNS = 2
 # Stretches of wrong entries that are tried one by one.
 _MOST_RUNS = 8
@@ -72,10 +79,6 @@ _MOST, _COMPARABLE = 0.5, 0.1
 
 # Relations of single entries with a number that is fitted, or of the parameters.
 _FITTED = (*FITTED, *CHAINED, *ADDED)
-
-
-# A relation, and the boxes that it is one of: none where it holds entry by entry.
-Found: TypeAlias = tuple[Relation, tuple[Box, ...]]
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def elementwise(case: Case) -> Relation | None:
     return _first(case, (*SIMPLE, *_FITTED))
 
 
-def _first(case: Case, searches: Sequence[Callable[[Case], Iterator[Relation]]]) -> Relation | None:
+def _first(case: Case, searches: Sequence[Search]) -> Relation | None:
     return next((relation for search in searches for relation in search(case)), None)
 
 
@@ -157,7 +160,7 @@ def _in_boxes(case: Case, wrong: np.ndarray) -> Found | None:
     of_box = misplaced(case.at(box)) if box != whole else None
     if of_box is not None and is_rare_order(of_box, wrong[box].shape):
         return exchanged(case, wrong) or (of_box, (box,))
-    found = exchanged(case, wrong) or copied(case, box) or _matrix_in_vector(case, box)
+    found = exchanged(case, wrong) or copied(case, box) or _matrix_in_vector(case, box, TURNED)
     return found or ((of_whole, (whole,)) if of_whole is not None else None)
 
 
@@ -166,21 +169,26 @@ def misplaced(case: Case) -> Relation | None:
     return _first(case, MISPLACED) if case.known.all() else None
 
 
-def _matrix_in_vector(case: Case, box: Box) -> Found | None:
-    """A matrix that is a stretch of a vector, and is transposed there."""
+def _matrix_in_vector(case: Case, box: Box, searches: Sequence[Search]) -> Found | None:
+    """A matrix that is a stretch of a vector, and is transposed there, or repeats its values."""
     if case.analytic.ndim != 1:
         return None
     shapes = _matrices(box[0].start, box[0].stop, case.size)
-    # Of all orders of so many values these are few, or the transpose is a coincidence.
-    count = int(case.wrong[box].sum())
-    if not is_rare(_TURNS * len(shapes), math.lgamma(count + 1)):
+    # Of all orders of these values such are few, or it is a coincidence.
+    if not is_rare(_TURNS * len(shapes), _orders(case.analytic[box][case.wrong[box]])):
         return None
     for side, rows, columns in shapes:
         part = case.at(side)
-        relation = _first(part.shaped((rows, columns)), TURNED) if part.known.all() else None
+        relation = _first(part.shaped((rows, columns)), searches) if part.known.all() else None
         if relation is not None:
             return _as_matrix(relation, rows, columns), ((side,),)
     return None
+
+
+def _orders(values: np.ndarray) -> float:
+    """Logarithm of the number of orders of some values, of which some may be equal."""
+    equal = np.unique(values, return_counts=True)[1]
+    return math.lgamma(len(values) + 1) - sum(math.lgamma(int(count) + 1) for count in equal)
 
 
 def _matrices(low: int, high: int, n: int) -> list[tuple[slice, int, int]]:
@@ -215,7 +223,7 @@ def _shaped(case: Case, wrong: np.ndarray) -> Found | None:
         relation = _first(part, SHAPED) if part.known.all() else None
         if relation is not None:
             return relation, (each,)
-    return None
+    return _matrix_in_vector(case, box, REPEATED) if not case.sampled else None
 
 
 def _explained(
