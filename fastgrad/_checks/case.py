@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._checks.error_model import MATERIAL, SAFETY
+from fastgrad._checks.error_model import SAFETY, own_rounding
 
 __all__ = ["ROUNDED", "Case", "chance", "joined", "moved_gain"]
 
@@ -57,10 +57,15 @@ class Case:
 
     @cached_property
     def own_bound(self) -> np.ndarray:
-        """The bound without what is granted to a claim that is larger than the numeric value."""
-        more = np.fmax(np.abs(self.analytic) - np.abs(self.numeric), 0.0)
-        own: np.ndarray = np.fmax(self.bound - MATERIAL * more, 0.0)
-        return own
+        """The bound without what is granted to a claim because it is larger than the numeric value.
+
+        A factor multiplies the errors of the numeric value, and not what a claim is granted.
+        """
+        share, right = own_rounding(self.eps), np.abs(self.numeric)
+        larger = np.fmax(np.abs(self.analytic), right)
+        own: np.ndarray = self.bound - share * (larger - right)
+        # A bound of less than what is granted was not made of it, as that of a right entry.
+        return np.where(self.bound > share * larger, own, self.bound)
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -86,9 +91,8 @@ class Case:
 
     def allowed(self, predicted: np.ndarray, gain: Any = 1.0) -> np.ndarray:
         """How far `analytic` may be from a prediction with `gain` times the errors of `numeric`."""
-        granted = MATERIAL * np.abs(self.analytic)
-        allowed: np.ndarray = SAFETY * (np.abs(gain) * self.own_bound + granted)
-        allowed += _LEFT_OVER * np.abs(self.error)
+        allowed: np.ndarray = SAFETY * np.abs(gain) * self.own_bound
+        allowed = allowed + _LEFT_OVER * np.abs(self.error)
         allowed += ROUNDED * np.abs(predicted)
         return allowed
 
@@ -159,5 +163,6 @@ def joined(cases: Sequence[Case]) -> Case:
 
 
 def moved_gain(case: Case, bound: np.ndarray) -> np.ndarray:
-    """Gain of a prediction that moves entries, and their bounds with them; at least 1."""
-    return np.fmax(1.0, bound / np.where(case.bound > 0, case.bound, 1.0))
+    """Gain of a prediction that moves entries, and their own bounds with them; at least 1."""
+    own = case.own_bound
+    return np.fmax(1.0, bound / np.where(own > 0, own, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from fastgrad._checks.relations import Relation
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
-__all__ = ["Elsewhere", "copied", "exchanged"]
+__all__ = ["Elsewhere", "Found", "copied", "exchanged"]
 
 # A part that stands this many entries beside its own place is shifted: an index is off by a few.
 _FEW = 3
 # Candidates, by their first entries, that are compared as a whole.
 _MOST = 16
+
+# A relation, and the boxes that it is one of: none where it holds entry by entry.
+Found: TypeAlias = tuple[Relation, tuple[Box, ...]]
 
 
 class Elsewhere:
@@ -60,11 +64,11 @@ class Elsewhere:
 
 def _holds(case: Case, other: Case, ways: int) -> bool:
     shape = case.analytic.shape
-    gain = moved_gain(case, other.bound.reshape(shape))
+    gain = moved_gain(case, other.own_bound.reshape(shape))
     return case.fits(other.numeric.reshape(shape), gain, ways=ways)
 
 
-def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
+def exchanged(case: Case, wrong: np.ndarray) -> Found | None:
     """Two stretches of a vector hold each other's values, as blocks in the wrong order do."""
     pair = _pair(runs(wrong)) if wrong.ndim == 1 else None
     if pair is None:
@@ -74,15 +78,14 @@ def exchanged(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
     if not all(part.known.all() for part in parts):
         return None
     for here, there in ((parts[0], parts[1]), (parts[1], parts[0])):
-        if not here.fits(there.numeric, moved_gain(here, there.bound), ways=case.size):
+        if not here.fits(there.numeric, moved_gain(here, there.own_bound), ways=case.size):
             return None
-    shape = case.analytic.shape
-    names = [case.path + box_text((side,), shape) for side in pair]
-    words = f"holds, in `{names[0]}` and `{names[1]}`, the gradients of each other"
+    source = case.path + box_text((other,), case.analytic.shape)
+    words = f"holds the gradient of `{source}`, and the other way round"
     relation = Relation(
-        Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": tuple(names)}
+        Cause.SWAPPED, words, lambda c: (c.analytic, 1.0), evidence={"with": source}
     )
-    return relation, (slice(one.start, other.stop),)
+    return relation, ((one,), (other,))
 
 
 def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
@@ -99,7 +102,7 @@ def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
     return (one, other) if 1 < length == other.stop - other.start else None
 
 
-def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:
+def copied(case: Case, box: Box) -> Found | None:
     """The values of a box of a leaf are those of a box beside it."""
     for axis, side in enumerate(box):
         length, n = side.stop - side.start, case.analytic.shape[axis]
@@ -117,9 +120,9 @@ def copied(case: Case, box: Box) -> tuple[Relation, Box] | None:
                 continue
             there = (*box[:axis], slice(int(start), int(start) + length), *box[axis + 1 :])
             relation = _copy(case, box, there, int(start) - side.start)
-            gain = moved_gain(part, case.bound[there])
+            gain = moved_gain(part, case.own_bound[there])
             if part.known.all() and part.fits(case.numeric[there], gain, ways=n):
-                return relation, box
+                return relation, (box,)
     return None
 
 

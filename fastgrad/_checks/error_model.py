@@ -20,7 +20,7 @@ from fastgrad._derivatives.extrapolation import StepTable, quotients, step_row
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._evaluation.protocol import Samples
 
-__all__ = ["ErrorModel", "detection_limit", "enough_power", "has_drifted"]
+__all__ = ["ErrorModel", "detection_limit", "enough_power", "has_drifted", "own_rounding"]
 
 # ---------------------------------------------------------------- every bound, before a verdict
 
@@ -158,7 +158,7 @@ class ErrorModel:
         """How far they may be apart where truncation and noise were `measured` at many steps."""
         # The larger of both: an infinite one is judged by `FINITE_FOR_SURE`.
         own = np.fmax(np.where(np.isfinite(analytic), np.abs(analytic), 0.0), np.abs(numeric))
-        granted = self.analytic_rounding(scale) + max(OWN_ROUNDING * self.eps, MATERIAL) * own
+        granted = self.analytic_rounding(scale) + own_rounding(self.eps) * own
         # Across a kink the gap is a jump of the derivative, and no curvature.
         granted += np.where(kink, 0.0, np.nan_to_num(self.condition(gaps)))
         bound: np.ndarray = SAFETY * measured + granted
@@ -193,6 +193,11 @@ class ErrorModel:
     def direction_slack(self, norm: float) -> float:
         """What is granted to the analytic derivative along a direction."""
         return (MATERIAL + DIRECTION_ROUNDING * self.eps + SAFETY * self.rtol) * norm
+
+
+def own_rounding(eps: float) -> float:
+    """What is granted to each analytic value, as a share of it, where its type has this spacing."""
+    return max(OWN_ROUNDING * eps, MATERIAL)
 
 
 def enough_power(leaf: float, whole: float, growth: float) -> float:

@@ -9,17 +9,32 @@ fits, and where chance does not explain it either.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastgrad._checks.case import Case, chance
 from fastgrad._checks.chain_rules import CHAINED
-from fastgrad._checks.elsewhere import Elsewhere, copied, exchanged
-from fastgrad._checks.misplaced import MIRRORED, MISPLACED, SHAPED, TURNED, is_rare_order
-from fastgrad._checks.places import Kind, Place, bounding_box, find_place, is_rare, runs
-from fastgrad._checks.relations import ADDED, FITTED, SIMPLE, Relation
+from fastgrad._checks.elsewhere import Elsewhere, Found, copied, exchanged
+from fastgrad._checks.misplaced import (
+    MIRRORED,
+    MISPLACED,
+    REPEATED,
+    SHAPED,
+    TURNED,
+    is_rare_order,
+)
+from fastgrad._checks.places import (
+    Kind,
+    Place,
+    bounding_box,
+    find_place,
+    is_rare,
+    place_of_boxes,
+    runs,
+)
+from fastgrad._checks.relations import ADDED, FITTED, SIMPLE, Relation, Search
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
@@ -38,7 +53,8 @@ __all__ = [
 
 # Relations that share the wrong entries of a leaf, at most: with more, nothing is explained.
 _MOST_RELATIONS = 3
-# Ways in which a matrix may be turned: transposed, or reshaped where it should be transposed.
+# Ways in which a matrix may be turned: transposed, or reshaped where it should be transposed; or in
+# which its values may be repeated: along rows or columns.
 _TURNS = 2
 # Stretches of wrong entries that are tried one by one.
 _MOST_RUNS = 8
@@ -95,7 +111,7 @@ def unexplained(case: Case) -> Explained:
 def with_place(case: Case, relation: Relation) -> Explained:
     """A relation that is known to explain all wrong entries of a leaf."""
     wrong = case.wrong & case.known
-    return _explained(case, wrong, relation, None)
+    return _explained(case, wrong, relation, ())
 
 
 def elementwise(case: Case) -> Relation | None:
@@ -103,51 +119,49 @@ def elementwise(case: Case) -> Relation | None:
     return _first(case, (*SIMPLE, *_FITTED))
 
 
-def _first(case: Case, searches: Sequence[Callable[[Case], Iterator[Relation]]]) -> Relation | None:
+def _first(case: Case, searches: Sequence[Search]) -> Relation | None:
     return next((relation for search in searches for relation in search(case)), None)
 
 
-def _relation(
-    case: Case, wrong: np.ndarray, elsewhere: Elsewhere
-) -> tuple[Relation, Box | None] | None:
-    """What explains all wrong entries, and the box it holds in, if it is a relation of a box."""
-    chosen = case.at(wrong)
+def _relation(case: Case, wrong: np.ndarray, elsewhere: Elsewhere) -> Found | None:
+    """What explains all wrong entries."""
+    chosen, whole = case.at(wrong), tuple(slice(0, n) for n in wrong.shape)
     if chosen.kinks.all():
         words = "is not between the one-sided derivatives at a kink of `f`"
-        return Relation(Cause.KINK, words, lambda c: (c.analytic, 1.0)), None
+        return Relation(Cause.KINK, words, lambda c: (c.analytic, 1.0)), ()
     mirrored = _first(case, MIRRORED) if (wrong == case.wrong).all() else None
     if mirrored is not None:
-        return mirrored, tuple(slice(0, n) for n in wrong.shape)
+        return mirrored, (whole,)
     simple = _first(chosen, SIMPLE)
     if simple is not None:
-        return simple, None
+        return simple, ()
     other = elsewhere.holder(case) if not case.sampled else None
     if other is not None:
-        return other, tuple(slice(0, n) for n in wrong.shape)
+        return other, (whole,)
     if not case.sampled:
         misplaced = _in_boxes(case, wrong)
         if misplaced is not None:
             return misplaced
     added = _first(chosen, _FITTED)
     if added is not None:
-        return added, None
+        return added, ()
     return _shaped(case, wrong)
 
 
-def _in_boxes(case: Case, wrong: np.ndarray) -> tuple[Relation, Box] | None:
+def _in_boxes(case: Case, wrong: np.ndarray) -> Found | None:
     """Right values in wrong places: of the leaf, or of the box of the wrong entries."""
     if not wrong.ndim:
         return None
     whole, box = tuple(slice(0, n) for n in wrong.shape), bounding_box(wrong)
     of_whole = misplaced(case)
     if of_whole is not None and of_whole.kind is not Cause.PERMUTED:
-        return exchanged(case, wrong) or (of_whole, whole)
+        return exchanged(case, wrong) or (of_whole, (whole,))
     # In a part of a leaf what any order of a few values may look like is not named.
     of_box = misplaced(case.at(box)) if box != whole else None
     if of_box is not None and is_rare_order(of_box, wrong[box].shape):
-        return exchanged(case, wrong) or (of_box, box)
-    found = exchanged(case, wrong) or copied(case, box) or _matrix_in_vector(case, box)
-    return found or ((of_whole, whole) if of_whole is not None else None)
+        return exchanged(case, wrong) or (of_box, (box,))
+    found = exchanged(case, wrong) or copied(case, box) or _matrix_in_vector(case, box, TURNED)
+    return found or ((of_whole, (whole,)) if of_whole is not None else None)
 
 
 def misplaced(case: Case) -> Relation | None:
@@ -155,21 +169,26 @@ def misplaced(case: Case) -> Relation | None:
     return _first(case, MISPLACED) if case.known.all() else None
 
 
-def _matrix_in_vector(case: Case, box: Box) -> tuple[Relation, Box] | None:
-    """A matrix that is a stretch of a vector, and is transposed there."""
+def _matrix_in_vector(case: Case, box: Box, searches: Sequence[Search]) -> Found | None:
+    """A matrix that is a stretch of a vector, and is transposed there, or repeats its values."""
     if case.analytic.ndim != 1:
         return None
     shapes = _matrices(box[0].start, box[0].stop, case.size)
-    # Of all orders of so many values these are few, or the transpose is a coincidence.
-    count = int(case.wrong[box].sum())
-    if not is_rare(_TURNS * len(shapes), math.lgamma(count + 1)):
+    # Of all orders of these values such are few, or it is a coincidence.
+    if not is_rare(_TURNS * len(shapes), _orders(case.analytic[box][case.wrong[box]])):
         return None
     for side, rows, columns in shapes:
         part = case.at(side)
-        relation = _first(part.shaped((rows, columns)), TURNED) if part.known.all() else None
+        relation = _first(part.shaped((rows, columns)), searches) if part.known.all() else None
         if relation is not None:
-            return _as_matrix(relation, rows, columns), (side,)
+            return _as_matrix(relation, rows, columns), ((side,),)
     return None
+
+
+def _orders(values: np.ndarray) -> float:
+    """Logarithm of the number of orders of some values, of which some may be equal."""
+    equal = np.unique(values, return_counts=True)[1]
+    return math.lgamma(len(values) + 1) - sum(math.lgamma(int(count) + 1) for count in equal)
 
 
 def _matrices(low: int, high: int, n: int) -> list[tuple[slice, int, int]]:
@@ -194,7 +213,7 @@ def _as_matrix(relation: Relation, rows: int, columns: int) -> Relation:
     )
 
 
-def _shaped(case: Case, wrong: np.ndarray) -> tuple[Relation, Box | None] | None:
+def _shaped(case: Case, wrong: np.ndarray) -> Found | None:
     """Structure of the values of the leaf, or of the box of the wrong ones."""
     if not wrong.ndim:
         return None
@@ -203,20 +222,19 @@ def _shaped(case: Case, wrong: np.ndarray) -> tuple[Relation, Box | None] | None
         part = case.at(each)
         relation = _first(part, SHAPED) if part.known.all() else None
         if relation is not None:
-            return relation, each
-    return None
+            return relation, (each,)
+    return _matrix_in_vector(case, box, REPEATED) if not case.sampled else None
 
 
-def _explained(case: Case, wrong: np.ndarray, relation: Relation, box: Box | None) -> Explained:
+def _explained(
+    case: Case, wrong: np.ndarray, relation: Relation, boxes: tuple[Box, ...]
+) -> Explained:
     """A relation of some wrong entries, with the place that they are in."""
-    if box is None:
-        free = case.agrees(*relation.predict(case)) & ~case.wrong
-        free |= ~case.known & ~case.wrong
+    if boxes:
+        place = place_of_boxes(case, boxes, wrong)
     else:
-        free = np.zeros(wrong.shape, bool)
-        free[box] = True
-        free &= ~wrong
-    place = find_place(case, wrong, free)
+        free = case.agrees(*relation.predict(case)) | ~case.known
+        place = find_place(case, wrong, free & ~case.wrong)
     if place.kind is Kind.NEGATIVE and relation.kind in (Cause.SIGN, Cause.ZERO):
         relation = _absolute(relation)
     every = bool((wrong == case.wrong).all())
@@ -245,7 +263,7 @@ def _shared(case: Case, wrong: np.ndarray, elsewhere: Elsewhere) -> Iterator[Exp
         part = _largest_share(case, left)
         if part is None:
             break
-        found.append(_explained(case, part[1], part[0], None))
+        found.append(_explained(case, part[1], part[0], ()))
         left &= ~part[1]
     if left.any() and not case.sampled and wrong.ndim == 1 and (found or len(runs(left)) > 1):
         found += _by_runs(case, left, elsewhere)

@@ -20,12 +20,12 @@ from fastgrad._checks.places import Kind
 from fastgrad._checks.relations import factor_text
 from fastgrad._report.causes import Cause, Finding
 
-__all__ = ["in_order", "not_finite", "of_explained", "still"]
+__all__ = ["DOUBTFUL", "in_order", "not_finite", "of_explained", "still"]
 
 # Leaves of one finding that are named in its sentence.
 _NAMED = 4
 # Kinds that tell only that something is wrong, and where: they come after all others.
-_DOUBTFUL = (Cause.UNKNOWN, Cause.SINGLE, Cause.SLICE, Cause.MASKED)
+DOUBTFUL = (Cause.UNKNOWN, Cause.SINGLE, Cause.SLICE, Cause.MASKED)
 # Kinds whose sentence tells where the values stand, so that a count of entries says nothing.
 _WHOLE_ARRAYS = (Cause.SWAPPED, Cause.TRANSPOSED, Cause.SHIFTED, Cause.REVERSED, Cause.PERMUTED)
 
@@ -167,4 +167,4 @@ def still(case: Case) -> Finding:
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Those that explain most entries first, those that tell only where something is wrong last."""
-    return tuple(sorted(findings, key=lambda f: (f.kind in _DOUBTFUL, -int(f.evidence["wrong"]))))
+    return tuple(sorted(findings, key=lambda f: (f.kind in DOUBTFUL, -int(f.evidence["wrong"]))))

@@ -17,7 +17,7 @@ from fastgrad._checks.error_model import OWN_ROUNDING, SAFETY
 from fastgrad._checks.relations import NOTHING, Relation, Search, factor_text, fits, large
 from fastgrad._report.causes import Cause
 
-__all__ = ["MIRRORED", "MISPLACED", "SHAPED", "TURNED", "along_axes", "is_rare_order"]
+__all__ = ["MIRRORED", "MISPLACED", "REPEATED", "SHAPED", "TURNED", "along_axes", "is_rare_order"]
 
 # Axes, at most, of an array whose axes may be in any other order: 4 have 23 other orders.
 _MOST_AXES = 4
@@ -56,7 +56,7 @@ def _moved(kind: Cause, words: str, move: Move, **evidence: Any) -> Relation:
         kind,
         words,
         # The bounds are moved as well: an uncertain value is uncertain where it went.
-        lambda c: (move(c.numeric), moved_gain(c, move(c.bound))),
+        lambda c: (move(c.numeric), moved_gain(c, move(c.own_bound))),
         evidence=evidence,
     )
 
@@ -142,6 +142,21 @@ def _shifted(case: Case) -> Iterator[tuple[Relation, float]]:
             yield _moved(Cause.SHIFTED, words, _roll(by, axis), shift=by, axes=axes), n
 
 
+def _pushed(case: Case) -> Iterator[Relation]:
+    """Shifted, with zeros where nothing was moved to: a value that falls off the end is lost."""
+    shape = case.analytic.shape
+    for axis, n in enumerate(shape):
+        for by in _shifts(case, axis):
+            if 2 * abs(by) < n:
+                along = along_axes((axis,), len(shape))
+                words = f"is the numeric gradient shifted by {by}{along}, with zeros in the gap"
+                evidence = {"shift": by, "axes": (axis,), "zeros": abs(by)}
+                relation = _moved(Cause.SHIFTED, words, _push(by, axis), **evidence)
+                if fits(case, relation, ways=n):
+                    yield relation
+                    return
+
+
 def _shifts(case: Case, axis: int | None) -> list[int]:
     """The shifts along an axis that may have brought the largest row to its place."""
     analytic, numeric = _rows(case.analytic, axis), _rows(case.numeric, axis)
@@ -185,6 +200,16 @@ def _reshape(turned: tuple[int, ...], back: np.ndarray) -> Move:
 
 def _roll(by: int, axis: int | None) -> Move:
     return lambda x: np.roll(x, by, axis)
+
+
+def _push(by: int, axis: int) -> Move:
+    def move(x: np.ndarray) -> np.ndarray:
+        moved = np.roll(x, by, axis)
+        gap = slice(0, by) if by > 0 else slice(by, None)
+        moved[(slice(None),) * axis + (gap,)] = 0
+        return moved
+
+    return move
 
 
 def _take(order: np.ndarray, axis: int) -> Move:
@@ -341,6 +366,8 @@ def _precision(case: Case) -> Iterator[Relation]:
 
 def is_rare_order(relation: Relation, shape: tuple[int, ...]) -> bool:
     """Whether few of the orders of the slices of a box are such a shift, or the reverse."""
+    if "zeros" in relation.evidence:
+        return True  # it is no order of the right values: one of them is lost
     axes = relation.evidence.get("axes")
     if axes is None or relation.kind is Cause.PERMUTED:
         return False
@@ -349,7 +376,8 @@ def is_rare_order(relation: Relation, shape: tuple[int, ...]) -> bool:
     return math.log(ways) - math.lgamma(count + 1) <= math.log(_BY_CHANCE)
 
 
-MISPLACED: tuple[Search, ...] = (_misplaced,)
+MISPLACED: tuple[Search, ...] = (_misplaced, _pushed)
 TURNED: tuple[Search, ...] = (_turned,)
 MIRRORED: tuple[Search, ...] = (_symmetric,)
-SHAPED: tuple[Search, ...] = (_broadcast, _precision, _by_slices)
+REPEATED: tuple[Search, ...] = (_broadcast,)
+SHAPED: tuple[Search, ...] = (*REPEATED, _precision, _by_slices)

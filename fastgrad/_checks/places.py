@@ -15,9 +15,19 @@ from enum import Enum, auto
 import numpy as np
 
 from fastgrad._checks.case import Case
+from fastgrad._checks.moves import size_of
 from fastgrad._leaf import Box, entry_path
 
-__all__ = ["Kind", "Place", "bounding_box", "box_text", "find_place", "is_rare", "runs"]
+__all__ = [
+    "Kind",
+    "Place",
+    "bounding_box",
+    "box_text",
+    "find_place",
+    "is_rare",
+    "place_of_boxes",
+    "runs",
+]
 
 # Of the sets of so many wrong entries at most this share may be described as simply, or the
 # description is a coincidence: one of a hundred.
@@ -52,13 +62,14 @@ class Place:
     size: int  # of the place
     rare: bool  # whether chance does not explain it
     sampled: bool = False
+    others: tuple[str, ...] = ()  # paths of other boxes, where the relation is one between boxes
 
     @property
     def text(self) -> str:
         """The place in a few words."""
         if self.kind is Kind.SCATTERED and not self.where:
             return f"{self.count:,} of {self.size:,} entries of {self.path}"
-        return self.path + self.where
+        return ", ".join([self.path + self.where, *self.others])
 
     @property
     def share(self) -> str:
@@ -77,6 +88,15 @@ def find_place(case: Case, wrong: np.ndarray, free: np.ndarray) -> Place:
     inside = wrong | free
     candidates = _described(case, wrong, inside, _choices(count, int((~inside).sum())))
     return next(candidates, None) or _listed(case, wrong, count)
+
+
+def place_of_boxes(case: Case, boxes: Sequence[Box], wrong: np.ndarray) -> Place:
+    """The boxes that a relation is one of, whole: entries that it leaves right are part of it."""
+    shape = wrong.shape
+    first, *others = (case.path + box_text(box, shape) for box in boxes)
+    count, size = sum(int(wrong[box].sum()) for box in boxes), sum(map(size_of, boxes))
+    kind = Kind.WHOLE if first == case.path else Kind.BOX
+    return Place(kind, first, "", count, size, True, case.sampled, tuple(others))
 
 
 def _choices(count: int, right: int) -> float:

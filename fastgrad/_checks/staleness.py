@@ -1,7 +1,7 @@
 """Whether a wrong gradient is the right one of other parameters, as before the last step.
 
 A gradient computed before the parameters were updated is that of ``theta + t * v``, where `v` is
-the gradient itself, or its part in one parameter that was updated before the others. `t`, the rate,
+the gradient itself, or its part in one parameter, or block of a vector, updated before the others. `t`, the rate,
 is found by Gauss-Newton steps on a few entries; one unknown number has to explain all of them.
 """
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastgrad._checks.case import Case, chance
 from fastgrad._checks.differences import Differences
+from fastgrad._checks.findings import DOUBTFUL
+from fastgrad._checks.places import box_text, runs
 from fastgrad._checks.result import Part
 from fastgrad._evaluation.direction import Given, Region
 from fastgrad._evaluation.lenient import quiet
@@ -49,10 +52,11 @@ _CLEAR = 16
 # Of random errors, as large as those found, at most this share may be explained by one of the rates
 # that are tried: one in a thousand, as there are up to nine directions.
 _BY_CHANCE = 1e-3
-# Leaves, at most, of which it is tried whether they alone were updated.
-_MOST_PARTS = 8
+# Leaves, at most, of which it is tried whether they alone were updated; or stretches of a vector:
+# where more of them are right, these are no blocks.
+_MOST_PARTS, _MOST_RUNS = 8, 3
 # Kinds of findings that leave the relation open.
-_UNEXPLAINED = (Cause.UNKNOWN, Cause.NEARBY)
+_UNEXPLAINED = (*DOUBTFUL, Cause.NEARBY)
 
 
 @dataclass(frozen=True)
@@ -112,17 +116,29 @@ def _pick(
 def _directions(
     leaves: Sequence[Leaf], cases: Sequence[Case]
 ) -> list[tuple[str, list[np.ndarray]]]:
-    """The whole analytic gradient, and its part in each single parameter."""
+    """The whole analytic gradient, and its part in what may have been updated before the rest."""
     whole = [np.nan_to_num(case.analytic) for case in cases]
     directions = [("all parameters", whole)]
-    for k in range(min(len(cases), _MOST_PARTS) if len(cases) > 1 else 0):
-        part = [a if i == k else np.zeros_like(a) for i, a in enumerate(whole)]
-        directions.append((f"`{cases[k].path}`", part))
+    for path, k, index in _early(cases):
+        part = [np.zeros_like(a) for a in whole]
+        part[k][index] = whole[k][index]
+        directions.append((f"`{path}`", part))
     as_real = [
         (what, [_as_real(move, leaf) for move, leaf in zip(moves, leaves, strict=True)])
         for what, moves in directions
     ]
     return [(what, moves) for what, moves in as_real if any(move.any() for move in moves)]
+
+
+def _early(cases: Sequence[Case]) -> list[tuple[str, int, Any]]:
+    """The parts of the parameters: leaves, or the stretches of a single vector that are right."""
+    if len(cases) > 1:
+        return [(case.path, k, ...) for k, case in enumerate(cases[:_MOST_PARTS])]
+    case = cases[0]
+    right = runs(~case.wrong) if case.analytic.ndim == 1 else []
+    shape = case.analytic.shape
+    few = right if len(right) <= _MOST_RUNS else []
+    return [(case.path + box_text((side,), shape), 0, side) for side in few]
 
 
 def _as_real(move: np.ndarray, leaf: Leaf) -> np.ndarray:

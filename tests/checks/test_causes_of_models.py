@@ -156,6 +156,13 @@ def test_factor_of_all_arrays_is_said_once(model):
     assert set(cause.evidence["leaves"]) == set(arrays)
 
 
+@pytest.mark.parametrize("m", [50, 150, 1000])
+def test_factor_of_a_scalar_is_the_number_of_samples(m):
+    f, gradient = lambda x: float(np.log1p(x * x)), lambda x: m * 2 * x / (1 + x * x)
+    (cause,) = fg.check_gradient(f, gradient, 1.3).causes
+    assert (cause.kind, cause.evidence["factor"]) == (Cause.FACTOR, m)
+
+
 def test_from_where_on_a_nested_gradient_is_wrong():
     f, gradient, t, sizes = network(np.random.default_rng(0))
     claimed = in_arrays(gradient(t), sizes)

@@ -139,6 +139,7 @@ def test_one_relation_of_several_leaves_is_said_once(kind, sizes, seed):
 MOVES = {
     "rows": (lambda g: np.roll(g, 1, 0), Cause.SHIFTED),
     "columns": (lambda g: np.roll(g, -1, -1), Cause.SHIFTED),
+    "pushed": (lambda g: np.concatenate([0 * g[:1], g[:-1]]), Cause.SHIFTED),
     "reversed": (lambda g: g[::-1], Cause.REVERSED),
     "turned": (lambda g: np.flip(g, (0, g.ndim - 1)), Cause.REVERSED),
     "transposed": (lambda g: g.T.reshape(g.shape), Cause.TRANSPOSED),
@@ -160,6 +161,36 @@ def test_right_values_in_wrong_places(name, shape, seed):
 
 
 @given(
+    length=st.integers(3, 12), start=st.integers(0, 5), forward=st.booleans(),
+    seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_stretch_of_a_vector_is_shifted_and_a_zero_filled_in(length, start, forward, seed):
+    random = np.random.default_rng(seed)
+    t, g = random.normal(size=20), random.normal(size=20)
+    claimed, side = g.copy(), slice(start, start + length)
+    moved = np.append(0, g[side][:-1]) if forward else np.append(g[side][1:], 0)
+    claimed[side] = moved
+    (found,) = diagnose([case_of(claimed, g, t)])
+    assert (found.kind, found.place) == (Cause.SHIFTED, f"W[{side.start}:{side.stop}]")
+    assert found.evidence["shift"] == (1 if forward else -1)
+
+
+@given(
+    shape=st.tuples(st.integers(3, 5), st.integers(3, 5)), axis=st.integers(0, 1),
+    start=st.integers(0, 7), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_matrix_in_a_vector_is_summed_over_the_wrong_axis(shape, axis, start, seed):
+    random = np.random.default_rng(seed)
+    size = shape[0] * shape[1]
+    t, g = random.normal(size=size + 12), random.normal(size=size + 12)
+    claimed, side = g.copy(), slice(start, start + size)
+    total = g[side].reshape(shape).sum(axis=axis, keepdims=True)
+    claimed[side] = np.broadcast_to(total, shape).ravel()
+    (found,) = diagnose([case_of(claimed, g, t)])
+    assert (found.kind, found.place) == (Cause.BROADCAST, f"W[{side.start}:{side.stop}]")
+
+
+@given(
     rows=st.integers(2, 5), columns=st.integers(2, 5), start=st.integers(0, 7),
     seed=st.integers(0, 10**6),
 )  # fmt: skip
@@ -173,6 +204,8 @@ def test_matrix_in_a_vector_is_transposed(rows, columns, start, seed):
     assert found.kind in (Cause.TRANSPOSED, Cause.PERMUTED), found.sentence
     if size >= 9:
         assert found.kind is Cause.TRANSPOSED, found.sentence
+        # Its first and its last entry are right, and are part of it.
+        assert found.place == f"W[{start}:{start + size}]"
 
 
 @given(
@@ -190,6 +223,9 @@ def test_blocks_of_a_vector_are_exchanged(length, first, gap, seed):
     (found,) = diagnose([case_of(claimed, g, t)])
     small = length <= 3 and gap == 0  # what a shift by as much looks like as well
     assert found.kind in (Cause.SWAPPED, *((Cause.SHIFTED, Cause.PERMUTED) if small else ()))
+    if not small:
+        ends = first + length, second + length
+        assert found.place == f"W[{first}:{ends[0]}], W[{second}:{ends[1]}]"
 
 
 # ------------------------------------------------------------------------------ chance

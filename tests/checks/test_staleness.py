@@ -58,6 +58,18 @@ def test_one_parameter_updated_before_the_others():
     assert Cause.STALE in kinds(report)
 
 
+def test_one_block_of_a_vector_updated_before_the_rest():
+    f = lambda x: product({"u": x[:5], "v": x[5:]})  # noqa: E731
+    g = lambda x: np.concatenate([*product_gradient({"u": x[:5], "v": x[5:]}).values()])  # noqa: E731
+    x = np.concatenate([point(), point()[::-1]])
+    early = x.copy()
+    early[:5] += 0.01 * g(x)[:5]
+    late = np.concatenate([g(x)[:5], g(early)[5:]])
+    (cause,) = fg.check_gradient(f, late, x).causes
+    assert (cause.kind, cause.evidence["rate"]) == (Cause.STALE, pytest.approx(0.01, rel=0.02))
+    assert "of `params[0:5]` plus" in cause.sentence
+
+
 def test_complex_parameters_are_moved_along_too():
     def joint(p):
         return float((np.abs(p["z"]) ** 4).sum()) * (1 + 0.1 * cost(p["x"]))
