@@ -188,9 +188,17 @@ class Bisection:
         """
         grid = _grid(box, self._leaf, self._random)
         # Judged first: where the budget ends here, no block is left with entries that were not.
-        picks = np.ravel_multi_index(np.ix_(*grid), self._leaf.real.shape).ravel()
-        if self._suspects.judge(picks, examples=True).mean() >= share:
+        if self._wrong_of(grid).mean() >= share:
             self.dense = _merged(self.dense, Dense(box, grid))
+
+    def drop_undecided(self) -> None:
+        """Forget the blocks of which no entry of the grid is wrong any more."""
+        self.dense = [block for block in self.dense if self._wrong_of(block.grid).any()]
+
+    def _wrong_of(self, grid: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Whether each entry of a grid is wrong; what was not judged yet is."""
+        picks = np.ravel_multi_index(np.ix_(*grid), self._leaf.real.shape).ravel()
+        return self._suspects.judge(picks, examples=True)
 
 
 def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:

@@ -178,21 +178,35 @@ class Directional:
     def kink_gap(self, box: Box) -> float:
         """What is left of the gap between both sides as the step goes to zero: that of kinks.
 
-        It is asked of the residual that was measured last. Curvature leaves a gap in proportion to
-        the step, which one more value tells.
+        It is asked of the residual that was measured last, and once more at a step that is far
+        smaller: where `f` is symmetric, as at an optimum, nothing else tells how fast it bends.
         """
         row = self.last
         assert row is not None
+        gap, counts = self._left_of_gap(box, row)
+        small = row.time / _APART
+        if gap <= counts or small < self._least / _BELOW_LEAST:
+            return gap if gap > counts else 0.0
+        left, counts = self._left_of_gap(box, self._row(box, small))
+        # Where noise hides it at the smaller step, nothing speaks against the kink.
+        closes = left <= _CLOSING * gap < math.inf and counts < gap
+        return 0.0 if closes else gap
+
+    def _left_of_gap(self, box: Box, row: Row) -> tuple[float, float]:
+        """What curvature does not explain of the gap between both sides, and what of it counts.
+
+        Curvature leaves a gap in proportion to the step, which one more value tells.
+        """
         root = self._moves.root(box)
         counts = _KINK_BOUNDS * (row.noise + self._truncated(row.time * root) * root)
         if row.gap <= counts:
-            return 0.0
+            return 0.0, counts
         time = row.time / _NEARER
         found = self._change(box, (time,))
         nearer = (found.claimed[0] - (float(found.values[0]) - self._model.base)) / time
         curved = 2 * (row.ahead - nearer) / (1 - 1 / _NEARER)
         gap = abs(row.ahead - row.behind - curved)
-        return 0.0 if gap <= counts else gap if math.isfinite(gap) else math.inf
+        return gap if math.isfinite(gap) else math.inf, counts
 
     def _residual_of(self, box: Box, row: Row, whole: float = 0.0) -> Residual:
         root = self._moves.root(box)

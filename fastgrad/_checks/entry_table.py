@@ -84,6 +84,16 @@ class EntryTable:
         return found
 
     @property
+    def moves(self) -> bool:
+        """Whether any entry was seen to move `f`, or to leave its domain."""
+        return bool(np.count_nonzero(self.moved) or np.count_nonzero(np.isnan(self.numeric)))
+
+    @property
+    def jumps(self) -> bool:
+        """Whether any entry moves `f` in jumps."""
+        return bool(np.count_nonzero(self.doubts == Doubt.JUMPS))
+
+    @property
     def scale(self) -> float:
         """Size of the gradient: the smaller of both maxima, so that no wild entry sets it."""
         return min(largest_size(self.analytic), largest_size(self.numeric))

@@ -13,9 +13,9 @@ from fastgrad._checks import diagnosis, judge, verdict
 from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.differences import Differences
-from fastgrad._checks.entry_table import UNJUDGED, Doubt, EntryTable
-from fastgrad._checks.error_model import ANALYTIC_ROUNDING
-from fastgrad._checks.movement import Movement, Seen, look_far, of_entries, of_leaf
+from fastgrad._checks.entry_table import UNJUDGED, EntryTable
+from fastgrad._checks.farther import judge_still, judge_weak
+from fastgrad._checks.movement import Movement, look_far, of_entries
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.so_far import entries_so_far
 from fastgrad._checks.staleness import name_stale
@@ -32,7 +32,7 @@ __all__ = ["judge_all"]
 # Steps of the curve of the worst entry, relative to its length: from the largest at which an entry
 # was looked at down to where rounding leaves nothing of a float64's difference, two in each decade.
 _CURVE_STEPS = np.logspace(-2, -14, 25)
-_RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
+_WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 
 
 def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Result:
@@ -91,50 +91,22 @@ def _fill(run: Metered, parts: Sequence[Part], table: EntryTable, seed: int) -> 
         _look_at_still(run, parts, seed)
     # A gradient that vanishes in one leaf is judged against that of all leaves.
     for part in faint:
-        _look_at_faint(run, part, whole, seed)
+        judge_weak(run, part.number, part.table, part.model, whole, seed)
 
 
 def _look_at_still(run: Metered, parts: Sequence[Part], seed: int) -> None:
-    """Look whether entries that their steps left without effect move `f` farther away, and how."""
+    """Ask of all entries that stand still together, and where `f` moves then, leaf by leaf."""
     still = {part.number: np.flatnonzero(part.table.still) for part in parts}
     still = {number: entries for number, entries in still.items() if len(entries)}
-    if len(still) > 1 and _far(run, parts, still, seed).movement is Movement.NONE:
-        return
-    for number, entries in still.items():
+    if len(still) > 1:
+        noise = max(parts[number].model.noise for number in still)
+        seen = look_far(run, of_entries(run, still, seed), parts[0].model.base, noise)
+        if seen.movement is Movement.NONE:
+            return
+    for number in still:
         part = parts[number]
-        seen = _far(run, parts, {number: entries}, seed)
-        if seen.movement is Movement.JUMPS:
-            part.table.doubt(entries, Doubt.JUMPS)
-        elif seen.movement is Movement.SMOOTH:
-            part.table.moved[entries] = True
-            # What is saturated: the claim is lost in the rounding of what f does elsewhere.
-            size = np.abs(part.table.analytic[entries])
-            lost = size <= ANALYTIC_ROUNDING * part.model.eps * seen.slope
-            part.table.codes[entries[lost]] = _RIGHT
-            part.table.doubts[entries[lost]] = Doubt.NONE
-
-
-def _far(run: Metered, parts: Sequence[Part], entries: dict[int, np.ndarray], seed: int) -> Seen:
-    noise = max(parts[number].model.noise for number in entries)
-    return look_far(run, of_entries(run, entries, seed), parts[0].model.base, noise)
-
-
-def _look_at_faint(run: Metered, part: Part, whole: float, seed: int) -> None:
-    """Leave undecided what agrees though the bounds are as large as the gradient."""
-    weak = judge.without_power(part.table, part.model, whole)
-    if not weak.any():
-        return
-    seen = look_far(run, of_leaf(run, part.number, seed), part.model.base, part.model.noise)
-    if seen.movement is Movement.NONE:  # not even far away: a claim of zero is right
-        weak &= ~judge.rounded_to_zero(part.table, part.model, whole)
-    elif seen.movement is Movement.SMOOTH:
-        weak &= judge.without_power(part.table, part.model, whole, seen.slope)
-    part.table.doubt(np.flatnonzero(weak), Doubt.WEAK)
-
-
-def _moves(table: EntryTable) -> bool:
-    """Whether any entry of a leaf was seen to move `f`, or to leave its domain."""
-    return bool(np.count_nonzero(table.moved) or np.count_nonzero(np.isnan(table.numeric)))
+        everything = np.arange(len(part.table.codes))
+        judge_still(run, number, part.table, everything, part.model, seed)
 
 
 def _give_up(table: EntryTable) -> int:
@@ -154,8 +126,7 @@ def _result(
 ) -> Result:
     leaves = []
     for part in parts:
-        in_jumps = bool(np.count_nonzero(part.table.doubts == Doubt.JUMPS))
-        moves = _moves(part.table)
+        moves, in_jumps = part.table.moves, part.table.jumps
         still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
         leaves.append(LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps))
     bounds = table.uncertainty

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import partial
 
 import numpy as np
 
@@ -16,13 +15,15 @@ from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import MISSED
-from fastgrad._checks.movement import moves_in_jumps
+from fastgrad._checks.farther import judge_weak
+from fastgrad._checks.movement import Movement, look_far, of_leaf
 from fastgrad._checks.moves import LeafClaim
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
 from fastgrad._checks.search import Search
 from fastgrad._checks.so_far import leaves_so_far
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 
 __all__ = ["probe"]
@@ -35,12 +36,14 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     searches: list[Search] = []
     probes: list[LeafProbe] = []
     try:
-        for k, each in enumerate(claims):
+        for each in claims:
             run.phase(f"probe, {each.leaf.path}")
-            # Asked only where small moves leave `f` alone: it costs up to nine evaluations.
-            in_jumps = partial(moves_in_jumps, run, k, baseline.base, seed, baseline.levels[k])
-            searches.append(Search(each, seed, random, in_jumps))
+            searches.append(Search(each, seed, random))
             probes.append(searches[-1].run())
+        # The largest leaf's size stands for that of the whole gradient, as the largest entry does
+        # in an exhaustive check.
+        whole = max((p.claimed for p in probes), default=0.0)
+        probes = [_asked_farther(*each, whole, seed) for each in zip(claims, probes, strict=True)]
     except KeyboardInterrupt as error:
         pairs = zip(claims, searches, strict=False)
         wrong = [c.leaf.name(int(entry)) for c, s in pairs for entry in s.suspects.wrong]
@@ -50,12 +53,13 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
         Judged(each.leaf, each.analytic, eps, p.entries, p.table)
         for each, eps, p in zip(claims, claim.eps, probes, strict=True)
     ]
-    found = _leaf_results(probes)
+    found = _leaf_results(probes, whole)
     return Result(
         entries=_entries(claim.spans, probes, found),
         leaves=found,
         baseline=baseline,
         causes=diagnose_probes(judged, probes),
+        doubts=np.concatenate([p.table.doubts for p in probes]),
         # That of the worst leaf: what is promised holds for each.
         detection_limit=max((p.limit for p in probes if p.limit < math.inf), default=math.inf),
         miss_probability=MISSED,
@@ -73,16 +77,28 @@ def _leaf_claims(run: Metered, claim: Analytic, baseline: Baseline) -> list[Leaf
     return found
 
 
-def _leaf_results(probes: Sequence[LeafProbe]) -> tuple[LeafResult, ...]:
-    # The largest leaf's size stands for that of the whole gradient, as the largest entry does in an
-    # exhaustive check.
-    whole = max((p.claimed for p in probes), default=0.0)
+def _asked_farther(claim: LeafClaim, p: LeafProbe, whole: float, seed: int) -> LeafProbe:
+    """What was found in a leaf, with what `f` does farther away where small steps are too weak."""
+    run, k, model = claim.run, claim.number, claim.model
+    try:
+        if p.all_judged and not p.stopped:
+            judge_weak(run, k, p.table, model, whole, seed)
+        elif verdict.lacks_power_only(p, whole):
+            seen = look_far(run, of_leaf(run, k, seed), model.base, model.noise)
+            if seen.movement is Movement.SMOOTH:
+                return replace(p, growth=max(p.growth, seen.slope))
+    except OutOfBudget:
+        return replace(p, stopped=Stop.BUDGET)
+    return p
+
+
+def _leaf_results(probes: Sequence[LeafProbe], whole: float) -> tuple[LeafResult, ...]:
     return tuple(
         LeafResult(
             verdict.of_probe(p, whole),
             p.moves,
-            still=not (p.moves or p.claimed or p.stopped is Stop.JUMPS),
-            jumps=p.stopped is Stop.JUMPS,
+            still=not (p.moves or p.claimed or p.jumps),
+            jumps=p.jumps,
             probe=p,
         )
         for p in probes

@@ -65,14 +65,21 @@ class LeafProbe:
     error: float = 0.0
     claimed: float = 0.0
     numeric: float = 0.0
-    growth: float = 0.0  # how fast the derivative grows beside the point
+    # How fast the derivative grows beside the point, or `f` farther away, over a length.
+    growth: float = 0.0
     factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
     kink: bool = False  # whether kinks hide errors of the size of an entry from directions
     moves: bool = True
+    all_judged: bool = False  # whether every entry of the leaf was
     unexplained: bool = False  # the directions disagree, but no entry could be named
     doubtful: bool = False  # so do some, but not at all steps alike
     not_finite: int = 0  # entries claimed to be NaN or infinite that are not known to be wrong
     stopped: Stop | None = None  # None where the search ended by itself
+
+    @property
+    def jumps(self) -> bool:
+        """Whether `f` moves in jumps, with the leaf or with an entry that was judged."""
+        return self.stopped is Stop.JUMPS or self.table.jumps
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from fastgrad._checks.bisection import FEW, MOST_WRONG, Bisection, halves_of
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
+from fastgrad._checks.farther import judge_still
+from fastgrad._checks.movement import moves_in_jumps
 from fastgrad._checks.moves import LEFT_OVER, ClaimedMoves, LeafClaim, RandomMoves, size_of
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import LeafProbe, Stop
@@ -48,15 +49,9 @@ _SHOWN = 8.0
 class Search:
     """The state of the search in one leaf."""
 
-    def __init__(
-        self,
-        claim: LeafClaim,
-        seed: int,
-        random: np.random.Generator,
-        in_jumps: Callable[[], bool],
-    ) -> None:
+    def __init__(self, claim: LeafClaim, seed: int, random: np.random.Generator) -> None:
         self.suspects = Suspects(claim)
-        self._claim, self._in_jumps = claim, in_jumps
+        self._claim, self._seed = claim, seed
         self._before = claim.run.evaluations
         self._moves = RandomMoves(claim, seed)
         self._directional = Directional(claim, self._moves)
@@ -74,10 +69,7 @@ class Search:
         self._stopped: Stop | None = None
 
     def run(self) -> LeafProbe:
-        """Draw directions until enough of them agree, or it is clear that they will not.
-
-        `in_jumps` tells whether `f`, which small moves do not change, moves in jumps.
-        """
+        """Draw directions until enough of them agree, or it is clear that they will not."""
         size = self._claim.leaf.real.size
         try:
             # Fewer entries than directions: to judge them costs less, and says more.
@@ -91,10 +83,19 @@ class Search:
                 self._stopped = None
             elif self._is_cheap():
                 self.suspects.judge(np.arange(size), examples=True)
+            self._look_at_still()
         except OutOfBudget:
             self._stopped = Stop.BUDGET
         self.suspects.finish()
         return self._result()
+
+    def _look_at_still(self) -> None:
+        """Look whether judged entries that small steps leave without effect move `f` in jumps."""
+        claim, suspects = self._claim, self.suspects
+        judged = suspects.table, suspects.judged
+        judge_still(claim.run, claim.number, *judged, claim.model, self._seed)
+        if suspects.table.jumps:
+            self._bisection.drop_undecided()
 
     def _judge_not_finite(self) -> None:
         """Judge NaN and infinities in the gradient first: they would spoil every inner product.
@@ -161,6 +162,11 @@ class Search:
             stands = directional.stands(whole, left) and not self._bisection.meets_kinks()
             self._standing, self._doubtful = self._standing + stands, self._doubtful + (not stands)
         self.suspects.repair()
+
+    def _in_jumps(self) -> bool:
+        """Whether the leaf, which small steps do not move `f` with, does so by sudden jumps."""
+        claim, model = self._claim, self._claim.model
+        return moves_in_jumps(claim.run, claim.number, model.base, self._seed, model.noise)
 
     def _note(self, residual: Residual) -> None:
         row = self._directional.last
@@ -277,6 +283,9 @@ class Search:
             error, claimed, numeric = _sizes(suspects.table)
         typical = claimed / math.sqrt(max(self._claim.leaf.real.size, 1))
         unexplained = self._standing == _UNEXPLAINED or self._is_off()
+        moves = directional.moved or not self._rows
+        if len(suspects.judged):
+            moves = directional.moved or suspects.table.moves
         return LeafProbe(
             entries=suspects.judged,
             table=suspects.table,
@@ -290,8 +299,9 @@ class Search:
             growth=self._growth,
             factor=math.nan if self._off is None else self._off,
             kink=not everything and self._kinks_hide and limit > typical,
-            moves=directional.moved or not self._rows,
-            unexplained=unexplained,
+            moves=moves,
+            all_judged=everything,
+            unexplained=unexplained and not suspects.table.jumps,
             doubtful=bool(self._doubtful) and not everything,
             not_finite=suspects.unsettled,
             stopped=self._stopped,

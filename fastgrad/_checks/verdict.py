@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from operator import attrgetter
 
 import numpy as np
@@ -19,7 +20,7 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
 from fastgrad._words import counted, verb
 
-__all__ = ["conclude", "listed", "of_entries", "of_probe"]
+__all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # At most this many paths in a sentence: more are only counted.
@@ -52,14 +53,21 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
     codes = p.table.codes
     if p.dense or p.unexplained or (codes == _WRONG).any():
         return Verdict.WRONG
+    if p.stopped or p.jumps or p.doubtful or p.kink or p.not_finite:
+        return Verdict.CANNOT_TELL
+    if p.all_judged:
+        return of_entries(codes)
     # Where a gradient vanishes, as at an optimum, what proves something is measured by how fast it
     # grows beside the point.
     enough = enough_power(p.claimed, whole, p.growth)
-    weak = not (math.isfinite(p.floor) and p.floor <= enough)
-    unclear = p.directions == 0 and (codes == _UNCLEAR).any()
-    if p.stopped or weak or unclear or p.doubtful or p.kink or p.not_finite:
-        return Verdict.CANNOT_TELL
-    return Verdict.RIGHT
+    return Verdict.RIGHT if p.floor <= enough and p.floor < math.inf else Verdict.CANNOT_TELL
+
+
+def lacks_power_only(p: LeafProbe, whole: float) -> bool:
+    """Whether a leaf is undecided only because its gradient grows too slowly beside the point."""
+    if of_probe(p, whole) is not Verdict.CANNOT_TELL:
+        return False
+    return of_probe(replace(p, growth=math.inf), whole) is Verdict.RIGHT
 
 
 def conclude(
@@ -126,7 +134,7 @@ def _trouble(baseline: Baseline) -> str:
 
 def _right_reason(result: Result) -> str:
     entries = result.entries
-    if result.leaves[0].probe is None:  # one leaf stands for all: every entry was judged
+    if _all_judged(result):
         kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
         n, more = len(entries.codes), _within(result) + kinks + _vanishing(result)
         if n == 1:
@@ -137,6 +145,13 @@ def _right_reason(result: Result) -> str:
         f"derivatives along random directions in {counted(len(spans), 'parameter')} with "
         f"{counted(total, 'entry')} agree with the gradient{_hidden(result)}"
     )
+
+
+def _all_judged(result: Result) -> bool:
+    """Whether every entry was judged, as in an exhaustive check or a probe of small leaves."""
+    if result.leaves[0].probe is None:  # one leaf stands for all
+        return True
+    return all(leaf.probe is not None and leaf.probe.all_judged for leaf in result.leaves)
 
 
 def _within(result: Result) -> str:
@@ -337,24 +352,27 @@ def _unclear_reason(result: Result, strategy: str, budget: float) -> str:
     unclear = (pair for pair in _pairs(result) if pair[1].verdict is Verdict.CANNOT_TELL)
     span, leaf = next(unclear)
     if leaf.probe is None:
-        return _unclear_entry(result)
+        return _unclear_entry(result, 0, len(result.entries))
+    if leaf.probe.all_judged:
+        return _unclear_entry(result, span.start, span.stop)
     return _unclear_direction(span.path, leaf.probe, result.baseline)
 
 
-def _unclear_entry(result: Result) -> str:
+def _unclear_entry(result: Result, start: int, stop: int) -> str:
+    """Why the first of the unclear ones of these entries cannot be judged."""
     entries, baseline = result.entries, result.baseline
     assert baseline is not None
-    unclear = entries.only(Verdict.CANNOT_TELL)
-    assert unclear.selection is not None
-    entry, at = unclear[0], int(unclear.selection[0])
+    unclear = start + np.flatnonzero(entries.codes[start:stop] == _UNCLEAR)
+    at = int(unclear[0])
+    entry = entries.at(at)
     doubt = Doubt.WEAK if result.doubts is None else Doubt(int(result.doubts[at]))
     leaf = next(k for k, span in enumerate(entries.spans) if at < span.stop)
     why = why_unclear(entry, doubt, baseline, baseline.relative[leaf])
-    if len(entries) == 1:
+    if stop - start == len(entries) == 1:
         return f"the only entry cannot be judged, {entry.path}: {why}"
     example = "for example " * (len(unclear) > 1)
     return (
-        f"{len(unclear):,} of {len(entries):,} entries cannot be judged, {example}{entry.path}: "
+        f"{len(unclear):,} of {stop - start:,} entries cannot be judged, {example}{entry.path}: "
         f"{why}"
     )
 

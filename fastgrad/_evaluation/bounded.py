@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
 
+from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.bounds import Bounds, Within
 from fastgrad._evaluation.direction import Direction
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import group_points
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
     Evaluator,
-    Gradient,
     Grouped,
     Samples,
     Single,
-    Target,
 )
 
 __all__ = ["Bounded"]
@@ -30,7 +27,7 @@ __all__ = ["Bounded"]
 Asked = TypeVar("Asked", Single, Grouped)
 
 
-class Bounded:
+class Bounded(Around):
     """An evaluator that never calls `f` outside of the bounds.
 
     Single entries and groups that would leave them count as points outside of the domain: NaN.
@@ -38,38 +35,8 @@ class Bounded:
     """
 
     def __init__(self, inner: Evaluator, bounds: Bounds) -> None:
-        self.leaves = inner.leaves
-        self.batch = inner.batch
-        self.read, self.scale, self.base = inner.read, inner.scale, inner.base
+        super().__init__(inner)
         self.bounds = bounds
-        self._inner = inner
-
-    @property
-    def guard(self) -> Guard:
-        """The memory of the parameters."""
-        return self._inner.guard
-
-    @property
-    def evaluations(self) -> int:
-        """How often `f` was evaluated."""
-        return self._inner.evaluations
-
-    @property
-    def raised(self) -> str:
-        """What a lenient `f` raised first, in words: see `Evaluator`."""
-        return self._inner.raised
-
-    def __enter__(self) -> Bounded:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._inner.__exit__(kind, error, traceback)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -140,10 +107,6 @@ class Bounded:
         """Move all regions of a direction at once: see `Evaluator`."""
         within = Within.for_times(request.direction, self.bounds, request.times)
         return self._inner.along(replace(request, direction=within), claim)
-
-    def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
-        """Sample and combine in one loop: see `Evaluator`."""
-        self._inner.gradient(requests, targets)
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[Bounded]:

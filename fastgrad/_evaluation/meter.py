@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastgrad._errors import missing_package_error
+from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.direction import Direction
-from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -75,7 +75,7 @@ class Bar:
         self._bar.close()
 
 
-class Metered:
+class Metered(Around):
     """An evaluator with a budget, whose requests are paced and shown.
 
     Requests are cut into pieces of about a tenth of a second where a bar is to move, and, after
@@ -89,11 +89,7 @@ class Metered:
         budget: float = math.inf,
         bar: Bar | None = None,
     ) -> None:
-        self.leaves = inner.leaves
-        self.batch = inner.batch
-        # What costs no evaluation goes past the meter.
-        self.read, self.scale = inner.read, inner.scale
-        self._inner = inner
+        super().__init__(inner)
         self._left = budget - 1
         self._made_past = 0  # evaluations that the caller made by itself
         self._bar = bar
@@ -102,23 +98,9 @@ class Metered:
         self._started = perf_counter()
 
     @property
-    def guard(self) -> Guard:
-        """The memory of the parameters."""
-        return self._inner.guard
-
-    @property
     def evaluations(self) -> int:
         """How often `f` was evaluated."""
         return self._made_past + self._inner.evaluations
-
-    @property
-    def raised(self) -> str:
-        """What a lenient `f` raised first, in words: see `Evaluator`."""
-        return self._inner.raised
-
-    def __enter__(self) -> Metered:
-        self._inner.__enter__()
-        return self
 
     def __exit__(
         self,

@@ -13,7 +13,6 @@ import uuid
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -21,23 +20,22 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._errors import InputTypeError, WorkerError
+from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.bounds import Bounds
-from fastgrad._evaluation.direction import Direction, claimed_changes
+from fastgrad._evaluation.direction import claimed_changes
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.lenient import is_quiet
 from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
-    Evaluator,
     Gradient,
     Grouped,
     Request,
     Samples,
     Single,
     Target,
-    Where,
 )
 from fastgrad._workers.payload import pack
 from fastgrad._workers.pools import PoolFactory
@@ -94,13 +92,14 @@ class _Task(NamedTuple):
     request: Request  # the part, a request of its own
 
 
-class Scheduler:
+class Scheduler(Around):
     """An evaluator that has requests evaluated by the workers of a pool.
 
-    What a worker's copy of `f` gives is compared with what `f` gives here before it counts.
+    What a worker's copy of `f` gives is compared with what `f` gives here before it counts. At
+    displaced parameters `f` is evaluated here, as the copies have not moved.
     """
 
-    batch = sys.maxsize  # it cuts requests itself
+    _inner: InPlace | InBatches
 
     def __init__(
         self,
@@ -114,9 +113,8 @@ class Scheduler:
                 "`workers` evaluate functions that return one number, and `f` returns arrays; use "
                 "workers=None"
             )
-        self.leaves = inner.leaves
-        self.guard = inner.guard
-        self._inner = inner
+        super().__init__(inner)
+        self.batch = sys.maxsize  # it cuts requests itself
         self._make_pool = make_pool
         self._bounds = bounds
         self._bar = bar  # shows evaluations as they come in, and not with the answer alone
@@ -137,7 +135,7 @@ class Scheduler:
 
     def __enter__(self) -> Scheduler:
         # The parameters first: they may be refused, and a pool is slow to start.
-        self._inner.__enter__()
+        super().__enter__()
         try:
             self._pool = self._make_pool()
         except BaseException as error:
@@ -166,18 +164,6 @@ class Scheduler:
         if isinstance(self._pool, Processes):
             self._pool.open()  # they start while `f` is evaluated here
         self._verification = verify(self._inner, self._bounds)
-
-    def base(self) -> Any:
-        """Value at the unperturbed parameters, here: see `Evaluator`."""
-        return self._inner.base()
-
-    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The length by which steps are measured: see `Evaluator`."""
-        return self._inner.scale(leaf, where)
-
-    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The parameters themselves: see `Evaluator`."""
-        return self._inner.read(leaf, where)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -215,10 +201,6 @@ class Scheduler:
                 raise _errors.moved_error("out")
             start = requests[task.which].start + task.start - target.first
             target.array.flat[start : start + len(answer.values)] = answer.values
-
-    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[Evaluator]:
-        """The same at displaced parameters, here: the workers' copies have not moved."""
-        return self._inner.displaced(direction, time)
 
     def _answers(self, requests: Sequence[Request]) -> list[tuple[_Task, Any]]:
         """All tasks with their answers, in the order of a serial run."""

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from threading import Lock
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import InPlace
-from fastgrad._evaluation.protocol import (
-    Along,
-    Changes,
-    Evaluator,
-    Gradient,
-    Grouped,
-    Samples,
-    Single,
-    Target,
-    Where,
-)
+from fastgrad._evaluation.protocol import Evaluator, Gradient, Samples, Single, Target
 from fastgrad._leaf import Leaf, entry_path
 from fastgrad._memory import first_difference
 
@@ -41,50 +29,14 @@ def threaded(inner: Any, threads: int) -> Evaluator:
     return inner if threads == 1 else Threaded(inner, threads)
 
 
-class Threaded:
+class Threaded(Around):
     """An evaluator that lets threads move copies of the parameters, each one its own."""
 
-    batch = 1
+    _inner: InPlace
 
     def __init__(self, inner: InPlace, threads: int) -> None:
-        self.leaves = inner.leaves
-        self.guard = inner.guard
-        self._inner = inner
+        super().__init__(inner)
         self._threads = threads
-
-    @property
-    def evaluations(self) -> int:
-        """How often `f` was evaluated, in all threads."""
-        return self._inner.evaluations
-
-    @property
-    def raised(self) -> str:
-        """What a lenient `f` raised first, in words: see `Evaluator`."""
-        return self._inner.raised
-
-    def __enter__(self) -> Threaded:
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._inner.__exit__(kind, error, traceback)
-
-    def base(self) -> Any:
-        """Value at the unperturbed parameters: see `Evaluator`."""
-        return self._inner.base()
-
-    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The length by which steps are measured: see `Evaluator`."""
-        return self._inner.scale(leaf, where)
-
-    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
-        """The parameters themselves: see `Evaluator`."""
-        return self._inner.read(leaf, where)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -99,14 +51,6 @@ class Threaded:
         self._share(request.count, run)
         return Samples(moved, values)
 
-    def grouped(self, request: Grouped) -> Samples:
-        """Move each group of entries as one: see `Evaluator`."""
-        return self._inner.grouped(request)
-
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
-        """Move all regions of a direction at once: see `Evaluator`."""
-        return self._inner.along(request, claim)
-
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine: see `Evaluator`."""
         for request, target in zip(requests, targets, strict=True):
@@ -117,10 +61,6 @@ class Threaded:
                 own.gradient((part(low, high),), (target,))
 
             self._share(request.count, run)
-
-    def displaced(self, direction: Direction, time: float) -> AbstractContextManager[InPlace]:
-        """The same at displaced parameters, in this thread: see `Evaluator`."""
-        return self._inner.displaced(direction, time)
 
     def _share(self, count: int, run: Callable[[InPlace, int, int], None]) -> None:
         """Call ``run(evaluator, low, high)`` in threads until all positions are done."""
