@@ -50,6 +50,8 @@ _LEAST_SPACINGS = 2.0
 # Values at the scale of the step are rough if their noise is more than this many times what the
 # baseline shows: an estimate from seven values is right to a factor 4.
 _ROUGH = 4.0
+# Wrong entries whose values are looked at for that first: those with the largest and least error.
+_LOOKED_AT = 2
 
 # When the last two rows settle an entry (`_settled`). Nothing here grants anything: too large a
 # number ends early, with the larger bound of fewer rows, and too small a one costs evaluations.
@@ -92,7 +94,7 @@ def refine(
 
 def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     """Judge again, by its noise, what is rough at the scale of the first step."""
-    rough = open_.with_noise()
+    rough = _perhaps_rough(table, open_).with_noise()
     rough = rough.among(np.flatnonzero(rough.grown > 1.0))
     if not len(rough.entries):
         return
@@ -118,6 +120,20 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     # Else small steps decide.
     rest = np.flatnonzero(~right & ~wrong)
     table.put(entries[rest], before.rows(rest))
+
+
+def _perhaps_rough(table: EntryTable, open_: _Open) -> _Open:
+    """Without the wrong entries where `f` is smooth at a few of them: it costs twelve values each.
+
+    Those few are wrong then, so that the others are not what the verdict depends on.
+    """
+    is_wrong = table.codes[open_.entries] == _WRONG
+    wrong = np.flatnonzero(is_wrong)
+    error = np.abs(open_.analytic - table.numeric[open_.entries])
+    some = scales.spread(wrong, error, _LOOKED_AT) if len(wrong) else wrong
+    if len(some) == len(wrong) or (open_.among(some).with_noise().grown > 1.0).any():
+        return open_
+    return open_.among(~is_wrong)
 
 
 @dataclass(frozen=True)

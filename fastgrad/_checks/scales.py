@@ -26,6 +26,7 @@ __all__ = [
     "edges_of",
     "jumps_between",
     "noise_at",
+    "spread",
     "stands_at_others",
 ]
 
@@ -174,7 +175,7 @@ def doubts_of_wrong(
     doubts = np.where(doubts == Doubt.NONE, larger, doubts)
     rest = np.flatnonzero((doubts == Doubt.NONE) & np.isfinite(error) & ~found.kink)
     if len(rest):
-        some = _spread(rest, error)
+        some = spread(rest, error)
         fits = _right_for_larger(
             found.among(some), analytic[some], differences, entries[some], model
         )
@@ -187,7 +188,7 @@ def doubts_of_wrong(
     most = _SMALL if differences.entries is None else _SMALL_ALONE
     small = rest[error[rest] <= most * np.abs(found.value[rest])]
     if len(small):
-        some = _spread(small, error)[:_OWN]
+        some = spread(small, error)[:_OWN]
         slopes = errors_of(differences, entries[some], model)
         doubts[small[error[small] <= slopes.max(initial=0.0)]] = Doubt.INEXACT
     return doubts
@@ -240,10 +241,10 @@ def agree_at_small(
     return agrees
 
 
-def _spread(columns: np.ndarray, error: np.ndarray) -> np.ndarray:
+def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:
     """A few of them, with the largest error, the least, and some between."""
     order = columns[np.argsort(-error[columns], kind="stable")]
-    some = np.unique(np.linspace(0, len(order) - 1, _LOOKED_AT).astype(np.intp))
+    some = np.unique(np.linspace(0, len(order) - 1, most).astype(np.intp))
     picked: np.ndarray = order[some]
     return picked
 

@@ -1,8 +1,9 @@
 """Whether a wrong gradient is the right one of other parameters, as before the last step.
 
 A gradient computed before the parameters were updated is that of ``theta + t * v``, where `v` is
-the gradient itself, or its part in one parameter, or block of a vector, updated before the others. `t`, the rate,
-is found by Gauss-Newton steps on a few entries; one unknown number has to explain all of them.
+the gradient itself, or its part in one parameter, or block of a vector, that was updated before the
+others. `t`, the rate, is found by Gauss-Newton steps on a few entries; one unknown number has to
+explain all of them.
 """
 
 from __future__ import annotations

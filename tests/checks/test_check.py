@@ -181,6 +181,16 @@ def test_float32_entries_off_by_five_percent():
     assert paths(check(f, grad, np.linspace(-2, 2, 7), "f4")) == {"params[3]", "params[5]"}
 
 
+@pytest.mark.parametrize("factor", [2.0, -1.0, 0.0])
+def test_gradient_that_is_wrong_throughout_costs_four_evaluations_an_entry(factor):
+    x = np.random.default_rng(0).normal(size=300)
+    report = fg.check_gradient(
+        lambda x: float(np.sin(x).sum()), factor * np.cos(x), x, strategy="exhaustive"
+    )
+    assert len(report.wrong) == 300
+    assert report.evaluations <= 4 * 300 + 150
+
+
 def test_leaf_that_f_does_not_read():
     """`f` works on a copy made before: the gradient it would have is claimed in vain."""
     params = {"W": np.ones((2, 2)), "b": np.array([1.0, 2.0])}

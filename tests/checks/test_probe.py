@@ -121,7 +121,7 @@ def test_layer_wrong_throughout_stops_early_and_names_the_cause(net, name):
     change, kind, evidence = DENSE[name]
     report = check(net, planted(net, "W1", change))
     assert report.verdict is fg.Verdict.WRONG
-    assert report.evaluations <= 300
+    assert report.evaluations <= 250
     assert (report.causes[0].kind, report.causes[0].leaf) == (kind, "W1")
     for key, value in evidence.items():
         assert report.causes[0].evidence[key] == pytest.approx(value, rel=1e-3)
@@ -248,8 +248,8 @@ def test_errors_at_the_detection_limit_are_seen_as_often_as_stated(others):
         error[places] = random.choice([-1.0, 1.0], 1 + others)
         return error
 
-    unseen, eligible = passed(errors, 1.2 * typical_limit(), 400)
-    assert eligible > 150
+    unseen, eligible = passed(errors, 1.2 * typical_limit(), 500)
+    assert eligible > 200
     # 1 % is the bound: it is exceeded this far with a probability below 1 %.
     assert unseen <= 0.01 * eligible + 2.5 * np.sqrt(0.01 * eligible)
 
@@ -378,13 +378,20 @@ def test_jumps_are_named(claimed):
     assert "moves in jumps only with params" in report.reason
 
 
-def test_edge_of_the_domain_cannot_be_judged():
+@pytest.mark.parametrize(
+    ("n", "why"),
+    [
+        (50, "params[0]: the differences do not converge as the step shrinks"),  # all are judged
+        (500, "random directions in params does not converge as the step shrinks"),
+    ],
+)
+def test_edge_of_the_domain_cannot_be_judged(n, why):
     with np.errstate(invalid="ignore"):
         report = fg.check_gradient(
-            lambda x: float(np.sqrt(x).sum()), np.ones(50), np.zeros(50), strategy="probe"
+            lambda x: float(np.sqrt(x).sum()), np.ones(n), np.zeros(n), strategy="probe"
         )
     assert report.verdict is fg.Verdict.CANNOT_TELL
-    assert "does not converge" in report.reason
+    assert why in report.reason
 
 
 def test_kinks_at_all_parameters_are_named():
