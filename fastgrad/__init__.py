@@ -2,7 +2,8 @@
 
 from fastgrad import plots, testing
 from fastgrad._backend import backend
-from fastgrad._checks.check import check_gradient, relative_error
+from fastgrad._checks.check import check_gradient
+from fastgrad._checks.relative_error import relative_error
 from fastgrad._derivatives.gradient import derivative, gradient
 from fastgrad._errors import (
     ConcurrencyError,

@@ -1,4 +1,4 @@
-"""Is this gradient right? `relative_error` and `check_gradient`."""
+"""Is this gradient right? `check_gradient`."""
 
 from __future__ import annotations
 
@@ -28,22 +28,13 @@ from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Verdict, norm_error
+from fastgrad._report.entries import Verdict
 from fastgrad._report.leaves import detection_limit
 from fastgrad._report.report import Report
-from fastgrad._tree import (
-    Params,
-    as_numbers,
-    as_params,
-    check_places,
-    flatten,
-    pair,
-    structure_of,
-    unflatten,
-)
+from fastgrad._tree import Params, as_params, check_places, flatten, structure_of
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["check_gradient", "relative_error"]
+__all__ = ["check_gradient"]
 
 # Evaluations of a probe, at most, and of an exhaustive check before "auto" probes instead: 10,000
 # entries, 0.2 s where `f` takes 10 microseconds, and a minute where it takes three milliseconds.
@@ -51,63 +42,6 @@ _BUDGET = 20_000
 # Evaluations that a check takes beside two for each entry: two at the parameters, six for the
 # noise, one at the end.
 _OVERHEAD = 9
-
-
-def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
-    """How far two gradients are apart, relative to their size.
-
-    Parameters
-    ----------
-    a, b : array, number, or nested containers of arrays
-        Of the same structure and shapes; nothing is broadcast.
-    elementwise : bool, default False
-        Compare entry by entry instead of as a whole.
-
-    Returns
-    -------
-    float, or the structure of `a` with elementwise=True
-        ``|a - b| / (|a| + |b|)`` in the Euclidean norm, between 0 and 1, and 0 where both are 0.
-        NaN where an entry is not finite.
-
-    Raises
-    ------
-    InputTypeError, InputValueError
-        The structures or shapes differ.
-
-    Notes
-    -----
-    As a whole this is the number of the lectures: in float64 below 1e-7 is fine, above 1e-3 is
-    not. It hides errors in entries much smaller than the largest; `check_gradient` does not.
-
-    Examples
-    --------
-    >>> import numpy as np, fastgrad as fg
-    >>> fg.relative_error(np.array([3.0, 4.0]), np.array([3.0, 4.0]))
-    0.0
-    >>> fg.relative_error(np.array([1.0, 2.0]), np.array([1.0, 6.0]), elementwise=True)
-    array([0. , 0.5])
-    """
-    first, second = as_numbers(a, "a"), as_numbers(b, "b")
-    pairs = [(leaf.array, other) for leaf, other in pair(first, second, "b")]
-    for x, y in pairs:
-        if x.shape != y.shape:
-            raise InputValueError(
-                f"`a` and `b` must have equal shapes, nothing is broadcast; got {x.shape} and "
-                f"{y.shape}"
-            )
-    if elementwise:
-        return unflatten(first, iter([_entry_errors(x, y) for x, y in pairs]))
-    columns = ([np.zeros(0)] + [each[i].ravel() for each in pairs] for i in (0, 1))
-    return norm_error(*map(np.concatenate, columns))
-
-
-def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
-    """Entry by entry; halved first, so that no sum overflows."""
-    a, b = a / 2, b / 2
-    size = np.abs(a) + np.abs(b)
-    with np.errstate(invalid="ignore"):
-        error = np.abs(a - b) / np.where(size == 0, 1.0, size)
-    return error[()]
 
 
 def check_gradient(
@@ -232,8 +166,9 @@ def check_gradient(
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
     plan = _plan(strategy, budget, leaves)
+    value = of_pairs(f) if grad is True else f
     run = evaluator(
-        Lenient(of_pairs(f) if grad is True else f),
+        Lenient(value),
         argument,
         leaves,
         workers=workers,
@@ -244,15 +179,10 @@ def check_gradient(
     )
     try:
         with run:
-            claim = replace(analytic(f, grad, argument, leaves), rtol=rtol, atol=atol)
-            if grad is True:
-                run.count_call()
-            again = None
-            if callable(grad) or grad is True:
-                run.guard.check("grad")
-                again = partial(_called_again, run, f, grad, argument)
+            claim = replace(_first_call(run, f, grad, argument), rtol=rtol, atol=atol)
+            again = partial(_called_again, run, f, grad, argument) if _is_called(grad) else None
             result = _look(run, claim, again, plan, seed)
-            result = _seen(result, run, of_pairs(f) if grad is True else f, argument, limits)
+            result = _seen(result, run, value, argument, limits)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -304,6 +234,20 @@ def _tolerance(name: str, value: Any) -> float:
     if not 0 <= float(value) < math.inf:
         raise InputValueError(f"`{name}` must be finite, 0 or more; got {value!r}")
     return float(value)
+
+
+def _is_called(grad: Any) -> bool:
+    return callable(grad) or grad is True
+
+
+def _first_call(run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params) -> Analytic:
+    """The claim, of one call of the gradient where it is a function."""
+    claim = analytic(f, grad, argument, run.leaves)
+    if grad is True:
+        run.count_call()
+    if _is_called(grad):
+        run.guard.check("grad")
+    return claim
 
 
 def _called_again(

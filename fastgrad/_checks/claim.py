@@ -81,19 +81,18 @@ class Repeated:
 class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 
-    `eps` is the spacing of each leaf's gradient type; `value` is the value of `f` that came with
-    the gradient, if one did; `spans` say which stretch of the column belongs to which leaf.
-    `spread` is how far a second call of the gradient was off, entry by entry; None where it gave
-    the same values, or where there was nothing to call. If it was off by more than rounding
-    explains, `trouble` says so: then the gradient is not one, and nothing can be judged. `rtol` and
-    `atol` are what the user grants to it beyond the error bar.
+    `eps` is the spacing of each leaf's gradient type, or how far a second call of the gradient was
+    off, relative to the largest entry, where that is more; `value` is the value of `f` that came
+    with the gradient, if one did; `spans` say which stretch of the column belongs to which leaf. If
+    the second call was off by more than rounding explains, `trouble` says so: then the gradient is
+    not one, and nothing can be judged. `rtol` and `atol` are what the user grants to it beyond the
+    error bar.
     """
 
     column: np.ndarray
     eps: tuple[float, ...]
     value: float | None
     spans: tuple[LeafSpan, ...]
-    spread: np.ndarray | None = None
     trouble: Repeated | None = None
     rtol: float = 0.0
     atol: float = 0.0
@@ -144,7 +143,7 @@ def repeated(
     spread[np.isnan(spread)] = np.inf
     off = [k for k, span in enumerate(claim.spans) if _is_off(claim, second, spread, k, span)]
     trouble = _told_apart(claim, second, spread, off) if off else None
-    return replace(claim, eps=_widened(claim, spread), spread=spread, trouble=trouble)
+    return replace(claim, eps=_widened(claim, spread), trouble=trouble)
 
 
 def _widened(claim: Analytic, spread: np.ndarray) -> tuple[float, ...]:

@@ -67,8 +67,6 @@ _LEAST_STEP, _LARGEST_STEP = 2.0**-30, 0.05
 # The least step in units of the spacing of the parameter's type, for short types: a step of 32
 # spacings is exact to 1.6 %, and the displacement really made is what is divided by.
 _LEAST_SPACINGS = 32.0
-
-
 # Rounding that is that of the values shows in their differences, to within this factor.
 _SHOWS = 256.0
 # ... where the values lie more than this many roundings apart.
