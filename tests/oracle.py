@@ -310,7 +310,7 @@ def _powers(direction: OddMultiples, which, position, entry):
         eps = float(np.finfo(x.dtype).eps)
         width = max(direction.width, 4 * eps)
         power = 2.0 ** (math.frexp(width * float(length(wide(x))))[1] - 2)
-        odd = 1.5 if eps > 2.0**-40 else 1403 / 1024
+        odd = 1.5 if eps > 2.0**-40 else 1365 / 1024
         return (abs(factor) if direction.same_sign else factor) * power * odd
 
     return _by(amount)

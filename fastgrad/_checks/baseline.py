@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -55,6 +55,9 @@ _LEAST_VARIATION = 1e-4
 _OFF_NOISE, _OFF_SHARE = 64.0, 1e-12
 # Noise is at least the smallest normal number, so that no step and no bound is zero.
 _TINY = float(np.finfo(float).tiny)
+# How much wider a second table against the direction is: no multiple of three, which the moves are
+# a third of, and exact.
+_WIDER = 5.0
 # Where the points of the table lie, in spacings; `base` is the one at 0.
 _TIMES = tuple(float(k) for k in range(1, noise.POINTS))
 
@@ -111,7 +114,8 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
             own = _table(run, (region,), [part], base, seed)
             levels[region.leaf], coarse[region.leaf] = max(own.level, least), own.coarse
     level = min(levels[region.leaf] for region in regions)
-    variation = max(_variation(analytic, regions, x), _LEAST_VARIATION * abs(base))
+    least_variation = _LEAST_VARIATION * max(abs(base), table.far)
+    variation = max(_variation(analytic, regions, x), least_variation)
     relative = tuple(
         noise.relative_step(levels[k], variation, eps_of(leaf.real))
         for k, leaf in enumerate(run.leaves)
@@ -162,6 +166,7 @@ class _Table:
     unit: float  # relative rounding of the values
     spacing: float  # of the points, over the entries' lengths
     coarse: bool  # whether it is more than rounding, and not far below what moves the values
+    far: float = 0.0  # the largest value far away, where nothing near by moves `f`
 
 
 def _table(
@@ -182,13 +187,14 @@ def _table(
         with quiet():
             for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
                 values += _along(run, OddMultiples(seed, regions, _FAR, same_sign), times)
-        return _noise(values, width, equally=False)
+        far = max(abs(value) for value in values if math.isfinite(value))
+        return replace(_noise(values, width, equally=False), far=far)
     found = _noise(values, width)
     if found.coarse:
         # A jump at the parameters, to one side, is no noise.
-        behind = [base, *_along(run, direction, [-time for time in _TIMES])]
-        if all(map(math.isfinite, behind)):
-            found = min(found, _noise(behind, width), key=lambda table: table.level)
+        behind = _behind(run, direction, base, width)
+        if behind is not None and behind.level < found.level:
+            found = behind
     # Values that have little to do with each other look like noise, and may be a steep f.
     if found.level > _COARSE * max(map(abs, values)) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
@@ -198,6 +204,21 @@ def _table(
                 closer = _noise(finer, width)
                 if closer.level < found.level or not all(map(math.isfinite, values)):
                     return closer
+    return found
+
+
+def _behind(run: Metered, direction: Direction, base: float, width: float) -> _Table | None:
+    """The noise against a direction, if `f` is finite there."""
+    found = None
+    # Seven values that are rounded to a grid lie on a line in one of six cases: asked twice.
+    for times in (1.0, _WIDER):
+        values = [base, *_along(run, direction, [-times * time for time in _TIMES])]
+        if not all(map(math.isfinite, values)):
+            return found
+        table = _noise(values, times * width)
+        found = table if found is None or table.level > found.level else found
+        if found.coarse:
+            break
     return found
 
 

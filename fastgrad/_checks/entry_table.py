@@ -94,6 +94,11 @@ class EntryTable:
         return bool(np.count_nonzero(self.doubts == Doubt.JUMPS))
 
     @property
+    def jumps_only(self) -> bool:
+        """Whether some do, and none that moves `f` is known to be right."""
+        return self.jumps and not np.count_nonzero(self.moved & (self.codes == Verdict.RIGHT.code))
+
+    @property
     def scale(self) -> float:
         """Size of the gradient: the smaller of both maxima, so that no wild entry sets it."""
         return min(largest_size(self.analytic), largest_size(self.numeric))

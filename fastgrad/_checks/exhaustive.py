@@ -126,7 +126,7 @@ def _result(
 ) -> Result:
     leaves = []
     for part in parts:
-        moves, in_jumps = part.table.moves, part.table.jumps
+        moves, in_jumps = part.table.moves, part.table.jumps_only
         still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
         leaves.append(LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps))
     bounds = table.uncertainty

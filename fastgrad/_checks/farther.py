@@ -50,7 +50,8 @@ def judge_weak(
     if not weak.any():
         return
     seen = look_far(run, of_leaf(run, leaf, seed), model.base, model.noise)
-    if seen.movement is Movement.NONE:  # not even far away: a claim of zero is right
+    if seen.movement is Movement.NONE and not model.coarse:
+        # Not even far away, beyond rounding: a claim of zero is right.
         weak &= ~judge.rounded_to_zero(table, model, whole)
     elif seen.movement is Movement.SMOOTH:
         weak &= judge.without_power(table, model, whole, seen.slope)

@@ -53,7 +53,7 @@ class Movement(Enum):
 
 @dataclass(frozen=True)
 class Seen:
-    """How `f` moved, and its largest change per length of the move."""
+    """How `f` moved, and its change per length over the farthest move."""
 
     movement: Movement
     slope: float = 0.0
@@ -91,7 +91,9 @@ def look_far(run: Metered, direction: Direction, base: float, noise: float) -> S
         moved = [k for k, change in enumerate(changes) if _is_move(change, noise)]
         if not moved:
             return Seen(Movement.NONE)
-        slope = max(2 * abs(changes[k] / _TIMES[k]) for k in moved)
+        # Over the farthest: near by, a jump at the parameters would look as steep as any slope.
+        farthest = max(abs(_TIMES[k]) for k in moved)
+        slope = max(2 * abs(changes[k]) for k in moved if abs(_TIMES[k]) == farthest) / farthest
         first = _TIMES[moved[0]]
         # What goes on as the move does is smooth; only what stands still may have jumped.
         beside = _along(run, direction, (first * (1 + _BESIDE),))[0] - values[moved[0]]

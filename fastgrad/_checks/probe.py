@@ -98,7 +98,7 @@ def _leaf_results(probes: Sequence[LeafProbe], whole: float) -> tuple[LeafResult
             verdict.of_probe(p, whole),
             p.moves,
             still=not (p.moves or p.claimed or p.jumps),
-            jumps=p.jumps,
+            jumps=p.jumps_only,
             probe=p,
         )
         for p in probes

@@ -104,15 +104,17 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     # What agrees within such noise may prove nothing; nor do the gaps.
     right = table.codes[entries] == _RIGHT
     right &= table.uncertainty[entries] <= POWER_LEAF * rough.scale
-    # A piecewise constant `f` may be right by its noise, for the mean slope; never wrong by it.
-    stairs = before.doubts == Doubt.JUMPS
+    # A piecewise constant `f` may be right by its noise, for the mean slope; never wrong by it, but
+    # for a claim of NaN, which no slope is.
+    stairs = (before.doubts == Doubt.JUMPS) & ~np.isnan(analytic)
     wrong = (table.codes[entries] == _WRONG) & ~stairs
     table.gaps[entries[~table.kinks[entries]]] = np.nan
     # A claim that is wrong for larger steps holds, maybe, on the scale of the roughness itself.
     noise = rough.table.noise[0] * rough.rows.steps[0] / SIGMAS
     small = np.flatnonzero(wrong)
+    claims = analytic[small]
     fits = scales.agree_at_small(
-        rough.differences, entries[small], analytic[small], noise[small], rough.model
+        rough.differences, entries[small], claims, np.abs(claims), noise[small], rough.model.noise
     )
     table.doubt(entries[small[fits]], Doubt.SCALES)
     # Small steps show it wrong, and no jump leads to where larger ones show it right: it is steep.

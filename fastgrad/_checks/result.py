@@ -65,6 +65,7 @@ class LeafProbe:
     error: float = 0.0
     claimed: float = 0.0
     numeric: float = 0.0
+    noise: float = 0.0  # what of the floor is noise, at most
     # How fast the derivative grows beside the point, or `f` farther away, over a length.
     growth: float = 0.0
     factor: float = math.nan  # of claimed over numeric, if it is the same along all directions
@@ -80,6 +81,12 @@ class LeafProbe:
     def jumps(self) -> bool:
         """Whether `f` moves in jumps, with the leaf or with an entry that was judged."""
         return self.stopped is Stop.JUMPS or self.table.jumps
+
+    @property
+    def jumps_only(self) -> bool:
+        """Whether it moves in no other way."""
+        everything = self.all_judged and self.table.jumps_only
+        return self.stopped is Stop.JUMPS or everything
 
 
 @dataclass(frozen=True)

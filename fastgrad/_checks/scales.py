@@ -46,11 +46,14 @@ _VISIBLE = 0.1
 _FASTEST = 1e9
 # Values noisier than this share are no rounding of float32, which is a sixteenth of it.
 _SHORT = 2.0**-20
-# An `f` that is piecewise constant stands still at steps this many times smaller.
-_MUCH_SMALLER = 1.5e5
+# An `f` that is piecewise constant stands still at steps this many times smaller; and where an edge
+# is nearer than that, at the second.
+_MUCH_SMALLER = (1.5e5, 4e8)
 # Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
 # by as much as is seen as noise there: over the scale on which it would.
 _OWN_SCALE = (0.1, 0.01, 0.001)
+# Least step in spacings of the parameter, with which a quotient is right to an eighth.
+_LEAST_SPACINGS = 4.0
 # Steps beside the one that was taken, which it is divided by: between those of the sequence.
 _OTHERS = (0.37, 2.7)
 # One-sided quotients hold to a derivative as long as they are off by less than this share of the
@@ -166,7 +169,21 @@ def doubts_of_wrong(
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
     doubts: np.ndarray = np.full(len(entries), Doubt.NONE, np.int8)
     error = np.abs(analytic - found.value)
-    doubts[_too_fast(error, differences.lengths(entries), model)] = Doubt.NO_LIMIT
+    # A claim of nothing would make no noise.
+    size = np.fmin(error, np.abs(analytic))
+    fast = np.flatnonzero(_may_be_fast(size, differences.lengths(entries), model))
+    if len(fast):
+        some = spread(fast, error)
+        noise, rounding = np.full(len(some), model.noise), model.unit * _size(model)
+        near = agree_at_small(
+            differences, entries[some], analytic[some], size[some], noise, rounding
+        )
+        # Faster than the parameters can be moved.
+        least = _LEAST_SPACINGS * model.spacing * differences.lengths(entries[some])
+        near |= _OWN_SCALE[0] * noise < least * size[some]
+        doubts[some[near]] = Doubt.NO_LIMIT
+        if near.all():
+            doubts[fast] = Doubt.NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
     zero = np.flatnonzero((analytic == 0) & _quantized(model))
     if len(zero):
@@ -194,11 +211,16 @@ def doubts_of_wrong(
     return doubts
 
 
-def _too_fast(error: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
-    """Whether what was measured as noise could be what `f` does if the claim is right."""
-    claimed = error * length * model.sampled
+def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
+    """Whether what was measured as noise could be what an `f` does that is as steep as claimed."""
+    claimed = size * length * model.sampled
     found: np.ndarray = (claimed >= _VISIBLE * model.noise) & (claimed <= _FASTEST * model.noise)
     return found & model.coarse
+
+
+def _size(model: ErrorModel) -> float:
+    """Size of the values of `f` near by."""
+    return abs(model.base) + model.noise
 
 
 def _quantized(model: ErrorModel) -> bool:
@@ -216,8 +238,10 @@ def _stands_still(
     model: ErrorModel,
 ) -> np.ndarray:
     """Whether `f` does not change by a bit at much smaller steps."""
-    near = differences.at(entries[columns], found.step[columns] / _MUCH_SMALLER)
-    still: np.ndarray = (near.values == model.base).all(axis=1)
+    still = np.zeros(len(columns), bool)
+    for times in _MUCH_SMALLER:
+        near = differences.at(entries[columns], found.step[columns] / times)
+        still |= (near.values == model.base).all(axis=1)
     return still
 
 
@@ -225,19 +249,23 @@ def agree_at_small(
     differences: Differences,
     entries: np.ndarray,
     analytic: np.ndarray,
+    size: np.ndarray,
     noise: np.ndarray,
-    model: ErrorModel,
+    rounding: float,
 ) -> np.ndarray:
-    """Whether a claim holds at the small scale on which it would make what looks like noise."""
+    """Whether claims hold at the small scale on which a slope of this size makes such noise.
+
+    `rounding` is that of the values of `f`, which hides what happens at still smaller scales.
+    """
     agrees = np.zeros(len(entries), bool)
     for share in _OWN_SCALE:
-        steps = share * noise / np.abs(analytic)
-        # Not of a claim of nothing, nor of infinity.
+        steps = share * noise / size
+        # Not where nothing is claimed, nor infinity.
         some = np.flatnonzero((steps > 0) & (steps < np.inf))
-        some = some[np.abs(analytic[some]) * steps[some] > _ROUNDING * model.noise]
+        some = some[size[some] * steps[some] > _ROUNDING * rounding]
         if len(some):
             off = differences.slopes(entries[some], steps[some]) - analytic[some]
-            agrees[some] |= np.abs(off) <= _HOLDS * np.abs(analytic[some])
+            agrees[some] |= np.abs(off) <= _HOLDS * size[some]
     return agrees
 
 

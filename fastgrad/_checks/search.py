@@ -65,7 +65,7 @@ class Search:
         self._kinks_hide = False  # whether they do so more than noise
         self._off: float | None = None  # the factor along the claimed gradient, NaN if it is none
         self._rows: list[tuple[float, float, float]] = []  # residual, claimed, numeric
-        self._norm = self._growth = 0.0
+        self._norm = self._growth = self._noise = 0.0
         self._stopped: Stop | None = None
 
     def run(self) -> LeafProbe:
@@ -172,6 +172,7 @@ class Search:
         row = self._directional.last
         assert row is not None
         self._norm = max(self._norm, row.norm)
+        self._noise = max(self._noise, SAFETY * row.noise)
         self._growth = max(self._growth, 0.0 if residual.kink else row.growth)
         self._rows.append((residual.value, residual.value + row.numeric, row.numeric))
 
@@ -258,7 +259,9 @@ class Search:
             return self._stopped is Stop.KINKS
         if self._standing == _UNEXPLAINED or self._off is not None:
             return False
-        return bool(self._doubtful) or self._kinks_hide or not all(map(math.isfinite, self._agreed))
+        # Bounds as large as the gradient itself.
+        weak = not max(self._agreed, default=0.0) <= self._norm
+        return bool(self._doubtful) or self._kinks_hide or weak
 
     def _is_cheap(self) -> bool:
         """Whether to judge all entries costs no more than finding the wrong ones did.
@@ -296,6 +299,7 @@ class Search:
             error=error,
             claimed=claimed,
             numeric=numeric,
+            noise=self._noise,
             growth=self._growth,
             factor=math.nan if self._off is None else self._off,
             kink=not everything and self._kinks_hide and limit > typical,

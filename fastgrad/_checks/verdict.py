@@ -23,6 +23,8 @@ from fastgrad._words import counted, verb
 __all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
+# A bound is that of noise if it is at most this many times as large.
+_MOSTLY_NOISE = 10.0
 # At most this many paths in a sentence: more are only counted.
 _LISTED = 3
 # Evaluations that a right gradient of a smooth `f` takes: two for each entry or, in a probe, five
@@ -64,8 +66,12 @@ def of_probe(p: LeafProbe, whole: float) -> Verdict:
 
 
 def lacks_power_only(p: LeafProbe, whole: float) -> bool:
-    """Whether a leaf is undecided only because its gradient grows too slowly beside the point."""
-    if of_probe(p, whole) is not Verdict.CANNOT_TELL:
+    """Whether a leaf is undecided only because its gradient grows too slowly beside the point.
+
+    So it is at an optimum, where noise is all that hides the derivative: bounds of other kinds are
+    those of a derivative that may be as large.
+    """
+    if of_probe(p, whole) is not Verdict.CANNOT_TELL or p.floor > _MOSTLY_NOISE * p.noise:
         return False
     return of_probe(replace(p, growth=math.inf), whole) is Verdict.RIGHT
 
@@ -384,6 +390,12 @@ def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
             f"{p.not_finite:,} {'entries' if several else 'entry'} of the gradient of {path} "
             f"{'are' if several else 'is'} infinite or NaN, and it could not be shown that "
             f"{'those derivatives are' if several else 'this derivative is'} finite"
+        )
+    if p.jumps:
+        jumps, judged = np.count_nonzero(p.table.doubts == Doubt.JUMPS), len(p.table.codes)
+        return (
+            f"`f` moves in jumps with {jumps:,} of {counted(judged, 'entry')} of {path} "
+            'that were judged one by one; try strategy="exhaustive"'
         )
     if p.doubtful:
         return (

@@ -188,8 +188,9 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
 
 def odd_multiple(eps: float) -> float:
     """What powers of two are multiplied by in a type of this spacing, so that all is exact."""
-    # In short types a move has two spacings, and becomes three. In float64 it has a thousand.
-    return 1.5 if eps > 2.0**-40 else 1403 / 1024
+    # In short types a move has two spacings, and becomes three. In float64 it has a thousand, and
+    # becomes 4/3 of that: on any binary grid, however fine, it ends a third beside a point.
+    return 1.5 if eps > 2.0**-40 else 1365 / 1024
 
 
 @dataclass(frozen=True)

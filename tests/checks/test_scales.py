@@ -210,7 +210,7 @@ def test_nothing_to_look_at():
         nothing = np.zeros(0)
         found = estimate_of(1.0, 1e-3, 0)
         assert scales.stands_at_others(differences, entries, found, nothing, model).shape == (0,)
-        agrees = scales.agree_at_small(differences, entries, nothing, nothing, model)
+        agrees = scales.agree_at_small(differences, entries, nothing, nothing, nothing, model.noise)
         assert agrees.shape == (0,)
 
 
@@ -224,7 +224,8 @@ def test_claims_of_fast_functions_agree_on_their_own_scale(rng):
     with looking(lambda x: math.sin(speed * x[0]), [x]) as seen:
         differences, model, entries = seen
         for claim, agrees in ((slope, True), (-slope, False), (0.0, False)):
+            claims = np.array([claim])
             found = scales.agree_at_small(
-                differences, entries, np.array([claim]), np.ones(1), model
+                differences, entries, claims, np.abs(claims), np.ones(1), model.noise
             )
             assert found.tolist() == [agrees]
