@@ -50,6 +50,8 @@ _LEAST_SPACINGS = 2.0
 # Values at the scale of the step are rough if their noise is more than this many times what the
 # baseline shows: an estimate from seven values is right to a factor 4.
 _ROUGH = 4.0
+# Share of the step at whose scale stairs are looked at again that seem smooth.
+_ASIDE = 0.73
 # Wrong entries whose values are looked at for that first: those with the largest and least error.
 _LOOKED_AT = 2
 
@@ -95,6 +97,10 @@ def refine(
 def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     """Judge again, by its noise, what is rough at the scale of the first step."""
     rough = _perhaps_rough(table, open_).with_noise()
+    smooth = (rough.grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS)
+    if smooth.any():
+        # Seven values that are rounded to a grid lie on a line in one of six cases.
+        rough.grown[smooth] = rough.among(smooth).with_noise(_ASIDE).grown
     rough = rough.among(np.flatnonzero(rough.grown > 1.0))
     if not len(rough.entries):
         return
@@ -168,9 +174,9 @@ class _Open:
         open_ = cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
         return open_.measured(_with_one_side(open_))
 
-    def with_noise(self) -> _Open:
-        """The same with the noise at the scale of the first step, where that is more."""
-        steps = self.model.relative * self.length
+    def with_noise(self, share: float = 1.0) -> _Open:
+        """The same with the noise at the scale of the first step, or a share, where that is more."""
+        steps = share * self.model.relative * self.length
         noise = scales.noise_at(self.differences, self.entries, steps, self.model.base)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             ratio = noise * SIGMAS / (self.rows.noise[0] * self.rows.steps[0])
