@@ -175,7 +175,7 @@ class _Open:
         return open_.measured(_with_one_side(open_))
 
     def with_noise(self, share: float = 1.0) -> _Open:
-        """The same with the noise at the scale of the first step, or a share, where that is more."""
+        """The same with the noise at the scale of the first step, or a share of it, if more."""
         steps = share * self.model.relative * self.length
         noise = scales.noise_at(self.differences, self.entries, steps, self.model.base)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
