@@ -16,7 +16,18 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
-from fastgrad._reference_many import displace, draw, gather, quotients, scatter, shift
+from fastgrad._reference_many import (
+    agreement,
+    displace,
+    draw,
+    first_bounds,
+    gather,
+    odd_moves,
+    quotients,
+    scatter,
+    shift,
+    steepest,
+)
 from fastgrad._returns import as_scalar, as_vector, at_base
 
 if TYPE_CHECKING:
@@ -25,19 +36,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fingerprint",
+    "agreement",
     "differentiate",
     "displace",
     "draw",
+    "first_bounds",
     "gather",
     "is_native",
     "is_plain",
     "native_differentiate",
     "native_sample",
+    "odd_moves",
     "quotients",
     "sample",
     "scatter",
     "shift",
     "small_gradient",
+    "steepest",
 ]
 
 

@@ -13,8 +13,8 @@ from cpython.long cimport PyLong_AsVoidPtr
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.float cimport DBL_EPSILON
-from libc.math cimport INFINITY, NAN, fabs
-from libc.stdint cimport int16_t, intptr_t, uint64_t
+from libc.math cimport INFINITY, NAN, fabs, frexp, ldexp
+from libc.stdint cimport int8_t, int16_t, intptr_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from time import perf_counter

@@ -157,6 +157,121 @@ def quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, 
     return found
 
 
+# ---------------------------------------------------------------- the first look at a gradient
+
+cdef struct Factors:
+    double safety          # of the noise
+    double share           # of the entry itself
+    double truncation      # of the largest entry, as this and the next
+    double rounding
+    double condition       # of the gap between the one-sided quotients
+
+
+cdef void read_factors(Factors* factors, tuple given):
+    factors.safety, factors.share, factors.truncation, factors.rounding, factors.condition = given
+
+
+cdef inline double bound_of(const Factors* factors, double analytic, double numeric, double noise,
+                            double gap, double allowed) noexcept nogil:
+    cdef double own = fabs(analytic) if fabs(analytic) <= fabs(numeric) else fabs(numeric)
+    # NaN counts for nothing, as in `larger`.
+    own = fabs(analytic) if numeric != numeric else (fabs(numeric) if analytic != analytic else own)
+    return (factors.safety * noise + factors.share * own + allowed) + factors.condition * fabs(gap)
+
+
+def first_bounds(cnp.ndarray analytic, cnp.ndarray numeric, cnp.ndarray noise, cnp.ndarray gaps,
+                 double scale, tuple factors):
+    cdef Py_ssize_t i
+    cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
+    cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
+    cdef const double* d = <const double*> cnp.PyArray_DATA(numeric)
+    cdef const double* e = <const double*> cnp.PyArray_DATA(noise)
+    cdef const double* g = <const double*> cnp.PyArray_DATA(gaps)
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64, False)
+    cdef double* out = <double*> cnp.PyArray_DATA(found)
+    cdef Factors mine
+    read_factors(&mine, factors)
+    cdef double allowed = mine.truncation * scale + mine.rounding * scale
+    with nogil:
+        for i in range(n):
+            out[i] = bound_of(&mine, a[i], d[i], e[i], g[i], allowed)
+    return found
+
+
+@cython.cdivision(True)
+def agreement(cnp.ndarray analytic, cnp.ndarray moved, cnp.ndarray values, double base,
+              double noise, double unit, tuple factors, double rtol, double atol, double kink,
+              double power):
+    cdef Py_ssize_t i
+    cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
+    cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
+    cdef cnp.ndarray found = quotients(moved, values, base, noise, unit)
+    cdef cnp.ndarray bounds = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64, False)
+    cdef const double* d = <const double*> cnp.PyArray_DATA(found) + n
+    cdef const double* ahead = d + n
+    cdef const double* behind = ahead + n
+    cdef const double* e = behind + n
+    cdef double* out = <double*> cnp.PyArray_DATA(bounds)
+    cdef Factors mine
+    cdef double gap, scale, widest, allowed
+    cdef double claimed = 0.0
+    cdef double size = 0.0
+    cdef double open_ = 0.0
+    cdef bint agrees = True
+    read_factors(&mine, factors)
+    with nogil:
+        for i in range(n):
+            gap = fabs(ahead[i] - behind[i])
+            # No number, and no move, is for a closer look.
+            agrees &= fabs(a[i]) < INFINITY and fabs(d[i]) < INFINITY and gap < INFINITY
+            agrees &= d[i] != 0.0 or gap != 0.0
+            claimed, size = larger(claimed, fabs(a[i])), larger(size, fabs(d[i]))
+            open_ = larger(open_, gap)
+        scale, widest = claimed if claimed < size else size, 0.0
+        allowed = mine.truncation * scale + mine.rounding * scale
+        agrees &= not open_ > kink * scale
+        for i in range(n):
+            out[i] = bound_of(&mine, a[i], d[i], e[i], ahead[i] - behind[i], allowed)
+            agrees &= fabs(a[i] - d[i]) <= out[i] + (atol + rtol * fabs(d[i]))
+            widest = larger(widest, out[i])
+        agrees &= widest <= power * scale
+    return (found[1], bounds) if agrees else None
+
+
+def steepest(cnp.ndarray claimed, cnp.ndarray x):
+    cdef Py_ssize_t i
+    cdef const double* a = <const double*> cnp.PyArray_DATA(claimed)
+    cdef const double* b = <const double*> cnp.PyArray_DATA(x)
+    cdef double most = 0.0
+    cdef double size
+    for i in range(cnp.PyArray_DIM(claimed, 0)):
+        size = fabs(a[i]) * length_of(b[i])
+        if size < INFINITY:
+            most = larger(most, size)
+    return most
+
+
+cdef inline double length_of(double x) noexcept nogil:
+    return fabs(x) if 1.0 < fabs(x) < INFINITY else 1.0
+
+
+def odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd):
+    cdef View mine
+    cdef Py_ssize_t i
+    cdef const int8_t* sign = <const int8_t*> cnp.PyArray_DATA(factors)
+    cdef cnp.ndarray moves = cnp.PyArray_EMPTY(
+        cnp.PyArray_NDIM(before), cnp.PyArray_DIMS(before), cnp.NPY_FLOAT64, False)
+    cdef double* out = <double*> cnp.PyArray_DATA(moves)
+    cdef double x
+    cdef int exponent = 0
+    describe(&mine, before)
+    for i in range(before.size):
+        x = (<float*> locate(&mine, i))[0] if mine.itemsize == 4 else (<double*> locate(&mine, i))[0]
+        frexp(width * length_of(x), &exponent)
+        out[i] = ldexp(<double> sign[i], exponent - 2) * odd
+    return moves
+
+
 # ---------------------------------------------------------------- random directions
 
 # SplitMix64, as in `_evaluation/direction.py`: 2^64 over the golden ratio.

@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives import noise
@@ -17,9 +18,21 @@ from fastgrad._evaluation.direction import Direction, OddMultiples, Proportional
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
-from fastgrad._leaf import Leaf, lengths_of, thin_box
+from fastgrad._leaf import Leaf, thin_box
 
-__all__ = ["MOST_MOVED", "Baseline", "Trouble", "measure_baseline"]
+__all__ = [
+    "LEAST_VARIATION",
+    "MOST_MOVED",
+    "SPACINGS",
+    "TIMES",
+    "TINY",
+    "Baseline",
+    "NoiseTable",
+    "Trouble",
+    "measure_baseline",
+    "noise_table",
+    "some_tiny",
+]
 
 # Along the direction for noise, this many entries of a leaf are moved at most: 512 KiB, so that the
 # table of a large model costs little beside its evaluations.
@@ -27,7 +40,7 @@ MOST_MOVED = 2**16
 # Spacings of the table, relative to the entries' lengths, tried until the values differ. The least
 # first, where f is smooth: 2^-40 is 4096 spacings of float64; 2^-20 is 8 of float32, and 2^-12 of
 # float16 is a quarter of one, which `OddMultiples` lifts to 4.
-_SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
+SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.
 _PROPORTIONS = (2.0**-40, 2.0**-6)
@@ -49,17 +62,17 @@ _MOST_APART = 32
 _REPEATS = 1e-5
 # f is taken to vary by at least this share of its value over a length: otherwise the step grows
 # without need where the gradient claimed is zero.
-_LEAST_VARIATION = 1e-4
+LEAST_VARIATION = 1e-4
 # The value that came with the gradient may be off by this many standard deviations of the noise,
 # or by this share: it is computed by other code, in another order.
 _OFF_NOISE, _OFF_SHARE = 64.0, 1e-12
 # Noise is at least the smallest normal number, so that no step and no bound is zero.
-_TINY = float(np.finfo(float).tiny)
+TINY = float(np.finfo(float).tiny)
 # How much wider a second table against the direction is: no multiple of three, which the moves are
 # a third of, and exact.
 _WIDER = 5.0
 # Where the points of the table lie, in spacings; `base` is the one at 0.
-_TIMES = tuple(float(k) for k in range(1, noise.POINTS))
+TIMES = tuple(float(k) for k in range(1, noise.POINTS))
 
 
 class Trouble(Enum):
@@ -84,7 +97,7 @@ class Baseline:
     value: float | None = None  # what came with the gradient
     last: float = math.nan  # once more, after all other evaluations
     levels: tuple[float, ...] = ()  # noise where each leaf moves; none where nothing was measured
-    sampled: float = _SPACINGS[0]  # distance of the values it was told from, over the lengths
+    sampled: float = SPACINGS[0]  # distance of the values it was told from, over the lengths
     coarse: tuple[bool, ...] = ()  # whether, as a leaf moves, its values have little in common
 
     def model(self, leaf: int, claim: Analytic, spacing: float) -> ErrorModel:
@@ -105,7 +118,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
     x = [run.read(region.leaf, region.box) for region in regions]
     table = _table(run, regions, x, base, seed)
     # Two calls that differ show noise that a table may miss, as of a busy thread.
-    least = max(abs(base - again), _TINY)
+    least = max(abs(base - again), TINY)
     levels = dict.fromkeys(range(len(run.leaves)), max(table.level, least))
     coarse = dict.fromkeys(levels, table.coarse)
     if 1 < len(regions) <= _MOST_APART and table.coarse:
@@ -114,7 +127,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
             own = _table(run, (region,), [part], base, seed)
             levels[region.leaf], coarse[region.leaf] = max(own.level, least), own.coarse
     level = min(levels[region.leaf] for region in regions)
-    least_variation = _LEAST_VARIATION * max(abs(base), table.far)
+    least_variation = LEAST_VARIATION * max(abs(base), table.far)
     variation = max(_variation(analytic, regions, x), least_variation)
     relative = tuple(
         noise.relative_step(levels[k], variation, eps_of(leaf.real))
@@ -159,7 +172,7 @@ def _along(
 
 
 @dataclass(frozen=True)
-class _Table:
+class NoiseTable:
     """What values near the parameters say of the noise of `f`."""
 
     level: float  # as a standard deviation
@@ -168,14 +181,18 @@ class _Table:
     coarse: bool  # whether it is more than rounding, and not far below what moves the values
     far: float = 0.0  # the largest value far away, where nothing near by moves `f`
 
+    def is_wild(self, values: Sequence[float]) -> bool:
+        """Whether values have little in common: they look like noise, and `f` may be steep."""
+        return self.level > _COARSE * max(map(abs, values))
+
 
 def _table(
     run: Metered, regions: tuple[Region, ...], x: Sequence[np.ndarray], base: float, seed: int
-) -> _Table:
+) -> NoiseTable:
     """Measure noise at equally spaced points along a random direction."""
-    values, width = [base], _SPACINGS[0]
+    values, width = [base], SPACINGS[0]
     direction = OddMultiples(seed, regions, width)
-    for width in _SPACINGS:
+    for width in SPACINGS:
         direction = OddMultiples(seed, regions, width)
         values = _complete(run, direction, base)
         if values == [base] * 3:  # `still` ended it: this spacing moves nothing
@@ -188,34 +205,33 @@ def _table(
             for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
                 values += _along(run, OddMultiples(seed, regions, _FAR, same_sign), times)
         far = max(abs(value) for value in values if math.isfinite(value))
-        return replace(_noise(values, width, equally=False), far=far)
-    found = _noise(values, width)
+        return replace(noise_table(values, width, equally=False), far=far)
+    found = noise_table(values, width)
     if found.coarse:
         # A jump at the parameters, to one side, is no noise.
         behind = _behind(run, direction, base, width)
         if behind is not None and behind.level < found.level:
             found = behind
-    # Values that have little to do with each other look like noise, and may be a steep f.
-    if found.level > _COARSE * max(map(abs, values)) or any(map(_some_tiny, x)):
+    if found.is_wild(values) or any(map(some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for share in _PROPORTIONS:
-            finer = [base, *_along(run, Proportional(regions, share), _TIMES)]
+            finer = [base, *_along(run, Proportional(regions, share), TIMES)]
             if noise.varies(finer) and all(map(math.isfinite, finer)):
-                closer = _noise(finer, width)
+                closer = noise_table(finer, width)
                 if closer.level < found.level or not all(map(math.isfinite, values)):
                     return closer
     return found
 
 
-def _behind(run: Metered, direction: Direction, base: float, width: float) -> _Table | None:
+def _behind(run: Metered, direction: Direction, base: float, width: float) -> NoiseTable | None:
     """The noise against a direction, if `f` is finite there."""
     found = None
     # Seven values that are rounded to a grid lie on a line in one of six cases: asked twice.
     for times in (1.0, _WIDER):
-        values = [base, *_along(run, direction, [-times * time for time in _TIMES])]
+        values = [base, *_along(run, direction, [-times * time for time in TIMES])]
         if not all(map(math.isfinite, values)):
             return found
-        table = _noise(values, times * width)
+        table = noise_table(values, times * width)
         found = table if found is None or table.level > found.level else found
         if found.coarse:
             break
@@ -226,14 +242,14 @@ def _complete(run: Metered, direction: Direction, base: float) -> list[float]:
     """The values along a direction, or against it where that leaves the domain of `f`."""
     values: list[float] = []
     for sign in (1.0, -1.0):
-        times = [sign * time for time in _TIMES]
+        times = [sign * time for time in TIMES]
         values = [base, *_along(run, direction, times, still=base)]
         if all(map(math.isfinite, values)):
             break
     return values
 
 
-def _noise(values: list[float], spacing: float, *, equally: bool = True) -> _Table:
+def noise_table(values: list[float], spacing: float, *, equally: bool = True) -> NoiseTable:
     """Noise of equally spaced values, or where they are not complete, their rounding."""
     finite = [value for value in values if math.isfinite(value)]
     complete = equally and len(values) == len(finite) == noise.POINTS
@@ -242,13 +258,13 @@ def _noise(values: list[float], spacing: float, *, equally: bool = True) -> _Tab
     level = noise.noise_of(values, unit) if complete else rounding
     moved = max(abs(value - values[0]) for value in finite)
     coarse = level > _COARSE_UNITS * rounding and level > _COARSE_MOVE * moved
-    return _Table(level, unit, spacing, coarse)
+    return NoiseTable(level, unit, spacing, coarse)
 
 
-def _some_tiny(x: np.ndarray) -> bool:
+def some_tiny(x: np.ndarray) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
     size = np.abs(x)
-    return bool(np.count_nonzero((size > 0) & (size < _TINY_SPACINGS * _SPACINGS[0])))
+    return bool(np.count_nonzero((size > 0) & (size < _TINY_SPACINGS * SPACINGS[0])))
 
 
 def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.ndarray]) -> float:
@@ -260,10 +276,5 @@ def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.nda
         if len(part) < len(claimed):
             claimed = claimed.reshape(region.shape)[region.box].ravel()
         # Infinities and NaN in the gradient are wrong, and no reason for a larger step.
-        with np.errstate(over="ignore", invalid="ignore"):
-            sizes = np.abs(claimed) * lengths_of(part)
-        most = float(sizes.max(initial=0.0))
-        if not most < math.inf:
-            most = float(sizes.max(initial=0.0, where=sizes < math.inf))
-        largest = max(largest, most)
+        largest = max(largest, _backend.kernel.steepest(claimed, part))
     return largest

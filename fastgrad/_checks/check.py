@@ -17,12 +17,14 @@ from fastgrad._checks.baseline import Trouble, measure_baseline
 from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
+from fastgrad._checks.first_look import FirstLook, may_look
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
+from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
@@ -167,6 +169,14 @@ def check_gradient(
     limits = bounds_of(bounds, argument, leaves)
     plan = _plan(strategy, budget, leaves)
     value = of_pairs(f) if grad is True else f
+    alone = workers is limits is None and not progress and plan.budget == math.inf
+    look = None
+    if alone and plan.strategy == "exhaustive" and grad is not True and may_look(f, leaves):
+        check_layout(leaves)
+        look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
+        if look.seen():
+            check_places(argument, leaves)
+            return _first_report(look, plan, started)
     run = evaluator(
         Lenient(value),
         argument,
@@ -176,11 +186,17 @@ def check_gradient(
         expected=plan.expected,
         progress=progress,
         bounds=limits,
+        measured=None if look is None else look.measured,
     )
     try:
         with run:
-            claim = replace(_first_call(run, f, grad, argument), rtol=rtol, atol=atol)
-            again = partial(_called_again, run, f, grad, argument) if _is_called(grad) else None
+            again = None
+            if look is not None:
+                claim = look.claim
+            else:
+                claim = replace(_first_call(run, f, grad, argument), rtol=rtol, atol=atol)
+                if _is_called(grad):
+                    again = partial(_called_again, run, f, grad, argument)
             result = _look(run, claim, again, plan, seed)
             result = _seen(result, run, value, argument, limits)
             check_places(argument, leaves)
@@ -312,6 +328,29 @@ def _seen(
     if seen is Sees.CACHED or (seen is Sees.UNRELATED and claimed):
         return result.distrusted(result.baseline, seen.value)
     return result
+
+
+def _first_report(look: FirstLook, plan: _Plan, started: float) -> Report:
+    """The report of a gradient that is right at first look; its sentences are made on demand."""
+    evaluations, seconds = look.evaluations, time.perf_counter() - started
+
+    def rest() -> Report:
+        return _report(look.result(), look.argument, evaluations, plan, look.seed, started)
+
+    return Report.unfinished(
+        rest,
+        verdict=Verdict.RIGHT,
+        evaluations=evaluations,
+        noise=look.noise,
+        strategy=plan.strategy,
+        backend=_backend.backend,
+        seed=look.seed,
+        seconds=seconds,
+        steps=look.steps,
+        rtol=look.rtol,
+        atol=look.atol,
+        structure=structure_of(look.argument),
+    )
 
 
 def _report(

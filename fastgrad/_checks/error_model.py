@@ -16,11 +16,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._derivatives.extrapolation import StepTable, quotients, step_row
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._evaluation.protocol import Samples
 
-__all__ = ["ErrorModel", "detection_limit", "enough_power", "has_drifted", "own_rounding"]
+__all__ = [
+    "ErrorModel",
+    "detection_limit",
+    "enough_power",
+    "first_factors",
+    "has_drifted",
+    "own_rounding",
+]
 
 # ---------------------------------------------------------------- every bound, before a verdict
 
@@ -137,14 +145,15 @@ class ErrorModel:
 
         `scale` is the largest entry of the leaf. Truncation is not measured yet, only granted.
         """
-        # Granted to every entry of the leaf alike: truncation, and the rounding of its sums.
-        allowed = self.relative**2 * LEAF_TRUNCATION * scale + self.analytic_rounding(scale)
-        share = min(max(OWN_TRUNCATION * self.relative**2, MATERIAL), MOST_OWN)
-        # The smaller of both values, so that a huge wrong one does not buy itself room.
-        own = np.fmin(np.abs(analytic), np.abs(numeric))
-        bound: np.ndarray = SAFETY * noise_bound + share * own + allowed
-        bound += self.condition(gaps)
-        return bound
+        found: np.ndarray = _backend.kernel.first_bounds(
+            analytic, numeric, noise_bound, gaps, scale, self.first_factors
+        )
+        return found
+
+    @property
+    def first_factors(self) -> tuple[float, float, float, float, float]:
+        """What the first bound is made of: see `_reference.first_bounds`."""
+        return first_factors(self.relative, self.eps, self.spacing)
 
     def refined_bound(
         self,
@@ -193,6 +202,16 @@ class ErrorModel:
     def direction_slack(self, norm: float) -> float:
         """What is granted to the analytic derivative along a direction."""
         return (MATERIAL + DIRECTION_ROUNDING * self.eps + SAFETY * self.rtol) * norm
+
+
+def first_factors(
+    relative: float, eps: float, spacing: float
+) -> tuple[float, float, float, float, float]:
+    """The factors of `ErrorModel.first_bound`, of its first step and both spacings."""
+    # Granted to every entry of the leaf alike: truncation, and the rounding of its sums.
+    truncation, rounding = relative**2 * LEAF_TRUNCATION, ANALYTIC_ROUNDING * eps
+    share = min(max(OWN_TRUNCATION * relative**2, MATERIAL), MOST_OWN)
+    return SAFETY, share, truncation, rounding, CONDITION * spacing / relative
 
 
 def own_rounding(eps: float) -> float:

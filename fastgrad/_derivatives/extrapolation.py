@@ -26,6 +26,7 @@ __all__ = [
     "SHRINKS",
     "Estimate",
     "StepTable",
+    "bounds_of_noise",
     "estimate",
     "quotients",
     "step_row",
@@ -161,10 +162,15 @@ def quotients(found: Samples, base: float, noise: float, unit: float) -> np.ndar
     Displacements and values are of shape (entries, 2), ahead and behind. Values are uncertain by
     `noise`, or by `unit` times their size where that is more.
     """
-    # Divided by the width, 2 h: the sum of two independent errors, each of them bounded.
-    bounds = (2 * SIGMAS * noise, 2 * SIGMAS * unit)
+    bounds = bounds_of_noise(noise, unit)
     rows: np.ndarray = _backend.kernel.quotients(found.moved, found.values, base, *bounds)
     return rows
+
+
+def bounds_of_noise(noise: float, unit: float) -> tuple[float, float]:
+    """Bounds on the noise of a difference over the width: by itself, and in units of the values."""
+    # The width is 2 h: the sum of two independent errors, each of them bounded.
+    return 2 * SIGMAS * noise, 2 * SIGMAS * unit
 
 
 def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:

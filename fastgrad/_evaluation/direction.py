@@ -32,7 +32,9 @@ __all__ = [
     "claimed_changes",
     "key_of",
     "odd_multiple",
+    "odd_width",
     "made",
+    "signs",
 ]
 
 # Writes a region, moved by `time`, to `target`; returns the inner product of the move really made
@@ -210,18 +212,22 @@ class OddMultiples:
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """What moves such a region: see `Direction`."""
-        # At least 2 spacings: no move is lost in an entry. Six of 16 spacings of float16 would be
-        # a tenth of a length, and show how f curves.
-        least = 4 * EPS[before.dtype.char]
-        _, exponents = np.frexp(max(self.width, least) * lengths_of(before))
+        moves = kernel.odd_moves(
+            before, self._factors(which, before), *odd_width(self.width, before)
+        )
+        return _multiples_of(moves, before, kernel)
+
+    def _factors(self, which: int, before: np.ndarray) -> np.ndarray:
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
-        if self.same_sign:
-            factors = np.abs(factors)
-        with np.errstate(over="ignore"):
-            moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
-            moves = moves * odd_multiple(EPS[before.dtype.char])
-        # Here and below: of operations on 0-d arrays NumPy makes scalars.
-        return _multiples_of(np.asarray(moves), before, kernel)
+        return np.abs(factors) if self.same_sign else factors
+
+
+def odd_width(width: float, before: np.ndarray) -> tuple[float, float]:
+    """The width of odd multiples that the type of an array can hold, and their odd factor."""
+    eps = EPS[before.dtype.char]
+    # At least 2 spacings: no move is lost in an entry. Six of 16 spacings of float16 would be a
+    # tenth of a length, and show how f curves.
+    return max(width, 4 * eps), odd_multiple(eps)
 
 
 @dataclass(frozen=True)
@@ -236,6 +242,7 @@ class Jumps:
         factors = signs(key_of(self.seed, 0, self.regions[which].leaf), before.size)
         with np.errstate(over="ignore"):
             moves = factors.reshape(before.shape) * (lengths_of(before) / 2)
+        # Here and below: of operations on 0-d arrays NumPy makes scalars.
         return _multiples_of(np.asarray(moves), before, kernel)
 
 

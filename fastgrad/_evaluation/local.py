@@ -20,7 +20,14 @@ from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil
 from fastgrad._tree import Params, describe
 
-__all__ = ["check_callable", "local", "of_numbers", "of_pairs", "small_gradient"]
+__all__ = [
+    "check_callable",
+    "is_plain_function",
+    "local",
+    "of_numbers",
+    "of_pairs",
+    "small_gradient",
+]
 
 
 _NO_VECTORS = (
@@ -39,6 +46,11 @@ def _kind(f: Any) -> type:
     """`Native`, `Batched`, or `object` for any other callable."""
     f = f.f if isinstance(f, Lenient) else f
     return type(f) if isinstance(f, (Native, Batched)) else object
+
+
+def is_plain_function(f: Any) -> bool:
+    """Whether `f` is called with the parameters themselves, and is no C function."""
+    return _kind(f) is object
 
 
 def local(

@@ -3,6 +3,7 @@
 # Without `annotations` from `__future__`, for the reason given in `causes.py`.
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,24 @@ class Report:
     atol: float = 0.0
     structure: Any = None
 
+    @classmethod
+    def unfinished(cls, rest: Callable[[], "Report"], **known: Any) -> "Report":
+        """A report of which `rest` makes what is not known yet, when it is looked at."""
+        made = object.__new__(cls)
+        vars(made).update(known, _rest=rest)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        # Only where nothing is found: of an unfinished report, all but what was known.
+        rest = vars(self).get("_rest")
+        if rest is None or name not in self.__dataclass_fields__:
+            raise AttributeError(f"'Report' object has no attribute '{name}'")
+        vars(self).update(vars(rest()) | vars(self))
+        vars(self).pop("_rest", None)
+        return vars(self)[name]
+
     def __getstate__(self) -> dict[str, Any]:
+        _ = self.reason  # finishes it
         # The curve as a dict, for the reason given at `Entries`; and containers as Python's own, as
         # classes of the user's may be missing where the pickle is read.
         plain = {

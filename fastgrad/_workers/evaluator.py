@@ -11,6 +11,7 @@ from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.lenient import Objective
 from fastgrad._evaluation.local import local
+from fastgrad._evaluation.measured import Measured, Remembering
 from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Evaluator
 from fastgrad._leaf import Leaf
@@ -34,12 +35,14 @@ def evaluator(
     progress: bool = False,
     vector: bool = False,
     bounds: Bounds | None = None,
+    measured: Measured | None = None,
 ) -> Metered:
     """What evaluates `f` at and around its argument, whatever kind of `f` it is.
 
     `leaves` are those of the argument, and `results` the arrays that derivatives will be stored
     in. `workers` and `progress` are what the user passed by these names; a bar starts with
     `expected` evaluations. With `vector`, `f` returns arrays. No evaluation leaves the `bounds`.
+    What was `measured` before is not evaluated again.
     """
     check_layout(leaves)
     guard = Guard(leaves, spare=[result.array for result in results])
@@ -57,4 +60,6 @@ def evaluator(
             inner = Scheduler(here, make_pool, bar, bounds)
     if bounds is not None:
         inner = Bounded(inner, bounds)
+    if measured is not None:
+        inner = Remembering(inner, measured)
     return Metered(inner, budget, bar)

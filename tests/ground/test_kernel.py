@@ -191,3 +191,56 @@ def test_both_call_the_same_arrays_native_and_plain(dtype, layout):
     array.flags.writeable = False
     assert not _kernel.is_plain(array)
     assert not _reference.is_plain(array)
+
+
+randoms = st.integers(0, 2**30).map(np.random.default_rng)
+
+
+def both(name, *arguments):
+    """What both kernels make of the same arguments, as bytes."""
+    found = [getattr(kernel, name)(*arguments) for kernel in (_kernel, _reference)]
+    return [each if each is None or isinstance(each, float) else bits_of(each) for each in found]
+
+
+def bits_of(found):
+    return [
+        np.asarray(part).tobytes() for part in (found if isinstance(found, tuple) else (found,))
+    ]
+
+
+@quick(100)
+@given(rng=randoms, n=st.integers(1, 20), bad=st.sampled_from([None, np.nan, np.inf, 0.0, 5e-324]))
+def test_both_bound_alike(rng, n, bad):
+    columns = rng.normal(size=(4, n)) * 10.0 ** rng.uniform(-9, 9, (4, n))
+    if bad is not None:
+        columns[tuple(rng.integers((4, n)))] = bad
+    factors = tuple(10.0 ** rng.uniform(-12, 0, 5))
+    mine, twin = both("first_bounds", *columns, float(np.exp(rng.normal())), factors)
+    assert mine == twin
+    x = columns[1]
+    for array in (x, x.astype("f4"), x[::2]):
+        factors = rng.choice(np.array([-4, -2, -1, 1, 2, 4], np.int8), array.size)
+        mine, twin = both("odd_moves", array, factors, 2.0 ** rng.integers(-40, -10), 1365 / 1024)
+        assert mine == twin
+    mine, twin = both("steepest", columns[0], x)
+    assert mine == twin
+
+
+@quick(200)
+@given(
+    rng=randoms,
+    n=st.integers(1, 20),
+    bad=st.sampled_from([None, np.nan, np.inf, 0.0]),
+    off=st.sampled_from([0.0, 1e-9, 1e-7, 1e-3]),
+)
+def test_both_agree_alike(rng, n, bad, off):
+    slopes, base = rng.normal(size=n), float(rng.normal())
+    moved = 1e-6 * np.array([1.0, -1.0]) * (1 + 1e-3 * rng.random((n, 1)))
+    values = base + slopes[:, np.newaxis] * moved * (1 + 1e-5 * rng.normal(size=(n, 2)))
+    claimed = slopes * (1 + off * rng.normal(size=n))
+    if bad is not None:
+        (claimed if rng.integers(2) else values.reshape(-1))[rng.integers(n)] = bad
+    factors = (2.0, 1e-7, 1e-11, 1e-14, 1e-10)
+    known = (base, 1e-16, 1e-16, factors, float(rng.choice([0.0, 1e-4])), 0.0, 0.1, 0.01)
+    mine, twin = both("agreement", claimed, np.ascontiguousarray(moved), values, *known)
+    assert mine == twin
