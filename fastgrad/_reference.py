@@ -22,11 +22,13 @@ from fastgrad._reference_many import (
     draw,
     first_bounds,
     gather,
+    has_tiny,
     odd_moves,
     quotients,
     scatter,
     shift,
     steepest,
+    table_noise,
 )
 from fastgrad._returns import as_scalar, as_vector, at_base
 
@@ -42,6 +44,7 @@ __all__ = [
     "draw",
     "first_bounds",
     "gather",
+    "has_tiny",
     "is_native",
     "is_plain",
     "native_differentiate",
@@ -53,6 +56,7 @@ __all__ = [
     "shift",
     "small_gradient",
     "steepest",
+    "table_noise",
 ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import inf, nan
+from itertools import pairwise
+from math import inf, nan, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +17,13 @@ __all__ = [
     "draw",
     "first_bounds",
     "gather",
+    "has_tiny",
     "odd_moves",
     "quotients",
     "scatter",
     "shift",
     "steepest",
+    "table_noise",
 ]
 
 
@@ -160,11 +163,41 @@ def agreement(
     return (numeric, bounds) if settled and agrees.all() else None
 
 
+def table_noise(
+    values: list[float], weights: tuple[float, ...], window: int, alike: float
+) -> float:
+    """Noise in a table of equally spaced values, by the first order of differences that settles.
+
+    `weights` are those of the norm of the differences of each order. A level counts if the levels
+    of so many orders (`window`) from there on are `alike` to this factor, and its differences are
+    not of one sign, as are those of something smooth, or of a trend in the noise.
+    """
+    levels: list[float] = []
+    turns: list[bool] = []
+    for weight in weights:
+        values = [after - before for before, after in pairwise(values)]
+        total = 0.0
+        for value in values:
+            total += value * value
+        levels.append(weight * sqrt(total))
+        turns.append(min(values) < 0 < max(values))
+        last = levels[-window:]
+        if len(last) == window and turns[-window] and max(last) <= alike * min(last):
+            return last[0]
+    return levels[-1]  # the smooth part, at least, is smallest here
+
+
 def steepest(claimed: np.ndarray, x: np.ndarray) -> float:
     """Largest change that a gradient claims over the length of an entry, of those not infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.abs(claimed) * _lengths(x)
     return float(sizes.max(initial=0.0, where=sizes < inf))
+
+
+def has_tiny(x: np.ndarray, below: float) -> bool:
+    """Whether an entry is not zero, and smaller than this."""
+    size = np.abs(x)
+    return bool(np.count_nonzero((size > 0) & (size < below)))
 
 
 def odd_moves(before: np.ndarray, factors: np.ndarray, width: float, odd: float) -> np.ndarray:

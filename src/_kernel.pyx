@@ -13,7 +13,7 @@ from cpython.long cimport PyLong_AsVoidPtr
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.float cimport DBL_EPSILON
-from libc.math cimport INFINITY, NAN, fabs, frexp, ldexp
+from libc.math cimport INFINITY, NAN, fabs, frexp, ldexp, sqrt
 from libc.stdint cimport int8_t, int16_t, intptr_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -38,6 +38,7 @@ cnp.import_array()
 cdef enum:
     MAX_DIMS = 64
     MAX_QUOTIENTS = 4
+    MAX_POINTS = 16       # of a table of differences
     SIGNALS_EVERY = 16    # entries between looks for Ctrl-C, for an `f` that is not Python
 
 

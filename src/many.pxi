@@ -238,6 +238,41 @@ def agreement(cnp.ndarray analytic, cnp.ndarray moved, cnp.ndarray values, doubl
     return (found[1], bounds) if agrees else None
 
 
+@cython.cdivision(True)
+def table_noise(list values, tuple weights, Py_ssize_t window, double alike):
+    cdef double table[MAX_POINTS]
+    cdef double levels[MAX_POINTS]
+    cdef bint turns[MAX_POINTS]
+    cdef Py_ssize_t i, k, first
+    cdef Py_ssize_t n = len(values)
+    cdef Py_ssize_t orders = len(weights)
+    cdef double total, least, most, lowest, highest
+    if not orders < n <= MAX_POINTS:
+        raise ValueError(f"a table of {n} points has no {orders} orders of differences")
+    for i in range(n):
+        table[i] = values[i]
+    for k in range(orders):
+        total, least, most = 0.0, INFINITY, -INFINITY
+        for i in range(n - 1 - k):
+            table[i] = table[i + 1] - table[i]
+            total += table[i] * table[i]
+            least = table[i] if table[i] < least else least
+            most = table[i] if table[i] > most else most
+        levels[k] = <double> weights[k] * sqrt(total)
+        # The first of the window must be of differences of both signs: see the twin.
+        turns[k] = least < 0.0 < most
+        first = k + 1 - window
+        if first < 0 or not turns[first]:
+            continue
+        lowest = highest = levels[first]
+        for i in range(first, k + 1):
+            lowest = levels[i] if levels[i] < lowest else lowest
+            highest = levels[i] if levels[i] > highest else highest
+        if highest <= alike * lowest:
+            return levels[first]
+    return levels[orders - 1]
+
+
 def steepest(cnp.ndarray claimed, cnp.ndarray x):
     cdef Py_ssize_t i
     cdef const double* a = <const double*> cnp.PyArray_DATA(claimed)
@@ -251,6 +286,24 @@ def steepest(cnp.ndarray claimed, cnp.ndarray x):
     return most
 
 
+def has_tiny(cnp.ndarray x, double below):
+    cdef View mine
+    cdef Py_ssize_t i
+    cdef double size
+    describe(&mine, x)
+    for i in range(x.size):
+        size = fabs(read(&mine, i))
+        if 0.0 < size < below:
+            return True
+    return False
+
+
+cdef inline double read(const View* view, Py_ssize_t entry) noexcept nogil:
+    if view.itemsize == 4:
+        return (<float*> locate(view, entry))[0]
+    return (<double*> locate(view, entry))[0]
+
+
 cdef inline double length_of(double x) noexcept nogil:
     return fabs(x) if 1.0 < fabs(x) < INFINITY else 1.0
 
@@ -262,12 +315,10 @@ def odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd)
     cdef cnp.ndarray moves = cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(before), cnp.PyArray_DIMS(before), cnp.NPY_FLOAT64, False)
     cdef double* out = <double*> cnp.PyArray_DATA(moves)
-    cdef double x
     cdef int exponent = 0
     describe(&mine, before)
     for i in range(before.size):
-        x = (<float*> locate(&mine, i))[0] if mine.itemsize == 4 else (<double*> locate(&mine, i))[0]
-        frexp(width * length_of(x), &exponent)
+        frexp(width * length_of(read(&mine, i)), &exponent)
         out[i] = ldexp(<double> sign[i], exponent - 2) * odd
     return moves
 

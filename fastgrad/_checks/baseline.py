@@ -263,8 +263,8 @@ def noise_table(values: list[float], spacing: float, *, equally: bool = True) ->
 
 def some_tiny(x: np.ndarray) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
-    size = np.abs(x)
-    return bool(np.count_nonzero((size > 0) & (size < _TINY_SPACINGS * SPACINGS[0])))
+    found: bool = _backend.kernel_for(x).has_tiny(x, _TINY_SPACINGS * SPACINGS[0])
+    return found
 
 
 def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.ndarray]) -> float:

@@ -237,6 +237,8 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
 
 def _whole_seed(seed: Any) -> int:
     """Refuse what NumPy's generators would refuse, deep inside and in words of their own."""
+    if type(seed) is int and seed >= 0:
+        return seed
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
         raise InputTypeError(f"`seed` must be a whole number, 0 or more; got {seed!r}")
     if seed < 0:
@@ -245,6 +247,8 @@ def _whole_seed(seed: Any) -> int:
 
 
 def _tolerance(name: str, value: Any) -> float:
+    if type(value) is float and 0 <= value < math.inf:
+        return value
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise InputTypeError(f"`{name}` must be a number, 0 or more; got {value!r}")
     if not 0 <= float(value) < math.inf:

@@ -102,6 +102,13 @@ def analytic(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
 ) -> Analytic:
     """The analytic gradient as a copy, from whichever form of `grad` the user passed."""
+    return _copied(*_given(f, grad, argument, leaves), leaves)
+
+
+def _given(
+    f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
+) -> tuple[list[np.ndarray], Any]:
+    """The gradient's arrays, and the value of `f` if one came with them."""
     if grad is None or grad is False:
         raise InputTypeError(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
@@ -112,13 +119,13 @@ def analytic(
             raise InputTypeError(
                 f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
             )
-        return _copied(_arrays(argument, given[1]), given[0], leaves)
+        return _arrays(argument, given[1]), given[0]
     if callable(grad):
-        return _copied(*_split(argument, grad(argument)), leaves)
+        return _split(argument, grad(argument))
     # It may be memory of the parameters, as the gradient of x^2 / 2 is x itself: it is copied.
     arrays = _arrays(argument, grad)
     _refuse_some_aliases(arrays, leaves)
-    return _copied(arrays, None, leaves)
+    return arrays, None
 
 
 def repeated(
@@ -127,14 +134,14 @@ def repeated(
     """The claim with what a second call of the gradient shows: see `Analytic`."""
     try:
         # The first result is a copy, as `grad` may use its memory again.
-        second = analytic(f, grad, argument, leaves).column
+        second = _column(_given(f, grad, argument, leaves)[0], leaves)
     except FastgradError:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}".removesuffix(": ")
         kind = NotRepeatable.RAISES
         return replace(claim, trouble=Repeated(kind, kind.value.format(said)))
-    if np.array_equal(claim.column, second, equal_nan=True):
+    if second.tobytes() == claim.column.tobytes():
         return claim
     with np.errstate(invalid="ignore", over="ignore"):
         spread = np.abs(second - claim.column)
@@ -230,20 +237,29 @@ def _arrays(argument: Params, given: Any) -> list[np.ndarray]:
 
 def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:
     """Copy arrays, before `f` is called again, which may reuse their memory."""
-    column = np.empty(sum(leaf.real.size for leaf in leaves))
     spans = []
     start = 0
-    for leaf, array in zip(leaves, arrays, strict=True):
-        stop = start + leaf.real.size
-        wide = array.astype(np.complex128 if leaf.is_complex else np.float64, copy=False)
-        column[start:stop] = wide.ravel().view(np.float64)
-        dtype = _name(leaf.array.dtype)
+    for leaf in leaves:
+        stop, dtype = start + leaf.real.size, _name(leaf.array.dtype)
         spans.append(LeafSpan(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
         start = stop
     # Integers count as exact to float64.
     eps = tuple(_EPS.get(array.dtype.char, _EPS["d"]) for array in arrays)
     number = None if value is None else float(as_scalar(value, at_base, 0))
-    return Analytic(column, eps, number, tuple(spans))
+    return Analytic(_column(arrays, leaves), eps, number, tuple(spans))
+
+
+def _column(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarray:
+    """Copy the arrays of a gradient to one column of real numbers."""
+    column = np.empty(sum([leaf.real.size for leaf in leaves]))
+    start = 0
+    for leaf, array in zip(leaves, arrays, strict=True):
+        stop = start + leaf.real.size
+        if leaf.is_complex:
+            array = array.astype(np.complex128, copy=False).ravel().view(np.float64)
+        column[start:stop] = array.reshape(-1)
+        start = stop
+    return column
 
 
 @cache
@@ -276,6 +292,8 @@ def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:
 
 def _read(leaf: Leaf, value: Any) -> np.ndarray:
     """A gradient as an array: arrays and tensors of any library, numbers, lists of numbers."""
+    if type(value) is np.ndarray:
+        return value
     place = f"`grad` at `{leaf.path}`"
     if hasattr(value, "compressed"):
         raise InputTypeError(

@@ -110,7 +110,8 @@ class FirstLook:
 
     def _claimed(self, guard: Guard) -> Analytic:
         claim = analytic(self.f, self.grad, self.argument, self.leaves)
-        claim = replace(claim, rtol=self.rtol, atol=self.atol)
+        if self.rtol or self.atol:
+            claim = replace(claim, rtol=self.rtol, atol=self.atol)
         if not callable(self.grad):
             return claim
         guard.check("grad")

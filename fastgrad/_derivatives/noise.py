@@ -14,6 +14,8 @@ from math import factorial
 
 import numpy as np
 
+from fastgrad import _backend
+
 __all__ = [
     "POINTS",
     "SIGMAS",
@@ -34,9 +36,9 @@ SIGMAS = 4.0
 POINTS = 7
 # Standard deviation of k-th differences to that of the values: ``sqrt((k!)^2 / (2k)!)``, over the
 # root of their number (Moré and Wild, eq. 1.2).
-_WEIGHTS = [
+_WEIGHTS = tuple(
     math.sqrt(factorial(k) ** 2 / factorial(2 * k) / (POINTS - k)) for k in range(1, POINTS)
-]
+)
 # Neighboring orders of differences whose estimates must agree, and the factor to within which:
 # both as in Moré and Wild's ECNoise.
 _ORDERS, _AGREE = 3, 4.0
@@ -150,18 +152,8 @@ def _has_bits(bits: int, value: float) -> bool:
 
 def _from_table(values: list[float]) -> float:
     """Noise by the first order of differences at which the estimates settle."""
-    # Seven numbers: Python's own arithmetic is several times faster here than NumPy's.
-    levels, changes_sign = [], []
-    for weight in _WEIGHTS:
-        values = [after - before for before, after in pairwise(values)]
-        levels.append(weight * math.hypot(*values))
-        changes_sign.append(min(values) < 0 < max(values))
-        window = levels[-_ORDERS:]
-        # Differences of one sign are those of something smooth, or of a trend in the noise.
-        full = len(window) == _ORDERS and changes_sign[-_ORDERS]
-        if full and max(window) <= _AGREE * min(window):
-            return window[0]
-    return levels[-1]  # the smooth part, at least, is smallest here
+    found: float = _backend.kernel.table_noise(values, _WEIGHTS, _ORDERS, _AGREE)
+    return found
 
 
 def noise_beside(values: np.ndarray) -> np.ndarray:

@@ -222,7 +222,12 @@ def test_both_bound_alike(rng, n, bad):
         factors = rng.choice(np.array([-4, -2, -1, 1, 2, 4], np.int8), array.size)
         mine, twin = both("odd_moves", array, factors, 2.0 ** rng.integers(-40, -10), 1365 / 1024)
         assert mine == twin
+        mine, twin = both("has_tiny", array, float(np.exp(rng.normal())))
+        assert mine == twin
     mine, twin = both("steepest", columns[0], x)
+    assert mine == twin
+    table = np.round(rng.normal(size=7) * rng.choice([1e-9, 1.0]) + 1, rng.integers(1, 17)).tolist()
+    mine, twin = both("table_noise", table, tuple(rng.random(6)), 3, 4.0)
     assert mine == twin
 
 
