@@ -179,27 +179,26 @@ class Oracle:
         x = self.reals[request.leaf].flat[entry]
         return place_of(x, step(request.steps, position, wide(x)), request.offsets)
 
-    def along(self, request: Along, claim=None):
+    def along(self, request: Along, claims=None):
         values: list[Any] = []
         claimed, squares = [], []
         for time in request.times:
             places = self.path(request.direction, time)
             values.append(self.value(places))
-            terms = [] if claim is None else self._terms(request.direction, places, claim)
+            terms = [] if claims is None else self._terms(request.direction, places, claims)
             claimed.append(float(np.sum(terms)))
             squares.append(float(np.sum(np.square(terms))))
             if request.still is not None and values == [request.still] * 2:
                 break
         return values, claimed, math.sqrt(squares[0])
 
-    def _terms(self, direction, places, claim):
-        (region,) = direction.regions
-        numbers = inside(region)
-        before, after = self.reals[region.leaf], places[region.leaf]
-        return [
-            float((wide(after[entry]) - wide(before.flat[entry])) * slope)
-            for entry, slope in zip(numbers, np.ravel(claim), strict=True)
-        ]
+    def _terms(self, direction, places, claims):
+        terms = []
+        for region, claim in zip(direction.regions, claims, strict=True):
+            before, after = self.reals[region.leaf], places[region.leaf]
+            for entry, slope in zip(inside(region), np.ravel(claim), strict=True):
+                terms.append(float((wide(after[entry]) - wide(before.flat[entry])) * slope))
+        return terms
 
     def path(self, direction: Direction, time: float):
         """Where the entries of all regions go."""

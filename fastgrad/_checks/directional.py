@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.movement import begins_by_jump
-from fastgrad._checks.moves import LEFT_OVER, LeafClaim, Moves
+from fastgrad._checks.moves import LEFT_OVER, Claimed, Moves
 from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.extrapolation import RATIO, SHRINKS
@@ -83,7 +81,7 @@ _NOISIER = 2.0
 class Directional:
     """Derivatives along directions in one leaf."""
 
-    def __init__(self, claim: LeafClaim, moves: Moves) -> None:
+    def __init__(self, claim: Claimed, moves: Moves) -> None:
         self.moved = False  # whether f was seen to move with the leaf, at the smallest step
         self.jumps = False  # whether it was seen to jump from one value to another
         self.last: Row | None = None
@@ -104,7 +102,7 @@ class Directional:
         # All entries move: by `time` each, and together by `time * root`, which is the step.
         root = self._moves.root(box)
         lower = self._row(box, max(self._step / root, self._least))
-        visible = VISIBLE * lower.norm / root
+        visible = min(VISIBLE * lower.norm / root, self._moves.wanted)
         best, row = lower.noise + self._model.direction_truncation(self._step, lower.norm), lower
         while SAFETY * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
             upper = self._row(box, _GROWTH * lower.time)
@@ -318,8 +316,7 @@ class Directional:
 
     def _largest_norm(self, box: Box) -> float:
         """A bound on the norm of the claimed derivative, where squares of its terms overflow."""
-        sizes = np.abs(self._claim.analytic[box])
-        return float(sizes.max(initial=0.0)) * self._moves.reach_of(box)
+        return self._claim.largest(box) * self._moves.reach_of(box)
 
     def _granted(self, box: Box) -> float:
         """What an absolute tolerance of the user's grants to the derivative along the direction."""
@@ -328,7 +325,7 @@ class Directional:
     def _change(self, box: Box, times: tuple[float, ...]) -> Changes:
         """Move a block; the values, and what the gradient claims of the moves."""
         direction = self._moves.direction(box)
-        return self._claim.run.along(Along(direction, times), self._claim.analytic[box])
+        return self._claim.run.along(Along(direction, times), self._claim.parts(box))
 
     def _row(self, box: Box, time: float) -> Row:
         """Residuals of a block at one step, from two evaluations."""

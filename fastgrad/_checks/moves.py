@@ -13,7 +13,7 @@ from fastgrad._evaluation.direction import UNIT, Direction, Given, Region, Unifo
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Box, Leaf
 
-__all__ = ["LEFT_OVER", "ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
+__all__ = ["LEFT_OVER", "Claimed", "ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
 
 # A factor may leave this share of the error of each part of a leaf, and its noise: truncation of
 # the rows that it is taken from is well below.
@@ -25,6 +25,28 @@ _SIGMAS = 4.0
 def size_of(box: Box) -> int:
     """How many entries a box holds."""
     return math.prod([side.stop - side.start for side in box])
+
+
+class Claimed(Protocol):
+    """What moves along a direction, and what is claimed of it."""
+
+    @property
+    def run(self) -> Metered:
+        """What evaluates `f`."""
+
+    @property
+    def model(self) -> ErrorModel:
+        """How well differences tell."""
+
+    @property
+    def whole(self) -> Box:
+        """All entries."""
+
+    def parts(self, box: Box) -> list[np.ndarray]:
+        """What is claimed of some of them, region by region."""
+
+    def largest(self, box: Box) -> float:
+        """The largest claim about some of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +68,14 @@ class LeafClaim:
         """All entries."""
         return tuple(slice(0, n) for n in self.leaf.real.shape)
 
+    def parts(self, box: Box) -> list[np.ndarray]:
+        """What is claimed of some of them, region by region."""
+        return [self.analytic[box]]
+
+    def largest(self, box: Box) -> float:
+        """The largest claim about some of them."""
+        return _largest(self.analytic[box])
+
     def region(self, box: Box) -> Region:
         """Some of them."""
         return Region(self.number, box, self.leaf.real.shape)
@@ -55,6 +85,7 @@ class Moves(Protocol):
     """How the entries of a leaf move; at time t, none by much more than t lengths."""
 
     granted: float  # truncation at first sight, as a share of the claimed derivative
+    wanted: float  # smallest residual that it shall show, if noise and truncation allow
 
     def direction(self, box: Box) -> Direction:
         """The move of a block."""
@@ -69,7 +100,7 @@ class Moves(Protocol):
 class RandomMoves:
     """Random directions, one after the other."""
 
-    granted = 0.0
+    granted, wanted = 0.0, math.inf
 
     def __init__(self, claim: LeafClaim, seed: int) -> None:
         self._claim, self._seed, self._turn = claim, seed, 0
@@ -107,6 +138,8 @@ class ClaimedMoves:
     The derivative along it is that of a random direction times the root of the number of entries:
     a factor that noise hides from those is seen here.
     """
+
+    wanted = math.inf
 
     def __init__(self, claim: LeafClaim) -> None:
         self._claim = claim

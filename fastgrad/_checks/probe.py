@@ -16,6 +16,7 @@ from fastgrad._checks.diagnosis import Judged, box_text, diagnose_probes
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import MISSED
 from fastgrad._checks.farther import judge_weak
+from fastgrad._checks.joint import look_jointly
 from fastgrad._checks.movement import Movement, look_far, of_leaf
 from fastgrad._checks.moves import LeafClaim
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
@@ -36,10 +37,12 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     searches: list[Search] = []
     probes: list[LeafProbe] = []
     try:
+        run.phase("probe, all parameters")
+        known = look_jointly(claims, seed)
         for each in claims:
             run.phase(f"probe, {each.leaf.path}")
             searches.append(Search(each, seed, random))
-            probes.append(searches[-1].run())
+            probes.append(known.get(each.number) or searches[-1].run())
         # The largest leaf's size stands for that of the whole gradient, as the largest entry does
         # in an exhaustive check.
         whole = max((p.claimed for p in probes), default=0.0)

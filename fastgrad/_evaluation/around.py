@@ -88,9 +88,9 @@ class Around:
         """Move each group of entries as one."""
         return self._inner.grouped(request)
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once."""
-        return self._inner.along(request, claim)
+        return self._inner.along(request, claims)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop."""

@@ -248,14 +248,14 @@ class InBatches(Guarded):
             self.evaluations += (high - low) * points
         return Samples(moved, self._joined(values, points))
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once, in rows: see `Evaluator`."""
         values: list[Any] = []
         moves: list[tuple[float, float]] = []
         times = request.times
         most = max(1, min(len(times), self.batch))
         rows = self._rows(most)
-        move = self._row_mover(request.direction, rows, claim)
+        move = self._row_mover(request.direction, rows, claims)
         for start in range(0, len(times), most):
             part = times[start : start + most]
             moves += [move(row, time) for row, time in enumerate(part)]
@@ -271,7 +271,7 @@ class InBatches(Guarded):
         return Changes(tuple(values), tuple(rise for rise, _ in moves), norm)
 
     def _row_mover(
-        self, direction: Direction, rows: Rows, claim: np.ndarray | None
+        self, direction: Direction, rows: Rows, claims: Sequence[np.ndarray] | None
     ) -> Callable[[int, float], tuple[float, float]]:
         """How a row is moved along a direction; returns what all its regions claim: see `Mover`."""
         before = [region.of(self.guard.view(region.leaf)) for region in direction.regions]
@@ -279,10 +279,12 @@ class InBatches(Guarded):
             direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)
         ]
 
+        parts: Sequence[np.ndarray | None] = [None] * len(movers) if claims is None else claims
+
         def move(row: int, time: float) -> tuple[float, float]:
             made = [
                 each(region.of(rows.view(region.leaf, row)), time, claim)
-                for region, each in zip(direction.regions, movers, strict=True)
+                for region, each, claim in zip(direction.regions, movers, parts, strict=True)
             ]
             return sum(rise for rise, _ in made), sum(square for _, square in made)
 

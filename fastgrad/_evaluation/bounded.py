@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -103,10 +103,10 @@ class Bounded(Around):
             values[np.ix_(rows, columns)] = found
         return np.full(inside.shape, np.nan) if values is None else values
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
         within = Within.for_times(request.direction, self.bounds, request.times)
-        return self._inner.along(replace(request, direction=within), claim)
+        return self._inner.along(replace(request, direction=within), claims)
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[Bounded]:

@@ -34,6 +34,7 @@ __all__ = [
     "odd_multiple",
     "odd_width",
     "made",
+    "pieces",
     "signs",
 ]
 
@@ -276,15 +277,18 @@ def claimed_changes(
     direction: Direction,
     before: Sequence[np.ndarray],
     times: Sequence[float],
-    claim: np.ndarray,
+    claims: Sequence[np.ndarray],
 ) -> tuple[tuple[float, ...], float]:
-    """What a claimed gradient says of moves that workers make: see `Changes`."""
+    """What claimed gradients say of moves that workers make: see `Changes`."""
     # Onto scratch memory, as the moves really made depend on the rounding of the entries.
     movers = [direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)]
     scratch = [np.empty_like(part) for part in before]
     rises, norms = [], []
     for time in times:
-        moves = [move(target, time, claim) for move, target in zip(movers, scratch, strict=True)]
+        moves = [
+            move(target, time, claim)
+            for move, target, claim in zip(movers, scratch, claims, strict=True)
+        ]
         rises.append(sum(rise for rise, _ in moves))
         norms.append(sum(square for _, square in moves))
     return tuple(rises), norms[0] ** 0.5

@@ -227,7 +227,7 @@ class InPlace(Guarded):
         finally:
             log.undo(mark)
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
         values: list[Any] = []
         claimed: list[float] = []
@@ -235,9 +235,10 @@ class InPlace(Guarded):
         mark, regions = len(log.entries), request.direction.regions
         try:
             moving = self.guard.moving(request.direction)
+            each: Sequence[np.ndarray | None] = [None] * len(moving) if claims is None else claims
             for time in request.times:
                 rise = 0.0
-                for found, view, move in moving:
+                for (found, view, move), claim in zip(moving, each, strict=True):
                     if found.changed():  # by the evaluation before
                         self._refuse_change(regions)
                     part, squares = move(view, time, claim)

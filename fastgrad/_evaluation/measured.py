@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,11 +53,11 @@ class Remembering(Around):
         self._served += 1
         return known
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once."""
         known = next(self._tables, None)
         if known is None:
-            return self._inner.along(request, claim)
+            return self._inner.along(request, claims)
         self._served += len(known)
         return Changes(tuple(known), (0.0,) * len(known))
 

@@ -166,12 +166,12 @@ class Metered(Around):
         moved = np.concatenate([part.moved for part in parts])
         return Samples(moved, np.concatenate([part.values for part in parts]))
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
         if len(request.times) > self._left:
             raise OutOfBudget
         before = self._inner.evaluations
-        found = self._inner.along(request, claim)
+        found = self._inner.along(request, claims)
         # Where nothing moves `f`, a batch has evaluated more points than it has values for.
         self._left -= min(self._inner.evaluations - before, len(request.times))
         if self._bar is not None:

@@ -277,8 +277,8 @@ class Evaluator(Protocol):
     def grouped(self, request: Grouped) -> Samples:
         """Move each group of entries as one."""
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
-        """Move all regions of a direction at once; `claim` is the gradient in its region."""
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
+        """Move all regions of a direction at once; `claims` are the gradients in its regions."""
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop; store the derivatives."""

@@ -177,18 +177,18 @@ class Scheduler(Around):
             return self._inner.grouped(request)
         return _joined(self._answers((request,)))
 
-    def along(self, request: Along, claim: np.ndarray | None = None) -> Changes:
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`.
 
-        Workers draw the direction themselves; the claim stays here. Without one, and where the
+        Workers draw the direction themselves; the claims stay here. Without one, and where the
         first points decide whether more are taken, they are taken here.
         """
-        if claim is None or request.still is not None:
-            return self._inner.along(request, claim)
+        if claims is None or request.still is not None:
+            return self._inner.along(request, claims)
         answers = self._answers((request,))
         guard = self.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
-        rises, norm = claimed_changes(request.direction, before, request.times, claim)
+        rises, norm = claimed_changes(request.direction, before, request.times, claims)
         values = [value for _, answer in answers for value in answer.values]
         return Changes(tuple(values), rises, norm)
 

@@ -167,15 +167,18 @@ def directions(regions, leaves):
 
 
 def alongs(leaves):
-    """Pairs of a request and a claim, or None."""
+    """Pairs of a request and the claims of its regions, or None."""
     every_leaf = [whole(k, leaf) for k, leaf in enumerate(leaves) if leaf.real.size]
+    random = np.random.default_rng(2)
+    each = [np.asarray(random.normal(size=leaves[region.leaf].real.shape)) for region in every_leaf]
     for direction in directions(every_leaf, leaves):
         yield Along(direction, (1.0, -0.5, 2.0)), None
+        yield Along(direction, (0.25, -2.0)), each
     for number, region in enumerate(boxes(leaves)):
         shape = leaves[region.leaf].real[region.box].shape
         claim = np.asarray(np.random.default_rng(1).normal(size=shape))
         for direction in some(directions([region], leaves), number, leaves):
-            yield Along(direction, (0.5, -1.0)), claim
+            yield Along(direction, (0.5, -1.0)), [claim]
 
 
 def claimless(leaves):
@@ -301,7 +304,7 @@ def test_a_still_function_ends_a_walk(name, pools):
     calls = Along(
         OddMultiples(0, (whole(0, flatten(array())[0]),), 0.01), (1.0, 2.0, 3.0, 4.0), 1.5
     )
-    for claim in (None, np.ones(7)):
+    for claim in (None, [np.ones(7)]):
         with running(name, still, array(), pools) as evaluator:
             found = evaluator.along(calls, claim)
             assert found.values == (1.5, 1.5)
@@ -322,7 +325,7 @@ def test_long_walks(name, pools):
         Proportional((whole(0, flatten(array())[0]),), 0.5), tuple(np.linspace(-1, 1, 150))
     )
     with run as evaluator:
-        for claim in (None, np.ones(7)):
+        for claim in (None, [np.ones(7)]):
             assert same(evaluator.along(request, claim).values, oracle.along(request)[0])
 
 

@@ -268,13 +268,13 @@ REQUESTS = {
 
 def test_every_request_is_answered_as_in_a_serial_run(opened, backend):
     """All of them in one run, each twice."""
-    claim = np.linspace(-1, 1, 4).reshape(2, 2)
+    claims = [np.linspace(-1, 1, 4).reshape(2, 2)]
 
     def answers(workers):
         params, found = nest(), {}
         with evaluator(sendable.nested, params, flatten(params), workers=workers) as run:
             for name, request in REQUESTS.items():
-                first = run.along(request, claim) if name == "along" else request.run(run)
+                first = run.along(request, claims) if name == "along" else request.run(run)
                 found[name] = [repr(vars(each)) for each in (first, request.run(run))]
         return found, run.evaluations
 

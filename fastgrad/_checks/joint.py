@@ -1,0 +1,187 @@
+"""Directions along which all leaves of a model move at once: a right gradient shows there soonest.
+
+Each leaf moves as far as it would alone, so that an error shows alike in any of them. Leaves that
+do not agree together are asked in halves, and by themselves in the end.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastgrad._checks.directional import VISIBLE, Directional
+from fastgrad._checks.entry_table import EntryTable
+from fastgrad._checks.error_model import SAFETY, ErrorModel, detection_limit
+from fastgrad._checks.moves import LeafClaim
+from fastgrad._checks.residual import Residual
+from fastgrad._checks.result import LeafProbe
+from fastgrad._evaluation.direction import Uniform, pieces
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._leaf import Box
+
+__all__ = ["look_jointly"]
+
+# Directions that must agree, as for a single leaf.
+_DIRECTIONS = 2
+# Mean square of what an entry moves by, over its width: uniform between 0.5 and 1.5.
+_MEAN_SQUARE = 13 / 12
+# An error that shows may be this many times what each leaf alone would show.
+_COARSER = 3.0
+# Sums of entries with random signs stay within this many standard deviations.
+_SIGMAS = 4.0
+# A leaf of which more is claimed could overflow a sum: moves are below two lengths.
+_WIDEST = 2.0
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A leaf that may move with others."""
+
+    claim: LeafClaim
+    root: float  # of the number of entries
+    norm: float  # of the claimed derivative along a random direction
+
+    @classmethod
+    def of(cls, claim: LeafClaim) -> _Member | None:
+        """The leaf, if something finite is claimed of it, so that it moves `f`."""
+        size, model = claim.analytic.size, claim.model
+        if not size or model.coarse:
+            return None
+        norm = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for box in pieces(claim.analytic.shape):
+                terms = claim.analytic[box].reshape(-1) * claim.run.scale(claim.number, box)
+                norm = math.hypot(norm, float(np.linalg.norm(terms)))
+        most = sys.float_info.max / (_WIDEST * size)
+        if not 0 < norm < math.inf or claim.largest(claim.whole) > most:
+            return None
+        return cls(claim, math.sqrt(size), math.sqrt(_MEAN_SQUARE) * norm)
+
+
+class _Joint:
+    """Several leaves as one: claims and moves of a `Directional`."""
+
+    granted = 0.0
+    number = -1  # of no leaf
+    whole: Box = ()
+
+    def __init__(self, members: Sequence[_Member], seed: int) -> None:
+        claims = [member.claim for member in members]
+        self.run: Metered = claims[0].run
+        self.members, self._seed, self._turn = members, seed, 0
+        self._regions = tuple(claim.region(claim.whole) for claim in claims)
+        self._widths = tuple(1 / member.root for member in members)
+        self.model = _model_of(members)
+        first = max(claim.model.relative for claim in claims)
+        self.wanted = _COARSER * SAFETY * self.model.direction_noise(self.model.noise, first)
+
+    def turn_to(self, turn: int) -> None:
+        """Take the random direction of this number."""
+        self._turn = turn
+
+    def parts(self, box: Box) -> list[np.ndarray]:
+        """What is claimed, leaf by leaf."""
+        return [member.claim.analytic for member in self.members]
+
+    def largest(self, box: Box) -> float:
+        """The largest entry that is claimed."""
+        return max(member.claim.largest(member.claim.whole) for member in self.members)
+
+    def direction(self, box: Box) -> Uniform:
+        """See `Moves`."""
+        return Uniform(self._seed, self._turn, self._regions, self._widths)
+
+    def root(self, box: Box) -> float:
+        """See `Moves`: each leaf's is one."""
+        return math.sqrt(len(self.members))
+
+    def reach_of(self, box: Box) -> float:
+        """See `Moves`: they have random signs, and so the sum does."""
+        squares = [
+            float(np.linalg.norm(self.run.scale(member.claim.number))) / member.root
+            for member in self.members
+        ]
+        return _SIGMAS * math.hypot(*squares)
+
+
+def _model_of(members: Sequence[_Member]) -> ErrorModel:
+    """The error model of leaves that move together: of each number, that of the worst."""
+    models = [member.claim.model for member in members]
+    # Moves must be seen in each leaf; they are a root of its size smaller than along an entry.
+    spacing = max(m.spacing * member.root for m, member in zip(models, members, strict=True))
+    return replace(
+        models[0],
+        noise=max(m.noise for m in models),
+        # The noise is shared by all: the first step is the one at which it may be low enough.
+        relative=max(m.relative for m in models) * max(1.0, math.sqrt(len(models)) / _COARSER),
+        eps=max(m.eps for m in models),
+        spacing=spacing,
+    )
+
+
+def look_jointly(claims: Sequence[LeafClaim], seed: int) -> dict[int, LeafProbe]:
+    """What is known of the leaves, by their numbers, that agree along joint directions."""
+    if len(claims) < 2:
+        return {}
+    members = [member for member in map(_Member.of, claims) if member is not None]
+    found: dict[int, LeafProbe] = {}
+    with suppress(OutOfBudget):  # which is met again, and said, where the others are asked
+        _look(members, seed, found)
+    return found
+
+
+def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) -> None:
+    if len(members) < 2:
+        return
+    joint = _Joint(members, seed)
+    directional = Directional(joint, joint)
+    residuals: list[Residual] = []
+    gap = 0.0
+    for turn in range(_DIRECTIONS):
+        joint.turn_to(turn)
+        whole = joint.whole
+        residual = directional.measure(whole) if turn else directional.calibrate(whole)
+        if residual.kink or not residual.bound < math.inf or directional.jumps:
+            return  # of more than directions can tell
+        if residual.significant:
+            half = len(members) // 2
+            _look(members[:half], seed, found)
+            _look(members[half:], seed, found)
+            return
+        if not turn:
+            gap = directional.kink_gap(whole)
+        residuals.append(residual)
+    if gap or not directional.moved:
+        return
+    for member in members:
+        if _shows(member, residuals):
+            found[member.claim.number] = _probe_of(member, residuals)
+
+
+def _shows(member: _Member, residuals: Sequence[Residual]) -> bool:
+    """Whether a small factor of a leaf would have shown beside all others."""
+    worst = max(residual.bound for residual in residuals)
+    return SAFETY * worst * member.root < VISIBLE * member.norm
+
+
+def _probe_of(member: _Member, residuals: Sequence[Residual]) -> LeafProbe:
+    """What the residuals say of one leaf, along its part of the directions."""
+    floors = [SAFETY * residual.bound * member.root for residual in residuals]
+    off = math.hypot(*(residual.value for residual in residuals)) / math.sqrt(len(residuals))
+    return LeafProbe(
+        entries=np.zeros(0, np.intp),
+        table=EntryTable.blank(np.zeros(0)),
+        directions=len(residuals),
+        floor=max(floors),
+        limit=detection_limit(floors),
+        error=off * member.root,
+        claimed=member.norm,
+        numeric=member.norm,
+        noise=max(floors),
+    )
