@@ -1,7 +1,8 @@
 """Directions along which all leaves of a model move at once: a right gradient shows there soonest.
 
-Each leaf moves as far as it would alone, so that an error shows alike in any of them. Leaves that
-do not agree together are asked in halves, and by themselves in the end.
+Leaves move by as much as makes their shares in the bound on the residual alike, so that an error
+that would show in one of them alone shows beside the others. Leaves that do not agree together are
+asked in halves, and by themselves in the end.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _DIRECTIONS = 2
 _MEAN_SQUARE = 13 / 12
 # An error that shows may be this many times what each leaf alone would show.
 _COARSER = 3.0
+# A leaf in which an error shows from this share of that of another leaf on is looked at alone: for
+# 1e-3 steps are ten times as long where noise falls with the step.
+_FAINT = 1e-3
 # Sums of entries with random signs stay within this many standard deviations.
 _SIGMAS = 4.0
 # A leaf of which more is claimed could overflow a sum: moves are below two lengths.
@@ -46,6 +50,7 @@ class _Member:
     claim: LeafClaim
     root: float  # of the number of entries
     norm: float  # of the claimed derivative along a random direction
+    alone: float  # the bound on a residual that the leaf alone would have at its first step
 
     @classmethod
     def of(cls, claim: LeafClaim) -> _Member | None:
@@ -61,14 +66,21 @@ class _Member:
         most = sys.float_info.max / (_WIDEST * size)
         if not 0 < norm < math.inf or claim.largest(claim.whole) > most:
             return None
-        return cls(claim, math.sqrt(size), math.sqrt(_MEAN_SQUARE) * norm)
+        root, norm = math.sqrt(size), math.sqrt(_MEAN_SQUARE) * norm
+        alone = root * model.direction_noise(model.noise, model.relative)
+        alone += model.direction_truncation(model.relative, norm) + model.direction_slack(norm)
+        return cls(claim, root, norm, alone)
+
+    @property
+    def visible(self) -> float:
+        """Smallest residual that it would be asked to show, in units of the bound alone."""
+        return VISIBLE * self.norm / self.root / self.alone
 
 
 class _Joint:
     """Several leaves as one: claims and moves of a `Directional`."""
 
     granted = 0.0
-    number = -1  # of no leaf
     whole: Box = ()
 
     def __init__(self, members: Sequence[_Member], seed: int) -> None:
@@ -76,10 +88,15 @@ class _Joint:
         self.run: Metered = claims[0].run
         self.members, self._seed, self._turn = members, seed, 0
         self._regions = tuple(claim.region(claim.whole) for claim in claims)
-        self._widths = tuple(1 / member.root for member in members)
-        self.model = _model_of(members)
-        first = max(claim.model.relative for claim in claims)
-        self.wanted = _COARSER * SAFETY * self.model.direction_noise(self.model.noise, first)
+        # The leaf that moves farthest moves as far as it would alone.
+        self.unit = min(member.alone / member.root for member in members)
+        self.widths = tuple(self.unit / member.alone for member in members)
+        moves = [w * member.root for w, member in zip(self.widths, members, strict=True)]
+        self._root = math.hypot(*moves)
+        self.model = _model_of(members, self._root, max(moves))
+        # As coarse as that, and of most leaves an entry that is off.
+        seen = min(member.visible for member in members if not _is_faint(member, members))
+        self.wanted = self.unit * min(SAFETY * _COARSER, seen)
 
     def turn_to(self, turn: int) -> None:
         """Take the random direction of this number."""
@@ -95,33 +112,35 @@ class _Joint:
 
     def direction(self, box: Box) -> Uniform:
         """See `Moves`."""
-        return Uniform(self._seed, self._turn, self._regions, self._widths)
+        return Uniform(self._seed, self._turn, self._regions, self.widths)
 
     def root(self, box: Box) -> float:
-        """See `Moves`: each leaf's is one."""
-        return math.sqrt(len(self.members))
+        """See `Moves`."""
+        return self._root
 
     def reach_of(self, box: Box) -> float:
         """See `Moves`: they have random signs, and so the sum does."""
         squares = [
-            float(np.linalg.norm(self.run.scale(member.claim.number))) / member.root
-            for member in self.members
+            float(np.linalg.norm(self.run.scale(member.claim.number))) * width
+            for member, width in zip(self.members, self.widths, strict=True)
         ]
         return _SIGMAS * math.hypot(*squares)
 
 
-def _model_of(members: Sequence[_Member]) -> ErrorModel:
+def _model_of(members: Sequence[_Member], root: float, farthest: float) -> ErrorModel:
     """The error model of leaves that move together: of each number, that of the worst."""
     models = [member.claim.model for member in members]
-    # Moves must be seen in each leaf; they are a root of its size smaller than along an entry.
-    spacing = max(m.spacing * member.root for m, member in zip(models, members, strict=True))
+    first = max(m.relative for m in models)
+    # No move may be lost in a leaf, whatever its share in the direction.
+    shares = [member.alone for member in members]
+    spacing = max(m.spacing * share for m, share in zip(models, shares, strict=True))
     return replace(
         models[0],
         noise=max(m.noise for m in models),
         # The noise is shared by all: the first step is the one at which it may be low enough.
-        relative=max(m.relative for m in models) * max(1.0, math.sqrt(len(models)) / _COARSER),
+        relative=first * max(1.0, root / farthest / _COARSER),
         eps=max(m.eps for m in models),
-        spacing=spacing,
+        spacing=spacing / min(member.alone / member.root for member in members),
     )
 
 
@@ -159,20 +178,27 @@ def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) ->
         residuals.append(residual)
     if gap or not directional.moved:
         return
-    for member in members:
-        if _shows(member, residuals):
-            found[member.claim.number] = _probe_of(member, residuals)
+    for member, width in zip(members, joint.widths, strict=True):
+        probe = _probe_of(member, width, residuals)
+        if _shows(member, members, probe):
+            found[member.claim.number] = probe
 
 
-def _shows(member: _Member, residuals: Sequence[Residual]) -> bool:
-    """Whether a small factor of a leaf would have shown beside all others."""
-    worst = max(residual.bound for residual in residuals)
-    return SAFETY * worst * member.root < VISIBLE * member.norm
+def _is_faint(member: _Member, members: Sequence[_Member]) -> bool:
+    """Whether the entries of a leaf are so small that all others would take longer steps for it."""
+    return member.visible < _FAINT * max(each.visible for each in members)
 
 
-def _probe_of(member: _Member, residuals: Sequence[Residual]) -> LeafProbe:
+def _shows(member: _Member, members: Sequence[_Member], probe: LeafProbe) -> bool:
+    """Whether a small factor of a leaf, or an entry of a faint one, would show beside others."""
+    if _is_faint(member, members) and probe.floor > VISIBLE * member.norm / member.root:
+        return False
+    return probe.floor < VISIBLE * member.norm
+
+
+def _probe_of(member: _Member, width: float, residuals: Sequence[Residual]) -> LeafProbe:
     """What the residuals say of one leaf, along its part of the directions."""
-    floors = [SAFETY * residual.bound * member.root for residual in residuals]
+    floors = [SAFETY * residual.bound / width for residual in residuals]
     off = math.hypot(*(residual.value for residual in residuals)) / math.sqrt(len(residuals))
     return LeafProbe(
         entries=np.zeros(0, np.intp),
@@ -180,7 +206,7 @@ def _probe_of(member: _Member, residuals: Sequence[Residual]) -> LeafProbe:
         directions=len(residuals),
         floor=max(floors),
         limit=detection_limit(floors),
-        error=off * member.root,
+        error=off / width,
         claimed=member.norm,
         numeric=member.norm,
         noise=max(floors),

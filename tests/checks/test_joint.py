@@ -49,14 +49,14 @@ def test_right_gradients_of_any_number_of_arrays_cost_the_same(rng, count, seed)
 
 
 @quick(30)
-@given(rng=randoms, count=counts)
+@given(rng=randoms, count=counts.filter(lambda count: count <= 30))
 def test_limits_are_hardly_worse_than_those_of_arrays_alone(rng, count):
     f, g, p = model(rng, count)
     together = [leaf.limit for leaf in check(f, g, p).leaves]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probes, "look_jointly", lambda *_: {})
         alone = [leaf.limit for leaf in check(f, g, p).leaves]
-    # Of small arrays, which alone take longer steps; it is 3 where noise decides.
+    # A factor of 3 where noise decides; small arrays take longer steps alone.
     assert np.median(np.array(together) / alone) <= 6
 
 
