@@ -205,7 +205,7 @@ def check_gradient(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     result = replace(result, rtol=rtol, atol=atol)
-    return _report(result, argument, run.evaluations, plan, seed, started)
+    return _report(result, structure_of(argument), run.evaluations, plan, seed, started)
 
 
 @dataclass(frozen=True)
@@ -339,9 +339,11 @@ def _seen(
 def _first_report(look: FirstLook, plan: _Plan, started: float) -> Report:
     """The report of a gradient that is right at first look; its sentences are made on demand."""
     evaluations, seconds = look.evaluations, time.perf_counter() - started
+    structure = structure_of(look.argument)
+    look.forget()
 
     def rest() -> Report:
-        return _report(look.result(), look.argument, evaluations, plan, look.seed, started)
+        return _report(look.result(), structure, evaluations, plan, look.seed, started)
 
     return Report.unfinished(
         rest,
@@ -355,12 +357,12 @@ def _first_report(look: FirstLook, plan: _Plan, started: float) -> Report:
         steps=look.steps,
         rtol=look.rtol,
         atol=look.atol,
-        structure=structure_of(look.argument),
+        structure=structure,
     )
 
 
 def _report(
-    result: Result, argument: Params, evaluations: int, plan: _Plan, seed: int, started: float
+    result: Result, structure: Any, evaluations: int, plan: _Plan, seed: int, started: float
 ) -> Report:
     verdict, reason = conclude(result, plan.strategy, plan.budget)
     baseline, limit = result.baseline, result.detection_limit
@@ -384,5 +386,5 @@ def _report(
         miss_probability=result.miss_probability,
         rtol=result.rtol,
         atol=result.atol,
-        structure=structure_of(argument),
+        structure=structure,
     )

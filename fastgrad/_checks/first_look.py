@@ -88,7 +88,6 @@ class FirstLook:
         self._moved = forgiving(self.f, self._raised, lambda: math.nan)
         self._steps: list[float] = []
         self._found: list[tuple[np.ndarray, np.ndarray]] = []
-        self._evaluations = 0
 
     def seen(self) -> bool:
         """Whether the gradient is right beyond doubt. Exceptions are those of an ordinary check."""
@@ -100,6 +99,12 @@ class FirstLook:
         finally:
             guard.close()
             self.measured.raised = self._raised.first
+
+    def forget(self) -> None:
+        """Let go of what a report does not need, and might keep alive: the parameters above all."""
+        self.f = self._moved = _forgotten
+        self.grad = self.argument = None
+        self.leaves = ()
 
     @property
     def evaluations(self) -> int:
@@ -224,7 +229,7 @@ class FirstLook:
         return True
 
     def _baseline(self) -> Baseline:
-        base, n = self.measured.bases[0], len(self.leaves)
+        base, n = self.measured.bases[0], len(self._steps)
         table = self._table_of_noise
         return Baseline(
             base,
@@ -279,6 +284,10 @@ class FirstLook:
                 part.uncertainty[known] = bound
             parts.append(Part(k, leaf, part, model))
         return entries_so_far(parts)
+
+
+def _forgotten(argument: Any) -> float:
+    raise AssertionError("a look that is over calls nothing")
 
 
 def _joined(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -213,6 +214,19 @@ def test_a_gradient_is_called_twice_whichever_way_it_ends():
         grad, calls = counted(lambda x, factor=factor: factor * np.cos(x))
         report = fg.check_gradient(lambda x: float(np.sin(x).sum()), grad, x)
         assert (bool(report), len(calls)) == (factor == 1, 2)
+
+
+def test_a_report_keeps_neither_function_nor_parameters_alive():
+    class Held:
+        def __call__(self, x):
+            return float(np.sin(x).sum())
+
+    f, x = Held(), np.array([0.3, -1.2]).view()
+    alive = weakref.ref(f), weakref.ref(x)
+    report = fg.check_gradient(f, np.cos, x)
+    del f, x
+    assert [each() for each in alive] == [None, None]
+    assert report.reason == "all 2 entries agree with central differences"
 
 
 def test_a_report_makes_its_sentences_when_they_are_asked_for(monkeypatch):
