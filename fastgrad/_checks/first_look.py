@@ -183,11 +183,11 @@ class FirstLook:
                 before = log.register(found, view)
                 factors = signs(key_of(self.seed, 0, k), before.size)
                 moves = kernel.odd_moves(before, factors, *odd_width(width, before))
-                moving.append((found, view, before, moves))
+                moving.append((k, found, view, before, moves))
             for time in TIMES:
-                for found, view, before, moves in moving:
+                for k, found, view, before, moves in moving:
                     if found.changed():
-                        guard.view(0)
+                        guard.view(k)  # which says so
                     kernel.displace(view, before, moves, time)
                 value = self._moved(self.argument)
                 values.append(value if type(value) is float else as_scalar(value, at_block, 0))

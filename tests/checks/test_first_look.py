@@ -208,6 +208,28 @@ def test_writes_of_f_are_undone_and_named_alike(at, monkeypatch):
     assert outcome() == first
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_arrays_that_f_resizes_are_named_alike(name, monkeypatch):
+    def outcome(at):
+        p = {"a": np.array([0.3, -1.2]), "b": np.array([2.0, 0.1, 0.7])}
+        right = {key: np.cos(value) for key, value in p.items()}
+        calls = iter(range(10**6))
+
+        def f(p):
+            value = float(np.sin(p["a"][:2]).sum() + np.sin(p["b"][:3]).sum())
+            if next(calls) == at:
+                p[name].resize(100_000, refcheck=False)
+            return value
+
+        with pytest.raises(fg.MutationError) as caught:
+            fg.check_gradient(f, right, p)
+        return str(caught.value)
+
+    first = [outcome(at) for at in range(19)]
+    without(monkeypatch)
+    assert [outcome(at) for at in range(19)] == first
+
+
 def test_a_gradient_is_called_twice_whichever_way_it_ends():
     x = np.array([0.3, -1.2])
     for factor in (1.0, 2.0):
