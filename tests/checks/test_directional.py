@@ -82,6 +82,7 @@ def test_truncation_is_not_taken_for_an_error(directional_of):
     assert not directional.calibrate(whole(x)).significant
 
 
+@pytest.mark.slow
 @one_backend
 def test_noise_that_grows_with_the_moved_entries_is_measured():
     x = np.linspace(-1.0, 1.0, 2**20)

@@ -76,7 +76,7 @@ def items():
 @pytest.mark.parametrize("part", range(4))
 def test_the_corpus_comes_out_the_same(part, monkeypatch):
     seen = looks(monkeypatch)
-    mine = items()[part::4]
+    mine = items()[part::8]  # half of them
     first = [asked(item) for item in mine]
     assert len(seen) > len(mine) / 2  # most are small
     assert sum(seen) > len(mine) / 12  # and of these some are right and smooth

@@ -114,7 +114,7 @@ def test_kinks_leave_directions_to_arrays_alone():
 def test_errors_at_the_limit_are_seen_as_often_as_stated():
     f, g, p = model(np.random.default_rng(3), 12)
     unseen = eligible = 0
-    for seed in range(600):
+    for seed in range(300):
         rng = np.random.default_rng(seed)
         k = int(rng.integers(len(p)))
         limit = check(f, g, p, seed=seed).leaves[k].limit

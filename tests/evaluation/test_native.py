@@ -91,6 +91,7 @@ def test_any_shape(shape, method, library, backend):
     np.testing.assert_allclose(g, 1 / x, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "workers"), [("central", None), ("forward", 3)])
 def test_more_entries_than_are_copied(method, workers, library):
     f = fg.native(library.ends)

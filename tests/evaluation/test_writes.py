@@ -143,6 +143,7 @@ def test_a_change_of_the_byte_order_is_seen_at_once(dtype, back, when, tree):
     assert len(calls) == when
 
 
+@pytest.mark.slow
 def test_a_late_write_into_large_parameters_is_told():
     x = np.zeros(BIG)
     with pytest.raises(fg.MutationError, match=r"`params` is not what .* reload them"):

@@ -282,6 +282,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_calls_leave_nothing_behind(backend):
     """In proportion to the speed of the backends. A block for every fiftieth call would be seen."""
     done = run_python(MANY_CALLS, backend, "100000" if backend == "compiled" else "10000")
