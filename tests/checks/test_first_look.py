@@ -72,6 +72,7 @@ def items():
     return [each for each in (*problems(), *bugs()) if not each.requires]
 
 
+@pytest.mark.slow
 @one_backend
 @pytest.mark.parametrize("part", range(4))
 def test_the_corpus_comes_out_the_same(part, monkeypatch):

@@ -12,7 +12,7 @@ import fastgrad as fg
 from fastgrad import Verdict
 from fastgrad._checks import probe as probes
 
-pytestmark = [pytest.mark.usefixtures("backend"), one_backend]
+pytestmark = [pytest.mark.usefixtures("backend"), one_backend, pytest.mark.slow]
 
 randoms = st.integers(0, 2**30).map(np.random.default_rng)
 counts = st.sampled_from([2, 3, 7, 30, 100])
@@ -110,7 +110,6 @@ def test_kinks_leave_directions_to_arrays_alone():
     assert [entry.path for entry in report.wrong] == ["params[4][3]"]
 
 
-@pytest.mark.slow
 def test_errors_at_the_limit_are_seen_as_often_as_stated():
     f, g, p = model(np.random.default_rng(3), 12)
     unseen = eligible = 0
