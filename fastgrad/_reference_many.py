@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastgrad._leaf import lengths_of
+
 if TYPE_CHECKING:
     from fastgrad._stencils import Stencil, Steps
 
@@ -190,7 +192,7 @@ def table_noise(
 def steepest(claimed: np.ndarray, x: np.ndarray) -> float:
     """Largest change that a gradient claims over the length of an entry, of those not infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        sizes = np.abs(claimed) * _lengths(x)
+        sizes = np.abs(claimed) * lengths_of(x)
     return float(sizes.max(initial=0.0, where=sizes < inf))
 
 
@@ -205,18 +207,10 @@ def odd_moves(before: np.ndarray, factors: np.ndarray, width: float, odd: float)
 
     The number is `odd` times a quarter of a power of two.
     """
-    _, exponents = np.frexp(width * _lengths(before))
+    _, exponents = np.frexp(width * lengths_of(before))
     with np.errstate(over="ignore"):
         moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
         return np.asarray(moves * odd)
-
-
-def _lengths(x: np.ndarray) -> np.ndarray:
-    """``max(1, |x|)``, and 1 where that is not finite, as `_leaf.lengths_of`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
-    found: np.ndarray = np.where((size > 1) & (size < inf), size, 1.0)
-    return found
 
 
 def scatter(

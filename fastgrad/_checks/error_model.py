@@ -183,7 +183,8 @@ class ErrorModel:
         Forward and backward quotients differ by ``f'' r L``, so ``gaps / r`` is the change over
         one length.
         """
-        change: np.ndarray = CONDITION * self.spacing / self.relative * np.abs(gaps)
+        *_, condition = self.first_factors
+        change: np.ndarray = condition * np.abs(gaps)
         return change
 
     def growth(self, gaps: np.ndarray) -> float:

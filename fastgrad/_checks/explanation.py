@@ -382,7 +382,10 @@ def is_nearby_there(each: Explained) -> bool:
 
 
 def is_nearby(case: Case) -> bool:
-    """Whether the errors of a leaf are small, and spread over most of its entries or tiny."""
+    """Whether the errors of a leaf are small, and spread over most of its entries or tiny.
+
+    One entry that tells anything shows no spread: a factor close to one would look the same.
+    """
     known = case.at(case.known)
     if not known.wrong.any() or not relative_error(case) < _NEARBY:
         return False
@@ -392,4 +395,4 @@ def is_nearby(case: Case) -> bool:
     telling = (size > _TELLING * known.bound) | known.wrong
     comparable = error >= _COMPARABLE * np.median(error[known.wrong])
     comparable |= error >= _COMPARABLE * np.median((error / size)[known.wrong]) * size
-    return bool(comparable[telling].mean() > _MOST)
+    return bool(telling.sum() > 1 and comparable[telling].mean() > _MOST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,7 @@ from fastgrad._checks.baseline import (
     TIMES,
     TINY,
     Baseline,
+    NoiseTable,
     noise_table,
     some_tiny,
 )
@@ -70,20 +71,26 @@ def may_look(f: Any, leaves: Sequence[Leaf]) -> bool:
     return size <= COPIED_BYTES and entries <= _MOST_ENTRIES
 
 
-@dataclass
 class FirstLook:
     """A look at the gradient `grad` of `f`: `seen` does it, and the rest is what it has found."""
 
-    f: Callable[[Any], Any]
-    grad: Any
-    argument: Params
-    leaves: Sequence[Leaf]
-    seed: int
-    rtol: float
-    atol: float
-    measured: Measured = field(default_factory=Measured)
+    claim: Analytic
+    _table_of_noise: NoiseTable
+    _level: float  # of the noise
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        grad: Any,
+        argument: Params,
+        leaves: Sequence[Leaf],
+        seed: int,
+        rtol: float,
+        atol: float,
+    ) -> None:
+        self.f, self.grad, self.argument, self.leaves = f, grad, argument, leaves
+        self.seed, self.rtol, self.atol = seed, rtol, atol
+        self.measured = Measured()
         self._raised = Raised()
         self._moved = forgiving(self.f, self._raised, lambda: math.nan)
         self._steps: list[float] = []
@@ -262,10 +269,12 @@ class FirstLook:
 
     @property
     def noise(self) -> float:
+        """Noise of `f`, as a standard deviation."""
         return self._level
 
     @property
     def steps(self) -> tuple[float, ...]:
+        """First step of each leaf, over the entries' lengths."""
         return tuple(self._steps)
 
     def _so_far(self) -> str:

@@ -286,9 +286,7 @@ class Search:
             error, claimed, numeric = _sizes(suspects.table)
         typical = claimed / math.sqrt(max(self._claim.leaf.real.size, 1))
         unexplained = self._standing == _UNEXPLAINED or self._is_off()
-        moves = directional.moved or not self._rows
-        if len(suspects.judged):
-            moves = directional.moved or suspects.table.moves
+        alone = suspects.table.moves if len(suspects.judged) else not self._rows
         return LeafProbe(
             entries=suspects.judged,
             table=suspects.table,
@@ -303,7 +301,7 @@ class Search:
             growth=self._growth,
             factor=math.nan if self._off is None else self._off,
             kink=not everything and self._kinks_hide and limit > typical,
-            moves=moves,
+            moves=directional.moved or alone,
             all_judged=everything,
             unexplained=unexplained and not suspects.table.jumps,
             doubtful=bool(self._doubtful) and not everything,

@@ -27,8 +27,8 @@ _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 _MOSTLY_NOISE = 10.0
 # At most this many paths in a sentence: more are only counted.
 _LISTED = 3
-# Evaluations that a right gradient of a smooth `f` takes: two for each entry or, in a probe, five
-# for each parameter array, and some more for those that take another look. Spare are those for
+# Evaluations that a right gradient of a smooth `f` takes: two for each entry or, in a probe, up to
+# five for each parameter array, and some more for those that take another look. Spare are those for
 # the baseline and the end, and for the few entries that smoothness by itself does not settle.
 _EACH_LEAF, _SPARE = 8, 20
 # A gradient of up to this many error bars vanishes: with ten a factor of 1.1 would show.

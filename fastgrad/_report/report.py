@@ -132,14 +132,16 @@ class Report:
         vars(made).update(known, _rest=rest)
         return made
 
-    def __getattr__(self, name: str) -> Any:
-        # Only where nothing is found: of an unfinished report, all but what was known.
-        rest = vars(self).get("_rest")
-        if rest is None or name not in self.__dataclass_fields__:
-            raise AttributeError(f"'Report' object has no attribute '{name}'")
-        vars(self).update(vars(rest()) | vars(self))
-        vars(self).pop("_rest", None)
-        return vars(self)[name]
+    if not TYPE_CHECKING:  # to which any attribute would be one
+
+        def __getattr__(self, name: str) -> Any:
+            # Only where nothing is found: of an unfinished report, all but what was known.
+            rest = vars(self).get("_rest")
+            if rest is None or name not in self.__dataclass_fields__:
+                raise AttributeError(f"'Report' object has no attribute '{name}'")
+            vars(self).update(vars(rest()) | vars(self))
+            vars(self).pop("_rest", None)
+            return vars(self)[name]
 
     def __getstate__(self) -> dict[str, Any]:
         _ = self.reason  # finishes it
