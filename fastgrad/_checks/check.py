@@ -171,9 +171,10 @@ def check_gradient(
     limits = bounds_of(bounds, argument, leaves)
     plan = _plan(strategy, budget, leaves)
     value = of_pairs(f) if grad is True else f
-    alone = workers is limits is None and not progress and plan.budget == math.inf
     look = None
-    if alone and plan.strategy == "exhaustive" and grad is not True and may_look(f, leaves):
+    plain = workers is limits is None and not progress and grad is not True
+    # Without a budget every entry is judged.
+    if plain and plan.budget == math.inf and may_look(f, leaves):
         check_layout(leaves)
         look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
         if look.seen():
@@ -192,14 +193,10 @@ def check_gradient(
     )
     try:
         with run:
-            again = None
-            if look is not None:
-                claim = look.claim
-            else:
-                claim = replace(_first_call(run, f, grad, argument), rtol=rtol, atol=atol)
-                if _is_called(grad):
-                    again = partial(_called_again, run, f, grad, argument)
-            result = _look(run, claim, again, plan, seed)
+            claim = _first_call(run, f, grad, argument) if look is None else look.claim
+            called = look is None and _is_called(grad)
+            again = partial(_called_again, run, f, grad, argument) if called else None
+            result = _look(run, replace(claim, rtol=rtol, atol=atol), again, plan, seed)
             result = _seen(result, run, value, argument, limits)
             check_places(argument, leaves)
     finally:

@@ -169,21 +169,7 @@ def doubts_of_wrong(
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
     doubts: np.ndarray = np.full(len(entries), Doubt.NONE, np.int8)
     error = np.abs(analytic - found.value)
-    # A claim of nothing would make no noise.
-    size = np.fmin(error, np.abs(analytic))
-    fast = np.flatnonzero(_may_be_fast(size, differences.lengths(entries), model))
-    if len(fast):
-        some = spread(fast, error)
-        noise, rounding = np.full(len(some), model.noise), model.unit * _size(model)
-        near = agree_at_small(
-            differences, entries[some], analytic[some], size[some], noise, rounding
-        )
-        # Faster than the parameters can be moved.
-        least = _LEAST_SPACINGS * model.spacing * differences.lengths(entries[some])
-        near |= _OWN_SCALE[0] * noise < least * size[some]
-        doubts[some[near]] = Doubt.NO_LIMIT
-        if near.all():
-            doubts[fast] = Doubt.NO_LIMIT
+    doubts[_too_fast(error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
     zero = np.flatnonzero((analytic == 0) & _quantized(model))
     if len(zero):
@@ -211,16 +197,34 @@ def doubts_of_wrong(
     return doubts
 
 
+def _too_fast(
+    error: np.ndarray,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """The positions of entries of which `f` is as steep as claimed, and faster than the steps."""
+    # A claim of nothing would make no noise.
+    size, length = np.fmin(error, np.abs(analytic)), differences.lengths(entries)
+    fast = np.flatnonzero(_may_be_fast(size, length, model))
+    if not len(fast):
+        return fast
+    some = spread(fast, error)
+    # That of the values near by, which may be far from that at the parameters.
+    rounding = model.unit * (abs(model.base) + model.noise)
+    noise = np.full(len(some), model.noise)
+    near = agree_at_small(differences, entries[some], analytic[some], size[some], noise, rounding)
+    # Faster than the parameters can be moved.
+    near |= _OWN_SCALE[0] * noise < _LEAST_SPACINGS * model.spacing * length[some] * size[some]
+    return fast if near.all() else some[near]
+
+
 def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
     """Whether what was measured as noise could be what an `f` does that is as steep as claimed."""
     claimed = size * length * model.sampled
     found: np.ndarray = (claimed >= _VISIBLE * model.noise) & (claimed <= _FASTEST * model.noise)
     return found & model.coarse
-
-
-def _size(model: ErrorModel) -> float:
-    """Size of the values of `f` near by."""
-    return abs(model.base) + model.noise
 
 
 def _quantized(model: ErrorModel) -> bool:

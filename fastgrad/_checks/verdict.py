@@ -14,7 +14,7 @@ from fastgrad._checks.bisection import MOST_WRONG
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import enough_power
 from fastgrad._checks.result import LeafProbe, LeafResult, Result, Stop
-from fastgrad._checks.unclear import advice_on_noise, two_calls_differ, why_unclear
+from fastgrad._checks.unclear import why_unclear, why_unclear_along
 from fastgrad._derivatives.noise import is_single
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
@@ -361,7 +361,7 @@ def _unclear_reason(result: Result, strategy: str, budget: float) -> str:
         return _unclear_entry(result, 0, len(result.entries))
     if leaf.probe.all_judged:
         return _unclear_entry(result, span.start, span.stop)
-    return _unclear_direction(span.path, leaf.probe, result.baseline)
+    return why_unclear_along(span.path, leaf.probe, result.baseline)
 
 
 def _unclear_entry(result: Result, start: int, stop: int) -> str:
@@ -380,50 +380,4 @@ def _unclear_entry(result: Result, start: int, stop: int) -> str:
     return (
         f"{len(unclear):,} of {stop - start:,} entries cannot be judged, {example}{entry.path}: "
         f"{why}"
-    )
-
-
-def _unclear_direction(path: str, p: LeafProbe, baseline: Baseline) -> str:
-    if p.not_finite:
-        several = p.not_finite > 1
-        return (
-            f"{p.not_finite:,} {'entries' if several else 'entry'} of the gradient of {path} "
-            f"{'are' if several else 'is'} infinite or NaN, and it could not be shown that "
-            f"{'those derivatives are' if several else 'this derivative is'} finite"
-        )
-    if p.jumps:
-        jumps, judged = np.count_nonzero(p.table.doubts == Doubt.JUMPS), len(p.table.codes)
-        return (
-            f"`f` moves in jumps with {jumps:,} of {counted(judged, 'entry')} of {path} "
-            'that were judged one by one; try strategy="exhaustive"'
-        )
-    if p.doubtful:
-        return (
-            f"derivatives of `f` along random directions in {path} differ from the gradient, but "
-            "neither alike at two steps nor in any entry: `f` may have kinks, jumps or noise "
-            'there; try strategy="exhaustive"'
-        )
-    if not math.isfinite(p.floor):
-        return (
-            f"the derivative of `f` along random directions in {path} does not converge as the "
-            "step shrinks: it is not finite, jumps or has kinks there; try "
-            'strategy="exhaustive"'
-        )
-    if p.kink:
-        return (
-            f"`f` has a kink at the parameters: along a direction in {path} all derivatives "
-            f"within {p.floor:.1e} are right, too wide to judge its gradient by; try "
-            'strategy="exhaustive", or parameters beside the kink'
-        )
-    beside = f"too much beside its gradient, {p.claimed:.1e}"
-    return _drowned(baseline, p.floor, f" along a direction in {path}", beside)
-
-
-def _drowned(baseline: Baseline, bound: float, where: str, beside: str) -> str:
-    """Why a derivative that is finite and converges is not seen: two calls differ, or noise."""
-    if baseline.base != baseline.again:
-        return two_calls_differ(baseline, where)
-    return (
-        f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {bound:.1e}{where}, {beside}"
-        f"{advice_on_noise(baseline, bound)}"
     )
