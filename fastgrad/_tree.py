@@ -27,13 +27,17 @@ __all__ = [
     "as_numbers",
     "as_params",
     "check_places",
+    "children",
     "describe",
     "flatten",
     "is_function",
+    "only_numbers",
     "pair",
     "plain_or_none",
+    "same_kind",
     "structure_of",
     "unflatten",
+    "with_children",
 ]
 
 Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
@@ -58,24 +62,24 @@ def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
         return np.array(node, dtype=np.float64)
     if isinstance(node, (float, complex, np.number)):
         return np.array(node)
-    if isinstance(node, (list, tuple)) and _only_numbers(node, ()):
+    if isinstance(node, (list, tuple)) and only_numbers(node, ()):
         return _array_of_numbers(node, path or "params")
-    parts = _children(node, path)
+    parts = children(node, path)
     if parts is None:
         return node
     _check_finite(node, path, above)
-    children = [_with_arrays(child, label, (*above, id(node))) for label, child in parts]
+    made = [_with_arrays(child, label, (*above, id(node))) for label, child in parts]
     # `f` gets the very containers of the user wherever these hold arrays already.
-    same = all(new is old for new, (_, old) in zip(children, parts, strict=True))
-    return node if same else _with_children(node, children)
+    same = all(new is old for new, (_, old) in zip(made, parts, strict=True))
+    return node if same else with_children(node, made)
 
 
-def _only_numbers(node: Any, above: tuple[int, ...]) -> bool:
+def only_numbers(node: Any, above: tuple[int, ...]) -> bool:
     """Whether it is a list of numbers, or of such lists, that stands for one array."""
     if isinstance(node, (list, tuple)):
         if hasattr(node, "_fields") or id(node) in above:
             return False  # `f` wants its fields by name; a nest without end is refused later
-        return bool(node) and all(_only_numbers(child, (*above, id(node))) for child in node)
+        return bool(node) and all(only_numbers(child, (*above, id(node))) for child in node)
     return isinstance(node, (int, float, complex, np.number))
 
 
@@ -112,7 +116,7 @@ def _walk(node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, A
     """What is no container, with its path; `above` are the ids of the containers around it."""
     if node is None:
         return
-    parts = _children(node, path)
+    parts = children(node, path)
     if parts is None:
         yield path, node
         return
@@ -126,7 +130,7 @@ def _check_finite(node: Any, path: str, above: tuple[int, ...]) -> None:
         raise InputValueError(f"`{path}` contains itself; parameters must be a finite nest")
 
 
-def _children(node: Any, path: str) -> list[tuple[str, Any]] | None:
+def children(node: Any, path: str) -> list[tuple[str, Any]] | None:
     """Labelled children of a container, or None for anything else."""
     if isinstance(node, Mapping):
         return [(_label(path, key), node[key]) for key in node]
@@ -199,10 +203,10 @@ def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
     """Return a nest like `params` whose leaves are taken from `arrays`, in order."""
     if params is None:
         return None
-    parts = _children(params, "")
+    parts = children(params, "")
     if parts is None:
         return next(arrays)
-    return _with_children(params, [unflatten(child, arrays) for _, child in parts])
+    return with_children(params, [unflatten(child, arrays) for _, child in parts])
 
 
 def structure_of(params: Params) -> Any:
@@ -226,24 +230,24 @@ def _plain(node: Any) -> Any:
     if isinstance(node, (list, tuple)) and not hasattr(node, "_fields"):
         made = [_plain(child) for child in node]
         return tuple(made) if isinstance(node, tuple) else made
-    parts = _children(node, "")
+    parts = children(node, "")
     return node if parts is None else {label: _plain(child) for label, child in parts}
 
 
-def _with_children(node: Any, children: list[Any]) -> Any:
-    """A container like `node` that holds `children`."""
+def with_children(node: Any, made: list[Any]) -> Any:
+    """A container like `node` that holds what was `made`."""
     if isinstance(node, tuple):
         make: Any = getattr(node, "_make", tuple)
-        return make(children)
+        return make(made)
     if isinstance(node, Mapping) and not isinstance(node, dict):  # it may be a read-only view
-        return dict(zip(node, children, strict=True))
+        return dict(zip(node, made, strict=True))
     clone = copy.copy(node)  # keeps what a subclass adds, such as a default factory
     if isinstance(node, dict):
-        clone.update(zip(node, children, strict=True))
+        clone.update(zip(node, made, strict=True))
     elif isinstance(node, list):
-        clone[:] = children
+        clone[:] = made
     else:  # a dataclass, frozen or not; __post_init__ is for the user's values, not for ours
-        for field, child in zip(dataclasses.fields(node), children, strict=True):
+        for field, child in zip(dataclasses.fields(node), made, strict=True):
             object.__setattr__(clone, field.name, child)
     return clone
 
@@ -251,9 +255,9 @@ def _with_children(node: Any, children: list[Any]) -> Any:
 def as_numbers(node: Any, name: str) -> Any:
     """Copy a nest with all its leaves as arrays of floating or complex numbers."""
     node = as_params(node)
-    parts = None if node is None else _children(node, "")
+    parts = None if node is None else children(node, "")
     if parts is not None:
-        return _with_children(node, [as_numbers(child, name) for _, child in parts])
+        return with_children(node, [as_numbers(child, name) for _, child in parts])
     if node is None:
         return None
     array = np.asarray(node)
@@ -272,14 +276,14 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
     if type(params) is np.ndarray:
         yield _leaf(path or "params", params), other
         return
-    parts = _children(params, path)
+    parts = children(params, path)
     if params is None or parts is None:
         if params is None and other is not None:
             raise InputTypeError(f"`{name}` holds a value for `{path}`, which is None in `params`")
         if params is not None:
             yield _leaf(path or "params", params), other
         return
-    others = _children(other, path) if _same_kind(params, other) else None
+    others = children(other, path) if same_kind(params, other) else None
     if others is None:
         raise InputTypeError(
             f"`{name}` must be {with_article(type(params).__name__)} at `{path or 'params'}`, "
@@ -293,7 +297,7 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
         yield from pair(child, theirs[label], name, label)
 
 
-def _same_kind(a: Any, b: Any) -> bool:
+def same_kind(a: Any, b: Any) -> bool:
     # A gradient often comes in other containers than the parameters: a dict for an ordered one.
     if isinstance(a, Mapping):
         return isinstance(b, Mapping)
@@ -311,7 +315,7 @@ def describe(value: Any) -> str:
 
 def is_function(params: Any) -> bool:
     """Whether what should be parameters is a function instead, and holds none."""
-    return callable(params) and not hasattr(params, "__array__") and _children(params, "") is None
+    return callable(params) and not hasattr(params, "__array__") and children(params, "") is None
 
 
 def _refuse_labels(name: str, path: str, wanted: list[str], seen: list[str]) -> None:
