@@ -5,6 +5,7 @@ from fastgrad._backend import backend
 from fastgrad._checks.check import check_gradient
 from fastgrad._checks.relative_error import relative_error
 from fastgrad._derivatives.gradient import derivative, gradient
+from fastgrad._derivatives.hessian import hessian, hvp
 from fastgrad._errors import (
     ConcurrencyError,
     FastgradError,
@@ -51,6 +52,8 @@ __all__ = [
     "derivative",
     "forward",
     "gradient",
+    "hessian",
+    "hvp",
     "native",
     "plots",
     "relative_error",

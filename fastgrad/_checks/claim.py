@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad._derivatives.given import arrays_of, column_of, given_pair, split
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._leaf import Leaf
 from fastgrad._memory import bounds
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
-from fastgrad._tree import Params, describe, is_function, pair
-from fastgrad._words import with_article
+from fastgrad._tree import Params, describe, is_function
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
@@ -114,16 +114,11 @@ def _given(
             f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
         )
     if grad is True:
-        given = f(argument)
-        if not _is_pair(given):
-            raise InputTypeError(
-                f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
-            )
-        return _arrays(argument, given[1]), given[0]
+        return given_pair(argument, f(argument))
     if callable(grad):
-        return _split(argument, grad(argument))
+        return split(argument, grad(argument))
     # It may be memory of the parameters, as the gradient of x^2 / 2 is x itself: it is copied.
-    arrays = _arrays(argument, grad)
+    arrays = arrays_of(argument, grad)
     _refuse_some_aliases(arrays, leaves)
     return arrays, None
 
@@ -134,7 +129,7 @@ def repeated(
     """The claim with what a second call of the gradient shows: see `Analytic`."""
     try:
         # The first result is a copy, as `grad` may use its memory again.
-        second = _column(_given(f, grad, argument, leaves)[0], leaves)
+        second = column_of(_given(f, grad, argument, leaves)[0], leaves)
     except FastgradError:
         raise
     except Exception as error:
@@ -204,37 +199,6 @@ def _told_apart(
     return Repeated(kind, kind.value.format(place, most, max(_largest(first), _largest(then))))
 
 
-def _is_pair(given: Any) -> bool:
-    """Whether it is a tuple of two, and no namedtuple, which may be the user's parameters."""
-    return isinstance(given, tuple) and len(given) == 2 and not hasattr(given, "_fields")
-
-
-def _split(argument: Params, given: Any) -> tuple[list[np.ndarray], Any]:
-    """The gradient's arrays, and the value if the pair (value, gradient) was returned.
-
-    Two things are the pair only where they are not the gradient, and the first is one number.
-    """
-    try:
-        return _arrays(argument, given), None
-    except (InputTypeError, InputValueError):
-        if not _is_pair(given) or not _is_one_number(given[0]):
-            raise
-    return _arrays(argument, given[1]), given[0]
-
-
-def _is_one_number(value: Any) -> bool:
-    try:
-        as_scalar(value, at_base, 0)
-    except (InputTypeError, InputValueError):
-        return False
-    return True
-
-
-def _arrays(argument: Params, given: Any) -> list[np.ndarray]:
-    """What stands in `given` for each leaf, as arrays of exactly their shapes."""
-    return [_gradient_array(leaf, part) for leaf, part in pair(argument, given, "grad")]
-
-
 def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:
     """Copy arrays, before `f` is called again, which may reuse their memory."""
     spans = []
@@ -246,80 +210,12 @@ def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) ->
     # Integers count as exact to float64.
     eps = tuple(_EPS.get(array.dtype.char, _EPS["d"]) for array in arrays)
     number = None if value is None else float(as_scalar(value, at_base, 0))
-    return Analytic(_column(arrays, leaves), eps, number, tuple(spans))
-
-
-def _column(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarray:
-    """Copy the arrays of a gradient to one column of real numbers."""
-    column = np.empty(sum([leaf.real.size for leaf in leaves]))
-    start = 0
-    for leaf, array in zip(leaves, arrays, strict=True):
-        stop = start + leaf.real.size
-        if leaf.is_complex:
-            array = array.astype(np.complex128, copy=False).ravel().view(np.float64)
-        column[start:stop] = array.reshape(-1)
-        start = stop
-    return column
+    return Analytic(column_of(arrays, leaves), eps, number, tuple(spans))
 
 
 @cache
 def _name(dtype: np.dtype) -> str:
     return str(dtype)  # slow, and a model has many leaves of one type
-
-
-def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:
-    """The gradient of one leaf as an array of exactly its shape."""
-    path, shape = leaf.path, leaf.array.shape
-    array = _read(leaf, value)
-    allowed = "iufc" if leaf.is_complex else "iuf"
-    if array.dtype.kind not in allowed:
-        raise InputTypeError(
-            f"`grad` at `{path}` must hold {'complex' if 'c' in allowed else 'real'} numbers; "
-            f"got dtype {array.dtype}"
-        )
-    if array.shape != shape:
-        said = (
-            f"`grad` at `{path}` must have shape {shape}; got {array.shape} (nothing is broadcast)"
-        )
-        if shape and array.ndim > len(shape) and array.shape[-len(shape) :] == shape:
-            said += (
-                "; if that is the Jacobian of a vector-valued `f`: `f` must return one real "
-                "number, such as weights @ f(params), and `grad` its gradient"
-            )
-        raise InputValueError(said)
-    return array
-
-
-def _read(leaf: Leaf, value: Any) -> np.ndarray:
-    """A gradient as an array: arrays and tensors of any library, numbers, lists of numbers."""
-    if type(value) is np.ndarray:
-        return value
-    place = f"`grad` at `{leaf.path}`"
-    if hasattr(value, "compressed"):
-        raise InputTypeError(
-            f"{place} is a masked array; pass .filled(0.0) of it, or .data, so that it holds a "
-            "number for each entry"
-        )
-    number = isinstance(value, (int, float, complex, np.number)) and not isinstance(value, bool)
-    shape = leaf.array.shape
-    kind = with_article(type(value).__name__)
-    if isinstance(value, (list, tuple)) and shape:
-        try:
-            return np.asarray(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise InputValueError(
-                f"{place} must have shape {shape}; got {kind} that makes no "
-                "array: it is ragged, or does not hold numbers"
-            ) from None
-    if not hasattr(value, "__array__") and not (number and shape == ()):
-        raise InputTypeError(f"{place} must be an array of shape {shape}; got {describe(value)}")
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputTypeError(
-            f"{place} is {kind} that NumPy cannot read ({error}); pass "
-            ".detach().numpy() of it, of bfloat16 .detach().float().numpy()"
-        ) from None
 
 
 def _refuse_some_aliases(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> None:

@@ -24,7 +24,7 @@ from fastgrad._tree import Params, as_params, check_places, flatten, pair, unfla
 from fastgrad._words import with_article
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["derivative", "gradient"]
+__all__ = ["derivative", "gradient", "refuse_unseen", "steps_of"]
 
 
 def derivative(
@@ -199,13 +199,13 @@ def gradient(
         if small is not None:
             # A look at the first entry is cheaper still, and mostly enough.
             if small.size and not small.item(0) and not np.count_nonzero(small):
-                _refuse_unseen(f, params, [Leaf("params", params)])
+                refuse_unseen(f, params, [Leaf("params", params)])
             return small
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
     results = _results(argument, leaves, out)
-    steps = _steps(argument, leaves, stencil, eps)
+    steps = steps_of(argument, leaves, stencil, eps)
     answer = unflatten(argument, iter([result.array for result in results]))
     expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
     how = {"results": results, "workers": workers, "expected": expected, "progress": progress}
@@ -220,7 +220,7 @@ def gradient(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if expected and not any(np.count_nonzero(result.array) for result in results):
-        _refuse_unseen(f, argument, leaves, limits)
+        refuse_unseen(f, argument, leaves, limits)
     if out is not None:
         return out
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
@@ -259,7 +259,7 @@ def _fill(run: Metered, stencil: Stencil, steps: Sequence[Steps], results: Seque
     run.gradient(requests, targets)
 
 
-def _refuse_unseen(
+def refuse_unseen(
     f: Callable[[Any], Any],
     argument: Params,
     leaves: Sequence[Leaf],
@@ -336,7 +336,7 @@ def _describe(value: Any) -> str:
     return with_article(type(value).__name__)
 
 
-def _steps(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:
+def steps_of(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:
     """The steps of each leaf."""
     if eps is None:
         return [stencil.steps(leaf.real.dtype) for leaf in leaves]

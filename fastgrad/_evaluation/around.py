@@ -14,6 +14,7 @@ from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
+    Displaced,
     Evaluator,
     Gradient,
     Grouped,
@@ -99,3 +100,7 @@ class Around:
     def displaced(self, direction: Direction, time: float) -> AbstractContextManager[Evaluator]:
         """An evaluator at displaced parameters."""
         return self._inner.displaced(direction, time)
+
+    def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
+        """Answer many requests, each at displaced parameters of its own."""
+        return [request.run(self) for request in requests]

@@ -20,6 +20,7 @@ from fastgrad._evaluation.lenient import Lenient, Objective, Raised, forgiving
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
+    Displaced,
     Gradient,
     Grouped,
     Samples,
@@ -91,6 +92,10 @@ class Guarded:
         """The same at displaced parameters: see `Evaluator`."""
         with self.guard.displaced(direction, time):
             yield self
+
+    def beside(self: Any, requests: Sequence[Displaced]) -> list[Samples]:
+        """Answer many requests, each at displaced parameters: see `Evaluator`."""
+        return [request.run(self) for request in requests]
 
 
 class InPlace(Guarded):

@@ -18,6 +18,7 @@ from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
+    Displaced,
     Evaluator,
     Gradient,
     Grouped,
@@ -158,10 +159,24 @@ class Metered(Around):
             return self._inner.grouped(request)
         return self._in_pieces(request)
 
-    def _in_pieces(self, request: Single | Grouped) -> Samples:
+    def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
+        """Answer many requests, each at displaced parameters: see `Evaluator`."""
+        evaluations = sum(request.evaluations for request in requests)
+        if evaluations > self._left:
+            raise OutOfBudget
+        self._left -= evaluations
+        # Workers share out all of them together, and move the bar as they answer.
+        if self._pace == math.inf or self.batch == sys.maxsize:
+            return self._inner.beside(requests)
+        return [
+            self._in_pieces(request) if request.count else request.run(self._inner)
+            for request in requests
+        ]
+
+    def _in_pieces(self, request: Single | Grouped | Displaced) -> Samples:
         parts = [
             request.part(low, high).run(self._inner)
-            for low, high in self.pieces(request.count, len(request.offsets))
+            for low, high in self.pieces(request.count, request.evaluations // request.count)
         ]
         moved = np.concatenate([part.moved for part in parts])
         return Samples(moved, np.concatenate([part.values for part in parts]))

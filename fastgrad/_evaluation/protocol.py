@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Along",
     "Changes",
+    "Displaced",
     "Evaluator",
     "Gradient",
     "Grouped",
@@ -191,7 +192,39 @@ class Gradient:
         return Samples(np.empty(0), out)
 
 
-Request = Single | Grouped | Along | Gradient
+@dataclass(frozen=True)
+class Displaced:
+    """Single entries that are moved beside a displacement, which may be in other leaves."""
+
+    direction: Direction
+    time: float
+    request: Single
+
+    @property
+    def count(self) -> int:
+        """How many positions it has: its entries."""
+        return self.request.count
+
+    @property
+    def evaluations(self) -> int:
+        """How often `f` is evaluated."""
+        return self.request.evaluations
+
+    def name(self, leaves: Sequence[Leaf]) -> str:
+        """The entries that move."""
+        return self.request.name(leaves)
+
+    def part(self, start: int, stop: int) -> Displaced:
+        """The entries at some positions."""
+        return replace(self, request=self.request.part(start, stop))
+
+    def run(self, evaluator: Evaluator) -> Samples:
+        """Have it evaluated."""
+        with evaluator.displaced(self.direction, self.time) as there:
+            return there.single(self.request)
+
+
+Request = Single | Grouped | Along | Gradient | Displaced
 
 
 def _first_to_last(leaf: Leaf, first: int, last: int) -> str:
@@ -285,3 +318,6 @@ class Evaluator(Protocol):
 
     def displaced(self, direction: Direction, time: float) -> AbstractContextManager[Evaluator]:
         """An evaluator at displaced parameters, as long as the context lasts."""
+
+    def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
+        """Answer many requests, each at displaced parameters of its own."""

@@ -30,6 +30,7 @@ from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
+    Displaced,
     Gradient,
     Grouped,
     Request,
@@ -95,8 +96,8 @@ class _Task(NamedTuple):
 class Scheduler(Around):
     """An evaluator that has requests evaluated by the workers of a pool.
 
-    What a worker's copy of `f` gives is compared with what `f` gives here before it counts. At
-    displaced parameters `f` is evaluated here, as the copies have not moved.
+    What a worker's copy of `f` gives is compared with what `f` gives here before it counts. In the
+    context `displaced` `f` is evaluated here, as the copies have not moved; `beside` moves them.
     """
 
     _inner: InPlace | InBatches
@@ -201,6 +202,16 @@ class Scheduler(Around):
                 raise _errors.moved_error("out")
             start = requests[task.which].start + task.start - target.first
             target.array.flat[start : start + len(answer.values)] = answer.values
+
+    def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
+        """Answer many requests, each at displaced parameters of the workers: see `Evaluator`."""
+        found: list[list[tuple[_Task, Samples]]] = [[] for _ in requests]
+        for task, answer in self._answers(requests):
+            found[task.which].append((task, answer))
+        return [
+            _joined(answers) if answers else request.run(self._inner)  # one without entries
+            for request, answers in zip(requests, found, strict=True)
+        ]
 
     def _answers(self, requests: Sequence[Request]) -> list[tuple[_Task, Any]]:
         """All tasks with their answers, in the order of a serial run."""

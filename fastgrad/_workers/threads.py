@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from time import perf_counter
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._evaluation.around import Around
+from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.protocol import Evaluator, Gradient, Samples, Single, Target
@@ -61,6 +63,12 @@ class Threaded(Around):
                 own.gradient((part(low, high),), (target,))
 
             self._share(request.count, run)
+
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[Threaded]:
+        """The same at displaced parameters, of which the threads' copies are taken."""
+        with self._inner.displaced(direction, time):
+            yield self
 
     def _share(self, count: int, run: Callable[[InPlace, int, int], None]) -> None:
         """Call ``run(evaluator, low, high)`` in threads until all positions are done."""

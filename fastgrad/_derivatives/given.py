@@ -1,0 +1,144 @@
+"""The gradient that a user's function returns: checked, and as one column of real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastgrad._dtypes import EPS
+from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._leaf import Leaf
+from fastgrad._returns import as_scalar, at_base
+from fastgrad._tree import Params, describe, pair
+from fastgrad._words import with_article
+
+__all__ = ["GradientFunction", "arrays_of", "column_of", "given_pair", "split"]
+
+
+class GradientFunction:
+    """A user's gradient as a function that returns one column: (n,) float64.
+
+    With `pairs`, it returns (value, gradient). `eps` is the largest spacing of the types that
+    gradients came in so far.
+    """
+
+    def __init__(self, grad: Callable[[Any], Any], *, pairs: bool) -> None:
+        self.grad, self.pairs, self.eps = grad, pairs, EPS["d"]
+
+    def __call__(self, params: Params) -> np.ndarray:
+        """The gradient at some real parameters, as a copy."""
+        given = self.grad(params)
+        arrays, _ = given_pair(params, given) if self.pairs else split(params, given)
+        self.eps = max(self.eps, *(EPS.get(array.dtype.char, 0.0) for array in arrays), 0.0)
+        flat = [array.reshape(-1).astype(np.float64) for array in arrays]
+        return np.concatenate(flat) if flat else np.empty(0)
+
+
+def given_pair(argument: Params, given: Any) -> tuple[list[np.ndarray], Any]:
+    """The gradient's arrays and the value, of the pair (value, gradient) that `f` returned."""
+    if not _is_pair(given):
+        raise InputTypeError(
+            f"with grad=True `f` must return the pair (value, gradient); got {describe(given)}"
+        )
+    return arrays_of(argument, given[1]), given[0]
+
+
+def split(argument: Params, given: Any) -> tuple[list[np.ndarray], Any]:
+    """The gradient's arrays, and the value if the pair (value, gradient) was returned.
+
+    Two things are the pair only where they are not the gradient, and the first is one number.
+    """
+    try:
+        return arrays_of(argument, given), None
+    except (InputTypeError, InputValueError):
+        if not _is_pair(given) or not _is_one_number(given[0]):
+            raise
+    return arrays_of(argument, given[1]), given[0]
+
+
+def _is_pair(given: Any) -> bool:
+    """Whether it is a tuple of two, and no namedtuple, which may be the user's parameters."""
+    return isinstance(given, tuple) and len(given) == 2 and not hasattr(given, "_fields")
+
+
+def _is_one_number(value: Any) -> bool:
+    try:
+        as_scalar(value, at_base, 0)
+    except (InputTypeError, InputValueError):
+        return False
+    return True
+
+
+def arrays_of(argument: Params, given: Any) -> list[np.ndarray]:
+    """What stands in `given` for each leaf, as arrays of exactly their shapes."""
+    return [_gradient_array(leaf, part) for leaf, part in pair(argument, given, "grad")]
+
+
+def column_of(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarray:
+    """Copy the arrays of a gradient to one column of real numbers."""
+    column = np.empty(sum([leaf.real.size for leaf in leaves]))
+    start = 0
+    for leaf, array in zip(leaves, arrays, strict=True):
+        stop = start + leaf.real.size
+        if leaf.is_complex:
+            array = array.astype(np.complex128, copy=False).ravel().view(np.float64)
+        column[start:stop] = array.reshape(-1)
+        start = stop
+    return column
+
+
+def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:
+    """The gradient of one leaf as an array of exactly its shape."""
+    path, shape = leaf.path, leaf.array.shape
+    array = _read(leaf, value)
+    allowed = "iufc" if leaf.is_complex else "iuf"
+    if array.dtype.kind not in allowed:
+        raise InputTypeError(
+            f"`grad` at `{path}` must hold {'complex' if 'c' in allowed else 'real'} numbers; "
+            f"got dtype {array.dtype}"
+        )
+    if array.shape != shape:
+        said = (
+            f"`grad` at `{path}` must have shape {shape}; got {array.shape} (nothing is broadcast)"
+        )
+        if shape and array.ndim > len(shape) and array.shape[-len(shape) :] == shape:
+            said += (
+                "; if that is the Jacobian of a vector-valued `f`: `f` must return one real "
+                "number, such as weights @ f(params), and `grad` its gradient"
+            )
+        raise InputValueError(said)
+    return array
+
+
+def _read(leaf: Leaf, value: Any) -> np.ndarray:
+    """A gradient as an array: arrays and tensors of any library, numbers, lists of numbers."""
+    if type(value) is np.ndarray:
+        return value
+    place = f"`grad` at `{leaf.path}`"
+    if hasattr(value, "compressed"):
+        raise InputTypeError(
+            f"{place} is a masked array; pass .filled(0.0) of it, or .data, so that it holds a "
+            "number for each entry"
+        )
+    number = isinstance(value, (int, float, complex, np.number)) and not isinstance(value, bool)
+    shape = leaf.array.shape
+    kind = with_article(type(value).__name__)
+    if isinstance(value, (list, tuple)) and shape:
+        try:
+            return np.asarray(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputValueError(
+                f"{place} must have shape {shape}; got {kind} that makes no "
+                "array: it is ragged, or does not hold numbers"
+            ) from None
+    if not hasattr(value, "__array__") and not (number and shape == ()):
+        raise InputTypeError(f"{place} must be an array of shape {shape}; got {describe(value)}")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputTypeError(
+            f"{place} is {kind} that NumPy cannot read ({error}); pass "
+            ".detach().numpy() of it, of bfloat16 .detach().float().numpy()"
+        ) from None

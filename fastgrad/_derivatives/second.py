@@ -1,0 +1,221 @@
+"""Second derivatives from values of `f`: second differences, and mixed ones of pairs of entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastgrad import _errors
+from fastgrad._derivatives import noise
+from fastgrad._derivatives.positions import Positions, short, whole
+from fastgrad._derivatives.settling import Look, grown, settled
+from fastgrad._evaluation.direction import OddMultiples
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Along, Displaced, Samples, Single, Steps
+
+__all__ = ["Curvature", "noise_near"]
+
+# A second difference at the step h is off by ``h**2 f'''' / 12`` and by ``4 s / h**2`` for noise s
+# of the values: the sum is least at ``h**4 = 48 s / f''''``. With s a share r of the values, and f
+# that changes by its own size over the length L of an entry, that is ``h = (48 r)**(1/4) L``.
+_BALANCE = 48.0
+# Rounding of values, at least, as a share of them: half a spacing of float64.
+_UNIT = 2.0**-53
+# The largest first step over the length: beyond it, values say little of the point itself.
+_LARGEST = 0.1
+# The least step in spacings of the entry's type: so moves are exact to their last bit, or nearly.
+_SPACINGS = 256.0
+# A sum of values with the factors 1, -2, 1 has the noise of one value times the root of 6; one of
+# eight values that of the root of 8, which is granted to both.
+_SUMMED = math.sqrt(8.0)
+# Spacings of the table of values that shows noise, over the lengths of entries, the least first:
+# where `f` is smooth and values differ. As in the baseline of a check.
+_WIDTHS = (2.0**-40, 2.0**-30, 2.0**-20)
+_TIMES = tuple(float(k) for k in range(1, noise.POINTS))
+# Errors below this share of the largest curvature, or slope, over a length are of no account.
+_SLIGHT = 1e-5
+# From this share of a second derivative on its error is told: two digits are left. `f` is taken to
+# vary by the other share of its value over a length, as in the baseline of a check.
+_TOLD, _VARIES = 1e-2, 1e-4
+# Values of pairs that are held at once, at most: 512 KiB of them.
+_HELD = 2**16
+
+
+def noise_near(run: Metered, base: float) -> tuple[float, float]:
+    """Noise of values near the parameters as a standard deviation, and the largest of the values.
+
+    It takes six evaluations where `f` moves, and at most six where it does not.
+    """
+    regions = tuple(whole(k, x.real.shape) for k, x in enumerate(run.leaves) if x.real.size)
+    values = [base]
+    for width in _WIDTHS:
+        direction = OddMultiples(0, regions, width)
+        values = [base, *map(float, run.along(Along(direction, _TIMES, still=base)).values)]
+        if noise.varies(values) or not all(map(math.isfinite, values)):
+            break
+    finite = [value for value in values if math.isfinite(value)]
+    largest = max(map(abs, finite), default=0.0)
+    if len(finite) < noise.POINTS:
+        return noise.rounding_unit(finite) * largest if finite else 0.0, largest
+    return noise.noise_of(values, noise.unit_of_table(values)), largest
+
+
+class Curvature:
+    """Second differences of `f` around one point, of entries and of pairs of them."""
+
+    def __init__(self, run: Metered, at: Positions) -> None:
+        self.run, self.at = run, at
+        self.base = float(run.base())
+        self.level, self.share = 0.0, _UNIT  # noise, and as a share of the values
+
+    def learn_noise(self) -> None:
+        """Ask how noisy values are, which sets the first steps."""
+        self.level, largest = noise_near(self.run, self.base)
+        if largest > 0:
+            self.share = max(self.level / largest, _UNIT)
+
+    def first_steps(self) -> np.ndarray:
+        """The steps at which a function of the size and the scale of its parameters is best."""
+        spacings = self.at.spacings()
+        # What is computed from numbers of a short type is mostly rounded as they are, which need
+        # not show close by: straight lines stay straight.
+        share = np.maximum(self.share, spacings / 2)
+        relative = np.minimum((_BALANCE * share) ** 0.25, _LARGEST)
+        return short(np.maximum(relative, _SPACINGS * spacings) * self.at.lengths())
+
+    def look(self, positions: np.ndarray, steps: np.ndarray) -> Look:
+        """Second differences of entries, each at its own step: see `settling.Looks`."""
+        found = self.at.single(positions, steps)
+        return self._look(steps, found)
+
+    def look_along(self, v: np.ndarray, lengths: np.ndarray) -> Look:
+        """The second difference along `v` in units of its length, for one step."""
+        values = self.run.along(Along(self.at.along(v, float(lengths[0])), (1.0, -1.0))).values
+        moved = np.array([[lengths[0], -lengths[0]]])
+        return self._look(lengths, Samples(moved, np.array([values], np.float64)))
+
+    def _look(self, steps: np.ndarray, found: Samples) -> Look:
+        (ahead, behind), (up, down) = found.moved.T, found.values.T
+        with np.errstate(all="ignore"):
+            slopes = (up - self.base) / ahead - (down - self.base) / behind
+            estimate = 2.0 * slopes / (ahead - behind)
+            size = np.maximum(np.abs(found.values).max(axis=1), abs(self.base))
+            level = np.maximum(self.level, _UNIT * size)
+            bound = noise.SIGMAS * _SUMMED * level / np.abs(ahead * behind)
+        return Look(steps, found.moved, found.values, estimate, bound)
+
+    def settle(self) -> tuple[Look, np.ndarray]:
+        """All entries at the steps that suit them best, with bounds on the errors."""
+        everything = np.arange(self.at.count)
+        lengths = self.at.lengths()
+        found = settled(self.look, everything, self.first_steps(), self.at.sizes())
+        with np.errstate(all="ignore"):
+            slight = _SLIGHT * self._largest(found[0], lengths) / lengths**2
+        return grown(self.look, found, everything, _LARGEST * lengths, slight)
+
+    def _largest(self, look: Look, lengths: np.ndarray) -> float:
+        """The largest change of the slope of `f` over a length, and of `f` itself."""
+        with np.errstate(all="ignore"):
+            slopes = (look.values[:, 0] - look.values[:, 1]) / np.ptp(look.moved, axis=1)
+            sizes = np.fmax(np.abs(look.estimate) * lengths**2, np.abs(slopes) * lengths)
+        return float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
+
+    def warn_of(self, look: Look, errors: np.ndarray, positions: np.ndarray | None = None) -> None:
+        """Name the entry whose second derivative is known worst, if that is to be told.
+
+        Of all entries, or of those at some positions.
+        """
+        everything = np.arange(self.at.count)
+        positions = everything if positions is None else positions
+        lengths = self.at.lengths()[positions]
+        with np.errstate(all="ignore"):
+            least = max(self._largest(look, lengths), _VARIES * abs(self.base)) / lengths**2
+            share = errors / np.fmax(np.abs(look.estimate), least)
+        share[~np.isfinite(look.estimate)] = 0.0  # NaN says it itself
+        worst = int(share.argmax())
+        if not share[worst] > _TOLD:
+            return
+        off = errors[worst] / abs(look.estimate[worst]) if look.estimate[worst] else math.inf
+        name = self.at.name(int(positions[worst]))
+        _errors.warn(
+            f"the second derivative {look.estimate[worst]:.3g} with respect to `{name}` may be off "
+            f"by {min(off, 1.0):.0%} or more: `f` has a kink or a jump there, is noisy, or varies "
+            "on a scale below any step that can be seen; pass `grad`, or a step as `eps`"
+        )
+
+    def mixed(self, look: Look) -> np.ndarray:
+        """The matrix of second derivatives: those of pairs, with `look` on the diagonal.
+
+        ``(f(+i, +j) - f(+i) - f(+j) + f) + (f(-i, -j) - f(-i) - f(-j) + f)`` over the products of
+        the moves: exact for quadratic functions, for its first and third orders cancel, and two
+        evaluations for each pair (M. Abramowitz and I. A. Stegun, Handbook of Mathematical
+        Functions, 25.3.27).
+        """
+        found = np.empty((self.at.count, self.at.count))
+        np.fill_diagonal(found, look.estimate)
+        for rows in self._blocks():
+            requests = [each for i in rows for each in self._pairs(i, look.steps)]
+            answers = iter(self.run.beside(requests))
+            for i in rows:
+                self._fill_row(found, i, look, answers)
+        return found
+
+    def _blocks(self) -> Iterator[range]:
+        rows = max(1, _HELD // max(2 * self.at.count, 1))
+        for start in range(0, self.at.count, rows):
+            yield range(start, min(start + rows, self.at.count))
+
+    def _pairs(self, i: int, steps: np.ndarray) -> list[Displaced]:
+        """The requests that move one entry, up and down, with each of the later ones."""
+        later = np.arange(i + 1, self.at.count)
+        direction = self.at.move(i, steps[i])
+        return [
+            Displaced(
+                direction,
+                float(sign),
+                Single(leaf, entries, Steps(given=steps[later[mine]]), (sign,)),
+            )
+            for sign in (1, -1)
+            for leaf, entries, mine in self.at.pieces(later)
+        ]
+
+    def _fill_row(self, found: np.ndarray, i: int, look: Look, answers: Iterator[Samples]) -> None:
+        later = np.arange(i + 1, self.at.count)
+        pieces = sum(1 for _ in self.at.pieces(later))
+        if not pieces:
+            return
+        rise, area = np.zeros(len(later)), np.zeros(len(later))
+        with np.errstate(all="ignore"):
+            for side in (0, 1):
+                both = np.concatenate([next(answers).values[:, 0] for _ in range(pieces)])
+                rise += (both - look.values[i, side]) - (look.values[later, side] - self.base)
+                area += look.moved[i, side] * look.moved[later, side]
+            found[i, later] = found[later, i] = rise / area
+
+    def settled_steps(self, positions: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """The steps that suit some entries best; one whose error is large is named."""
+        look, errors = settled(self.look, positions, steps, self.at.sizes()[positions])
+        self.warn_of(look, errors, positions)
+        return look.steps
+
+    def times(self, v: np.ndarray, length: float, steps: np.ndarray) -> np.ndarray:
+        """The product of the second derivatives with `v`, along which entries move by a length.
+
+        It is the difference of two gradients, each by central differences at these steps.
+        """
+        direction = self.at.along(v, length)
+        pieces = list(self.at.pieces(np.arange(self.at.count)))
+        answers = self.run.beside(
+            [
+                Displaced(direction, time, Single(leaf, entries, Steps(given=steps[mine])))
+                for time in (1.0, -1.0)
+                for leaf, entries, mine in pieces
+            ]
+        )
+        with np.errstate(all="ignore"):
+            slopes = [np.diff(each.values)[:, 0] / np.diff(each.moved)[:, 0] for each in answers]
+            ahead, behind = slopes[: len(pieces)], slopes[len(pieces) :]
+            found: np.ndarray = (np.concatenate(ahead) - np.concatenate(behind)) / (2 * length)
+        return found

@@ -1,0 +1,129 @@
+"""Second derivatives from gradients: central differences of a function that returns them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastgrad import _errors
+from fastgrad._derivatives import noise
+from fastgrad._derivatives.given import GradientFunction
+from fastgrad._derivatives.positions import Positions, short
+from fastgrad._derivatives.settling import Look, settled
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Along, Samples
+
+__all__ = ["NEAR_ZERO", "Slopes"]
+
+# A central difference at the step h is off by ``h**2 g'' / 6`` and by ``u g / h`` for a rounding u
+# of the gradient g: the sum is least at ``h**3 = 3 u g / g''``.
+_BALANCE = 3.0
+# The largest first step over the length, and the least one in spacings of the entry's type: as for
+# second differences.
+_LARGEST, _SPACINGS = 0.1, 256.0
+# Entries, but for 0, of fewer steps than this are looked at with smaller ones too: beyond it the
+# truncation of a logarithm or a power is below 1e-5 of the derivative, ``1 / 300**2``.
+NEAR_ZERO = 300.0
+# Unit roundoff of float32 and float64.
+_SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
+# Gradients held at once, as columns of this many numbers together, at most: 1 MiB for each side.
+_HELD = 2**17
+# Numbers of a gradient that tell how it is rounded: as many as a difference table has, and more.
+_TELLING = 64
+# Pairs of entries whose asymmetry is looked at again, at most; each takes four gradients.
+_PAIRS = 3
+# An asymmetry is told where it is this many times what the error bars of both entries explain: they
+# are estimates themselves, from two steps.
+_EXPLAINED = 4.0
+
+
+class Slopes:
+    """Differences of a gradient around one point, by entries and along directions."""
+
+    def __init__(self, run: Metered, at: Positions, function: GradientFunction) -> None:
+        self.run, self.at = run, at
+        base = np.asarray(run.base(), np.float64)
+        sizes = np.abs(base[np.isfinite(base)])
+        largest = float(sizes.max(initial=0.0))
+        told = np.sort(sizes[sizes > 0])[-_TELLING:]
+        single = noise.is_single(noise.rounding_unit(told.tolist()))
+        self.unit = max(_SINGLE if single else _DOUBLE, function.eps / 2)
+        self.level = self.unit * largest
+
+    def first_steps(self) -> np.ndarray:
+        """The steps at which a gradient of the size and the scale of its parameters is best."""
+        relative = min((_BALANCE * self.unit) ** (1 / 3), _LARGEST)
+        least = _SPACINGS * self.at.spacings()
+        return short(np.maximum(relative, least) * self.at.lengths())
+
+    def look(self, positions: np.ndarray, steps: np.ndarray) -> Look:
+        """Derivatives of the gradient by entries: see `settling.Looks`."""
+        return self._look(steps, self.at.single(positions, steps))
+
+    def look_along(self, v: np.ndarray, lengths: np.ndarray) -> Look:
+        """The derivative along `v` in units of its length, for one step."""
+        values = self.run.along(Along(self.at.along(v, float(lengths[0])), (1.0, -1.0))).values
+        moved = np.array([[lengths[0], -lengths[0]]])
+        return self._look(lengths, Samples(moved, np.array([values], np.float64)))
+
+    def _look(self, steps: np.ndarray, found: Samples) -> Look:
+        with np.errstate(all="ignore"):
+            width = found.moved[:, 0] - found.moved[:, 1]
+            estimate = (found.values[:, 0] - found.values[:, 1]) / width[:, np.newaxis]
+            bound = noise.SIGMAS * math.sqrt(2.0) * self.level / np.abs(width)
+        # The values themselves are not needed any more, and they are large.
+        return Look(steps, found.moved, np.empty((len(steps), 0)), estimate, bound)
+
+    def jacobian(self, steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of all numbers of the gradient by each entry, one row for each, and steps.
+
+        Without steps, small entries are looked at more closely.
+        """
+        n = self.at.count
+        used = self.first_steps() if steps is None else steps.copy()
+        found = np.empty((n, n))
+        rows = max(1, _HELD // max(n, 1))
+        for start in range(0, n, rows):
+            mine = np.arange(start, min(start + rows, n))
+            look = self.look(mine, used[mine])
+            self.at.refuse_lost(look.moved, used[mine], start)
+            found[mine] = look.estimate
+        if steps is None:
+            near = self.at.near_zero(used, NEAR_ZERO)
+            for start in range(0, len(near), rows):
+                mine = near[start : start + rows]
+                look, _ = settled(self.look, mine, used[mine], self.at.sizes()[mine])
+                found[mine], used[mine] = look.estimate, look.steps
+        return found, used
+
+    def warn_of_asymmetry(self, found: np.ndarray, steps: np.ndarray) -> None:
+        """Name the least symmetric pair of entries, if only a wrong gradient explains it."""
+        for i, j in self._suspects(found, steps):
+            two = np.array([i, j])
+            again = self.look(two, steps[two] / 2)
+            first = found[two]
+            bars = np.abs(first - again.estimate) * (4 / 3)
+            bars += 2 * again.noise[:, np.newaxis]
+            apart = abs(first[0, j] - first[1, i])
+            if apart > _EXPLAINED * (bars[0, j] + bars[1, i]):
+                names = self.at.name(i), self.at.name(j)
+                _errors.warn(
+                    f"the derivative of the gradient's entry `{names[1]}` by `{names[0]}` is "
+                    f"{first[0, j]:.6g}, and that of its entry `{names[0]}` by `{names[1]}` is "
+                    f"{first[1, i]:.6g}, which a gradient has alike: `grad` is wrong there, or not "
+                    "smooth; their mean is returned; see fg.check_gradient"
+                )
+                return
+
+    def _suspects(self, found: np.ndarray, steps: np.ndarray) -> list[tuple[int, int]]:
+        """The pairs that differ most, as a share of their size, beyond rounding."""
+        bars = noise.SIGMAS * self.level / steps
+        with np.errstate(all="ignore"):
+            apart = np.abs(found - found.T)
+            sizes = np.maximum(np.abs(found), np.abs(found.T))
+            share = np.where(apart > _EXPLAINED * (bars[:, np.newaxis] + bars), apart / sizes, 0.0)
+        share = np.triu(np.nan_to_num(share, nan=0.0, posinf=0.0), 1)
+        worst = np.argsort(share, axis=None)[::-1][:_PAIRS]
+        pairs = [divmod(int(k), len(found)) for k in worst]
+        return [pair for pair in pairs if share[pair] > 0]
