@@ -97,12 +97,12 @@ def hessian(
     Notes
     -----
     *From values.* Every entry is moved up and down, and every pair of entries together: ``n**2``
-    evaluations, and ``3 n + 7`` more. Six of these show how noisy `f` is, so that an `f` of float32
-    gets steps of its own; the others show the truncation at each entry by a second step. Where it
-    outweighs noise, as beside the pole of a logarithm, smaller steps are tried, at 2 evaluations
-    each, and larger ones where noise hides the second derivative. By the balance of both, eight
-    digits are left of a smooth `f` in float64. An `eps` is taken as it is, with ``n**2 + n + 1``
-    evaluations.
+    evaluations, and ``3 n + 7`` more. Six of these (for each type of parameters) show how noisy `f`
+    is, so that an `f` of float32 gets steps of its own; the others show the truncation at each
+    entry by a second step. Where it outweighs noise, as beside the pole of a logarithm, smaller
+    steps are tried, at 2 evaluations each, and larger ones where noise hides the second derivative.
+    By the balance of both, eight digits are left of a smooth `f` in float64. An `eps` is taken as
+    it is, with ``n**2 + n + 1`` evaluations.
 
     *From gradients.* Central differences of `grad`: ``2 n + 1`` gradients, two to six more for each
     entry that is not zero but smaller than 300 steps, and four for a pair that is not symmetric.

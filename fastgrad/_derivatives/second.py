@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fastgrad import _errors
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.positions import Positions, short, whole
 from fastgrad._derivatives.settling import Look, grown, settled
+from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.direction import OddMultiples
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Displaced, Samples, Single, Steps
@@ -43,12 +44,12 @@ _TOLD, _VARIES = 1e-2, 1e-4
 _HELD = 2**16
 
 
-def noise_near(run: Metered, base: float) -> tuple[float, float]:
-    """Noise of values near the parameters as a standard deviation, and the largest of the values.
+def noise_near(run: Metered, base: float, leaves: Sequence[int]) -> tuple[float, float]:
+    """Noise of values as some leaves move, as a standard deviation, and the largest of the values.
 
     It takes six evaluations where `f` moves, and at most six where it does not.
     """
-    regions = tuple(whole(k, x.real.shape) for k, x in enumerate(run.leaves) if x.real.size)
+    regions = tuple(whole(k, run.leaves[k].real.shape) for k in leaves)
     values = [base]
     for width in _WIDTHS:
         direction = OddMultiples(0, regions, width)
@@ -68,13 +69,23 @@ class Curvature:
     def __init__(self, run: Metered, at: Positions) -> None:
         self.run, self.at = run, at
         self.base = float(run.base())
-        self.level, self.share = 0.0, _UNIT  # noise, and as a share of the values
+        # Noise as each entry moves, and the same as a share of the values.
+        self.level, self.share = np.zeros(at.count), np.full(at.count, _UNIT)
 
     def learn_noise(self) -> None:
-        """Ask how noisy values are, which sets the first steps."""
-        self.level, largest = noise_near(self.run, self.base)
-        if largest > 0:
-            self.share = max(self.level / largest, _UNIT)
+        """Ask how noisy values are, which sets the first steps.
+
+        Once for each type: what is computed from an entry of float16 is rounded as it moves, and
+        stays as it is beside others.
+        """
+        spacings = self.at.spacings()
+        for spacing in np.unique(spacings).tolist():
+            of_type = [k for k, x in enumerate(self.run.leaves) if eps_of(x.real) == spacing]
+            mine = [k for k in of_type if self.run.leaves[k].real.size]
+            level, largest = noise_near(self.run, self.base, mine)
+            self.level[spacings == spacing] = level
+            if largest > 0:
+                self.share[spacings == spacing] = max(level / largest, _UNIT)
 
     def first_steps(self) -> np.ndarray:
         """The steps at which a function of the size and the scale of its parameters is best."""
@@ -88,21 +99,21 @@ class Curvature:
     def look(self, positions: np.ndarray, steps: np.ndarray) -> Look:
         """Second differences of entries, each at its own step: see `settling.Looks`."""
         found = self.at.single(positions, steps)
-        return self._look(steps, found)
+        return self._look(steps, found, self.level[positions])
 
     def look_along(self, v: np.ndarray, lengths: np.ndarray) -> Look:
         """The second difference along `v` in units of its length, for one step."""
         values = self.run.along(Along(self.at.along(v, float(lengths[0])), (1.0, -1.0))).values
         moved = np.array([[lengths[0], -lengths[0]]])
-        return self._look(lengths, Samples(moved, np.array([values], np.float64)))
+        return self._look(lengths, Samples(moved, np.array([values], np.float64)), self.level.max())
 
-    def _look(self, steps: np.ndarray, found: Samples) -> Look:
+    def _look(self, steps: np.ndarray, found: Samples, level: np.ndarray) -> Look:
         (ahead, behind), (up, down) = found.moved.T, found.values.T
         with np.errstate(all="ignore"):
             slopes = (up - self.base) / ahead - (down - self.base) / behind
             estimate = 2.0 * slopes / (ahead - behind)
             size = np.maximum(np.abs(found.values).max(axis=1), abs(self.base))
-            level = np.maximum(self.level, _UNIT * size)
+            level = np.maximum(level, _UNIT * size)
             bound = noise.SIGMAS * _SUMMED * level / np.abs(ahead * behind)
         return Look(steps, found.moved, found.values, estimate, bound)
 

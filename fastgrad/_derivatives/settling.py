@@ -71,8 +71,8 @@ def settled(
     """Look at positions until a smaller step is no better; return looks, and bounds on errors.
 
     Where steps reach beyond the `sizes` of positions, there may be a pole in between, and smaller
-    ones are tried whatever is found. Errors are those of the largest of the estimates of a position, and infinite
-    where none is finite.
+    ones are tried whatever is found. Errors are those of the largest of the estimates of a
+    position, and infinite where none is finite.
     """
     rows = np.arange(len(positions))
     last = look(positions, steps)

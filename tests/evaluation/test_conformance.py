@@ -14,6 +14,7 @@ import fastgrad as fg
 from fastgrad._evaluation.direction import Given, Jumps, OddMultiples, Proportional, Region, Uniform
 from fastgrad._evaluation.protocol import (
     Along,
+    Displaced,
     Gradient,
     Grouped,
     Samples,
@@ -268,6 +269,31 @@ def test_displaced(name, tree, pools):
         assert evaluator.base() == oracle.base()
 
 
+@finite
+def test_beside(name, tree, pools):
+    """Each request at displaced parameters of its own, of one leaf or of several."""
+    oracle, run = both(name, tree, pools)
+    leaves = flatten(TREES[tree]())
+    regions = [whole(k, leaf) for k, leaf in enumerate(leaves) if leaf.real.size]
+    directions = [Uniform(1, 2, tuple(regions), (0.5,) * len(regions))]
+    directions += [Jumps(3, (region,)) for region in regions]
+    requests = [
+        Displaced(direction, time, single)
+        for direction, time, single in zip(
+            directions * 9, (-1.0, 0.5, 2.0) * 9, singles(leaves), strict=False
+        )
+    ]
+    with run as evaluator:
+        found = evaluator.beside(requests)
+        assert len(found) == len(requests)
+        for request, answer in zip(requests, found, strict=True):
+            there = oracle.moved(oracle.path(request.direction, request.time))
+            moved, values = there.single(request.request)
+            assert same(answer.moved.ravel(), moved.ravel())
+            assert same(answer.values.ravel(), values.ravel())
+        assert evaluator.base() == oracle.base()
+
+
 # ---------------------------------------------------------------- laws
 
 
@@ -339,6 +365,9 @@ def test_nothing_to_do(name, pools):
             assert found.moved.shape == found.values.shape == (0, 2)
         assert evaluator.along(Along(Proportional((), 0.5), ())).values == ()
         evaluator.gradient((), ())
+        assert evaluator.beside(()) == []
+        still = Displaced(Proportional((), 0.5), 1.0, Single(0, none, Steps(0.25)))
+        assert evaluator.beside((still,))[0].values.shape == (0, 2)
 
 
 @pytest.mark.parametrize("name", ALL)

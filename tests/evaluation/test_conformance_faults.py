@@ -21,7 +21,15 @@ from strategies import same
 
 import fastgrad as fg
 from fastgrad._evaluation.direction import Given, Region
-from fastgrad._evaluation.protocol import Along, Gradient, Grouped, OutOfBudget, Single, Steps
+from fastgrad._evaluation.protocol import (
+    Along,
+    Displaced,
+    Gradient,
+    Grouped,
+    OutOfBudget,
+    Single,
+    Steps,
+)
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -103,6 +111,36 @@ def test_exceptions_at_displaced_parameters(name, pools):
             evaluator.displaced(_DIRECTION, 2.0) as displaced,
         ):
             displaced.single(request)
+        built.assert_left_alone()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_exceptions_beside_displacements(name, pools):
+    requests = [Displaced(_DIRECTION, time, REQUESTS["single"]) for time in (2.0, -1.0)]
+    oracle = Oracle(weigh, params_for(name))
+    for request in requests:
+        there = oracle.moved(oracle.path(_DIRECTION, request.time))
+        there.single(request.request)
+        for point in there.points:
+            kind = fg.ObjectiveError if is_one_of(name, NATIVE) else ValueError
+            f = Disturbed(weigh, point, Raise(ValueError))
+            built = Built(name, f, params_for(name), pools)
+            with pytest.raises(kind), built.evaluator as evaluator:
+                evaluator.beside(requests)
+            built.assert_left_alone()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.startswith("metered")])
+def test_nothing_is_made_beside_displacements_beyond_the_budget(name, pools):
+    requests = [Displaced(_DIRECTION, time, REQUESTS["single"]) for time in (2.0, -1.0)]
+    total = sum(request.evaluations for request in requests)
+    for spare in (0, 1):  # the last evaluation is kept
+        built = Built(name, weigh, params_for(name), pools, budget=total + spare)
+        with built.evaluator as evaluator:
+            if spare:
+                evaluator.beside(requests)
+            with pytest.raises(OutOfBudget):
+                evaluator.beside(requests)
         built.assert_left_alone()
 
 

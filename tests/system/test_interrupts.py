@@ -67,8 +67,13 @@ rows = fg.batched(lambda p: (clock.tick(), sum(x.sum(axis=1) for x in p))[1])
 small = [rng.normal(size=30)]
 nest = [rng.normal(size=5), rng.normal(size=(2, 3)).astype("f4"), np.array(0.5),
         rng.normal(size=3).astype("g"), rng.normal(size=2) + 1j, rng.normal(size=4).astype("f2")]
+real = [x for x in nest if x.dtype.kind != "c"]
 many = [rng.normal(size=300) for _ in range(120)]
 large = [rng.normal(size=200_000)]
+
+def ticking(p):
+    clock.tick()
+    return ones(p)
 
 def with_zero(p):  # one wrong entry: bisection, refinement
     claimed = ones(p)
@@ -112,6 +117,9 @@ KINDS = [
     (nest, lambda p: fg.check_gradient(f, ones(p), p, workers=map)),
     (many[:60], lambda p: fg.check_gradient(f, ones(p), p, strategy="probe", workers=map,
                                             budget=60)),
+    (real, lambda p: fg.hessian(f, p, eps=1e-3)),
+    (real, lambda p: fg.hessian(f, p, ticking)),
+    (real, lambda p: fg.hvp(bent, p, ones(p))),
     (nest, requests),
     (many, requests),
 ]
