@@ -16,6 +16,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
+from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_many import (
     agreement,
     displace,
@@ -39,14 +40,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Fingerprint",
     "agreement",
+    "color",
     "differentiate",
     "displace",
     "draw",
     "first_bounds",
     "gather",
     "has_tiny",
+    "holds_group",
     "is_native",
     "is_plain",
+    "move_group",
     "native_differentiate",
     "native_sample",
     "odd_moves",
@@ -55,6 +59,7 @@ __all__ = [
     "scatter",
     "shift",
     "small_gradient",
+    "spread",
     "steepest",
     "table_noise",
 ]

@@ -4,7 +4,8 @@
 bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
-looks like is in memory.pxi, and moves of many entries at once are in many.pxi.
+looks like is in memory.pxi, moves of many entries at once are in many.pxi, and colors of sparse
+matrices in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -14,7 +15,7 @@ from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.float cimport DBL_EPSILON
 from libc.math cimport INFINITY, NAN, fabs, frexp, ldexp, sqrt
-from libc.stdint cimport int8_t, int16_t, intptr_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, intptr_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from time import perf_counter
@@ -367,6 +368,10 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
 # ---------------------------------------------------------------- many entries, many points
 
 include "many.pxi"
+
+# ---------------------------------------------------------------- sparse matrices
+
+include "coloring.pxi"
 
 # ---------------------------------------------------------------- the loop over a native `f`
 

@@ -119,7 +119,9 @@ class UndoLog:
         if key is ... and not self.entries and target.nbytes > _SPARE_BYTES:
             saved = self._copied(target)
         else:
-            saved = target[key].copy()
+            saved = target[key]
+            if not isinstance(key, np.ndarray):  # with one NumPy has made a copy
+                saved = saved.copy()
         self.entries.append((found, target, key, saved))
         return saved
 

@@ -1,0 +1,143 @@
+"""Sparsity patterns: which entries of a Jacobian may not be zero, however they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastgrad._errors import InputTypeError, InputValueError, missing_package_error
+from fastgrad._tree import describe
+
+if TYPE_CHECKING:
+    from scipy import sparse as sparse_module  # type: ignore[import-untyped,unused-ignore]
+
+__all__ = ["Pattern", "pattern_of", "sparse_of_scipy"]
+
+_KINDS = (
+    "`sparsity` must be a SciPy sparse array, a mask with two axes, what fg.jacobian_sparsity "
+    "returned, or the pair (lower, upper) of how many diagonals there are below and above the main "
+    "one"
+)
+
+
+def sparse_of_scipy() -> Any:
+    """The module ``scipy.sparse``."""
+    try:
+        from scipy import sparse
+    except ImportError:
+        raise missing_package_error("SciPy", "a sparse Jacobian", "sparse") from None
+    return sparse
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Where a matrix may hold something other than zero, column by column (CSC).
+
+    The rows of column `j` are ``rows[starts[j]:starts[j + 1]]``, ascending. Both arrays are of one
+    type, int32 or int64, and must not be written to: they may be the user's.
+    """
+
+    shape: tuple[int, int]
+    starts: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many entries it has."""
+        return len(self.rows)
+
+    @cached_property
+    def in_rows(self) -> np.ndarray:
+        """How many entries each row has."""
+        return np.bincount(self.rows, minlength=self.shape[0])
+
+    def matrix(self, data: np.ndarray) -> sparse_module.csc_array:
+        """A matrix with these entries, which shares all memory."""
+        sparse = sparse_of_scipy()
+        return sparse.csc_array((data, self.rows, self.starts), shape=self.shape)
+
+    def without_rows(self, which: np.ndarray) -> Pattern:
+        """The same with these rows empty; `which` is a mask."""
+        kept = ~which[self.rows]
+        # The number of entries kept before each one, and before the end.
+        before = np.concatenate([[0], np.cumsum(kept)]).astype(self.starts.dtype)
+        return Pattern(self.shape, before[self.starts], self.rows[kept])
+
+
+def pattern_of(sparsity: Any, size: int | None = None) -> Pattern:
+    """The pattern that the user gave; `size` is the number of columns, where it is known."""
+    found = getattr(sparsity, "pattern", sparsity)  # of what `jacobian_sparsity` returns
+    sparse = sparse_of_scipy()
+    if sparse.issparse(found):
+        made = _of_sparse(found, sparse)
+    elif isinstance(found, tuple) and len(found) == 2 and all(map(_is_count, found)):
+        made = _banded(int(found[0]), int(found[1]), size)
+    else:
+        made = _of_sparse(sparse.csc_array(_mask(found)), sparse)
+    if size is not None and made.shape[1] != size:
+        raise InputValueError(
+            f"`sparsity` must have one column for each of the {size} entries of `x`; got shape "
+            f"{made.shape}"
+        )
+    return made
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _of_sparse(matrix: Any, sparse: Any) -> Pattern:
+    """Every stored entry counts, whatever its value: a zero may be one by accident."""
+    if matrix.ndim != 2:
+        raise InputValueError(f"{_KINDS}; got a sparse array of shape {matrix.shape}")
+    if matrix.format in ("csr", "csc"):
+        # Without the values, which may be large, and of types that cannot be summed.
+        ones = np.ones(len(matrix.indices), np.int8)
+        make = sparse.csr_array if matrix.format == "csr" else sparse.csc_array
+        matrix = make((ones, matrix.indices, matrix.indptr), shape=matrix.shape)
+    columns = sparse.csc_array(matrix)
+    if not columns.has_canonical_format:
+        columns = columns.copy()  # the arrays may be the user's
+        columns.sum_duplicates()
+    m, n = columns.shape
+    kind = np.int32 if columns.indptr.dtype == np.int32 == columns.indices.dtype else np.int64
+    starts = np.ascontiguousarray(columns.indptr, kind)
+    return Pattern((int(m), int(n)), starts, np.ascontiguousarray(columns.indices, kind))
+
+
+def _banded(lower: int, upper: int, size: int | None) -> Pattern:
+    """A square band: `lower` diagonals below the main one, `upper` above it."""
+    if lower < 0 or upper < 0:
+        raise InputValueError(
+            f"the pair (lower, upper) of `sparsity` must hold numbers of diagonals, 0 or more; got "
+            f"({lower}, {upper})"
+        )
+    if size is None:
+        raise InputValueError(
+            "the pair (lower, upper) of `sparsity` does not say how many columns there are; pass "
+            "a sparse array, such as one of scipy.sparse.diags_array"
+        )
+    columns = np.arange(size)
+    first = np.maximum(columns - upper, 0)
+    counts = np.minimum(columns + lower + 1, size) - first
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    kind = np.int32 if starts[-1] < 2**31 else np.int64
+    starts = starts.astype(kind)
+    rows = np.repeat((first - starts[:-1]).astype(kind), counts)
+    rows += np.arange(starts[-1], dtype=kind)
+    return Pattern((size, size), starts, rows)
+
+
+def _mask(given: Any) -> np.ndarray:
+    try:
+        mask = np.asarray(given)
+    except ValueError:  # ragged
+        mask = np.asarray(None)
+    if mask.dtype.kind not in "biuf":
+        raise InputTypeError(f"{_KINDS}; got {describe(given)}")
+    if mask.ndim != 2:
+        raise InputValueError(f"{_KINDS}; got an array of shape {mask.shape}")
+    return np.asarray(mask != 0)

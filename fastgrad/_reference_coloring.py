@@ -1,0 +1,156 @@
+"""The functions of `_reference` for sparse matrices, as src/coloring.pxi has them in C."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastgrad._stencils import Steps
+
+__all__ = ["color", "holds_group", "move_group", "spread"]
+
+# One word of 64 bits for each row: see src/coloring.pxi.
+_COLORS_PER_ROUND = 64
+_ALL = 2**_COLORS_PER_ROUND - 1
+
+
+def move_group(
+    target: np.ndarray,
+    entries: np.ndarray,
+    before: np.ndarray,
+    steps: Steps,
+    offset: float,
+    moved: np.ndarray,
+) -> None:
+    """Move entries from their values `before` by `offset` steps; store how far they really went."""
+    points, wide = _points(before, steps, offset)
+    target.flat[entries] = points
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved[...] = points.astype(wide.dtype) - wide
+
+
+def holds_group(
+    target: np.ndarray, entries: np.ndarray, before: np.ndarray, steps: Steps, offset: float
+) -> bool:
+    """Whether entries hold the very bits that `move_group` wrote."""
+    points, _ = _points(before, steps, offset)
+    return target.flat[entries].tobytes() == points.tobytes()
+
+
+def _points(before: np.ndarray, steps: Steps, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where entries go, and where they were, in the type to compute in."""
+    wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if steps.given is None:
+            size = np.abs(wide)  # in full: of a longdouble `lengths_of` would drop digits
+            size = np.where(size < np.inf, np.maximum(size, 1.0), 1.0)
+            h = steps.absolute + steps.relative * size
+        else:
+            h = steps.given
+        return (wide + offset * h).astype(before.dtype), wide
+
+
+def color(
+    star: bool,
+    starts: np.ndarray,
+    rows: np.ndarray,
+    order: np.ndarray | None,
+    words: np.ndarray,
+    most: int,
+    colors: np.ndarray,
+) -> bool:
+    """Color columns first-fit, in this order, and tell whether less than about `most` colors do.
+
+    The rows of column `j` are ``rows[starts[j]:starts[j + 1]]``, both arrays int32 or int64. No two
+    columns of one color share a row. With `star`, rows and columns are the vertices of a graph,
+    each of which may be its own neighbor; neighbors differ, and of three vertices in a row the
+    first and the last have one color only where that of the middle one is lower. So no path of four
+    vertices has two colors: a star coloring (A. H. Gebremedhin, F. Manne, A. Pothen, What color is
+    your Jacobian?, SIAM Review 47, 2005). `words`, of shape (rows,) and uint64, is scratch memory;
+    `colors`, of shape (columns,) and intp, is the result, which is complete where True is returned.
+    """
+    colors.fill(-1)
+    listed = range(len(colors)) if order is None else order.tolist()
+    each = _each(starts, rows)
+    one_round = _round_of_vertices if star else _round_of_columns
+    for first in range(0, most, _COLORS_PER_ROUND):
+        found = colors.tolist()
+        listed = one_round(each, listed, [0] * len(words), first, found)
+        colors[:] = found
+        if not listed:
+            return True
+    return False
+
+
+def _each(starts: np.ndarray, rows: np.ndarray) -> list[list[int]]:
+    """The rows of each column."""
+    flat, at = rows.tolist(), starts.tolist()
+    return [flat[low:high] for low, high in zip(at, at[1:], strict=False)]
+
+
+def _round_of_columns(
+    each: list[list[int]], listed: list[int] | range, taken: list[int], first: int, colors: list[int]
+) -> list[int]:
+    """Give out the 64 colors from `first` on; return the columns left without one."""
+    left = []
+    for j in listed:
+        used = 0
+        for i in each[j]:
+            used |= taken[i]
+        free = ~used & (used + 1) & _ALL
+        if not free:
+            left.append(j)
+            continue
+        for i in each[j]:
+            taken[i] |= free
+        colors[j] = first + free.bit_length() - 1
+    return left
+
+
+def _round_of_vertices(
+    each: list[list[int]], listed: list[int] | range, near: list[int], first: int, colors: list[int]
+) -> list[int]:
+    """The same for a star coloring; `near` holds the colors of the neighbors of each vertex."""
+    left = []
+    for v in listed:
+        used = 0
+        for w in each[v]:
+            if w == v:
+                continue
+            if colors[w] < 0:
+                used |= near[w]
+            elif colors[w] >= first:
+                bit = 1 << (colors[w] - first)
+                used |= bit | (near[w] & (bit - 1))
+        free = ~used & (used + 1) & _ALL
+        if not free:
+            left.append(v)
+            continue
+        for w in each[v]:
+            if w != v:
+                near[w] |= free
+        colors[v] = first + free.bit_length() - 1
+    return left
+
+
+def spread(
+    starts: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    widths: np.ndarray,
+    change: np.ndarray,
+    weight: float,
+    data: np.ndarray,
+) -> None:
+    """Add to the entries of some columns what one weighted quotient of each says.
+
+    The columns, intp, of a matrix in CSC form have moved by `widths` together, and `change`, of
+    shape (rows,), is what that added to `f`: ``data += weight * (change / width)``.
+    """
+    counts = (starts[columns + 1] - starts[columns]).astype(np.intp)
+    at = np.repeat(starts[columns] - (np.cumsum(counts) - counts), counts)
+    at += np.arange(len(at), dtype=at.dtype)
+    with np.errstate(all="ignore"):
+        data[at] += weight * (change[rows[at]] / np.repeat(widths, counts))
