@@ -4,8 +4,10 @@ from fastgrad import plots, testing
 from fastgrad._backend import backend
 from fastgrad._checks.check import check_gradient
 from fastgrad._checks.relative_error import relative_error
+from fastgrad._derivatives.coloring import color_columns
 from fastgrad._derivatives.gradient import derivative, gradient
 from fastgrad._derivatives.hessian import hessian, hvp
+from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
 from fastgrad._errors import (
     ConcurrencyError,
     FastgradError,
@@ -49,6 +51,7 @@ __all__ = [
     "batched",
     "central",
     "check_gradient",
+    "color_columns",
     "derivative",
     "forward",
     "gradient",
@@ -57,6 +60,8 @@ __all__ = [
     "native",
     "plots",
     "relative_error",
+    "sparse_hessian",
+    "sparse_jacobian",
     "testing",
 ]
 

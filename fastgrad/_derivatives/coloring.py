@@ -29,8 +29,7 @@ def color_columns(sparsity: Any) -> np.ndarray:
     ----------
     sparsity : scipy.sparse array or matrix, or mask with two axes
         Where the matrix, of shape (m, n), may be other than zero: every stored entry of a sparse
-        array, whatever its value, and every entry of a mask that is not zero. What
-        `jacobian_sparsity` returns will do as well.
+        array, whatever its value, and every entry of a mask that is not zero.
 
     Returns
     -------
@@ -120,8 +119,8 @@ def _largest_first(pattern: Pattern) -> np.ndarray:
     counts = np.zeros(pattern.shape[1], np.int64)
     full = np.diff(pattern.starts) > 0
     if full.any():
-        each = pattern.in_rows[pattern.rows]
-        counts[full] = np.add.reduceat(each, pattern.starts[:-1][full])
+        each = pattern.in_rows.astype(np.int32)[pattern.rows]
+        counts[full] = np.add.reduceat(each, pattern.starts[:-1][full], dtype=np.int64)
     return np.argsort(-counts, kind="stable").astype(np.intp, copy=False)
 
 
@@ -135,7 +134,9 @@ def _once_more(pattern: Pattern, best: np.ndarray, least: int, *, star: bool) ->
         if number_of(best) <= least:
             break
         sizes = np.bincount(colors)
-        rank = np.argsort(np.argsort(-sizes, kind="stable")) if number % 2 else -np.arange(len(sizes))
+        rank = (
+            np.argsort(np.argsort(-sizes, kind="stable")) if number % 2 else -np.arange(len(sizes))
+        )
         colors = _first_fit(pattern, groups_of(rank[colors] - rank.min())[0], None, star=star)
         if number_of(colors) < number_of(best):
             best = colors

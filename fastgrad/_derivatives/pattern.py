@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Pattern", "pattern_of", "sparse_of_scipy"]
 
 _KINDS = (
-    "`sparsity` must be a SciPy sparse array, a mask with two axes, what fg.jacobian_sparsity "
-    "returned, or the pair (lower, upper) of how many diagonals there are below and above the main "
-    "one"
+    "`sparsity` must be a SciPy sparse array, a mask with two axes, or the pair (lower, upper) of "
+    "how many diagonals there are below and above the main one"
 )
 
 
@@ -49,7 +47,7 @@ class Pattern:
         """How many entries it has."""
         return len(self.rows)
 
-    @cached_property
+    @property
     def in_rows(self) -> np.ndarray:
         """How many entries each row has."""
         return np.bincount(self.rows, minlength=self.shape[0])
@@ -69,14 +67,13 @@ class Pattern:
 
 def pattern_of(sparsity: Any, size: int | None = None) -> Pattern:
     """The pattern that the user gave; `size` is the number of columns, where it is known."""
-    found = getattr(sparsity, "pattern", sparsity)  # of what `jacobian_sparsity` returns
     sparse = sparse_of_scipy()
-    if sparse.issparse(found):
-        made = _of_sparse(found, sparse)
-    elif isinstance(found, tuple) and len(found) == 2 and all(map(_is_count, found)):
-        made = _banded(int(found[0]), int(found[1]), size)
+    if sparse.issparse(sparsity):
+        made = _of_sparse(sparsity, sparse)
+    elif isinstance(sparsity, tuple) and len(sparsity) == 2 and all(map(_is_count, sparsity)):
+        made = _banded(int(sparsity[0]), int(sparsity[1]), size)
     else:
-        made = _of_sparse(sparse.csc_array(_mask(found)), sparse)
+        made = _of_sparse(sparse.csc_array(_mask(sparsity)), sparse)
     if size is not None and made.shape[1] != size:
         raise InputValueError(
             f"`sparsity` must have one column for each of the {size} entries of `x`; got shape "

@@ -211,7 +211,11 @@ class InPlace(Guarded):
         log, leaf, number = self.guard.log, self.leaves[request.leaf], request.leaf
         low, high = int(request.starts[group]), int(request.starts[group + 1])
         view, entries = self.guard.view(number), request.entries[low:high]
-        steps, kernel, mark = request.steps.part(low, high), self.guard.kernels[number], len(log.entries)
+        steps, kernel, mark = (
+            request.steps.part(low, high),
+            self.guard.kernels[number],
+            len(log.entries),
+        )
         # A view where the memory allows: NumPy's flat iterators take three times as long.
         flat = view.reshape(-1) if view.flags.c_contiguous else view.flat
         before = log.register(self.guard.found[number], flat, entries)
@@ -326,4 +330,3 @@ def group_points(
     with np.errstate(over="ignore", invalid="ignore"):
         places = [(wide + offset * h).astype(x.dtype) for offset in request.offsets]
         return places, [(place.astype(wide.dtype) - wide).astype(np.float64) for place in places]
-

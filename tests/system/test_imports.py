@@ -18,7 +18,11 @@ KERNEL = "_kernel"  # compiled from src/_kernel.pyx
 # What users import or run; all else has an underscore.
 PUBLIC = {"__main__", "demo", "plots", "testing"}
 # Imported where it is needed, and not before.
-OPTIONAL = {"_report.figure": {"matplotlib"}, "_evaluation.meter": {"tqdm"}}
+OPTIONAL = {
+    "_report.figure": {"matplotlib"},
+    "_evaluation.meter": {"tqdm"},
+    "_derivatives.pattern": {"scipy"},
+}
 
 
 def table(text):
