@@ -17,20 +17,16 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
-from fastgrad._reference_many import (
+from fastgrad._reference_first import (
     agreement,
-    displace,
-    draw,
     first_bounds,
-    gather,
+    follow,
     has_tiny,
     odd_moves,
-    quotients,
-    scatter,
-    shift,
     steepest,
     table_noise,
 )
+from fastgrad._reference_many import displace, draw, gather, quotients, scatter, shift
 from fastgrad._returns import as_scalar, as_vector, at_base
 
 if TYPE_CHECKING:
@@ -45,6 +41,8 @@ __all__ = [
     "displace",
     "draw",
     "first_bounds",
+    "follow",
+    "forgiving",
     "gather",
     "has_tiny",
     "holds_group",
@@ -137,6 +135,22 @@ def sample(
 
 # A native objective can be called like any other.
 native_differentiate, native_sample = differentiate, sample
+
+
+def forgiving(
+    f: Callable[[Any], Any], raised: Any, nothing: Callable[[], Any]
+) -> Callable[[Any], Any]:
+    """`f`, which gives ``nothing()`` where it raises; ``raised.note`` is told of the exception."""
+
+    # A closure, and no object with `__call__`, which would take longer to call.
+    def call(argument: Any) -> Any:
+        try:
+            return f(argument)
+        except Exception as error:
+            raised.note(error)
+            return nothing()
+
+    return call
 
 
 class _Mover:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from math import inf, nan, sqrt
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from fastgrad._leaf import lengths_of
 
 if TYPE_CHECKING:
     from fastgrad._stencils import Stencil, Steps
 
 __all__ = [
-    "agreement",
     "displace",
     "draw",
-    "first_bounds",
     "gather",
-    "has_tiny",
-    "odd_moves",
     "quotients",
     "scatter",
     "shift",
-    "steepest",
-    "table_noise",
 ]
 
 
@@ -108,109 +99,6 @@ def quotients(
         size = np.fmax(np.abs(above), np.abs(below))
         np.divide(np.fmax(noise, unit * size), width, out=found[4])
     return found
-
-
-def first_bounds(
-    analytic: np.ndarray,
-    numeric: np.ndarray,
-    noise: np.ndarray,
-    gaps: np.ndarray,
-    scale: float,
-    factors: tuple[float, ...],
-) -> np.ndarray:
-    """How far analytic and numeric entries may be apart after one central difference.
-
-    All arrays are of shape (entries,), float64; `noise` is the bound on that of the numeric ones,
-    and `scale` the largest entry. The factors are those of the noise, of the entry itself, of the
-    largest one for its truncation and its rounding, and of the gaps of the one-sided quotients.
-    """
-    safety, share, truncation, rounding, condition = factors
-    with np.errstate(invalid="ignore", over="ignore"):
-        # The smaller of both values, so that a huge wrong one does not buy itself room.
-        own = np.fmin(np.abs(analytic), np.abs(numeric))
-        bound: np.ndarray = safety * noise + share * own + (truncation * scale + rounding * scale)
-        bound += condition * np.abs(gaps)
-    return bound
-
-
-def agreement(
-    analytic: np.ndarray,
-    moved: np.ndarray,
-    values: np.ndarray,
-    base: float,
-    noise: float,
-    unit: float,
-    factors: tuple[float, ...],
-    rtol: float,
-    atol: float,
-    kink: float,
-    power: float,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Numeric entries and their bounds, where nothing about a gradient is in doubt; else None.
-
-    `moved` and `values` are those of `quotients`, and `factors` those of `first_bounds`; `rtol` and
-    `atol` are granted on top. In doubt is what is not finite, does not move, or does not agree; a
-    gap above the share `kink` of the largest entry, and a bound above the share `power` of it.
-    """
-    _, numeric, ahead, behind, bound = quotients(moved, values, base, noise, unit)
-    with np.errstate(invalid="ignore", over="ignore"):
-        gaps = ahead - behind
-        if not (np.isfinite(analytic) & np.isfinite(numeric) & np.isfinite(gaps)).all():
-            return None
-        scale = float(min(np.abs(analytic).max(), np.abs(numeric).max()))
-        bounds = first_bounds(analytic, numeric, bound, gaps, scale, factors)
-        agrees = np.abs(analytic - numeric) <= bounds + (atol + rtol * np.abs(numeric))
-        agrees &= (numeric != 0) | (gaps != 0)
-        settled = np.abs(gaps).max() <= kink * scale and bounds.max() <= power * scale
-    return (numeric, bounds) if settled and agrees.all() else None
-
-
-def table_noise(
-    values: list[float], weights: tuple[float, ...], window: int, alike: float
-) -> float:
-    """Noise in a table of equally spaced values, by the first order of differences that settles.
-
-    `weights` are those of the norm of the differences of each order. A level counts if the levels
-    of so many orders (`window`) from there on are `alike` to this factor, and its differences are
-    not of one sign, as are those of something smooth, or of a trend in the noise.
-    """
-    levels: list[float] = []
-    turns: list[bool] = []
-    for weight in weights:
-        values = [after - before for before, after in pairwise(values)]
-        total = 0.0
-        for value in values:
-            total += value * value
-        levels.append(weight * sqrt(total))
-        turns.append(min(values) < 0 < max(values))
-        last = levels[-window:]
-        if len(last) == window and turns[-window] and max(last) <= alike * min(last):
-            return last[0]
-    return levels[-1]  # the smooth part, at least, is smallest here
-
-
-def steepest(claimed: np.ndarray, x: np.ndarray) -> float:
-    """Largest change that a gradient claims over the length of an entry, of those not infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        sizes = np.abs(claimed) * lengths_of(x)
-    return float(sizes.max(initial=0.0, where=sizes < inf))
-
-
-def has_tiny(x: np.ndarray, below: float) -> bool:
-    """Whether an entry is not zero, and smaller than this."""
-    size = np.abs(x)
-    return bool(np.count_nonzero((size > 0) & (size < below)))
-
-
-def odd_moves(before: np.ndarray, factors: np.ndarray, width: float, odd: float) -> np.ndarray:
-    """Moves by small factors (int8, one for each entry) of an odd number near `width` lengths.
-
-    The number is `odd` times a quarter of a power of two.
-    """
-    _, exponents = np.frexp(width * lengths_of(before))
-    with np.errstate(over="ignore"):
-        moves = np.ldexp(factors.reshape(before.shape), exponents - 2, dtype=np.float64)
-        return np.asarray(moves * odd)
 
 
 def scatter(

@@ -9,7 +9,7 @@ matrices in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsVoidPtr
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -26,7 +26,7 @@ from numpy import ndarray
 
 from fastgrad import _errors
 from fastgrad._memory import locks, next_key, overwritten, refuse_if_locked
-from fastgrad._returns import as_scalar, as_vector, at_base
+from fastgrad._returns import as_scalar, as_vector, at_base, at_block
 
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object callable, object argument)
@@ -225,6 +225,37 @@ cdef inline object call(object f, vectorcallfunc vectorcall, object argument):
     return vectorcall(f, &arguments[1], 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
 
 
+cdef class Forgiving:
+    """An `f` that may raise: see the twin. The loops look for it, and call what is inside."""
+
+    cdef object f
+    cdef object raised
+    cdef object nothing
+
+    def __init__(self, f, raised, nothing):
+        self.f, self.raised, self.nothing = f, raised, nothing
+
+    def __call__(self, argument):
+        return forgiven(self.f, NULL, argument, self)
+
+
+forgiving = Forgiving
+
+
+cdef inline Forgiving forgiving_or_none(object f):
+    return <Forgiving> f if type(f) is Forgiving else None
+
+
+cdef inline object forgiven(object f, vectorcallfunc vectorcall, object argument, Forgiving soft):
+    if soft is None:
+        return call(f, vectorcall, argument)
+    try:
+        return call(f, vectorcall, argument)
+    except Exception as error:
+        soft.raised.note(error)
+        return soft.nothing()
+
+
 # Out of the loop's way: what it rarely needs, in functions of their own, keeps it small and fast.
 
 cdef double reduced(object value, object leaf, intptr_t entry) except? -1.0:
@@ -247,6 +278,8 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
     cdef cnp.ndarray array = leaf.real
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out_owner = None if out is None else owner_of(out)
+    cdef Forgiving soft = forgiving_or_none(f)
+    f = f if soft is None else soft.f
     cdef vectorcallfunc vectorcall = PyVectorcall_Function(f)
     cdef Tracked mine, target
     cdef Cell cell
@@ -276,7 +309,7 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
                     continue
                 write(&cell, points[k])
                 held = True
-                value = call(f, vectorcall, argument)
+                value = forgiven(f, vectorcall, argument, soft)
                 if plan.width > 0:
                     keep_vector(plan, position, k, value, leaf, entry)
                 elif PyFloat_Check(value):
@@ -368,6 +401,7 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
 # ---------------------------------------------------------------- many entries, many points
 
 include "many.pxi"
+include "first.pxi"
 
 # ---------------------------------------------------------------- sparse matrices
 

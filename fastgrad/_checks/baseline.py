@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 import numpy as np
 
@@ -171,8 +172,7 @@ def _along(
     return list(map(float, run.along(Along(direction, tuple(times), still)).values))
 
 
-@dataclass(frozen=True)
-class NoiseTable:
+class NoiseTable(NamedTuple):
     """What values near the parameters say of the noise of `f`."""
 
     level: float  # as a standard deviation
@@ -205,7 +205,7 @@ def _table(
             for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
                 values += _along(run, OddMultiples(seed, regions, _FAR, same_sign), times)
         far = max(abs(value) for value in values if math.isfinite(value))
-        return replace(noise_table(values, width, equally=False), far=far)
+        return noise_table(values, width, equally=False)._replace(far=far)
     found = noise_table(values, width)
     if found.coarse:
         # A jump at the parameters, to one side, is no noise.
@@ -251,12 +251,12 @@ def _complete(run: Metered, direction: Direction, base: float) -> list[float]:
 
 def noise_table(values: list[float], spacing: float, *, equally: bool = True) -> NoiseTable:
     """Noise of equally spaced values, or where they are not complete, their rounding."""
-    finite = [value for value in values if math.isfinite(value)]
+    finite = list(filter(math.isfinite, values))
     complete = equally and len(values) == len(finite) == noise.POINTS
     unit = noise.unit_of_table(finite) if complete else noise.rounding_unit(finite)
     rounding = unit * max(map(abs, finite))
     level = noise.noise_of(values, unit) if complete else rounding
-    moved = max(abs(value - values[0]) for value in finite)
+    moved = max(max(finite) - values[0], values[0] - min(finite))
     coarse = level > _COARSE_UNITS * rounding and level > _COARSE_MOVE * moved
     return NoiseTable(level, unit, spacing, coarse)
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -204,13 +204,21 @@ def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) ->
     spans = []
     start = 0
     for leaf in leaves:
-        stop, dtype = start + leaf.real.size, _name(leaf.array.dtype)
-        spans.append(LeafSpan(leaf.path, leaf.array.shape, dtype, start, stop, leaf.is_complex))
+        stop, array = start + leaf.real.size, leaf.array
+        spans.append(_span(leaf.path, array.shape, array.dtype, start, stop, leaf.is_complex))
         start = stop
     # Integers count as exact to float64.
     eps = tuple(_EPS.get(array.dtype.char, _EPS["d"]) for array in arrays)
     number = None if value is None else float(as_scalar(value, at_base, 0))
     return Analytic(column_of(arrays, leaves), eps, number, tuple(spans))
+
+
+@lru_cache(maxsize=1024)
+def _span(
+    path: str, shape: tuple[int, ...], dtype: np.dtype, start: int, stop: int, is_complex: bool
+) -> LeafSpan:
+    """Where a leaf lies in the column; the same models are checked again and again."""
+    return LeafSpan(path, shape, _name(dtype), start, stop, is_complex)
 
 
 @cache

@@ -37,13 +37,13 @@ from fastgrad._dtypes import EPS
 from fastgrad._evaluation.direction import key_of, odd_width, signs
 from fastgrad._evaluation.guard import COPIED_BYTES, Guard
 from fastgrad._evaluation.inplace import offsets_of
-from fastgrad._evaluation.lenient import Raised, forgiving
+from fastgrad._evaluation.lenient import Raised
 from fastgrad._evaluation.local import is_plain_function
 from fastgrad._evaluation.measured import Measured
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Entries, Verdict
-from fastgrad._returns import as_scalar, at_base, at_block
+from fastgrad._returns import as_scalar, at_base
 from fastgrad._stencils import Steps
 from fastgrad._tree import Params
 
@@ -92,7 +92,7 @@ class FirstLook:
         self.seed, self.rtol, self.atol = seed, rtol, atol
         self.measured = Measured()
         self._raised = Raised()
-        self._moved = forgiving(self.f, self._raised, lambda: math.nan)
+        self._moved = _backend.kernel.forgiving(self.f, self._raised, lambda: math.nan)
         self._steps: list[float] = []
         self._found: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -117,7 +117,7 @@ class FirstLook:
     def evaluations(self) -> int:
         """How often `f` was evaluated."""
         made = self.measured
-        entries = sum(each.values.size for each in made.samples)
+        entries = sum([each.values.size for each in made.samples])
         return len(made.bases) + sum(map(len, made.tables)) + entries
 
     def _claimed(self, guard: Guard) -> Analytic:
@@ -183,27 +183,17 @@ class FirstLook:
         kernel, log = _backend.kernel, guard.log
         values: list[float] = []
         self.measured.tables.append(values)
-        moving = []
+        before, moves = [], []
         try:
             for k, found in enumerate(guard.found):
-                view = guard.view(k)
-                before = log.register(found, view)
-                factors = signs(key_of(self.seed, 0, k), before.size)
-                moves = kernel.odd_moves(before, factors, *odd_width(width, before))
-                moving.append((k, found, view, before, moves))
-            for time in TIMES:
-                for k, found, view, before, moves in moving:
-                    if found.changed():
-                        guard.view(k)  # which says so
-                    kernel.displace(view, before, moves, time)
-                value = self._moved(self.argument)
-                values.append(value if type(value) is float else as_scalar(value, at_block, 0))
-                if values == [base] * 2:
-                    break
-            for k in range(len(moving)):
-                guard.view(k)
+                part = log.register(found, guard.view(k))
+                factors = signs(key_of(self.seed, 0, k), part.size)
+                before.append(part)
+                moves.append(kernel.odd_moves(part, factors, *odd_width(width, part)))
+            how = (self.argument, self.leaves, guard.found, before, moves)
+            kernel.follow(self._moved, *how, TIMES, base, values)
         except Exception as error:
-            if len(moving) == 1:
+            if len(before) == 1:
                 _errors.annotate(error, f"{self.leaves[0].path}[...]")
             raise
         finally:
@@ -215,7 +205,8 @@ class FirstLook:
         for k, leaf in enumerate(self.leaves):
             guard.view(k)
             n = leaf.array.size
-            moved, values = np.empty((n, 2)), np.full((n, 2), np.nan)
+            moved, values = np.empty((2, n, 2))
+            values.fill(math.nan)  # up to where an interrupt came
             self.measured.samples.append(Samples(moved, values))
             steps = Steps(relative=self._steps[k])
             how = (self.argument, leaf, offsets_of(_OFFSETS), steps, _numbers(n))

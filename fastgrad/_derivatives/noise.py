@@ -112,8 +112,9 @@ def unit_of_table(values: Sequence[float]) -> float:
 
 def rounding_unit(values: Sequence[float]) -> float:
     """Relative rounding error of numbers as precise as these."""
-    if not all(_has_bits(_SINGLE_BITS, value) for value in values):
-        return _rounding_of_decimals(values)
+    for value in values:  # mostly the first one tells
+        if not _has_bits(_SINGLE_BITS, value):
+            return _rounding_of_decimals(values)
     # Float32 is recognized by its lack of bits, which short or equal values lack in any type.
     telling = len(set(values)) > 1 and not all(map(_is_short, values))
     return _SINGLE if telling else _DOUBLE
@@ -121,7 +122,10 @@ def rounding_unit(values: Sequence[float]) -> float:
 
 def _rounding_of_decimals(values: Sequence[float]) -> float:
     """Relative rounding error of numbers that came as text, with some number of digits."""
-    if len(set(values)) < _DIFFERENT or any(_digits(value) > _FEW_DIGITS for value in values):
+    for value in values:
+        if _digits(value) > _FEW_DIGITS:
+            return _DOUBLE
+    if len(set(values)) < _DIFFERENT:
         return _DOUBLE
     if all(_has_bits(_BINARY_BITS, value) for value in values):
         return _DOUBLE

@@ -16,7 +16,7 @@ from fastgrad._dtypes import is_extended
 from fastgrad._errors import ObjectiveError
 from fastgrad._evaluation.direction import Direction, Region
 from fastgrad._evaluation.guard import Guard
-from fastgrad._evaluation.lenient import Lenient, Objective, Raised, forgiving
+from fastgrad._evaluation.lenient import Lenient, Objective, Raised
 from fastgrad._evaluation.protocol import (
     Along,
     Changes,
@@ -126,7 +126,7 @@ class InPlace(Guarded):
         # What is called at the parameters, at moved points, and by the loops.
         self.f = self._moved = self._looped = f.f if isinstance(f, Lenient) else f
         if isinstance(f, Lenient):
-            self._moved = forgiving(f.f, self._raised, self._nothing)
+            self._moved = _backend.kernel.forgiving(f.f, self._raised, self._nothing)
             self._looped = f.f if loops is NATIVE else self._moved
 
     def _nothing(self) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from fastgrad._errors import FastgradError, ObjectiveError
 
-__all__ = ["Lenient", "Objective", "Raised", "forgiving", "is_quiet", "quiet", "quiet_if"]
+__all__ = ["Lenient", "Objective", "Raised", "is_quiet", "quiet", "quiet_if"]
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,6 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, ObjectiveError):
         return f"the error code {error.code}"
     return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-def forgiving(
-    f: Callable[[Any], Any], raised: Raised, nothing: Callable[[], Any]
-) -> Callable[[Any], Any]:
-    """`f`, which gives ``nothing()`` where it raises."""
-
-    # A closure, and no object with `__call__`: the kernel calls it more quickly.
-    def call(argument: Any) -> Any:
-        try:
-            return f(argument)
-        except Exception as error:
-            raised.note(error)
-            return nothing()
-
-    return call
 
 
 _is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
