@@ -26,7 +26,7 @@ from fastgrad._reference_first import (
     steepest,
     table_noise,
 )
-from fastgrad._reference_many import displace, draw, gather, quotients, scatter, shift
+from fastgrad._reference_many import displace, draw, gather, norm_error, quotients, scatter, shift
 from fastgrad._returns import as_scalar, as_vector, at_base
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ __all__ = [
     "move_group",
     "native_differentiate",
     "native_sample",
+    "norm_error",
     "odd_moves",
     "quotients",
     "sample",

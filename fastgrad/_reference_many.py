@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, nan
+from math import inf, nan, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ __all__ = [
     "displace",
     "draw",
     "gather",
+    "norm_error",
     "quotients",
     "scatter",
     "shift",
@@ -99,6 +100,24 @@ def quotients(
         size = np.fmax(np.abs(above), np.abs(below))
         np.divide(np.fmax(noise, unit * size), width, out=found[4])
     return found
+
+
+def norm_error(a: np.ndarray, b: np.ndarray) -> float:
+    """``|a - b| / (|a| + |b|)`` in the Euclidean norm; 0 where both are 0, NaN beside infinity.
+
+    The arrays hold as many numbers, float64 and C-contiguous.
+    """
+    # Scaled by the largest entry: squares of 1e200 would overflow, those of 1e-200 vanish.
+    largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
+    if largest == 0.0:
+        return 0.0
+    if not largest < inf:
+        return nan
+    with np.errstate(under="ignore"):
+        x, y = a.reshape(-1) / largest, b.reshape(-1) / largest
+        # Running sums, which add in the order of the kernel.
+        apart, one, other = ((each * each).cumsum()[-1] for each in (x - y, x, y))
+    return float(sqrt(apart) / (sqrt(one) + sqrt(other)))
 
 
 def scatter(

@@ -4,8 +4,8 @@
 bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
-looks like is in memory.pxi, moves of many entries at once are in many.pxi, and colors of sparse
-matrices in coloring.pxi.
+looks like is in memory.pxi, moves of many entries at once are in many.pxi, what a first look at a
+gradient asks for is in first.pxi, and colors of sparse matrices are in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals

@@ -157,6 +157,33 @@ def quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, 
     return found
 
 
+@cython.cdivision(True)
+def norm_error(cnp.ndarray a, cnp.ndarray b):
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(a)
+    cdef const double* first = <const double*> cnp.PyArray_DATA(a)
+    cdef const double* second = <const double*> cnp.PyArray_DATA(b)
+    cdef double largest = 0.0
+    cdef double apart = 0.0
+    cdef double one = 0.0
+    cdef double other = 0.0
+    cdef double x, y
+    cdef bint finite = True
+    with nogil:
+        for i in range(n):
+            finite &= fabs(first[i]) < INFINITY and fabs(second[i]) < INFINITY
+            largest = larger(largest, larger(fabs(first[i]), fabs(second[i])))
+        if largest > 0.0 and finite:
+            for i in range(n):
+                x, y = first[i] / largest, second[i] / largest
+                apart += (x - y) * (x - y)
+                one += x * x
+                other += y * y
+    if not finite:
+        return NAN
+    return sqrt(apart) / (sqrt(one) + sqrt(other)) if largest > 0.0 else 0.0
+
+
 # ---------------------------------------------------------------- random directions
 
 # SplitMix64, as in `_evaluation/direction.py`: 2^64 over the golden ratio.

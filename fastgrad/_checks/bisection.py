@@ -18,7 +18,7 @@ from fastgrad._checks.result import Dense
 from fastgrad._checks.suspects import Suspects
 from fastgrad._leaf import Box, Leaf
 
-__all__ = ["FEW", "MOST_WRONG", "Bisection", "halves_of"]
+__all__ = ["FEW", "GRID", "MOST_WRONG", "Bisection", "halves_of"]
 
 # Entries drawn from a block to tell whether it is wrong throughout.
 _SAMPLED = 8
@@ -42,7 +42,7 @@ _FRUITLESS = 4
 _ALIGNED = 3
 # Side of the grid of entries that tells what is wrong with a block: 25 entries, where a pattern
 # with one free number leaves 24 to confirm it.
-_GRID = 5
+GRID = 5
 # All entries of a leaf with no more than this many are judged where directions leave a doubt: it
 # costs as much as to locate eight wrong ones.
 FEW = 200
@@ -181,12 +181,12 @@ class Bisection:
                 return True
         return False
 
-    def mark_dense(self, box: Box, share: float = 0.0) -> None:
+    def mark_dense(self, box: Box, share: float = 0.0, side: int = GRID) -> None:
         """Judge a grid of the block's entries, to find the cause; directions leave it alone now.
 
         Unless a share of them is wrong, the block is not.
         """
-        grid = _grid(box, self._leaf, self._random)
+        grid = _grid(box, self._leaf, self._random, side)
         # Judged first: where the budget ends here, no block is left with entries that were not.
         if self._wrong_of(grid).mean() >= share:
             self.dense = _merged(self.dense, Dense(box, grid))
@@ -246,11 +246,11 @@ def _drawn(random: np.random.Generator, size: int, count: int) -> np.ndarray:
     return np.sort(random.choice(size, count, replace=False, shuffle=False))
 
 
-def _grid(box: Box, leaf: Leaf, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _grid(box: Box, leaf: Leaf, random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
     """A few places along each axis; the same along both where a matrix is square."""
     shape = [side.stop - side.start for side in box]
     long = [n for n in shape[: leaf.array.ndim] if n > 1]
-    most = max(2, round((_GRID**2) ** (1 / max(len(long), 1))))
+    most = max(2, round((side**2) ** (1 / max(len(long), 1))))
     drawn: dict[int, np.ndarray] = {}
     for n in dict.fromkeys(shape):
         drawn[n] = _drawn(random, n, most) if n > most else np.arange(n)

@@ -1,8 +1,8 @@
 """Directions along which all leaves of a model move at once: a right gradient shows there soonest.
 
 Leaves move by as much as makes their shares in the bound on the residual alike, so that an error
-that would show in one of them alone shows beside the others. Leaves that do not agree together are
-asked in halves, and by themselves in the end.
+that would show in one of them alone shows beside the others. Where they do not agree together,
+halving tells which of them does not: those are asked by themselves, and the others once more.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastgrad._checks.bisection import halves_of
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, ErrorModel, detection_limit
@@ -41,6 +42,11 @@ _FAINT = 1e-3
 _SIGMAS = 4.0
 # A leaf of which more is claimed could overflow a sum: moves are below two lengths.
 _WIDEST = 2.0
+# Of more leaves that are off none is told by halving: it costs as much as to ask each by itself.
+_MOST_OFF = 8
+# A half of which the residual was only inferred is measured where its bound is above one over this
+# of it, as within a leaf.
+_INFERRED = 4
 
 
 @dataclass(frozen=True)
@@ -81,19 +87,19 @@ class _Joint:
     """Several leaves as one: claims and moves of a `Directional`."""
 
     granted = 0.0
-    whole: Box = ()
 
     def __init__(self, members: Sequence[_Member], seed: int) -> None:
         claims = [member.claim for member in members]
         self.run: Metered = claims[0].run
         self.members, self._seed, self._turn = members, seed, 0
         self._regions = tuple(claim.region(claim.whole) for claim in claims)
+        # A box of one axis, along which the leaves lie.
+        self.whole: Box = (slice(0, len(members)),)
         # The leaf that moves farthest moves as far as it would alone.
         self.unit = min(member.alone / member.root for member in members)
         self.widths = tuple(self.unit / member.alone for member in members)
-        moves = [w * member.root for w, member in zip(self.widths, members, strict=True)]
-        self._root = math.hypot(*moves)
-        self.model = _model_of(members, self._root, max(moves))
+        self._moves = [w * member.root for w, member in zip(self.widths, members, strict=True)]
+        self.model = _model_of(members, self.root(self.whole), max(self._moves))
         # As coarse as that, and of most leaves an entry that is off.
         seen = min(member.visible for member in members if not _is_faint(member, members))
         self.wanted = self.unit * min(SAFETY * _COARSER, seen)
@@ -104,25 +110,26 @@ class _Joint:
 
     def parts(self, box: Box) -> list[np.ndarray]:
         """What is claimed, leaf by leaf."""
-        return [member.claim.analytic for member in self.members]
+        return [member.claim.analytic for member in self.members[box[0]]]
 
     def largest(self, box: Box) -> float:
         """The largest entry that is claimed."""
-        return max(member.claim.largest(member.claim.whole) for member in self.members)
+        claims = [member.claim for member in self.members[box[0]]]
+        return max(claim.largest(claim.whole) for claim in claims)
 
     def direction(self, box: Box) -> Uniform:
         """See `Moves`."""
-        return Uniform(self._seed, self._turn, self._regions, self.widths)
+        return Uniform(self._seed, self._turn, self._regions[box[0]], self.widths[box[0]])
 
     def root(self, box: Box) -> float:
         """See `Moves`."""
-        return self._root
+        return math.hypot(*self._moves[box[0]])
 
     def reach_of(self, box: Box) -> float:
         """See `Moves`: they have random signs, and so the sum does."""
         squares = [
             float(np.linalg.norm(self.run.scale(member.claim.number))) * width
-            for member, width in zip(self.members, self.widths, strict=True)
+            for member, width in zip(self.members[box[0]], self.widths[box[0]], strict=True)
         ]
         return _SIGMAS * math.hypot(*squares)
 
@@ -169,9 +176,10 @@ def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) ->
         if residual.kink or not residual.bound < math.inf or directional.jumps:
             return  # of more than directions can tell
         if residual.significant:
-            half = len(members) // 2
-            _look(members[:half], seed, found)
-            _look(members[half:], seed, found)
+            off = _off(joint, directional, residual)
+            others = [member for k, member in enumerate(members) if k not in off]
+            if off:
+                _look(others, seed, found)
             return
         if not turn:
             gap = directional.kink_gap(whole)
@@ -182,6 +190,30 @@ def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) ->
         probe = _probe_of(member, width, residuals)
         if _shows(member, members, probe):
             found[member.claim.number] = probe
+
+
+def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int]:
+    """The members that make a residual, by halving; all members where these are many."""
+    off: set[int] = set()
+    blocks = [(joint.whole, residual)]
+    while blocks:
+        box, whole = blocks.pop()
+        start, stop = box[0].start, box[0].stop
+        if stop - start == 1:
+            off.add(start)
+            continue
+        left, right = halves_of(box, 0)
+        first = directional.measure(left, whole.value)
+        second = whole.minus(first)
+        nowhere = not first.significant and not second.significant
+        if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
+            second = directional.measure(right, whole.value)
+        blocks += [each for each in ((left, first), (right, second)) if each[1].significant]
+        # Kinks and jumps are of more than halving can tell.
+        clear = not (first.kink or second.kink or directional.jumps)
+        if not clear or len(blocks) + len(off) > _MOST_OFF:
+            return set(range(len(joint.members)))
+    return off
 
 
 def _is_faint(member: _Member, members: Sequence[_Member]) -> bool:

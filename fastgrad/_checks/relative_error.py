@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._errors import InputValueError
-from fastgrad._report.entries import norm_error
+from fastgrad._leaf import as_real
 from fastgrad._tree import Params, as_numbers, pair, unflatten
 
 __all__ = ["relative_error"]
@@ -47,6 +48,9 @@ def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
     >>> fg.relative_error(np.array([1.0, 2.0]), np.array([1.0, 6.0]), elementwise=True)
     array([0. , 0.5])
     """
+    plain = type(a) is type(b) is np.ndarray and a.dtype.char == b.dtype.char == "d"
+    if plain and not elementwise and a.shape == b.shape:  # in loops a microsecond counts
+        return _whole_error(a, b)
     first, second = as_numbers(a, "a"), as_numbers(b, "b")
     pairs = [(leaf.array, other) for leaf, other in pair(first, second, "b")]
     for x, y in pairs:
@@ -57,8 +61,20 @@ def relative_error(a: Params, b: Params, *, elementwise: bool = False) -> Any:
             )
     if elementwise:
         return unflatten(first, iter([_entry_errors(x, y) for x, y in pairs]))
-    columns = ([np.zeros(0)] + [each[i].ravel() for each in pairs] for i in (0, 1))
-    return norm_error(*map(np.concatenate, columns))
+    columns = ([np.zeros(0), *(_column(each[i]) for each in pairs)] for i in (0, 1))
+    return _whole_error(*map(np.concatenate, columns))
+
+
+def _column(array: np.ndarray) -> np.ndarray:
+    """Its numbers, the real and the imaginary parts of complex ones, one after the other."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return as_real(flat).reshape(-1) if array.dtype.kind == "c" else flat
+
+
+def _whole_error(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    error: float = _backend.kernel_for(a, b).norm_error(a, b)
+    return error
 
 
 def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:

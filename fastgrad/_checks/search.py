@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from fastgrad._checks.bisection import FEW, MOST_WRONG, Bisection, halves_of
+from fastgrad._checks.bisection import FEW, GRID, MOST_WRONG, Bisection, halves_of
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
@@ -41,6 +41,8 @@ _WIDEST = 2.0
 _BESIDE = 4
 # A leaf that is off by a factor is wrong throughout if this share of some entries is seen to be.
 _MOSTLY = 0.5
+# Side of the grid of these entries: 9, as directions in all four halves have shown one factor.
+_FEWER = 3
 # A typical entry shows an error beyond this many noise bounds: twice `SAFETY` of them, and most
 # entries are larger than half of the typical one.
 _SHOWN = 8.0
@@ -203,7 +205,8 @@ class Search:
         if not directional.stands(whole, found):
             self._doubtful += 1
         elif self._shows_in_entries(factor):
-            self._bisection.mark_dense(whole, _MOSTLY)
+            single = is_single(self._claim.model.unit)  # in which few entries tell
+            self._bisection.mark_dense(whole, _MOSTLY, GRID if single else _FEWER)
             self._off = factor if self.suspects.allow(factor) else None
         elif self._bisection.meets_kinks():
             self._doubtful += 1

@@ -14,7 +14,7 @@ import numpy as np
 from fastgrad._leaf import entry_path
 from fastgrad._words import counted
 
-__all__ = ["Entries", "Entry", "LeafSpan", "Probe", "Verdict", "norm_error"]
+__all__ = ["Entries", "Entry", "LeafSpan", "Probe", "Verdict"]
 
 
 class Verdict(Enum):
@@ -234,16 +234,3 @@ class Entries(Sequence[Entry]):
         order = positions[np.argsort(-excess, kind="stable")]
         columns = (self.analytic, self.numeric, self.uncertainty, self.codes, self.kinks)
         return Entries(self.spans, *columns, selection=order)
-
-
-def norm_error(a: np.ndarray, b: np.ndarray) -> float:
-    """``|a - b| / (|a| + |b|)`` in the Euclidean norm; 0 where both are 0."""
-    # Scaled by the largest entry: squares of 1e200 would overflow, those of 1e-200 vanish.
-    largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
-    if largest == 0.0:
-        return 0.0
-    if not np.isfinite(largest):
-        return float("nan")
-    with np.errstate(invalid="ignore", under="ignore"):
-        a, b = a / largest, b / largest
-        return float(np.linalg.norm(a - b) / (np.linalg.norm(a) + np.linalg.norm(b)))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
+from fastgrad import _backend
+from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict
 
 __all__ = [
     "LeafReport",
@@ -77,7 +78,7 @@ def leaf_report(
         int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
     )
     verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
-    probe = span.probe
+    probe, apart = span.probe, _backend.kernel.norm_error
     typical, largest = _leaf_limits(span, entries, rtol, atol)
     return LeafReport(
         path=span.path,
@@ -86,7 +87,7 @@ def leaf_report(
         entries=span.size,
         wrong=wrong,
         unclear=unclear,
-        relative_error=probe.relative_error if probe else norm_error(analytic, numeric),
+        relative_error=probe.relative_error if probe else apart(analytic, numeric),
         worst=_worst(span, entries),
         verdict=probe.verdict if probe else verdict,
         judged=len(codes),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._report import figure, html, text
 from fastgrad._report.causes import Cause, Finding
-from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict, norm_error
+from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict
 from fastgrad._report.format import to_json
 from fastgrad._report.leaves import (
     LeafReport,
@@ -189,7 +190,7 @@ class Report:
             return max((leaf.relative_error for leaf in self.leaves), default=0.0)
         if len(self.entries.spans) == 1:
             return self.leaves[0].relative_error
-        return norm_error(self.entries.analytic, self.entries.numeric)
+        return float(_backend.kernel.norm_error(self.entries.analytic, self.entries.numeric))
 
     @property
     def numeric(self) -> Any:

@@ -231,6 +231,21 @@ def test_both_bound_alike(rng, n, bad):
     assert mine == twin
 
 
+@quick(100)
+@given(rng=randoms, n=st.integers(0, 40), size=st.sampled_from([0.0, 1e-300, 1.0, 1e300]))
+def test_both_compare_norms_alike(rng, n, size):
+    a = rng.normal(size=n) * size
+    b = a + rng.normal(size=n) * size * rng.choice([0.0, 1e-9, 1.0])
+    mine, twin = both("norm_error", a, b)
+    assert mine == twin
+    if n and size == 1.0:
+        norms = np.linalg.norm(a - b) / (np.linalg.norm(a) + np.linalg.norm(b))
+        assert mine == pytest.approx(norms, rel=1e-13)
+    if n:
+        b[-1] = rng.choice([np.nan, np.inf, -np.inf])
+        assert np.isnan(both("norm_error", a, b)).all()
+
+
 @quick(200)
 @given(
     rng=randoms,

@@ -1,4 +1,4 @@
-"""Columns that look like a sequence of entries, and the norm of their error."""
+"""Columns that look like a sequence of entries."""
 
 import dataclasses
 
@@ -6,14 +6,6 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad._report.entries import norm_error
-
-
-def test_norm_error_neither_overflows_nor_divides_by_zero():
-    assert norm_error(np.zeros(3), np.zeros(3)) == 0.0
-    assert norm_error(np.array([1e300]), np.array([-1e300])) == pytest.approx(1.0)
-    assert norm_error(np.array([1e-300, 0]), np.array([0.0, 0.0])) == pytest.approx(1.0)
-    assert np.isnan(norm_error(np.array([np.nan]), np.array([1.0])))
 
 
 def test_an_entry_is_made_when_it_is_looked_at_and_knows_its_place():
