@@ -108,7 +108,7 @@ def norm_error(a: np.ndarray, b: np.ndarray) -> float:
     The arrays hold as many numbers, float64 and C-contiguous.
     """
     # Scaled by the largest entry: squares of 1e200 would overflow, those of 1e-200 vanish.
-    largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
+    largest = np.maximum(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
     if largest == 0.0:
         return 0.0
     if not largest < inf:

@@ -78,6 +78,19 @@ def test_what_is_wrong_is_found_in_its_array_and_nowhere_else(rng, count, seed, 
     assert {entry.leaf for entry in report.wrong} == {f"params[{k}]"}
 
 
+@pytest.mark.parametrize("off", [(0,), (17,), (39,), (5, 31)])
+def test_halving_tells_which_arrays_are_off_and_the_others_are_asked_together(off):
+    rng = np.random.default_rng(len(off))
+    f, g, p = model(rng, 40, most=2000)
+    for k in off:
+        g[k] = g[k] * 1.05
+    report = check(f, g, p)
+    assert wrong_leaves(report) == [f"params[{k}]" for k in off]
+    assert all(cause.kind is fg.Cause.FACTOR for cause in report.causes)
+    # A dozen before, two for each halving, and some fifty for an array and what is wrong with it.
+    assert report.evaluations <= 20 + 80 * len(off)
+
+
 @quick(30)
 @given(rng=randoms, count=counts)
 def test_arrays_that_others_would_hide_are_looked_at_alone(rng, count):
