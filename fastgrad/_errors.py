@@ -7,8 +7,6 @@ import warnings
 
 import numpy as np
 
-from fastgrad._words import counted
-
 __all__ = [
     "ConcurrencyError",
     "FastgradError",
@@ -137,14 +135,6 @@ def moved_error(path: str, function: str = "f") -> MutationError:
     return MutationError(
         f"`{function}` resized, retyped, froze or moved the memory of `{path}` while it was being "
         "differentiated; let it leave its input's shape, dtype, flags and data alone"
-    )
-
-
-def resized_error(size: int, where: str, before: int) -> InputValueError:
-    """The error for a vector-valued `f` whose values change their size."""
-    return InputValueError(
-        f"`f` returned {counted(size, 'number')} at {where}, and {before} at the unperturbed "
-        "parameters; the size must not change"
     )
 
 

@@ -71,6 +71,13 @@ class OutputLeaf:
         part = (".real", ".imag")[entry % 2] if self.is_complex else ""
         return entry_path(self.path, np.unravel_index(entry // parts, self.shape)) + part
 
+    def part(self, numbers: np.ndarray) -> np.ndarray:
+        """Its part of vectors, which lie along the last axis, in its own shape: a view."""
+        mine = numbers[..., self.start : self.stop]
+        if self.is_complex:
+            mine = mine.view(np.complex128)
+        return mine.reshape(numbers.shape[:-1] + self.shape)
+
     def derivative_type(self, dtype: np.dtype) -> np.dtype:
         """The type of its derivatives by parameters of this type: that of a sum of both."""
         zero: Any = self.dtype.type(0).item() if self.is_number else self.dtype
@@ -148,6 +155,12 @@ class Outputs:
         return max((leaf.eps for leaf in self.leaves), default=0.0)
 
     @property
+    def is_number(self) -> bool:
+        """Whether `f` returns one real number."""
+        only = isinstance(self._structure, int) and self.leaves[0]
+        return bool(only and not only.shape and not only.is_complex)
+
+    @property
     def plain(self) -> OutputLeaf | None:
         """The only array, if `f` returns one and no containers, and it is float64 or float32."""
         if isinstance(self._structure, int) and self.leaves[0].dtype.char in "df":
@@ -172,6 +185,14 @@ class Outputs:
     def tree(self, nodes: Iterable[Any]) -> Any:
         """A nest like what `f` returned, with these, one for each leaf, in place of the leaves."""
         return unflatten(self._structure, iter(nodes))
+
+    def nothing(self) -> Any:
+        """What stands for the value of an `f` that raises: NaN in place of each number."""
+        nans = (
+            np.full(leaf.shape, np.nan, np.complex128 if leaf.is_complex else np.float64)
+            for leaf in self.leaves
+        )
+        return self.tree(nans)
 
     def name(self, k: int) -> str:
         """Path of the `k`-th real number: ``out.flux[3]``, of a complex one ``out[3].imag``."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
+from fastgrad._outputs import Outputs
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_first import (
     agreement,
@@ -27,7 +28,7 @@ from fastgrad._reference_first import (
     table_noise,
 )
 from fastgrad._reference_many import displace, draw, gather, norm_error, quotients, scatter, shift
-from fastgrad._returns import as_scalar, as_vector, at_base
+from fastgrad._returns import as_scalar, at_base
 
 if TYPE_CHECKING:
     from fastgrad._leaf import Leaf
@@ -38,6 +39,7 @@ __all__ = [
     "agreement",
     "color",
     "differentiate",
+    "differentiate_vectors",
     "displace",
     "draw",
     "first_bounds",
@@ -50,6 +52,7 @@ __all__ = [
     "is_plain",
     "move_group",
     "native_differentiate",
+    "native_differentiate_vectors",
     "native_sample",
     "norm_error",
     "odd_moves",
@@ -59,6 +62,7 @@ __all__ = [
     "shift",
     "small_gradient",
     "spread",
+    "small_jacobian",
     "steepest",
     "table_noise",
 ]
@@ -103,6 +107,40 @@ def differentiate(
         places[index if places is out else entry - first] = store(mover.combine(points, values))
 
 
+def differentiate_vectors(
+    f: Callable[[Any], Any],
+    argument: Any,
+    leaf: Leaf,
+    stencil: Stencil,
+    steps: Steps,
+    base: np.ndarray | None,
+    out: np.ndarray,
+    start: int,
+    stop: int,
+    first: int,
+    outputs: Outputs,
+) -> None:
+    """`differentiate` for an `f` that returns `outputs`.
+
+    The derivatives of all its numbers by one entry are a row of `out`: float64, C-contiguous.
+    """
+    array = leaf.real
+    mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil, outputs)
+    target = _Look(out)
+    for entry, index in zip(
+        range(start, stop), islice(_indices(array.shape), start, stop), strict=True
+    ):
+        x = mover.wide(array[index])
+        h = mover.step(x, steps) if steps.given is None else steps.given.item(entry - start)
+        points = mover.place(x, h)
+        if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
+            raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
+        values = mover.measure(entry, index, points)
+        if target.moved(out):
+            raise _errors.moved_error("out")
+        out[entry - first] = mover.combine(points, values)
+
+
 def sample(
     f: Callable[[Any], Any],
     argument: Any,
@@ -112,16 +150,16 @@ def sample(
     entries: np.ndarray,
     moved: np.ndarray,
     values: np.ndarray,
+    outputs: Outputs | None = None,
 ) -> None:
     """Move each of these entries (intp, C order) alone, by its step times each of the offsets.
 
     Displacements really made go to `moved`, of shape (entries, offsets), values of `f` to
-    `values`, of the same shape, or with one more axis for an `f` that returns arrays: float64,
+    `values`, of the same shape, or with one more axis for an `f` that returns `outputs`: float64,
     C-contiguous.
     """
     array = leaf.real
-    width = values.shape[2] if values.ndim == 3 else None
-    mover = _Mover(f, argument, leaf, offsets, nan, None, width)
+    mover = _Mover(f, argument, leaf, offsets, nan, None, outputs)
     for position, (entry, index) in enumerate(_where(array.shape, entries)):
         x = mover.wide(array[index])
         h = steps.absolute + steps.relative  # beside infinity: no reason to stop
@@ -136,6 +174,7 @@ def sample(
 
 # A native objective can be called like any other.
 native_differentiate, native_sample = differentiate, sample
+native_differentiate_vectors = differentiate_vectors
 
 
 def forgiving(
@@ -163,17 +202,17 @@ class _Mover:
         argument: Any,
         leaf: Leaf,
         offsets: np.ndarray,
-        base: float,
+        base: Any,
         stencil: Stencil | None = None,
-        width: int | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self._f, self._argument, self._leaf = f, argument, leaf
         self._look = _Look(leaf.real)
         self._kind, self.wide, self._narrow = _arithmetic(leaf.real.dtype)
         kind = self._kind
         # Beside a longdouble leaf it is a longdouble, and the values at this leaf may be floats.
-        self._base = kind(base)
-        self._width = width
+        self._base = kind(base) if outputs is None else base
+        self._outputs = outputs
         self._offsets = [int(k) for k in offsets.tolist()]
         quotients = stencil.quotients if stencil else ()
         self._weights = [kind(v.numerator) / kind(v.denominator) for _, _, v in quotients]
@@ -183,10 +222,11 @@ class _Mover:
         bits = np.dtype(f"V{leaf.real.itemsize}") if self._extended else leaf.real.dtype
         # The same memory, whatever `f` does to the shape or the flags of the array.
         self._home = leaf.real.view(bits, np.ndarray)
-        if self._extended:  # unlike Python's floats, NumPy's warn of infinities and NaNs
-            calm = np.errstate(all="ignore")
-            for name in ("step", "place", "displaced", "combine"):
-                setattr(self, name, calm(getattr(self, name)))
+        # Unlike Python's floats, NumPy's warn of infinities and NaNs.
+        loud = ["step", "place", "displaced"] * self._extended
+        loud += ["combine"] * (self._extended or outputs is not None)
+        for name in loud:
+            setattr(self, name, np.errstate(all="ignore")(getattr(self, name)))
 
     def step(self, x: Any, steps: Steps) -> Any:
         """The step of an entry with this value."""
@@ -222,8 +262,8 @@ class _Mover:
                 if k:
                     array[index] = point
                     value = self._f(self._argument)
-                    if self._width is not None:
-                        value = as_vector(value, self._width, name, entry)
+                    if self._outputs is not None:
+                        value = self._outputs.flat(value, name, entry)
                     elif type(value) is not self._kind:
                         value = as_scalar(value, name, entry, self._kind)
                     if look.moved(array):
@@ -283,6 +323,42 @@ def small_gradient(
     if written is not None:
         raise written
     return out
+
+
+def small_jacobian(
+    f: Callable[[Any], Any], leaf: Leaf, stencil: Stencil, steps: Steps, native: bool
+) -> tuple[Any, np.ndarray | None]:
+    """What `f` returns at one small plain array, and rows of derivatives, guarded.
+
+    The rows are those of `differentiate_vectors`; None unless `f` returns a plain array that is no
+    coarser than its input, for which these are the steps.
+    """
+    array = leaf.array
+    out = written = found = None
+    key = next_key()
+    try:
+        lock(key, (array,))
+        saved = array.copy()  # not before: another thread's moves would be taken for the values
+        found = Fingerprint(array)
+        first = f(array)
+        if found.changed():
+            raise _errors.moved_error(leaf.path)
+        plain = type(first) is np.ndarray and is_native(first) and first.flags.c_contiguous
+        if plain and first.itemsize >= array.itemsize:
+            outputs = Outputs.of(first)
+            base = outputs.flat(first, at_base, 0) if stencil.uses_base else None
+            out = np.empty((array.size, first.size))
+            how = (base, out, 0, array.size, 0, outputs)
+            differentiate_vectors(f, array, leaf, stencil, steps, *how)
+    finally:
+        try:
+            if found is not None:
+                written = undo(leaf.path, found, saved)
+        finally:
+            locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
+    if written is not None:
+        raise written
+    return first, out
 
 
 def is_native(array: np.ndarray) -> bool:

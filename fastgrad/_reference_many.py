@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf, nan, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastgrad._stencils import Stencil, Steps
 
 __all__ = [
+    "combined",
     "displace",
     "draw",
     "gather",
@@ -169,22 +170,27 @@ def gather(
     first: int,
 ) -> None:
     """Turn the values of the rows that `scatter` moved into derivatives."""
-    moved = np.flatnonzero(stencil.offsets)
-    all_values = np.full(points.shape, base, points.dtype)
-    all_values[:, moved] = values[: len(points) * len(moved)].reshape(-1, len(moved))
+    count = int(np.count_nonzero(stencil.offsets))
+    mine = values[: len(points) * count].reshape(-1, count)
+    derivatives = combined(stencil, points, mine, base)
     with np.errstate(all="ignore"):
-        out.flat[start - first : stop - first] = _combined(stencil, points, all_values).astype(
-            out.dtype
-        )
+        out.flat[start - first : stop - first] = derivatives.astype(out.dtype)
 
 
-def _combined(stencil: Stencil, points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`_Mover.combine` for many entries."""
-    kind = points.dtype.type
-    total = np.zeros(len(points), points.dtype)
+def combined(stencil: Stencil, points: np.ndarray, values: np.ndarray, base: Any) -> np.ndarray:
+    """`_Mover.combine` for many entries: (n,), or of vectors (n, m).
+
+    `points`, of shape (n, p), are those of the quotients; `values` has no column for those at which
+    no entry is moved.
+    """
+    kind, moved = points.dtype.type, stencil.offsets != 0
+    columns = np.cumsum(moved) - 1
+    total = np.zeros(values.shape[:1] + values.shape[2:], points.dtype)
     for j, (_, _, v) in enumerate(stencil.quotients):
-        width = points[:, 2 * j] - points[:, 2 * j + 1]
-        quotient = (values[:, 2 * j] - values[:, 2 * j + 1]) / width
-        total += kind(v.numerator) / kind(v.denominator) * quotient
+        above, below = (values[:, columns[k]] if moved[k] else base for k in (2 * j, 2 * j + 1))
+        with np.errstate(all="ignore"):
+            width = points[:, 2 * j] - points[:, 2 * j + 1]
+            quotient = (above - below) / width.reshape(-1, *(1,) * (values.ndim - 2))
+            total += kind(v.numerator) / kind(v.denominator) * quotient
         total[~(width < inf)] = nan  # later summands leave it so
     return total

@@ -1,4 +1,4 @@
-"""Reduces what `f` returned to a real number or an array of them, or says what is wrong with it."""
+"""Reduces what `f` returned to a real number, or says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._words import with_article
 
-__all__ = ["as_scalar", "as_scalars", "as_vector", "as_vectors", "at_base", "at_block"]
+__all__ = ["as_scalar", "as_scalars", "at_base", "at_block"]
 
 
 def as_scalar(value: Any, name: Callable[[int], str], entry: int, kind: Any = float) -> Any:
@@ -76,26 +75,6 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
     )
 
 
-def as_vector(value: Any, count: int | None, name: Callable[[int], str], entry: int) -> np.ndarray:
-    """Return what a vector-valued `f` returned as `count` numbers of float64, in C order.
-
-    Without `count` any number of them will do. ``name(entry)`` tells what was being moved.
-    """
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # a tensor with a gradient or on a device
-        array = _unpacked(value)
-    if array.dtype.kind not in "biuf":
-        kind = with_article(type(value).__name__)
-        seen = "None" if value is None else f"{kind} of dtype {array.dtype}"
-        raise InputTypeError(
-            f"`f` returned {seen} at {name(entry)}; it must return an array of real numbers"
-        )
-    if count is not None and array.size != count:
-        raise _errors.resized_error(array.size, name(entry), count)
-    return np.ascontiguousarray(array.ravel(), dtype=np.float64)
-
-
 def as_scalars(
     value: Any, count: int, where: Callable[[], str], kind: Any = np.float64
 ) -> np.ndarray:
@@ -122,21 +101,6 @@ def as_scalars(
             "average over all axes but the first?)"
         )
     return np.ascontiguousarray(column, dtype=kind)
-
-
-def as_vectors(value: Any, count: int, where: Callable[[], str]) -> np.ndarray:
-    """Return what a batched, vector-valued `f` returned for `count` points: (count, m) float64."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):
-        array = _unpacked(value)
-    if array.dtype.kind not in "biuf" or array.shape[:1] != (count,):
-        seen = f"shape {array.shape} of dtype {array.dtype}"
-        raise InputTypeError(
-            f"`f` returned {seen} at {where()}; it must return one array of real numbers for each "
-            f"of the {count} points, along the first axis"
-        )
-    return np.ascontiguousarray(array.reshape(count, -1), dtype=np.float64)
 
 
 def _unpacked(value: Any) -> np.ndarray:

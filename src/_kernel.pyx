@@ -4,8 +4,9 @@
 bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
-looks like is in memory.pxi, moves of many entries at once are in many.pxi, what a first look at a
-gradient asks for is in first.pxi, and colors of sparse matrices are in coloring.pxi.
+looks like is in memory.pxi, values that are vectors are in vectors.pxi, moves of many entries at
+once are in many.pxi, what a first look at a gradient asks for is in first.pxi, and colors of sparse
+matrices are in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -26,7 +27,7 @@ from numpy import ndarray
 
 from fastgrad import _errors
 from fastgrad._memory import locks, next_key, overwritten, refuse_if_locked
-from fastgrad._returns import as_scalar, as_vector, at_base, at_block
+from fastgrad._returns import as_scalar, at_base, at_block
 
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object callable, object argument)
@@ -142,6 +143,12 @@ cdef inline double combine(const double* rows, int quotients,
 
 # ---------------------------------------------------------------- what a loop is to do
 
+cdef struct Vector:
+    int type               # of the arrays that `f` returns, float64 or float32; -1: of another kind
+    int ndim
+    cnp.npy_intp shape[MAX_DIMS]
+
+
 cdef struct Plan:
     const double* rows     # of the stencil, to combine by; NULL where samples are wanted
     int count              # points of each entry
@@ -153,8 +160,10 @@ cdef struct Plan:
     const intptr_t* entries  # by position, or NULL: all of them
     intptr_t first         # the entry whose derivative is stored first
     double* moved          # of shape (positions, count)
-    double* values         # the same, or (positions, count, width)
-    intptr_t width         # of a vector that `f` returns; 0 where it returns a number
+    double* values         # the same, or (positions, count, width): of vectors to combine, (count, width)
+    intptr_t width         # of the vectors that `f` returns; -1 where it returns numbers
+    Vector vector          # how they look where they need no conversion
+    const double* base_vector  # stands for the value at offset 0
 
 
 cdef void plan_steps(Plan* plan, object steps):
@@ -177,18 +186,21 @@ cdef void plan_derivatives(Plan* plan, object stencil, object steps, double base
     plan.base, plan.first = base, first
     if plan.steps != NULL:
         plan.steps -= start  # they are those of the entries from `start` on
-    plan.entries, plan.moved, plan.values, plan.width = NULL, NULL, NULL, 0
+    plan.entries, plan.moved, plan.values, plan.width = NULL, NULL, NULL, -1
 
 
-cdef void plan_samples(Plan* plan, cnp.ndarray offsets, object steps, cnp.ndarray entries,
-                       cnp.ndarray moved, cnp.ndarray values):
+cdef int plan_samples(Plan* plan, cnp.ndarray offsets, object steps, cnp.ndarray entries,
+                      cnp.ndarray moved, cnp.ndarray values, object outputs) except -1:
     plan_steps(plan, steps)
     plan_offsets(plan, offsets)
     plan.rows, plan.base, plan.first = NULL, NAN, 0
     plan.entries = <const intptr_t*> cnp.PyArray_DATA(entries)
     plan.moved = <double*> cnp.PyArray_DATA(moved)
     plan.values = <double*> cnp.PyArray_DATA(values)
-    plan.width = cnp.PyArray_DIM(values, 2) if cnp.PyArray_NDIM(values) == 3 else 0
+    plan.width = -1
+    if outputs is not None:
+        plan.width = cnp.PyArray_DIM(values, 2)
+        plan_vector(&plan.vector, outputs)
 
 
 cdef inline double step_at(const Plan* plan, intptr_t position, double x) noexcept nogil:
@@ -210,9 +222,13 @@ cdef inline void keep_samples(const Plan* plan, intptr_t position, double x, con
     cdef int k
     for k in range(plan.count):
         moved[k] = points[k] - x
-    if plan.width == 0:
+    if plan.width < 0:
         memcpy(plan.values + position * plan.count, values, plan.count * sizeof(double))
 
+
+# ---------------------------------------------------------------- values that are vectors
+
+include "vectors.pxi"
 
 # ---------------------------------------------------------------- the loop over a Python `f`
 
@@ -262,19 +278,12 @@ cdef double reduced(object value, object leaf, intptr_t entry) except? -1.0:
     return as_scalar(value, leaf.name, entry)
 
 
-cdef int keep_vector(const Plan* plan, intptr_t position, int k, object value, object leaf,
-                     intptr_t entry) except -1:
-    cdef cnp.ndarray vector = as_vector(value, plan.width, leaf.name, entry)
-    cdef double* target = plan.values + (position * plan.count + k) * plan.width
-    memcpy(target, cnp.PyArray_DATA(vector), plan.width * sizeof(double))
-
-
 cdef int refuse(bint gone, object leaf, intptr_t entry) except -1:
     raise _errors.moved_error(leaf.path) if gone else _errors.written_error(leaf.name(entry), undone=True)
 
 
 cdef int run_python(object f, object argument, object leaf, const Plan* plan, cnp.ndarray out,
-                    intptr_t start, intptr_t stop) except -1:
+                    intptr_t start, intptr_t stop, object outputs) except -1:
     cdef cnp.ndarray array = leaf.real
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out_owner = None if out is None else owner_of(out)
@@ -310,8 +319,8 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
                 write(&cell, points[k])
                 held = True
                 value = forgiven(f, vectorcall, argument, soft)
-                if plan.width > 0:
-                    keep_vector(plan, position, k, value, leaf, entry)
+                if plan.width >= 0:
+                    keep_vector(plan, position, k, value, leaf, entry, outputs)
                 elif PyFloat_Check(value):
                     values[k] = PyFloat_AS_DOUBLE(value)
                 else:
@@ -325,6 +334,8 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
                 keep_samples(plan, position, cell.x, points, values)
             elif resized(&target.owner, out_owner):
                 raise _errors.moved_error("out")
+            elif plan.width >= 0:
+                combine_vectors(plan, points, &target.array, entry)
             else:
                 store(&target.array, entry - plan.first,
                       combine(plan.rows, plan.count // 2, points, values))
@@ -344,14 +355,14 @@ cpdef differentiate(object f, object argument, object leaf, object stencil, obje
                     Py_ssize_t first=0):
     cdef Plan plan
     plan_derivatives(&plan, stencil, steps, base, start, first)
-    run_python(f, argument, leaf, &plan, out, start, stop)
+    run_python(f, argument, leaf, &plan, out, start, stop, None)
 
 
 def sample(object f, object argument, object leaf, cnp.ndarray offsets, object steps,
-           cnp.ndarray entries, cnp.ndarray moved, cnp.ndarray values):
+           cnp.ndarray entries, cnp.ndarray moved, cnp.ndarray values, object outputs=None):
     cdef Plan plan
-    plan_samples(&plan, offsets, steps, entries, moved, values)
-    run_python(f, argument, leaf, &plan, None, 0, cnp.PyArray_DIM(entries, 0))
+    plan_samples(&plan, offsets, steps, entries, moved, values, outputs)
+    run_python(f, argument, leaf, &plan, None, 0, cnp.PyArray_DIM(entries, 0), outputs)
 
 
 def small_gradient(object f, object leaf, object stencil, object steps, bint native):

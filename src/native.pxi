@@ -3,6 +3,7 @@
 cdef enum:
     WIDE = 1               # bits of a kind: `n` is an intptr_t, not an int
     STATUS = 2             # the value goes to a pointer, and an error code is returned
+    VECTOR = 4             # besides, there are `m` values
     GROWTH = 16            # from slice to slice at most, for an `f` that slows down
 
 cdef double SLICE = 0.02   # seconds between looks for Ctrl-C
@@ -12,6 +13,8 @@ ctypedef double (*narrow_value)(int, double*, void*) noexcept nogil
 ctypedef double (*wide_value)(intptr_t, double*, void*) noexcept nogil
 ctypedef int (*narrow_status)(int, const double*, double*, void*) noexcept nogil
 ctypedef int (*wide_status)(intptr_t, const double*, double*, void*) noexcept nogil
+ctypedef int (*narrow_vector)(int, const double*, int, double*, void*) noexcept nogil
+ctypedef int (*wide_vector)(intptr_t, const double*, intptr_t, double*, void*) noexcept nogil
 
 
 cdef struct NativePlan:
@@ -43,8 +46,21 @@ cdef inline int evaluate(int kind, void* function, intptr_t n, double* x, void* 
     return (<wide_status> function)(n, x, value, user)
 
 
-cdef int measure(NativePlan* native, double* place, const double* points,
-                 double* values) noexcept nogil:
+cdef inline int evaluate_vector(int kind, void* function, intptr_t n, double* x, void* user,
+                                double* values, intptr_t m) noexcept nogil:
+    """The same for `m` values; a function of one value is one of a vector of one."""
+    cdef intptr_t i
+    if not kind & VECTOR:
+        return evaluate(kind, function, n, x, user, values)
+    for i in range(m):
+        values[i] = NAN
+    if kind & WIDE:
+        return (<wide_vector> function)(n, x, m, values, user)
+    return (<narrow_vector> function)(<int> n, x, <int> m, values, user)
+
+
+cdef int measure(NativePlan* native, double* place, const double* points, double* values,
+                 intptr_t position) noexcept nogil:
     """Values at the points; afterwards the entry has its bits back. Returns an outcome."""
     cdef const Plan* plan = &native.plan
     cdef uint64_t saved
@@ -56,8 +72,12 @@ cdef int measure(NativePlan* native, double* place, const double* points,
             values[k] = plan.base
             continue
         memcpy(place, &points[k], 8)
-        native.code = evaluate(native.kind, native.function, native.n, native.x, native.user,
-                               &values[k])
+        if plan.width >= 0:
+            native.code = evaluate_vector(native.kind, native.function, native.n, native.x,
+                                          native.user, vector_at(plan, position, k), plan.width)
+        else:
+            native.code = evaluate(native.kind, native.function, native.n, native.x, native.user,
+                                   &values[k])
         if native.code != 0 or memcmp(place, &points[k], 8) != 0:
             outcome = WRITTEN if native.code == 0 else FAILED
             break
@@ -78,11 +98,13 @@ cdef int measure_one(NativePlan* native, intptr_t position) noexcept nogil:
         points[k] = x + plan.offsets[k] * h
     if plan.rows != NULL and not distinct(points, plan.count // 2):
         return VANISHED
-    outcome = measure(native, &native.x[entry], points, values)
+    outcome = measure(native, &native.x[entry], points, values, position)
     if outcome != DONE:
         return outcome
     if plan.rows == NULL:
         keep_samples(plan, position, x, points, values)
+    elif plan.width >= 0:
+        combine_vectors(plan, points, native.out, entry)
     else:
         store(native.out, entry - plan.first, combine(plan.rows, plan.count // 2, points, values))
     return DONE
@@ -195,7 +217,7 @@ cdef int run_native(object f, object leaf, NativePlan* native, cnp.ndarray out, 
 
 cdef inline bint is_common(const Plan* plan) noexcept:
     """Whether these are second-order central differences at automatic or uniform steps."""
-    return (plan.count == 2 and plan.rows[0] == 1.0 and plan.rows[1] == -1.0
+    return (plan.count == 2 and plan.width < 0 and plan.rows[0] == 1.0 and plan.rows[1] == -1.0
             and plan.steps == NULL and plan.entries == NULL)
 
 
@@ -207,10 +229,20 @@ cpdef native_differentiate(object f, object argument, object leaf, object stenci
     run_native(f, leaf, &native, out, start, stop)
 
 
-def native_sample(object f, object argument, object leaf, cnp.ndarray offsets, object steps,
-                  cnp.ndarray entries, cnp.ndarray moved, cnp.ndarray values):
+cpdef native_differentiate_vectors(object f, object argument, object leaf, object stencil,
+                                   object steps, cnp.ndarray base, cnp.ndarray out,
+                                   Py_ssize_t start, Py_ssize_t stop, Py_ssize_t first,
+                                   object outputs):
     cdef NativePlan native
-    plan_samples(&native.plan, offsets, steps, entries, moved, values)
+    cdef cnp.ndarray scratch = plan_vectors(&native.plan, stencil, steps, base, out, start, first)
+    run_native(f, leaf, &native, out, start, stop)
+
+
+def native_sample(object f, object argument, object leaf, cnp.ndarray offsets, object steps,
+                  cnp.ndarray entries, cnp.ndarray moved, cnp.ndarray values,
+                  object outputs=None):
+    cdef NativePlan native
+    plan_samples(&native.plan, offsets, steps, entries, moved, values, outputs)
     run_native(f, leaf, &native, None, 0, cnp.PyArray_DIM(entries, 0))
 
 
@@ -320,7 +352,7 @@ cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, doubl
         plan.offsets[k] = plan.rows[3 * (k // 2) + k % 2]
     plan.absolute, plan.relative, plan.first = eps, relative, 0
     plan.base = 0.0 if method == CENTRAL else f(n, x, user_data)
-    plan.steps, plan.entries, plan.width = NULL, NULL, 0
+    plan.steps, plan.entries, plan.width = NULL, NULL, -1
     native.kind, native.function, native.user = WIDE, <void*> f, user_data
     native.n, native.x, native.common = n, x, NULL
     out.data, out.itemsize, out.contiguous = <char*> g, 8, True

@@ -26,12 +26,28 @@ SIGNATURES = {
         DOUBLES,
         DOUBLES,
     ),
+    "int (int, const double *, int, double *, void *)": (
+        ctypes.c_int,
+        ctypes.c_int,
+        DOUBLES,
+        ctypes.c_int,
+        DOUBLES,
+    ),
+    "int (intptr_t, const double *, intptr_t, double *, void *)": (
+        ctypes.c_int,
+        ctypes.c_ssize_t,
+        DOUBLES,
+        ctypes.c_ssize_t,
+        DOUBLES,
+    ),
 }
-NAMES = dict(zip(("cubes", "cubes_wide", "checked", "checked_wide"), SIGNATURES, strict=True))
+_INDIVIDUALS = ("cubes", "cubes_wide", "checked", "checked_wide", "products", "products_wide")
+NAMES = dict(zip(_INDIVIDUALS, SIGNATURES, strict=True))
 NAMES |= dict.fromkeys(
     ("scaled", "logs", "writes", "slow", "waits", "ends"), next(iter(SIGNATURES))
 )
 NAMES["silent"] = NAMES["checked"]
+NAMES["partial"] = NAMES["products"]
 
 
 def skip_or_fail(reason):

@@ -29,6 +29,7 @@ PLAIN = (*PYTHON, *BATCHED, *NATIVE, *WORKERS)
 # With a bar, for which requests are cut into pieces: around one of each kind.
 ALL = (*PLAIN, *(f"metered, {name}" for name in ("in place", "batched", "threads", "executor")))
 _STATUS = "int (int, const double *, double *, void *)"
+_VECTOR = "int (int, const double *, int, double *, void *)"
 _FAILED = 7
 
 
@@ -94,7 +95,20 @@ def native_of(f):
     return fg.native(callback(function, _STATUS))
 
 
-def in_rows(f):
+def native_vector_of(f, outputs):
+    """The same for an `f` that returns a vector of this many numbers."""
+
+    def function(n, x, m, y, user):
+        try:
+            np.ctypeslib.as_array(y, (m,))[:] = f(np.ctypeslib.as_array(x, (n,)))
+        except BaseException:
+            return _FAILED
+        return 0
+
+    return fg.native(callback(function, _VECTOR), outputs=outputs)
+
+
+def in_rows(f, vector=False):
     """`f` for many points, evaluated one after the other."""
 
     def rows(params):
@@ -103,17 +117,19 @@ def in_rows(f):
             unflatten(params, iter([stack[i, ...] for stack in stacks]))
             for i in range(len(stacks[0]))
         )
-        return [f(tree) for tree in trees]
+        values = [f(tree) for tree in trees]
+        return np.stack(values) if vector else values
 
     return rows
 
 
-def adapted(name, f):
-    """The objective as this implementation takes it."""
+def adapted(name, f, vector=False):
+    """The objective as this implementation takes it; a native one has three values."""
     if is_one_of(name, NATIVE):
-        return native_of(f)
+        return native_vector_of(f, 3) if vector else native_of(f)
     if is_one_of(name, BATCHED):
-        return fg.batched(in_rows(f), memory=1 if name.endswith("one by one") else 2**20)
+        memory = 1 if name.endswith("one by one") else 2**20
+        return fg.batched(in_rows(f, vector), memory=memory)
     return f
 
 
@@ -125,7 +141,7 @@ class Built:
         self.before = bits_of(params)
         self.guard = Guard(flatten(params))
         kind = name.rpartition(", ")[2]
-        given = Lenient(adapted(name, f)) if lenient else adapted(name, f)
+        given = Lenient(adapted(name, f, vector)) if lenient else adapted(name, f, vector)
         made = local(given, params, self.guard, vector=vector)
         if kind == "threads":
             made = threaded(made, 2)

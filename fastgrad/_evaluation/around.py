@@ -23,6 +23,7 @@ from fastgrad._evaluation.protocol import (
     Target,
     Where,
 )
+from fastgrad._outputs import Outputs
 
 __all__ = ["Around"]
 
@@ -41,6 +42,11 @@ class Around:
         self.leaves = inner.leaves
         self.batch = inner.batch
         self._inner = inner
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """How a vector-valued `f` lays its values out, once one is known."""
+        return self._inner.outputs
 
     @property
     def guard(self) -> Guard:

@@ -27,8 +27,10 @@ from fastgrad._evaluation.protocol import (
     Single,
     Target,
 )
-from fastgrad._evaluation.rows import Rows, check_rows, unperturbed, value_at
+from fastgrad._evaluation.rows import Read, Rows, check_rows, unperturbed, value_at
 from fastgrad._leaf import Leaf
+from fastgrad._outputs import Outputs
+from fastgrad._reference_many import combined
 from fastgrad._tree import Params
 
 __all__ = ["Batched", "InBatches", "batched"]
@@ -124,7 +126,7 @@ class InBatches(Guarded):
         argument: Params,
         guard: Guard,
         *,
-        vector: bool = False,
+        vector: bool | Outputs = False,
         bounds: Bounds | None = None,
     ) -> None:
         super().__init__(guard)
@@ -133,10 +135,10 @@ class InBatches(Guarded):
         self.argument = argument
         self._lenient = isinstance(f, Lenient)
         self.batch = capacity(self.f, guard.leaves)
-        self.vector = vector
+        self.vector = bool(vector)
+        self.outputs = vector if isinstance(vector, Outputs) else None
         self._checked = False
         self._bounds = bounds
-        self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors, once one is known
         extended = any(is_extended(leaf.real) for leaf in guard.leaves)
         self._kind: Any = np.longdouble if extended else np.float64
 
@@ -144,24 +146,34 @@ class InBatches(Guarded):
         """Rows for this many points; before the first, the test that rows keep to themselves."""
         if not self._checked:
             self._checked = True
-            if not self.vector:
-                self.evaluations += check_rows(self.f.f, self.argument, self.guard, self._bounds)
+            how = (self.argument, self.guard, self._bounds, self._read)
+            self.evaluations += check_rows(self.f.f, *how)
         return Rows(self.f.f, self.argument, self.leaves, self.guard.found, count)
 
     def _values(self, rows: Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
-        """The values of all rows; vectors must keep their length from batch to batch."""
+        """The values of all rows."""
         try:
-            found = rows.values(where, kind, vector=self.vector)
+            return rows.values(where, kind, read=self._read)
         except Exception as error:
             if not self._lenient or (where is unperturbed and self.at_rest):
                 raise
             self._raised.note(error)
-            found = self._row_by_row(rows, where, kind)
-        if self.vector:
-            if self._width and found.shape[1:] != self._width:
-                raise _errors.resized_error(found.shape[1], where(), self._width[0])
-            self._width = found.shape[1:]
-        return found
+            return self._row_by_row(rows, where, kind)
+
+    @property
+    def _read(self) -> Read | None:
+        return self._vectors if self.vector else None
+
+    def _vectors(self, value: Any, count: int, where: Callable[[], str]) -> np.ndarray:
+        """The numbers of a value for many points, of which the first is looked at."""
+        if self.outputs is None:
+            self.outputs = Outputs.of(value, where, rows=count)
+        return self.outputs.flat_rows(value, count, where)
+
+    @property
+    def _width(self) -> tuple[int, ...]:
+        """The axis that values have beside those of their points: (m,) of vectors."""
+        return () if self.outputs is None else (self.outputs.size,)
 
     def _row_by_row(self, rows: Rows, where: Callable[[], str], kind: Any) -> np.ndarray:
         """The values of rows of which one at least raises: NaN for those that do so alone.
@@ -174,7 +186,7 @@ class InBatches(Guarded):
         for row in range(rows.count if rows.count > 1 else 0):
             self.evaluations += 1
             try:
-                found[row] = rows.values(where, kind, slice(row, row + 1), self.vector)[0]
+                found[row] = rows.values(where, kind, slice(row, row + 1), self._read)[0]
             except Exception as error:
                 self._raised.note(error)
         return found
@@ -310,12 +322,16 @@ class InBatches(Guarded):
             if lost >= 0:
                 self._refuse_step(request, lost, mine[-1].item(lost))
             # In the type to compute in, as the derivative may be a longdouble; samples are float64.
-            column = rows.values(partial(_name, leaf, entries), _kind_of(mine))
+            column = rows.values(partial(_name, leaf, entries), _kind_of(mine), read=self._read)
             if out.changed():
                 raise _errors.moved_error("out")
-            kernel.gather(
-                stencil, steps, points, column, request.base, *part, target.array, target.first
-            )
+            if self.vector:
+                found = _folded(column, high - low, each)
+                place = slice(part[0] - target.first, part[1] - target.first)
+                target.array[place] = combined(stencil, points, found, request.base)
+            else:
+                how = (points, column, request.base, *part, target.array, target.first)
+                kernel.gather(stencil, steps, *how)
             self.evaluations += (high - low) * each
 
     def _refuse_step(self, request: Gradient, entry: int, x: float) -> NoReturn:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,7 +29,8 @@ from fastgrad._evaluation.protocol import (
     Where,
 )
 from fastgrad._leaf import in_double, lengths_of
-from fastgrad._returns import as_scalar, as_vector, at_base, at_block
+from fastgrad._outputs import Outputs
+from fastgrad._returns import as_scalar, at_base, at_block
 
 __all__ = ["NATIVE", "PYTHON", "Guarded", "InPlace", "Loops", "group_points", "offsets_of"]
 
@@ -40,11 +41,12 @@ class Loops(NamedTuple):
     """Names of the kernel's loops for one kind of `f`."""
 
     differentiate: str
+    vectors: str
     sample: str
 
 
-PYTHON = Loops("differentiate", "sample")
-NATIVE = Loops("native_differentiate", "native_sample")
+PYTHON = Loops("differentiate", "differentiate_vectors", "sample")
+NATIVE = Loops("native_differentiate", "native_differentiate_vectors", "native_sample")
 
 
 class Guarded:
@@ -101,8 +103,7 @@ class Guarded:
 class InPlace(Guarded):
     """Moves the parameters in the user's own memory.
 
-    With `vector`, `f` returns arrays, whose size `base` or the first group learns: ask for one of
-    them first.
+    With `vector`, `f` returns arrays, which the first value describes if they are not given.
     """
 
     batch = 1
@@ -114,15 +115,15 @@ class InPlace(Guarded):
         guard: Guard,
         *,
         loops: Loops = PYTHON,
-        vector: bool = False,
+        vector: bool | Outputs = False,
     ) -> None:
         super().__init__(guard)
         self.given = f
         self.argument = argument
         self.in_threads = loops is NATIVE  # whether several may run at once in one process
         self._loops = loops
-        self.vector = vector
-        self._width: tuple[int, ...] = ()  # of the values: (m,) of vectors
+        self.vector = bool(vector)
+        self.outputs = vector if isinstance(vector, Outputs) else None
         # What is called at the parameters, at moved points, and by the loops.
         self.f = self._moved = self._looped = f.f if isinstance(f, Lenient) else f
         if isinstance(f, Lenient):
@@ -131,11 +132,12 @@ class InPlace(Guarded):
 
     def _nothing(self) -> Any:
         """What stands for the value of an `f` that raises."""
-        return np.full(self._width, np.nan) if self.vector else math.nan
+        return math.nan if self.outputs is None else self.outputs.nothing()
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
         """The same for other parameters."""
-        made = InPlace(self.given, argument, guard, loops=self._loops, vector=self.vector)
+        vector = self.outputs or self.vector
+        made = InPlace(self.given, argument, guard, loops=self._loops, vector=vector)
         made._raised = self._raised
         return made
 
@@ -144,13 +146,22 @@ class InPlace(Guarded):
         self.evaluations += 1
         value = (self.f if self.at_rest else self._moved)(self.argument)
         if self.vector:
-            found = as_vector(value, None, at_base, 0)
-            self._width = (len(found),)
-            return found
+            return self._flat(value, at_base)
         if type(value) is float:
             return value
         extended = any(is_extended(leaf.real) for leaf in self.leaves)
         return as_scalar(value, at_base, 0, np.longdouble if extended else float)
+
+    def _flat(self, value: Any, name: Callable[[int], str]) -> np.ndarray:
+        """The numbers of a value of `f`, of which the first is looked at."""
+        if self.outputs is None:
+            self.outputs = Outputs.of(value, partial(name, 0))
+        return self.outputs.flat(value, name, 0)
+
+    @property
+    def _known_width(self) -> tuple[int, ...]:
+        """The axis that values have beside those of their points: (m,) of vectors."""
+        return () if self.outputs is None else (self.outputs.size,)
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -159,13 +170,15 @@ class InPlace(Guarded):
         if self.guard.found[request.leaf].changed():
             self.guard.view(request.leaf)  # which says so
         shape = (len(entries), len(request.offsets))
-        moved, values = np.empty(shape), np.empty(shape + self._width)
+        if self.vector and self.outputs is None:
+            self.base()  # which learns how long the vectors are
+        moved, values = np.empty(shape), np.empty(shape + self._known_width)
         if self._looped is not self._moved:
             self._past_error_codes(request, moved, values)
         else:
             sample = getattr(self.guard.kernels[request.leaf], self._loops.sample)
-            offsets = offsets_of(request.offsets)
-            sample(self._moved, self.argument, leaf, offsets, request.steps, entries, moved, values)
+            how = (leaf, offsets_of(request.offsets), request.steps, entries)
+            sample(self._moved, self.argument, *how, moved, values, self.outputs)
         self.evaluations += moved.size
         return Samples(moved, values)
 
@@ -182,7 +195,7 @@ class InPlace(Guarded):
         def sample(loop: str, f: Any, low: int, high: int) -> None:
             part, rows = request.part(low, high), slice(low, high)
             call = getattr(kernel, loop)
-            call(f, *how, part.steps, part.entries, moved[rows], values[rows])
+            call(f, *how, part.steps, part.entries, moved[rows], values[rows], self.outputs)
 
         while start < request.count:
             try:
@@ -193,7 +206,8 @@ class InPlace(Guarded):
                 # Beside an infinite parameter moves are NaN as well; then some are made twice.
                 at = start + int(np.isnan(moved[start:, 0]).argmax())
                 sample(PYTHON.sample, self._moved, at, at + 1)
-                self.evaluations += 1 + int(np.isnan(values[at]).argmax())
+                points = values[at].reshape(len(request.offsets), -1)
+                self.evaluations += 1 + int(np.isnan(points).all(axis=1).argmax())
                 start = at + 1
 
     def grouped(self, request: Grouped) -> Samples:
@@ -203,7 +217,7 @@ class InPlace(Guarded):
         found: list[np.ndarray] = []  # the values, once the size of vectors is known
         for group in range(request.count):
             self._one_group(request, group, moved, found)
-        return Samples(moved, found[0] if found else np.empty(shape + self._width))
+        return Samples(moved, found[0] if found else np.empty(shape + self._known_width))
 
     def _one_group(
         self, request: Grouped, group: int, moved: np.ndarray, found: list[np.ndarray]
@@ -225,7 +239,7 @@ class InPlace(Guarded):
                 value = self._reduced(self._moved(self.argument))
                 self.evaluations += 1
                 if not found:
-                    found.append(np.empty((request.count, len(request.offsets), *self._width)))
+                    found.append(np.empty((request.count, len(request.offsets), *self._known_width)))
                 found[0][group, k] = value
                 self.guard.view(number)
                 if not kernel.holds_group(view, entries, before, steps, offset):
@@ -256,7 +270,8 @@ class InPlace(Guarded):
                 claimed.append(rise)
                 # Most objectives return a Python float: no call for those.
                 value = self._moved(self.argument)
-                values.append(value if type(value) is float else self._reduced(value))
+                plain = type(value) is float and not self.vector
+                values.append(value if plain else self._reduced(value))
                 if request.still is not None and values == [request.still] * 2:
                     break
             for found, _, _ in moving:
@@ -278,19 +293,21 @@ class InPlace(Guarded):
 
     def _reduced(self, value: Any) -> Any:
         """A value of `f` at a moved point as a number, or as an array of numbers."""
-        if self.vector:
-            found = as_vector(value, self._width[0] if self._width else None, at_block, 0)
-            self._width = (len(found),)
-            return found
-        return as_scalar(value, at_block, 0)
+        return self._flat(value, at_block) if self.vector else as_scalar(value, at_block, 0)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop: see `Evaluator`."""
+        outputs = self.outputs
+        loop, more = (
+            (self._loops.differentiate, ())
+            if outputs is None
+            else (self._loops.vectors, (outputs,))
+        )
         for request, target in zip(requests, targets, strict=True):
             view = self.guard.view(request.leaf)
             # The array of the results may be of another type or layout than the leaf.
             kernel = _backend.kernel_for(view, target.array)
-            getattr(kernel, self._loops.differentiate)(
+            getattr(kernel, loop)(
                 self._looped,
                 self.argument,
                 self.leaves[request.leaf],
@@ -301,6 +318,7 @@ class InPlace(Guarded):
                 request.start,
                 request.stop,
                 target.first,
+                *more,
             )
             self.evaluations += request.evaluations
 

@@ -17,6 +17,7 @@ from fastgrad._evaluation.inplace import NATIVE, InPlace
 from fastgrad._evaluation.lenient import Lenient, Objective
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._leaf import Leaf
+from fastgrad._outputs import Outputs
 from fastgrad._stencils import Stencil
 from fastgrad._tree import Params, describe
 
@@ -27,12 +28,13 @@ __all__ = [
     "of_numbers",
     "of_pairs",
     "small_gradient",
+    "small_jacobian",
 ]
 
 
-_NO_VECTORS = (
-    "`f` must return an array here, and a native one returns one number; pass a Python function "
-    "that calls it"
+_ONE_NUMBER = (
+    "`f` must return one real number here, and this native one has `outputs` = {}; pass one of the "
+    "signature double (n, x, user_data), or see fg.jacobian"
 )
 
 
@@ -58,7 +60,7 @@ def local(
     argument: Params,
     guard: Guard,
     *,
-    vector: bool = False,
+    vector: bool | Outputs = False,
     bounds: Bounds | None = None,
 ) -> InPlace | InBatches:
     """An evaluator that calls `f` here, in this thread.
@@ -69,11 +71,11 @@ def local(
     if kind is Batched:
         return InBatches(f, argument, guard, vector=vector, bounds=bounds)  # type: ignore[arg-type]
     if kind is Native:
-        if vector:
-            raise InputTypeError(_NO_VECTORS)
         plain: Any = f.f if isinstance(f, Lenient) else f
+        if plain.outputs is not None and not vector:
+            raise InputTypeError(_ONE_NUMBER.format(plain.outputs))
         check_native(plain, argument, "params")
-        return InPlace(f, argument, guard, loops=NATIVE)
+        return InPlace(f, argument, guard, loops=NATIVE, vector=vector)
     return InPlace(f, argument, guard, vector=vector)
 
 
@@ -86,11 +88,35 @@ def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np
         return None
     # Rows of a batch are copies, and the loop over a C function knows float64 alone.
     kind = _kind(f)
-    if kind is Batched or (kind is Native and params.dtype.char != "d"):
+    if kind is Batched or (kind is Native and not _in_small_loop(f, params)):
         return None
     leaf, steps = Leaf("params", params, params), stencil.steps(params.dtype)
     gradient: np.ndarray = _backend.kernel.small_gradient(f, leaf, stencil, steps, kind is Native)
     return gradient
+
+
+def small_jacobian(
+    f: Callable[[Any], Any], params: Any, stencil: Stencil
+) -> tuple[Any, np.ndarray | None] | None:
+    """The same for an `f` that returns arrays: its value, and the derivatives in rows.
+
+    Without derivatives where `f` returns anything but one plain array.
+    """
+    if type(params) is not np.ndarray or not is_small(params):
+        return None
+    kind = _kind(f)
+    if kind is Batched or (kind is Native and params.dtype.char != "d"):
+        return None
+    leaf, steps = Leaf("params", params, params), stencil.steps(params.dtype)
+    found: tuple[Any, np.ndarray | None] = _backend.kernel.small_jacobian(
+        f, leaf, stencil, steps, kind is Native
+    )
+    return found
+
+
+def _in_small_loop(f: Any, params: np.ndarray) -> bool:
+    """Whether the loop over a C function of one value takes it: it knows float64 alone."""
+    return f.outputs is None and params.dtype.char == "d"
 
 
 def of_numbers(f: Callable[[Any], Any], convert: Callable[[np.ndarray], Any]) -> Any:

@@ -14,16 +14,18 @@ import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
 
-__all__ = ["STATUS", "WIDE", "Found", "address_of_data", "find", "kind_of"]
+__all__ = ["STATUS", "VECTOR", "WIDE", "Found", "address_of_data", "find", "kind_of"]
 
 # A kind is a sum of flags. WIDE: `n` is an intptr_t, not an int. STATUS: an error code is returned.
-WIDE, STATUS = 1, 2
+# VECTOR, with STATUS: there are `m` values, and `m` has the type of `n`.
+WIDE, STATUS, VECTOR = 1, 2, 4
 
 Found = tuple[int, str, int]  # address of the function, its signature, address of its user data
 
 _EXPECTED = (
     "double (int n, double *x, void *user_data), or int (int n, const double *x, double *value, "
-    "void *user_data), which returns 0 or an error code; in both `n` may be an intptr_t"
+    "void *user_data), which returns 0 or an error code, or, for many values, int (int n, const "
+    "double *x, int m, double *y, void *user_data); in all of them `n` and `m` may be intptr_t"
 )
 _WAYS_OUT = (
     "pass a scipy.LowLevelCallable, a @numba.cfunc, a ctypes or cffi function pointer, or a "
@@ -74,13 +76,24 @@ def kind_of(signature: str) -> int:
     match = re.fullmatch(r"(.*?)(?:\(\*\))?\((.*)\)", re.sub(r"\b(const|signed)\b", "", signature))
     if match:
         result, *types = (_plain(each) for each in (match[1], *match[2].split(",")))
-        values = {"double": ["double*"], "int": ["double*", "double*"]}.get(result)
         size = _SIZES.get(types[0])
-        if values and types[1:-1] == values and types[-1].endswith("*") and size in _WIDTHS:
-            return _WIDTHS[size] + (STATUS if result == "int" else 0)
+        # Sizes in place of names: `n` and `m` are of one type, whatever its names.
+        between = [result, *(_SIZES.get(each, each) for each in types[1:-1])]
+        flags = _flags(size).get(tuple(between))
+        if flags is not None and types[-1].endswith("*") and size in _WIDTHS:
+            return _WIDTHS[size] + flags
     raise InputTypeError(
         f"`obj` has the signature {signature!r}; it must be {_EXPECTED} (not called)"
     )
+
+
+def _flags(size: int | None) -> dict[tuple[Any, ...], int]:
+    """Flags by the result of a function and its arguments between `n` and the user data."""
+    return {
+        ("double", "double*"): 0,
+        ("int", "double*", "double*"): STATUS,
+        ("int", "double*", size, "double*"): STATUS + VECTOR,
+    }
 
 
 _WIDTHS = {ctypes.sizeof(ctypes.c_ssize_t): WIDE, ctypes.sizeof(ctypes.c_int): 0}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastgrad._evaluation.direction import Direction
     from fastgrad._evaluation.guard import Guard
     from fastgrad._leaf import Leaf
+    from fastgrad._outputs import Outputs
 
 __all__ = [
     "Along",
@@ -163,7 +164,7 @@ class Gradient:
     stop: int
     stencil: Stencil
     steps: Steps
-    base: Any = np.nan  # value at the parameters, for a stencil that uses it
+    base: Any = np.nan  # value at the parameters, for a stencil that uses it; None of a vector
     store: Any = np.float64  # type of the derivatives
 
     @property
@@ -186,8 +187,9 @@ class Gradient:
         return replace(self, start=self.start + start, stop=self.start + stop, steps=steps)
 
     def run(self, evaluator: Evaluator) -> Samples:
-        """Have it evaluated into an array of its own, of shape (entries,)."""
-        out = np.empty(self.stop - self.start, self.store)
+        """Have it evaluated into an array of its own, of shape (entries,), or (entries, m)."""
+        width = () if evaluator.outputs is None else (evaluator.outputs.size,)
+        out = np.empty((self.stop - self.start, *width), self.store)
         evaluator.gradient((self,), (Target(out, self.start),))
         return Samples(np.empty(0), out)
 
@@ -234,7 +236,10 @@ def _first_to_last(leaf: Leaf, first: int, last: int) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """Where derivatives of one leaf are stored: entry `first` and the next ones, in C order."""
+    """Where derivatives of one leaf are stored: entry `first` and the next ones, in C order.
+
+    Those of a vector-valued `f` are rows of an array of float64, C-contiguous.
+    """
 
     array: np.ndarray
     first: int = 0
@@ -274,6 +279,10 @@ class Evaluator(Protocol):
 
     leaves: Sequence[Leaf]
     batch: int  # how many evaluations it likes to be asked for at once
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """How a vector-valued `f` lays its values out, once one is known."""
 
     @property
     def guard(self) -> Guard:

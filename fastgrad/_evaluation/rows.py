@@ -7,8 +7,7 @@ row is one point, and a last row, which `f` does not receive, holds the paramete
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isfinite
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +18,8 @@ from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import Guard
 from fastgrad._leaf import Leaf, as_real
 from fastgrad._memory import Fingerprint
-from fastgrad._returns import as_scalars, as_vectors, at_base
+from fastgrad._outputs import Outputs
+from fastgrad._returns import as_scalars, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
 
 __all__ = ["Rows", "check_rows", "unperturbed", "value_at"]
@@ -35,6 +35,9 @@ _ROWS_OF_F = slice(0, -1)
 # Values of one row may differ by this share, as `f` sums in another order in a larger batch: half
 # of the digits of the type, and no less than 1e-5, for sums in float32 inside `f`.
 _ROUNDING = {char: max(1e-5, EPS[char] ** 0.5) for char in FLOATS}
+
+
+Read: TypeAlias = Callable[[Any, int, Callable[[], str]], np.ndarray]
 
 
 class Rows:
@@ -61,19 +64,24 @@ class Rows:
         where: Callable[[], str],
         kind: Any = np.float64,
         part: slice = _ROWS_OF_F,
-        vector: bool = False,
+        read: Read | None = None,
     ) -> np.ndarray:
-        """Evaluate all rows but the last, or those of `part`: one value, or one vector, for each.
+        """Evaluate all rows but the last, or those of `part`: one value for each.
 
-        ``where()`` says what the rows are, in case of an error.
+        ``where()`` says what the rows are, in case of an error. Of vectors, ``read(value, count,
+        where)`` makes an array of a row for each.
         """
-        inputs = [stack[part] for stack in self._stacks]
+        found = self.evaluate(where, part)
         count = len(range(self.count + 1)[part])
+        if read is not None:
+            return read(found, count, where)
+        return as_scalars(found, count, where, kind)
+
+    def evaluate(self, where: Callable[[], str], part: slice = _ROWS_OF_F) -> Any:
+        """What `f` returns for these rows."""
+        inputs = [stack[part] for stack in self._stacks]
         try:
-            found = self._f(unflatten(self._argument, iter(inputs)))
-            if vector:
-                return as_vectors(found, count, where)
-            return as_scalars(found, count, where, kind)
+            return self._f(unflatten(self._argument, iter(inputs)))
         except Exception as error:
             _errors.annotate_batch(error, where())
             raise
@@ -166,50 +174,71 @@ def value_at(f: Callable[[Any], Any], params: Params) -> Any:
     leaves = flatten(argument)
     found = [_backend.kernel.Fingerprint(leaf.array) for leaf in leaves]
     rows = Rows(f, argument, leaves, found, 1)
-    kind = np.longdouble if any(map(is_extended, rows.real)) else np.float64
-    value = rows.values(unperturbed, kind)[0].item()
+    value = rows.evaluate(unperturbed)
     rows.refuse_moved()
-    return value
+    outputs = Outputs.of(value, unperturbed, rows=1)
+    if outputs.is_number:
+        kind = np.longdouble if any(map(is_extended, rows.real)) else np.float64
+        return as_scalars(value, 1, unperturbed, kind)[0].item()
+    numbers = outputs.flat_rows(value, 1, unperturbed)[0]
+    return outputs.tree(leaf.part(numbers) for leaf in outputs.leaves)
 
 
 def check_rows(
-    f: Callable[[Any], Any], argument: Params, guard: Guard, bounds: Bounds | None = None
+    f: Callable[[Any], Any],
+    argument: Params,
+    guard: Guard,
+    bounds: Bounds | None = None,
+    read: Read | None = None,
 ) -> int:
     """Refuse an `f` whose value at a point depends on the other rows; return the rows evaluated.
 
     The value alone is compared with that between two rows nearer to zero: most domains contain
-    them, and a sum over the wrong axis, or a mean taken off, shows.
+    them, and a sum over the wrong axis, or a mean taken off, shows. `read` is for vectors.
     """
     rows = Rows(f, argument, guard.leaves, guard.found, 3)
-    alone = float(rows.values(unperturbed, part=slice(1, 2))[0])
+    alone = rows.values(unperturbed, part=slice(1, 2), read=read)[0]
     rows.refuse_writes()
-    together = _among_others(rows, bounds)
+    together = _among_others(rows, bounds, read)
     rows.refuse_moved()
     rounding = max(_ROUNDING[real.dtype.char] for real in rows.real)
     if together is None or _agree(alone, together, rounding):
         return 4
-    if not _agree(alone, float(value_at(f, argument)), rounding):
+    again = Rows(f, argument, guard.leaves, guard.found, 1).values(unperturbed, read=read)[0]
+    if not _agree(alone, again, rounding):
         return 5  # not deterministic, which others find
+    at = int(np.argmax(_apart(alone, together)))
+    one, other = np.ravel(alone).item(at), np.ravel(together).item(at)
     raise InputValueError(
         f"the rows of the batched `f` influence each other: its value at the parameters is "
-        f"{alone:.9g} alone and {together:.9g} among others; let it sum, average and normalize "
+        f"{one:.9g} alone and {other:.9g} among others; let it sum, average and normalize "
         "over all axes but the first"
     )
 
 
-def _among_others(rows: Rows, bounds: Bounds | None) -> float | None:
+def _among_others(rows: Rows, bounds: Bounds | None, read: Read | None) -> Any:
     """The value of the middle one of three rows, unless `f` does not like the others."""
     rows.spread_out(bounds)
     try:
         with np.errstate(all="ignore"):
-            return float(rows.values(lambda: f"{at_base(0)} and two other points")[1])
+            return rows.values(lambda: f"{at_base(0)} and two other points", read=read)[1]
     except FastgradError:
         raise
     except Exception:  # the batches to come will show whether it likes them
         return None
 
 
-def _agree(a: float, b: float, rounding: float) -> bool:
-    if not (isfinite(a) or isfinite(b)):
-        return True  # which of inf and nan comes out depends on the order of a sum
-    return abs(a - b) <= rounding * max(abs(a), abs(b))
+def _agree(a: Any, b: Any, rounding: float) -> bool:
+    """Whether two values, numbers or vectors, are equal but for rounding."""
+    size = np.maximum(np.abs(a), np.abs(b))
+    largest = np.max(size, initial=0.0, where=np.isfinite(size))
+    return bool((_apart(a, b) <= rounding * largest).all())
+
+
+def _apart(a: Any, b: Any) -> np.ndarray:
+    """How far they are apart: not at all where neither is finite."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(np.subtract(a, b))
+    # Which of inf and nan comes out depends on the order of a sum.
+    neither = ~(np.isfinite(a) | np.isfinite(b))
+    return np.where(neither, 0.0, np.where(np.isnan(apart), np.inf, apart))

@@ -15,6 +15,7 @@ from fastgrad._evaluation.measured import Measured, Remembering
 from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Evaluator
 from fastgrad._leaf import Leaf
+from fastgrad._outputs import Outputs
 from fastgrad._tree import Params
 from fastgrad._workers.pools import pool_of, thread_count
 from fastgrad._workers.scheduler import Scheduler
@@ -33,7 +34,7 @@ def evaluator(
     budget: float = math.inf,
     expected: int = 0,
     progress: bool = False,
-    vector: bool = False,
+    vector: bool | Outputs = False,
     bounds: Bounds | None = None,
     measured: Measured | None = None,
 ) -> Metered:
@@ -41,8 +42,9 @@ def evaluator(
 
     `leaves` are those of the argument, and `results` the arrays that derivatives will be stored
     in. `workers` and `progress` are what the user passed by these names; a bar starts with
-    `expected` evaluations. With `vector`, `f` returns arrays. No evaluation leaves the `bounds`.
-    What was `measured` before is not evaluated again.
+    `expected` evaluations. With `vector`, `f` returns arrays or a nest of them, which the first
+    value describes if they are not given. No evaluation leaves the `bounds`. What was `measured`
+    before is not evaluated again.
     """
     check_layout(leaves)
     guard = Guard(leaves, spare=[result.array for result in results])

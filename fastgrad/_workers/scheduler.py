@@ -13,13 +13,14 @@ import uuid
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastgrad import _backend, _errors
-from fastgrad._errors import InputTypeError, WorkerError
+from fastgrad._errors import WorkerError
 from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.bounds import Bounds
@@ -54,6 +55,9 @@ __all__ = ["Scheduler"]
 
 # Seconds that a task should take: long against the 0.3 ms that it costs to send one.
 _SECONDS = 0.05
+# Bytes of the values of a task: a few tasks' answers for each worker, which are on their way at
+# once, shall stay small beside what they are part of.
+_BYTES = 2**22
 # Tasks for each worker at least, so that none waits long for the last.
 _TASKS = 4
 # After this many deaths of its workers a task is given up: a machine may be out of memory once.
@@ -109,11 +113,6 @@ class Scheduler(Around):
         bar: Bar | None = None,
         bounds: Bounds | None = None,
     ) -> None:
-        if inner.vector:
-            raise InputTypeError(
-                "`workers` evaluate functions that return one number, and `f` returns arrays; use "
-                "workers=None"
-            )
         super().__init__(inner)
         self.batch = sys.maxsize  # it cuts requests itself
         self._make_pool = make_pool
@@ -160,7 +159,8 @@ class Scheduler(Around):
         """Pack the payload, and evaluate here what every copy has to reproduce."""
         if self._payload:
             return
-        self._payload = pack(self._inner.given, (self._inner.argument, self._bounds))
+        vector = self._inner.outputs or self._inner.vector
+        self._payload = pack(self._inner.given, (self._inner.argument, self._bounds, vector))
         remember(self._token, self._payload)  # for a pool of threads, or of forks of this process
         if isinstance(self._pool, Processes):
             self._pool.open()  # they start while `f` is evaluated here
@@ -201,7 +201,11 @@ class Scheduler(Around):
             if found[task.which].changed():
                 raise _errors.moved_error("out")
             start = requests[task.which].start + task.start - target.first
-            target.array.flat[start : start + len(answer.values)] = answer.values
+            place = slice(start, start + len(answer.values))
+            if self.outputs is None:
+                target.array.flat[place] = answer.values
+            else:  # a row for each entry
+                target.array[place] = answer.values
 
     def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
         """Answer many requests, each at displaced parameters of the workers: see `Evaluator`."""
@@ -253,10 +257,15 @@ class Scheduler(Around):
                 continue
             # Seconds for one position; the clock may not have moved during a short evaluation.
             once = max(self._verification.seconds * request.evaluations, 1e-9) / request.count
-            length = max(1, min(int(_SECONDS / once), share))
+            most = int(_BYTES / (8 * self._width() * request.evaluations / request.count))
+            length = max(1, min(int(_SECONDS / once), share, most))
             for start in range(0, request.count, length):
                 part = request.part(start, min(start + length, request.count))
                 yield _Task(which, start, part)
+
+    def _width(self) -> int:
+        """Numbers that one evaluation gives."""
+        return 1 if self.outputs is None else max(1, self.outputs.size)
 
     def _accepted(self, result: TaskResult) -> Any:
         """Count and compare before an answer is used."""
@@ -334,25 +343,51 @@ class _Queue:
 
 def _compare(mine: Verification, theirs: Verification) -> None:
     """Refuse a copy that behaves otherwise than `f` does here."""
-    pairs = ((mine.base, theirs.base), (mine.moved, theirs.moved))
-    if all(a == b or (a != a and b != b) for a, b in pairs):  # equal, or both NaN
+    if _same(mine.base, theirs.base) and _same(mine.moved, theirs.moved):
         return
+    here, there = _told(mine, theirs)
     said = (
-        f"at the parameters `f` gives {mine.base!r} here and {theirs.base!r} in a worker, with all "
-        f"entries moved a little {mine.moved!r} here and {theirs.moved!r} there"
+        f"at the parameters `f` gives {here.base!r} here and {there.base!r} in a worker, with all "
+        f"entries moved a little {here.moved!r} here and {there.moved!r} there"
     )
     if _close(mine, theirs):
         warnings.warn(_ROUNDS.format(said), RuntimeWarning, stacklevel=2)
         return
-    why = _DOES_NOT_MOVE if theirs.base == theirs.moved else _DIFFERS
+    why = _DOES_NOT_MOVE if _same(theirs.base, theirs.moved) else _DIFFERS
     raise WorkerError(f"a worker's copy of `f` {why}, or use workers=None ({said})")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, or two names; NaN equals NaN."""
+    if isinstance(a, str) or isinstance(b, str):
+        return isinstance(a, str) and isinstance(b, str) and a == b
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _told(mine: Verification, theirs: Verification) -> tuple[Verification, Verification]:
+    """What an error says of them: of vectors the number that differs most."""
+    values = [mine.base, mine.moved, theirs.base, theirs.moved]
+    shapes = {np.shape(value) for value in values}
+    if any(isinstance(value, str) for value in values) or shapes == {()} or len(shapes) > 1:
+        return mine, theirs
+    apart = np.nan_to_num(np.abs(values[0] - values[2]) + np.abs(values[1] - values[3]), nan=np.inf)
+    at = int(apart.argmax())
+    told = [value.item(at) for value in values]
+    return replace(mine, base=told[0], moved=told[1]), replace(theirs, base=told[2], moved=told[3])
 
 
 def _close(mine: Verification, theirs: Verification) -> bool:
     """Whether the values differ by rounding only, and no more where all entries have moved."""
     values = (mine.base, mine.moved, theirs.base, theirs.moved)
-    if any(isinstance(value, str) or not math.isfinite(value) for value in values):
+    if any(isinstance(value, str) or not np.isfinite(value).all() for value in values):
         return False
-    size, off = abs(mine.base), abs(mine.base - theirs.base)
-    apart = abs((mine.moved - mine.base) - (theirs.moved - theirs.base))
-    return bool(off <= _CLOSE * size and apart <= _FACTOR * max(off, 2.0**-53 * size))
+    if len({np.shape(value) for value in values}) > 1:
+        return False
+    # Of vectors by their largest numbers: what cancels is rounded like what it came from.
+    size, off = _largest(mine.base), _largest(mine.base - theirs.base)
+    apart = _largest((mine.moved - mine.base) - (theirs.moved - theirs.base))
+    return off <= _CLOSE * size and apart <= _FACTOR * max(off, 2.0**-53 * size)
+
+
+def _largest(value: Any) -> float:
+    return float(np.max(np.abs(value), initial=0.0))

@@ -44,7 +44,8 @@ class Threaded(Around):
         """Move each entry alone: see `Evaluator`."""
         # Each thread fills rows of its own.
         shape = (request.count, len(request.offsets))
-        moved, values = np.empty(shape), np.empty(shape)
+        width = () if self.outputs is None else (self.outputs.size,)
+        moved, values = np.empty(shape), np.empty(shape + width)
 
         def run(own: InPlace, low: int, high: int) -> None:
             found = own.single(request.part(low, high))

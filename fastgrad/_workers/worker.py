@@ -42,8 +42,8 @@ _KEPT = 2
 class Verification:
     """What `f` gives at the parameters, and with all of them moved a little.
 
-    Each is a value, or the name of an exception. A copy of `f` that reads other memory than its
-    parameters gives the same value at both. `seconds` is the shorter time of the two.
+    Each is a value, or a vector, or the name of an exception. A copy of `f` that reads other memory
+    than its parameters gives the same value at both. `seconds` is the shorter time of the two.
     """
 
     base: Any
@@ -139,10 +139,11 @@ class _Copy:
     """A copy of `f` and its parameters, for one task at a time."""
 
     def __init__(self, payload: bytes) -> None:
-        f, (self._argument, self._bounds) = unpack(payload)
+        f, (self._argument, self._bounds, vector) = unpack(payload)
         self._leaves = flatten(self._argument)
         # Its guard copies whatever the size: only so is every write undone before the next task.
-        self._evaluator = local(f, self._argument, Guard(self._leaves), bounds=self._bounds)
+        guard = Guard(self._leaves)
+        self._evaluator = local(f, self._argument, guard, vector=vector, bounds=self._bounds)
         self._verified = False
 
     def run(self, request: Request) -> TaskResult:

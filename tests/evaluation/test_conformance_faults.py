@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluators import ALL, BATCHED, NATIVE, PYTHON, WORKERS, Built, Pools, among, is_one_of
+from evaluators import (
+    ALL,
+    BATCHED,
+    NATIVE,
+    PYTHON,
+    WORKERS,
+    Built,
+    Pools,
+    is_one_of,
+    native_vector_of,
+)
 from oracle import (
     Disturbed,
     Freeze,
@@ -21,6 +31,8 @@ from strategies import same
 
 import fastgrad as fg
 from fastgrad._evaluation.direction import Given, Region
+from fastgrad._evaluation.guard import Guard
+from fastgrad._evaluation.local import local
 from fastgrad._evaluation.protocol import (
     Along,
     Displaced,
@@ -29,6 +41,7 @@ from fastgrad._evaluation.protocol import (
     OutOfBudget,
     Single,
     Steps,
+    Target,
 )
 from fastgrad._tree import flatten
 
@@ -182,12 +195,13 @@ def test_no_number_at_the_parameters(name, pools):
 # ---------------------------------------------------------------- vectors
 
 
-@pytest.mark.parametrize("name", among((*PYTHON, *BATCHED)))
+@pytest.mark.parametrize("name", ALL)
 def test_vectors(name, pools):
     oracle = Oracle(weigh_rows, params_for(name))
     built = Built(name, weigh_rows, params_for(name), pools, vector=True)
     with built.evaluator as evaluator:
         assert same(evaluator.base(), oracle.base())
+        assert evaluator.outputs.size == 3
         for kind in ("single", "grouped"):
             found = getattr(evaluator, kind)(REQUESTS[kind])
             moved, values = getattr(oracle, kind)(REQUESTS[kind])
@@ -200,19 +214,71 @@ def test_vectors(name, pools):
     built.assert_left_alone()
 
 
-@pytest.mark.parametrize("name", among((*PYTHON, *BATCHED)))
-@pytest.mark.parametrize("kind", ["single", "grouped", "along"])
-def test_vectors_that_change_their_size(name, kind, pools):
-    for point in points_of(name, REQUESTS[kind]):
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("stencil", [fg.central(4), fg.forward(2)], ids=repr)
+def test_derivatives_of_vectors(name, stencil, pools):
+    built = Built(name, weigh_rows, params_for(name), pools, vector=True)
+    target = Target(np.full((3, 3), 7.0), 1)
+    with built.evaluator as evaluator:
+        request = Gradient(0, 1, 4, stencil, Steps(0.125), evaluator.base())
+        for part in (request.part(0, 1), request.part(1, 3)):
+            evaluator.gradient((part,), (target,))
+        assert same(request.run(evaluator).values, target.array)
+    for k in range(3):
+        oracle = Oracle(lambda params, k=k: float(weigh_rows(params)[k]), params_for(name))
+        own = Gradient(0, 1, 4, stencil, Steps(0.125), oracle.base())
+        assert same(target.array[:, k], oracle.gradient(own))
+    built.assert_left_alone()
+
+
+VECTORS = {kind: REQUESTS[kind] for kind in ("single", "grouped", "along")}
+VECTORS["gradient"] = Gradient(0, 1, 3, fg.central(order=4), Steps(0.125), None)
+vectors = pytest.mark.parametrize("request_", VECTORS.values(), ids=VECTORS)
+
+
+@pytest.mark.parametrize("name", [*PYTHON, *BATCHED, *WORKERS])
+@vectors
+def test_vectors_that_change_their_shape(name, request_, pools):
+    for point in points_of(name, request_):
         f = Disturbed(weigh_rows, point, Return(np.ones(4)))
-        built, _ = refused(name, f, REQUESTS[kind], pools, (fg.FastgradError, ValueError), vector=1)
+        kinds = (fg.FastgradError, ValueError)  # the latter where rows are stacked
+        built, _ = refused(name, f, request_, pools, kinds, vector=True)
         built.assert_left_alone()
 
 
-@pytest.mark.parametrize("name", among((*NATIVE, *WORKERS)))
-def test_vectors_are_refused(name, pools):
-    with pytest.raises(fg.InputTypeError, match=r"`f`.* array"):
-        Built(name, weigh_rows, params_for(name), pools, vector=True)
+@pytest.mark.parametrize("name", ALL)
+@vectors
+def test_exceptions_of_vectors(name, request_, pools):
+    native = is_one_of(name, NATIVE)  # whatever it raises becomes an error code
+    kind = ValueError if native or is_one_of(name, BATCHED) else KeyboardInterrupt
+    for point in points_of(name, request_):
+        f = Disturbed(weigh_rows, point, Raise(kind))
+        expected = fg.ObjectiveError if native else kind
+        built, _ = refused(name, f, request_, pools, expected, vector=True)
+        built.assert_left_alone()
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "request_", [REQUESTS["single"], REQUESTS["along"]], ids=["single", "along"]
+)
+def test_exceptions_of_lenient_vectors_count_as_nan(name, request_, pools):
+    for number, point in enumerate(points_of(name, request_)):
+        f = Disturbed(weigh_rows, point, Raise(ValueError))
+        built = Built(name, f, params_for(name), pools, vector=True, lenient=True)
+        with built.evaluator as evaluator:
+            evaluator.base()
+            values = np.asarray(request_.run(evaluator).values).reshape(-1, 3)
+            assert evaluator.raised
+        nan = np.isnan(values)
+        assert nan[number].all()
+        assert nan.sum() == 3
+        built.assert_left_alone()
+
+
+def test_a_native_one_of_many_values_is_no_scalar(pools):
+    with pytest.raises(fg.InputTypeError, match="this native one has `outputs` = 3"):
+        local(native_vector_of(weigh_rows, 3), np.ones(2), Guard(flatten(np.ones(2))))
 
 
 # ---------------------------------------------------------------- writes

@@ -9,10 +9,11 @@ import pytest
 from clibrary import DOUBLES, NAMES, SIGNATURES, address, callback, capsule
 
 import fastgrad as fg
-from fastgrad._evaluation.pointers import STATUS, WIDE, address_of_data, find, kind_of
+from fastgrad._evaluation.pointers import STATUS, VECTOR, WIDE, address_of_data, find, kind_of
 
 NARROW = "double (int, double *, void *)"
 VOID = ctypes.c_void_p
+MANY = STATUS + VECTOR
 X = np.array([1.0, 2.0, 0.5])
 CUBES = 1 + 2 * 8 + 3 * 0.125
 EXPECTED = r"double \(int n, double \*x, void \*user_data\), or int \(int n, const double"
@@ -24,7 +25,7 @@ EXPECTED = r"double \(int n, double \*x, void \*user_data\), or int \(int n, con
 @pytest.mark.parametrize(
     ("signature", "kind"),
     [
-        *zip(SIGNATURES, (0, WIDE, STATUS, STATUS + WIDE), strict=True),
+        *zip(SIGNATURES, (0, WIDE, STATUS, STATUS + WIDE, MANY, MANY + WIDE), strict=True),
         ("double(int,double*,void*)", 0),
         ("double (int, const double *, void *)", 0),
         ("double (int, double const *, const void *)", 0),
@@ -34,6 +35,7 @@ EXPECTED = r"double \(int n, double \*x, void \*user_data\), or int \(int n, con
         ("double (long long int, double *, void *)", WIDE),
         ("double(*)(int, double *, void *)", 0),
         ("int(*)(intptr_t, double *, double *, void *)", STATUS + WIDE),
+        ("int(*)(Py_ssize_t, double *, npy_intp, double *, void *)", MANY + WIDE),
     ],
 )
 def test_signatures_that_there_are(signature, kind):
@@ -57,6 +59,10 @@ def test_signatures_that_there_are(signature, kind):
         "void (int, double *, double *, void *)",
         "int (int, double *, void *)",
         "double (int, double *, double *, void *)",
+        "double (int, double *, int, double *, void *)",
+        "int (int, const double *, intptr_t, double *, void *)",
+        "int (intptr_t, const double *, int, double *, void *)",
+        "int (int, const double *, int, double *)",
         "double *(int, double *, void *)",
         "double ()",
         "double",
@@ -124,6 +130,39 @@ def test_every_caller_with_every_signature(caller, name, library, backend):
     f = fg.native(caller(library, name, NAMES[name]))
     assert f(X) == CUBES
     np.testing.assert_allclose(fg.gradient(f, X), 3 * np.array([1, 2, 3]) * X**2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["products", "products_wide"])
+@pytest.mark.parametrize("caller", CALLERS[:3] + CALLERS[5:])  # SciPy knows no such signature
+def test_functions_of_many_values(caller, name, library):
+    f = fg.native(caller(library, name, NAMES[name]), outputs=4)
+    assert f(X).tolist() == [2.0, 1.0, 0.5, 2.0]
+    limit = np.array([1.5])
+    f = fg.native(caller(library, name, NAMES[name]), user_data=limit, outputs=1)
+    with pytest.raises(fg.ObjectiveError, match="error code 7"):
+        f(X)
+    assert f(X / 2).tolist() == [0.5]
+
+
+def test_values_that_are_not_written_are_nan(library):
+    np.testing.assert_array_equal(fg.native(library.partial, outputs=2)(X), [1.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind", "said"),
+    [
+        (None, fg.InputTypeError, "`outputs` must be the number of values of 'int .*; got None"),
+        (2.0, fg.InputTypeError, "got 2.0"),
+        (True, fg.InputTypeError, "got True"),
+        (-1, fg.InputValueError, "`outputs` must be from 0 to 2147483647; got -1"),
+        (2**31, fg.InputValueError, "got 2147483648"),
+    ],
+)
+def test_bad_numbers_of_values(outputs, kind, said, library):
+    with pytest.raises(kind, match=said):
+        fg.native(library.products, outputs=outputs)
+    with pytest.raises(fg.InputTypeError, match="`outputs` is for functions of many values"):
+        fg.native(library.cubes, outputs=3)
 
 
 @pytest.mark.parametrize("n", ["intc", "int32", "intp", "int64"])

@@ -43,6 +43,29 @@ int silent(int n, const double *x, double *value, void *user_data)
     return 0;
 }
 
+/* Of each entry and the next one; the error code 7 as above. */
+int products_wide(intptr_t n, const double *x, intptr_t m, double *y, void *user_data)
+{
+    for (intptr_t i = 0; user_data && i < n; i++)
+        if (x[i] > *(double *)user_data)
+            return 7;
+    for (intptr_t k = 0; k < m; k++)
+        y[k] = x[k % n] * x[(k + 1) % n];
+    return 0;
+}
+
+int products(int n, const double *x, int m, double *y, void *user_data)
+{
+    return products_wide(n, x, m, y, user_data);
+}
+
+/* The first number alone is written. */
+int partial(int n, const double *x, int m, double *y, void *user_data)
+{
+    y[0] = x[0] * x[0];
+    return 0;
+}
+
 double scaled(int n, double *x, void *user_data)
 {
     return *(double *)user_data * cubes_of(n, x);
