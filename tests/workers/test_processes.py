@@ -25,7 +25,7 @@ def message(f, payload=True, token="of this test"):
     x = np.arange(12.0)
     entries = np.array([6], dtype=np.intp)
     request = Single(0, entries, Steps(given=np.ones(1)))
-    return token, pack(f, (x, None)) if payload else None, _backend.backend, request
+    return token, pack(f, (x, None, False)) if payload else None, _backend.backend, request
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def single(*entries):
 
 
 def payload(f=sendable.cubes, x=None):
-    return pack(f, (np.arange(3.0) if x is None else x, None))  # no bounds
+    return pack(f, (np.arange(3.0) if x is None else x, None, False))  # no bounds, no vectors
 
 
 def test_a_payload_is_asked_for_once(token, backend):
