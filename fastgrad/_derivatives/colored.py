@@ -12,7 +12,7 @@ from fastgrad import _backend, _errors
 from fastgrad._derivatives.coloring import groups_of
 from fastgrad._derivatives.pattern import Pattern
 from fastgrad._derivatives.within import pieces_within
-from fastgrad._errors import InputValueError
+from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Grouped, Samples
@@ -104,7 +104,7 @@ def differences(run: Metered, pattern: Pattern, plan: Plan, base: np.ndarray | N
     for part in _batches(run, pattern, plan):
         request = _request(part)
         found = run.grouped(request)
-        _check_size(found, pattern)
+        _check_outputs(run, found, pattern)
         if run.guard.large:
             run.guard.thin()  # from here on the copy of the parameters is memory for the result
         for number, group in enumerate(part):
@@ -150,7 +150,12 @@ def _offsets(stencil: Stencil) -> tuple[int, ...]:
     return tuple(int(k) for k in stencil.offsets if k)
 
 
-def _check_size(found: Samples, pattern: Pattern) -> None:
+def _check_outputs(run: Metered, found: Samples, pattern: Pattern) -> None:
+    if run.outputs is not None and any(leaf.is_complex for leaf in run.outputs.leaves):
+        raise InputTypeError(
+            "`f` returned complex numbers, and a sparse Jacobian holds real ones; let it return "
+            "both parts, np.concatenate([z.real, z.imag]), or use fg.jacobian"
+        )
     size = found.values.shape[-1]
     if size != pattern.shape[0]:
         raise InputValueError(

@@ -239,7 +239,9 @@ class InPlace(Guarded):
                 value = self._reduced(self._moved(self.argument))
                 self.evaluations += 1
                 if not found:
-                    found.append(np.empty((request.count, len(request.offsets), *self._known_width)))
+                    found.append(
+                        np.empty((request.count, len(request.offsets), *self._known_width))
+                    )
                 found[0][group, k] = value
                 self.guard.view(number)
                 if not kernel.holds_group(view, entries, before, steps, offset):
