@@ -3,6 +3,7 @@
 from fastgrad import plots, testing
 from fastgrad._backend import backend
 from fastgrad._checks.check import check_gradient
+from fastgrad._checks.jacobian import check_jacobian
 from fastgrad._checks.relative_error import relative_error
 from fastgrad._derivatives.coloring import color_columns
 from fastgrad._derivatives.gradient import derivative, gradient
@@ -51,6 +52,7 @@ __all__ = [
     "batched",
     "central",
     "check_gradient",
+    "check_jacobian",
     "color_columns",
     "derivative",
     "forward",

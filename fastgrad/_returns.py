@@ -71,7 +71,8 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
         seen += f" and dtype {value.dtype}"
     raise InputTypeError(
         f"`f` returned {seen} at {name(entry)}; it must return one real number "
-        "(sum or average the loss before returning it)"
+        "(sum or average the loss before returning it; of several numbers fg.jacobian gives the "
+        "derivatives, and fg.check_jacobian or fg.check_vjp judge them)"
     )
 
 

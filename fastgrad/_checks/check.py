@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
@@ -18,10 +15,11 @@ from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.first_look import FirstLook, may_look
+from fastgrad._checks.options import tolerance, whole_budget, whole_seed
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
@@ -164,8 +162,8 @@ def check_gradient(
     """
     started = time.perf_counter()
     check_arguments(f, grad, params)
-    seed = _whole_seed(seed)
-    rtol, atol = _tolerance("rtol", rtol), _tolerance("atol", atol)
+    seed = whole_seed(seed)
+    rtol, atol = tolerance("rtol", rtol), tolerance("atol", atol)
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
@@ -220,11 +218,7 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
         raise InputValueError(
             f'`strategy` must be "auto", "exhaustive" or "probe"; got {strategy!r}'
         )
-    whole = isinstance(budget, (int, np.integer)) and not isinstance(budget, bool)
-    if budget is not None and not whole:
-        raise InputTypeError(f"`budget` must be a number of evaluations, or None; got {budget!r}")
-    if budget is not None and budget < 1:
-        raise InputValueError(f"`budget` must be at least 1 evaluation, or None; got {budget}")
+    whole_budget(budget)
     most = _BUDGET if budget is None else int(budget)
     least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
     if strategy == "auto":
@@ -232,27 +226,6 @@ def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
     unbounded = strategy == "exhaustive" and budget is None
     expected = least if strategy == "exhaustive" else 0
     return _Plan(strategy, math.inf if unbounded else most, expected)
-
-
-def _whole_seed(seed: Any) -> int:
-    """Refuse what NumPy's generators would refuse, deep inside and in words of their own."""
-    if type(seed) is int and seed >= 0:
-        return seed
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
-        raise InputTypeError(f"`seed` must be a whole number, 0 or more; got {seed!r}")
-    if seed < 0:
-        raise InputValueError(f"`seed` must be 0 or more; got {seed}")
-    return int(seed)  # one of NumPy's would overflow where it is hashed
-
-
-def _tolerance(name: str, value: Any) -> float:
-    if type(value) is float and 0 <= value < math.inf:
-        return value
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise InputTypeError(f"`{name}` must be a number, 0 or more; got {value!r}")
-    if not 0 <= float(value) < math.inf:
-        raise InputValueError(f"`{name}` must be finite, 0 or more; got {value!r}")
-    return float(value)
 
 
 def _is_called(grad: Any) -> bool:

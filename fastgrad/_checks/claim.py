@@ -36,18 +36,27 @@ _MOST_SUMMED = 100
 # Paths in a sentence, at most.
 _NAMED = 3
 
-__all__ = ["Analytic", "NotRepeatable", "Repeated", "analytic", "check_arguments", "repeated"]
+__all__ = [
+    "Analytic",
+    "NotRepeatable",
+    "Repeated",
+    "analytic",
+    "check_arguments",
+    "compared",
+    "raised",
+    "repeated",
+    "spacing_of",
+]
 
-_ORDER = "the order of the arguments is f, grad, params"
 
-
-def check_arguments(f: Any, grad: Any, params: Any) -> None:
+def check_arguments(f: Any, grad: Any, params: Any, name: str = "grad") -> None:
     """Refuse the arguments of a check in the order of another library."""
+    order = f"the order of the arguments is f, {name}, params"
     if not callable(f) and (callable(grad) or callable(params)):
-        raise InputTypeError(f"`f` must be callable as f(params); got {describe(f)}: {_ORDER}")
+        raise InputTypeError(f"`f` must be callable as f(params); got {describe(f)}: {order}")
     # As in check_gradient(f, params, grad), where a function stands for the parameters.
     if callable(f) and not callable(grad) and grad is not True and is_function(params):
-        raise InputTypeError(f"`params` is a function, and `grad` is {describe(grad)}: {_ORDER}")
+        raise InputTypeError(f"`params` is a function, and `{name}` is {describe(grad)}: {order}")
     check_callable(f, "f")
 
 
@@ -133,9 +142,18 @@ def repeated(
     except FastgradError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".removesuffix(": ")
-        kind = NotRepeatable.RAISES
-        return replace(claim, trouble=Repeated(kind, kind.value.format(said)))
+        return replace(claim, trouble=raised(error))
+    return compared(claim, second)
+
+
+def raised(error: Exception) -> Repeated:
+    """What it means that the second call raised."""
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return Repeated(NotRepeatable.RAISES, NotRepeatable.RAISES.value.format(said))
+
+
+def compared(claim: Analytic, second: np.ndarray) -> Analytic:
+    """The claim with what the column of a second call shows: see `Analytic`."""
     if second.tobytes() == claim.column.tobytes():
         return claim
     with np.errstate(invalid="ignore", over="ignore"):
@@ -207,10 +225,14 @@ def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) ->
         stop, array = start + leaf.real.size, leaf.array
         spans.append(_span(leaf.path, array.shape, array.dtype, start, stop, leaf.is_complex))
         start = stop
-    # Integers count as exact to float64.
-    eps = tuple(_EPS.get(array.dtype.char, _EPS["d"]) for array in arrays)
+    eps = tuple(map(spacing_of, arrays))
     number = None if value is None else float(as_scalar(value, at_base, 0))
     return Analytic(column_of(arrays, leaves), eps, number, tuple(spans))
+
+
+def spacing_of(array: np.ndarray) -> float:
+    """Spacing of the numbers of a claim, which float64 holds; integers count as exact."""
+    return _EPS.get(array.dtype.char, _EPS["d"])
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,8 @@ class Differences:
     run: Metered
     leaf: int
     entries: np.ndarray | None = None  # None: all, so that no array of their numbers is made
+    # Whether what one difference shows to be wrong is looked at on other scales as well.
+    doubted: bool = True
 
     def pieces(self, count: int) -> Iterator[tuple[int, int]]:
         """Cut positions so that an interrupt loses little, and that what is held stays small."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,10 @@ from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Entries, LeafSpan, Verdict
+from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict
 from fastgrad._report.report import Curve
 
-__all__ = ["judge_all"]
+__all__ = ["curve_of", "judge_all", "part_of_table"]
 
 # Steps of the curve of the worst entry, relative to its length: from the largest at which an entry
 # was looked at down to where rounding leaves nothing of a float64's difference, two in each decade.
@@ -64,13 +65,13 @@ def _parts(
     parts = []
     for k, (leaf, span) in enumerate(zip(leaves, claim.spans, strict=True)):
         alone = len(leaves) == 1  # the usual case, and six views cost microseconds
-        part = table if alone else _rows_of(table, slice(span.start, span.stop))
+        part = table if alone else part_of_table(table, slice(span.start, span.stop))
         model = baseline.model(k, claim, eps_of(leaf.real))
         parts.append(Part(k, leaf, part, model))
     return parts
 
 
-def _rows_of(table: EntryTable, mine: slice) -> EntryTable:
+def part_of_table(table: EntryTable, mine: Any) -> EntryTable:
     """A part of the table, as views of its columns."""
     return EntryTable(**{each.name: getattr(table, each.name)[mine] for each in fields(EntryTable)})
 
@@ -168,11 +169,15 @@ def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Curve:
     assert wrong.selection is not None
     at = int(wrong.selection[0])
     k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
-    differences = Differences(run, k)
-    entry = np.array([at - entries.spans[k].start])
-    steps = differences.lengths(entry) * _CURVE_STEPS
+    return curve_of(run, parts[k], at - entries.spans[k].start, wrong[0])
+
+
+def curve_of(run: Metered, part: Part, entry: int, shown: Entry) -> Curve:
+    """Differences of one entry of a leaf, from large steps to the smallest."""
+    differences = Differences(run, part.number)
+    entries = np.full(len(_CURVE_STEPS), entry)  # one entry, many steps
+    steps = differences.lengths(entries) * _CURVE_STEPS
     with quiet():
-        found = differences.at(np.repeat(entry, len(steps)), steps)  # one entry, many steps
-    row = parts[k].model.step_row(found)
-    worst = wrong[0]
-    return Curve(worst.path, worst.analytic, row.steps[0], row.central[0], row.forward[0])
+        found = differences.at(entries, steps)
+    row = part.model.step_row(found)
+    return Curve(shown.path, shown.analytic, row.steps[0], row.central[0], row.forward[0])

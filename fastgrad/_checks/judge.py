@@ -22,9 +22,17 @@ from fastgrad._checks.error_model import (
     enough_power,
 )
 from fastgrad._derivatives.extrapolation import RATIO
+from fastgrad._evaluation.protocol import Samples
 from fastgrad._report.entries import Verdict
 
-__all__ = ["first_pass", "judge", "rounded_to_zero", "unsettled", "without_power"]
+__all__ = [
+    "first_differences",
+    "first_pass",
+    "judge",
+    "rounded_to_zero",
+    "unsettled",
+    "without_power",
+]
 
 _RIGHT, _UNCLEAR = Verdict.RIGHT.code, Verdict.CANNOT_TELL.code
 # Entries of a leaf that are looked at as kinks, at most: each costs some ten evaluations, and what
@@ -36,13 +44,18 @@ def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -
     """Take one central difference of every entry; its uncertainty is, for now, that of noise."""
     for start, stop in differences.pieces(len(table.analytic)):
         part = slice(start, stop)
-        found = model.quotients(differences.first(start, stop, model.relative))
-        _, table.numeric[part], forward, backward, table.uncertainty[part] = found
-        with np.errstate(invalid="ignore"):  # infinity minus infinity
-            np.subtract(forward, backward, out=table.gaps[part])
-        # Forward and backward quotients may cancel, or be equal; what is not finite is no move.
-        sizes = np.abs(table.numeric[part])
-        np.greater(np.fmax(sizes, np.abs(table.gaps[part])), 0.0, out=table.moved[part])
+        first_differences(table, part, differences.first(start, stop, model.relative), model)
+
+
+def first_differences(table: EntryTable, part: slice, found: Samples, model: ErrorModel) -> None:
+    """Fill in the differences of some entries, from the values on both sides of each."""
+    quotients = model.quotients(found)
+    _, table.numeric[part], forward, backward, table.uncertainty[part] = quotients
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        np.subtract(forward, backward, out=table.gaps[part])
+    # Forward and backward quotients may cancel, or be equal; what is not finite is no move.
+    sizes = np.abs(table.numeric[part])
+    np.greater(np.fmax(sizes, np.abs(table.gaps[part])), 0.0, out=table.moved[part])
 
 
 def judge(

@@ -90,6 +90,8 @@ def refine(
         open_ = _Open.of(table, entries, differences, model, scale)
         _judge(table, open_)
         left = table.codes[entries] != _RIGHT
+        if not differences.doubted:
+            left &= table.codes[entries] != _WRONG
         if left.any():
             _look_at_rough(table, open_.among(left))
 
@@ -215,7 +217,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     _enclose(table, open_.entries, steps, POWER_LEAF * open_.scale)
     table.doubt(open_.entries[edges.jumps], Doubt.JUMPS)
     wrong = table.codes[open_.entries] == _WRONG
-    if wrong.any():
+    if wrong.any() and open_.differences.doubted:
         some = open_.among(wrong)
         doubts = scales.doubts_of_wrong(
             some.table,

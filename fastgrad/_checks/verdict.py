@@ -20,7 +20,7 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
 from fastgrad._words import counted, verb
 
-__all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe"]
+__all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe", "trouble_in_words"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # A bound is that of noise if it is at most this many times as large.
@@ -86,7 +86,7 @@ def conclude(
     if result.trouble:
         return Verdict.CANNOT_TELL, result.trouble
     if result.baseline is not None and result.baseline.trouble is not None:
-        return Verdict.CANNOT_TELL, _trouble(result.baseline)
+        return Verdict.CANNOT_TELL, trouble_in_words(result.baseline)
     verdicts = set(map(attrgetter("verdict"), result.leaves))
     if Verdict.WRONG in verdicts:
         return Verdict.WRONG, _wrong_reason(result)
@@ -123,7 +123,8 @@ _TROUBLES = {
 }
 
 
-def _trouble(baseline: Baseline) -> str:
+def trouble_in_words(baseline: Baseline) -> str:
+    """Why no difference says anything about the derivative."""
     assert baseline.trouble is not None
     known = {
         name: two_numbers(getattr(baseline, name), baseline.base, digits=9)

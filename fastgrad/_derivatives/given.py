@@ -14,7 +14,7 @@ from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, pair
 from fastgrad._words import with_article
 
-__all__ = ["GradientFunction", "arrays_of", "column_of", "given_pair", "split"]
+__all__ = ["GradientFunction", "arrays_of", "column_of", "given_pair", "read_array", "split"]
 
 
 class GradientFunction:
@@ -98,7 +98,7 @@ def column_of(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarra
 def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:
     """The gradient of one leaf as an array of exactly its shape."""
     path, shape = leaf.path, leaf.array.shape
-    array = _read(leaf, value)
+    array = read_array(f"`grad` at `{path}`", shape, value)
     allowed = "iufc" if leaf.is_complex else "iuf"
     if array.dtype.kind not in allowed:
         raise InputTypeError(
@@ -111,25 +111,23 @@ def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:
         )
         if shape and array.ndim > len(shape) and array.shape[-len(shape) :] == shape:
             said += (
-                "; if that is the Jacobian of a vector-valued `f`: `f` must return one real "
-                "number, such as weights @ f(params), and `grad` its gradient"
+                "; if that is the Jacobian of a vector-valued `f`, fg.check_jacobian judges it: "
+                "here `f` must return one real number, and `grad` its gradient"
             )
         raise InputValueError(said)
     return array
 
 
-def _read(leaf: Leaf, value: Any) -> np.ndarray:
-    """A gradient as an array: arrays and tensors of any library, numbers, lists of numbers."""
+def read_array(place: str, shape: tuple[int, ...], value: Any) -> np.ndarray:
+    """A claim as an array: arrays and tensors of any library, numbers, lists of numbers."""
     if type(value) is np.ndarray:
         return value
-    place = f"`grad` at `{leaf.path}`"
     if hasattr(value, "compressed"):
         raise InputTypeError(
             f"{place} is a masked array; pass .filled(0.0) of it, or .data, so that it holds a "
             "number for each entry"
         )
     number = isinstance(value, (int, float, complex, np.number)) and not isinstance(value, bool)
-    shape = leaf.array.shape
     kind = with_article(type(value).__name__)
     if isinstance(value, (list, tuple)) and shape:
         try:

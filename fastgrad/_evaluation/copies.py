@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+import numpy as np
+
 from fastgrad import _backend
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.bounds import Bounds, Within
@@ -56,6 +58,8 @@ def sees_moves(
 ) -> Sees:
     """What moves an `f` whose value at the parameters is `base`: at most six evaluations.
 
+    The value is a number, or a vector, which `f` returns as `run` evaluates it.
+
     `run` evaluates `f` leniently and within the bounds, and raises `OutOfBudget` where it has no
     evaluation left.
     """
@@ -95,10 +99,11 @@ def _of_copy(
         mover = move.mover(which, region.of(before), _backend.kernel_for(before))
         mover(region.of(target), 1.0, None)
     try:
-        return as_scalar(f(unflatten(argument, iter(arrays))), at_block, 0)
+        value = f(unflatten(argument, iter(arrays)))
+        return value if isinstance(base, np.ndarray) else as_scalar(value, at_block, 0)
     except Exception:  # such as of an `f` that knows its parameters by identity, and no others
         return base
 
 
 def _same(a: Any, b: Any) -> bool:
-    return bool(a == b or (a != a and b != b))  # or both are NaN
+    return bool(np.array_equal(a, b, equal_nan=True))

@@ -54,18 +54,20 @@ class Entry:
     ----------
     path : str
         Where it is, for example ``layers[1].W[3, 2]``; for a complex entry, ``.real`` or ``.imag``
-        follows.
+        follows. Of a Jacobian ``out.flux[3] / layers[1].W[3, 2]``.
     leaf : str
-        Path of the array that holds it.
+        Path of the parameter array that holds it.
     index : tuple of int
         Its index in that array.
     analytic, numeric : float
-        The gradient that was checked, and the difference quotient.
+        The derivative that was checked, and the difference quotient.
     uncertainty : float
         The error bar: `analytic` and `numeric` agree if they differ by no more. It bounds the
         error of `numeric` from the noise of `f` and from truncation, and holds what is granted to
         `analytic` for the rounding of its type. Infinite where nothing bounds the error.
     verdict : Verdict
+    output : str, optional
+        Of a Jacobian the number that `f` returned, as ``out.flux[3]``.
     """
 
     path: str
@@ -75,6 +77,7 @@ class Entry:
     numeric: float
     uncertainty: float
     verdict: Verdict
+    output: str | None = None
 
     @property
     def error(self) -> float:
@@ -113,7 +116,9 @@ class Probe:
 class LeafSpan:
     """The rows of the columns that belong to one leaf, from `start` to `stop`, and its layout.
 
-    They hold all real numbers of the leaf or, after a probe, those that were judged.
+    They hold all real numbers of the leaf or, after a probe, those that were judged. Of a Jacobian
+    it is a block: an array that `f` returned by a parameter array, of the shape of both, with the
+    `output_axes` of the first before those of the second. Complex is then what `f` returned.
     """
 
     path: str
@@ -123,6 +128,9 @@ class LeafSpan:
     stop: int
     is_complex: bool
     probe: Probe | None = None
+    output: str | None = None  # path of the array that `f` returned
+    leaf: str | None = None  # that of the parameter array, where it is not `path`
+    output_axes: int = 0
 
     @property
     def size(self) -> int:
@@ -131,14 +139,28 @@ class LeafSpan:
 
     def locate(self, position: int) -> tuple[str, tuple[int, ...]]:
         """Path and index of the entry at this position of the columns."""
+        index, suffix = self._index(position)
+        if self.output is None:
+            return entry_path(self.path, index) + suffix, index
+        mine = index[self.output_axes :]
+        return f"{self.locate_output(position)} / {entry_path(self.leaf or '', mine)}", mine
+
+    def locate_output(self, position: int) -> str | None:
+        """Path of the output whose derivative it is, in a Jacobian."""
+        if self.output is None:
+            return None
+        index, suffix = self._index(position)
+        return entry_path(self.output, index[: self.output_axes]) + suffix
+
+    def _index(self, position: int) -> tuple[tuple[int, ...], str]:
+        """Index in the array, and which part of a complex number it is."""
         parts = 2 if self.is_complex else 1  # a complex entry is stored as real, imaginary
         number = position - self.start
         if self.probe is not None:
             number = int(self.probe.judged[number])
         flat, part = divmod(number, parts)
         index = tuple(int(i) for i in np.unravel_index(flat, self.shape))
-        suffix = (".real", ".imag")[part] if self.is_complex else ""
-        return entry_path(self.path, index) + suffix, index
+        return index, (".real", ".imag")[part] if self.is_complex else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,12 +238,13 @@ class Entries(Sequence[Entry]):
         path, index = span.locate(position)
         return Entry(
             path,
-            span.path,
+            span.leaf or span.path,
             index,
             float(self.analytic[position]),
             float(self.numeric[position]),
             float(self.uncertainty[position]),
             _VERDICTS[self.codes[position]],
+            span.locate_output(position),
         )
 
     def only(self, verdict: Verdict) -> "Entries":

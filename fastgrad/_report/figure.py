@@ -254,11 +254,17 @@ def _widen(axes: Axes, values: np.ndarray) -> None:
 # ------------------------------------------------------------------------------ error against step
 
 
+def _drawable_names(entry: Values) -> dict[str, Any]:
+    """What an entry is called."""
+    named = {name: entry.get(name) for name in ("path", "leaf", "output")}
+    return {name: text and drawable(text) for name, text in named.items()}
+
+
 def _curve(axes: Axes, report: Values) -> None:
     """How far the differences are from the analytic value at each step."""
     curve, worst = report["curve"], report["wrong"][0]
     names = Names(drawable(leaf["path"]) for leaf in report["leaves"])
-    path = names.entry(drawable(curve["path"]), drawable(worst["leaf"]), 26)
+    path = names.entry(_drawable_names(worst), 26)
     tidy(axes, f"Worst entry, {path}", "step", "|difference - analytic|")
     steps, central, forward = (_floats(curve[key]) for key in ("steps", "central", "forward"))
     analytic = float(curve["analytic"])

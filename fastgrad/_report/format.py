@@ -18,6 +18,7 @@ __all__ = [
     "HEADLINES",
     "compact",
     "count",
+    "derivative_named",
     "facts",
     "limit",
     "number",
@@ -45,6 +46,11 @@ _MEANINGLESS = 0.1
 # Limits are printed to one digit; the worst is told apart from the typical one a decade above it.
 _MIXED = 10.0
 _ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
+
+
+def derivative_named(text: str, derivative: str) -> str:
+    """A sentence on gradients, said of a derivative of another name."""
+    return text if derivative == "gradient" else text.replace("gradient", derivative)
 
 
 def printable(text: str) -> str:
@@ -177,7 +183,14 @@ def shape(leaf: Mapping[str, Any]) -> str:
 def where(leaf: Mapping[str, Any]) -> str:
     """Index of the worst entry of a leaf, as it follows the leaf's path."""
     worst = leaf["worst"]
-    return "-" if worst is None else worst["path"][len(leaf["path"]) :] or "-"
+    if worst is None:
+        return "-"
+    output, name = worst.get("output"), worst["leaf"]
+    if output is None:
+        return worst["path"][len(leaf["path"]) :] or "-"
+    # Of a block: that of the output, and that of the parameter.
+    mine = output[len(leaf["path"]) - len(f" / {name}") :]
+    return f"{mine or '-'} / {worst['path'][len(f'{output} / {name}') :] or '-'}"
 
 
 def worst_first(leaves: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -206,7 +219,8 @@ def facts(report: Mapping[str, Any]) -> list[str]:
     said = f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}"
     error = relative_error(report)
     if error != "-":
-        of = "the worst array" if report["strategy"] == "probe" else "the gradient"
+        whole = f"the {report.get('derivative', 'gradient')}"
+        of = "the worst array" if report["strategy"] == "probe" else whole
         said += f", rel. error of {of} {error}"
     return [
         f"{counted(report['n_entries'], 'entry')}, "

@@ -14,6 +14,7 @@ from fastgrad._report.causes import Cause
 from fastgrad._report.format import (
     HEADLINES,
     count,
+    derivative_named,
     facts,
     number,
     printable,
@@ -120,7 +121,7 @@ def fragment(report: Values) -> str:
 def _block(report: Values, opening: str, closing: str) -> str:
     parts = [
         _verdict(report, opening, closing),
-        _causes(report["causes"], report["verdict"]),
+        _causes(report),
         _leaves(report["leaves"]),
         _entries("wrong", report),
         _entries("unclear", report),
@@ -151,7 +152,8 @@ def _verdict(report: Values, opening: str, closing: str) -> str:
     )
 
 
-def _causes(causes: Sequence[Values], verdict: str) -> str:
+def _causes(report: Values) -> str:
+    causes, verdict = report["causes"], report["verdict"]
     if not causes:
         return ""
     items = "".join(f"<li>{_prose(each['sentence'])}</li>\n" for each in causes[:MOST_CAUSES])
@@ -160,7 +162,8 @@ def _causes(causes: Sequence[Values], verdict: str) -> str:
     title, what = "Kinks that were met", ""
     if verdict == "WRONG":
         title = "Likely cause"
-        what = f"<p>Next: {_prose(Cause[causes[0]['kind']].advice)}.</p>\n"
+        advice = derivative_named(Cause[causes[0]["kind"]].advice, report["derivative"])
+        what = f"<p>Next: {_prose(advice)}.</p>\n"
     return f'<div class="causes">\n<strong>{title}</strong>\n<ul>\n{items}</ul>\n{what}</div>\n'
 
 
@@ -181,7 +184,8 @@ def _leaves(leaves: Sequence[Values]) -> str:
         )
         for leaf in shown
     ]
-    title = f"Parameters, the worst {len(shown)} of {len(leaves):,}" if many else "Parameters"
+    of = "Parameters" if leaves[0]["output"] is None else "Blocks"
+    title = f"{of}, the worst {len(shown)} of {len(leaves):,}" if many else of
     header = ("path", "shape", "type", "wrong", "relative error", "worst entry", "verdict")
     return _table(title, header, rows)
 

@@ -24,7 +24,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LeafReport:
-    """What was found in one parameter array.
+    """What was found in one parameter array, or in one block of a Jacobian.
 
     Attributes
     ----------
@@ -39,7 +39,8 @@ class LeafReport:
         ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array, where `a` is the analytic
         and `d` the numeric gradient; an estimate after a probe.
     worst : Entry, optional
-        The judged entry with the largest error; None if there is none.
+        The judged entry with the largest error, of the wrong ones where there are any; None if
+        there is none.
     verdict : Verdict
     judged : int
         Number of entries that were judged one by one: after a probe some, otherwise all.
@@ -51,6 +52,8 @@ class LeafReport:
     typical_limit : float
         The same for a typical entry: the median over the entries that were judged, or `limit` after
         a probe.
+    output : str, optional
+        Path of the array that `f` returned, of a block of a Jacobian.
     """
 
     path: str
@@ -66,6 +69,7 @@ class LeafReport:
     blocks: tuple[str, ...]
     limit: float
     typical_limit: float = math.nan  # in pickles of 0.1
+    output: str | None = None
 
 
 def leaf_report(
@@ -94,6 +98,7 @@ def leaf_report(
         blocks=probe.blocks if probe else (),
         limit=largest,
         typical_limit=typical,
+        output=span.output,
     )
 
 
@@ -136,7 +141,11 @@ def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
     mine = slice(span.start, span.stop)
     with np.errstate(invalid="ignore"):
         errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
-    return entries[span.start + int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
+    errors = np.nan_to_num(errors, nan=np.inf)
+    wrong = entries.codes[mine] == Verdict.WRONG.code
+    if wrong.any():  # a large entry that is right may be off by more
+        errors[~wrong] = -1.0
+    return entries[span.start + int(np.argmax(errors))]
 
 
 def as_array(column: np.ndarray, span: LeafSpan, missing: float) -> np.ndarray:

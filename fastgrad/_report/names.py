@@ -46,10 +46,18 @@ class Names:
             found = self._known[path, most] = self._shortened(path, most)
         return found
 
-    def entry(self, path: str, leaf: str, room: int) -> str:
+    def entry(self, entry: Mapping[str, Any], room: int) -> str:
         """The name of an entry in `room` columns: that of its array, and its index in full."""
-        index = printable(path[len(leaf) :])
-        return self.short(leaf, max(min(self.most, room - width(index)), 4)) + index
+        path, leaf, output = entry["path"], entry["leaf"], entry.get("output")
+        if output is None:
+            index = printable(path[len(leaf) :])
+            return self.short(leaf, max(min(self.most, room - width(index)), 4)) + index
+        if width(printable(path)) <= room:
+            return printable(path)
+        index = path[len(f"{output} / {leaf}") :]
+        left = max(room - width(index) - len(" / "), 8)
+        output = shorten(output, max(left // 2, left - width(leaf)))
+        return f"{output} / {shorten(leaf, max(left - width(output), 4))}{printable(index)}"
 
     def within(self, text: str) -> str:
         """A text in which the long names of arrays are shortened."""

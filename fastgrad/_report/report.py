@@ -14,7 +14,7 @@ from fastgrad import _backend
 from fastgrad._report import figure, html, text
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict
-from fastgrad._report.format import to_json
+from fastgrad._report.format import derivative_named, to_json
 from fastgrad._report.leaves import (
     LeafReport,
     as_array,
@@ -106,6 +106,8 @@ class Report:
         What the check was told to grant beyond the error bars.
     structure : object, optional
         The containers of the parameters, without the arrays, for `numeric` and `uncertainty`.
+    derivative : str
+        What was checked: ``"gradient"``, ``"Jacobian"``, ...
     """
 
     verdict: Verdict
@@ -125,6 +127,7 @@ class Report:
     rtol: float = 0.0
     atol: float = 0.0
     structure: Any = None
+    derivative: str = "gradient"
 
     @classmethod
     def unfinished(cls, rest: Callable[[], "Report"], **known: Any) -> "Report":
@@ -266,7 +269,8 @@ class Report:
         wrong, unclear = self.wrong, self.unclear
         values = {
             "verdict": self.verdict,
-            "sentence": self.verdict.sentence,
+            "derivative": self.derivative,
+            "sentence": derivative_named(self.verdict.sentence, self.derivative),
             "reason": self.reason,
             "leaves": self.leaves,
             "causes": self.causes,

@@ -10,6 +10,7 @@ from fastgrad._report.format import (
     HEADLINES,
     compact,
     count,
+    derivative_named,
     facts,
     number,
     relative_error,
@@ -76,7 +77,7 @@ def as_headline(report: Values) -> str:
     if not report["wrong"]:
         return f"{headline}: {_short_reason(report)}"
     worst = report["wrong"][0]
-    name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME)
+    name = names_of(report).entry(worst, SHORT_NAME)
     return f"{headline}: {name}, {wrong_count(report)}"
 
 
@@ -108,7 +109,8 @@ def _passed(leaves: Sequence[Values], names: Names) -> list[str]:
     # Of thousands only the first fit the lines, and are named.
     named = [f"{names.short(leaf['path'])} {shape(leaf)}" for leaf in leaves[:MOST_NAMED]]
     among = ", among them" * (len(named) < len(leaves))
-    said = f"{counted(len(leaves), 'parameter')}{among}: {', '.join(named)}"
+    of = "parameter" if leaves[0]["output"] is None else "block"
+    said = f"{counted(len(leaves), of)}{among}: {', '.join(named)}"
     return wrap(said, WIDTH, "  ", "  ", lines=3)
 
 
@@ -125,7 +127,8 @@ def _causes(report: Values, names: Names) -> list[str]:
 
 
 def _next(report: Values) -> str:
-    return Cause[report["causes"][0]["kind"]].advice
+    advice = Cause[report["causes"][0]["kind"]].advice
+    return derivative_named(advice, report["derivative"])
 
 
 def _leaves(leaves: Sequence[Values], names: Names) -> list[str]:
@@ -133,7 +136,8 @@ def _leaves(leaves: Sequence[Values], names: Names) -> list[str]:
         return []
     shown, rows = _shown(leaves), _leaf_rows(leaves)
     named = [(names.short(leaf["path"]), *row) for leaf, row in zip(shown, rows, strict=True)]
-    return table(("parameter", *LEAF_HEADER), named) + _left_out(leaves, shown)
+    of = "parameter" if leaves[0]["output"] is None else "block"
+    return table((of, *LEAF_HEADER), named) + _left_out(leaves, shown)
 
 
 def _shown(leaves: Sequence[Values]) -> Sequence[Values]:
@@ -149,7 +153,7 @@ def _leaf_rows(leaves: Sequence[Values]) -> list[Row]:
             shorten(shape(leaf), 12),
             count(leaf),
             relative_error(leaf),
-            shorten(where(leaf), 12),
+            shorten(where(leaf), 12 if leaf["output"] is None else 20),
             HEADLINES[leaf["verdict"]].lower(),
         )
         for leaf in _shown(leaves)
@@ -183,10 +187,7 @@ def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
         for entry in shown
     ]
     room = _room(header, rows)
-    named = [
-        (names.entry(entry["path"], entry["leaf"], room), *row)
-        for entry, row in zip(shown, rows, strict=True)
-    ]
+    named = [(names.entry(entry, room), *row) for entry, row in zip(shown, rows, strict=True)]
     total = report[f"n_{kind}"]
     title = f"{kind} entries, worst first" if total > 1 else f"{kind} entry"
     if total > len(shown):

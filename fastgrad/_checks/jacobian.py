@@ -1,0 +1,253 @@
+"""Is this Jacobian right? `check_jacobian`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastgrad import _backend
+from fastgrad._checks.by_rows import judge_rows
+from fastgrad._checks.claim import Analytic, check_arguments, compared, raised
+from fastgrad._checks.jacobian_claim import check_claim, claimed, given
+from fastgrad._checks.jacobian_result import Told, told, untold
+from fastgrad._checks.layout import Layout
+from fastgrad._checks.options import tolerance, whole_budget, whole_seed
+from fastgrad._checks.wording import Wording
+from fastgrad._errors import FastgradError
+from fastgrad._evaluation.bounds import Bounds, bounds_of
+from fastgrad._evaluation.copies import Sees, sees_moves
+from fastgrad._evaluation.lenient import Lenient
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._evaluation.shared import Shared
+from fastgrad._outputs import Outputs
+from fastgrad._report.report import Report
+from fastgrad._returns import at_block
+from fastgrad._tree import Params, as_params, check_places, flatten
+from fastgrad._workers.evaluator import evaluator
+
+__all__ = ["check_jacobian"]
+
+# Evaluations beside two for each parameter: two at the parameters, six for the noise, one at the
+# end.
+_OVERHEAD = 9
+
+
+def check_jacobian(
+    f: Callable[[Any], Any],
+    jac: Any,
+    params: Params,
+    *,
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> Report:
+    """Judge an analytic Jacobian against central differences, entry by entry.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(params)`` returns an array of any shape, a number, or a nest of these, real or complex.
+        Where it returns one number, the Jacobian is the gradient, in the structure of `params`.
+    jac : callable or Jacobian
+        ``jac(params)``, or the Jacobian itself, as `jax.jacobian` returns it: the structure of what
+        `f` returns, each array in it replaced by the structure of `params`, with arrays of the
+        shape ``out.shape + leaf.shape``. For one array in and one out it is an array, or a sparse
+        matrix of SciPy's. It is copied before `f` is called again. A function is called twice: the
+        report says whether it adds to its last result or is random, and smaller differences are
+        part of the error bar.
+    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
+        The point at which to check, of real numbers. The entries are moved in place; afterwards
+        every bit is as it was.
+    budget : int, optional
+        Largest number of evaluations. If it is used up, the report says what is known by then. By
+        default there is no limit.
+    rtol, atol, bounds, workers, progress, seed
+        As for `check_gradient`; `rtol` is relative to each entry.
+
+    Returns
+    -------
+    Report
+        Its entries are named by output and parameter, as ``out.flux[3] / layers[1].W[2, 0]``, and
+        have an attribute `output`. Its `leaves` are the blocks of the Jacobian: one array that `f`
+        returned by one parameter array.
+
+    Raises
+    ------
+    InputTypeError, InputValueError
+        The parameters cannot be moved in place, or are complex; or the Jacobian does not have the
+        structure and shapes asked for: the error says so of a transposed one.
+    MutationError, ConcurrencyError, WorkerError, MissingPackageError
+        As for `check_gradient`.
+
+    See Also
+    --------
+    check_vjp, check_jvp : for functions that multiply by a Jacobian, and for Jacobians too large to
+        be stored.
+
+    Notes
+    -----
+    Each output is judged as a function of its own, as by `check_gradient`: by its own noise, with
+    kinks, jumps, detection limits and *cannot tell* of its own. Outputs may differ in size by any
+    factor. Evaluations serve all outputs at once: a right Jacobian of a smooth `f` takes about
+    ``2 n + 9`` for n parameters, whatever the number of outputs. Outputs whose noise differs much
+    need steps of different sizes, each of which takes ``2 n``.
+
+    An output that nothing moves, with zeros in its row, agrees: it does not depend on the
+    parameters. If no output is moved the verdict is CANNOT_TELL.
+
+    The memory taken is about 40 bytes for each entry of the Jacobian.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> t = np.linspace(0.0, 1.0, 5)
+    >>> def residual(x):
+    ...     return x[0] * np.exp(-x[1] * t) - 1.0
+    >>> def jac(x):
+    ...     e = np.exp(-x[1] * t)
+    ...     return np.stack([e, -x[0] * t * e], axis=1)
+    >>> x = np.array([2.0, 0.5])
+    >>> report = fg.check_jacobian(residual, jac, x)
+    >>> bool(report), report.evaluations
+    (True, 13)
+    >>> def wrong(x):
+    ...     J = jac(x)
+    ...     J[3, 1] *= -1
+    ...     return J
+    >>> [entry.path for entry in fg.check_jacobian(residual, wrong, x).wrong]
+    ['out[3] / params[1]']
+    """
+    started = time.perf_counter()
+    check_arguments(f, jac, params, "jac")
+    check_claim(jac)
+    whole_budget(budget)
+    seed = whole_seed(seed)
+    rtol, atol = tolerance("rtol", rtol), tolerance("atol", atol)
+    argument = as_params(params)
+    leaves = flatten(argument)
+    limits = bounds_of(bounds, argument, leaves)
+    vector = _Vector(f)
+    run = evaluator(
+        Lenient(vector),
+        argument,
+        leaves,
+        vector=True,
+        workers=workers,
+        budget=math.inf if budget is None else int(budget),
+        expected=2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD,
+        progress=progress,
+        bounds=limits,
+    )
+    try:
+        with run:
+            shared = Shared(run)
+            shared.base(0)
+            layout = Layout(vector.described, argument, leaves)
+            claim = replace(_claim(run, jac, argument, layout), rtol=rtol, atol=atol)
+            found = _judged(run, shared, layout, claim, seed)
+            found = _seen(found, run, vector, argument, limits)
+            check_places(argument, leaves)
+    finally:
+        run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    return _report(found, layout, claim, run.evaluations, seed, started)
+
+
+class _Vector:
+    """`f` as a function that returns a vector of real numbers; the first value describes it."""
+
+    def __init__(self, f: Callable[[Any], Any]) -> None:
+        self.f = f
+        self.outputs: Outputs | None = None
+
+    def __call__(self, params: Any) -> np.ndarray:
+        value = self.f(params)
+        if self.outputs is None:
+            self.outputs = Outputs.of(value)
+        return self.outputs.flat(value, at_block, 0)
+
+    @property
+    def described(self) -> Outputs:
+        """How its values are laid out, after the first one."""
+        assert self.outputs is not None
+        return self.outputs
+
+
+def _claim(run: Metered, jac: Any, argument: Params, layout: Layout) -> Analytic:
+    """The Jacobian, with what a second call of a function shows."""
+    claim = claimed(given(jac, argument), layout, argument)
+    if not callable(jac):
+        return claim
+    run.guard.check("jac")
+    try:
+        second = claimed(given(jac, argument), layout, argument)
+    except FastgradError:
+        raise
+    except Exception as error:
+        return replace(claim, trouble=raised(error))
+    run.guard.check("jac")
+    return compared(claim, second.column)
+
+
+def _judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed: int) -> Told:
+    """Judge all entries, and explain what is wrong."""
+    if claim.trouble is not None or not len(claim.column):
+        return untold(layout, claim)
+    try:
+        rows = judge_rows(run, shared, layout, claim, seed)
+    except OutOfBudget:  # before anything was judged
+        return untold(layout, claim, measured=0)
+    return told(rows, layout, claim, run)
+
+
+def _seen(
+    found: Told, run: Metered, vector: _Vector, argument: Params, bounds: Bounds | None
+) -> Told:
+    """The same, or why nothing is known where no parameter moves any output."""
+    result = found.result
+    if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
+        return found
+    try:
+        seen = sees_moves(run, vector, argument, found.base, bounds)
+    except OutOfBudget:
+        return found
+    claimed = any(not leaf.still for leaf in result.leaves)
+    if seen is Sees.CACHED or (seen is Sees.UNRELATED and claimed):
+        return found.distrusted(seen.value)
+    return found
+
+
+def _report(
+    found: Told, layout: Layout, claim: Analytic, evaluations: int, seed: int, started: float
+) -> Report:
+    wording = Wording(layout.spans, "Jacobian", "jac")
+    verdict, reason = found.conclusion
+    result = found.result
+    return Report(
+        verdict=verdict,
+        reason=wording.said(reason),
+        causes=wording.all(result.causes),
+        entries=result.entries,
+        evaluations=evaluations,
+        noise=found.noise,
+        detection_limit=found.detection_limit,
+        strategy="exhaustive",
+        backend=_backend.backend,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        curve=result.curve,
+        steps=found.steps,
+        rtol=claim.rtol,
+        atol=claim.atol,
+        structure=layout.structure,
+        derivative="Jacobian",
+    )

@@ -1,0 +1,104 @@
+"""The analytic Jacobian that the user claims: called or taken, checked, and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastgrad._checks.claim import Analytic, spacing_of
+from fastgrad._checks.layout import Block, Layout
+from fastgrad._derivatives.given import read_array
+from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._tree import Params, pair
+
+__all__ = ["check_claim", "claimed", "given"]
+
+
+def check_claim(jac: Any) -> None:
+    """Refuse what cannot be a Jacobian, before anything is evaluated."""
+    if jac is True:
+        raise InputTypeError(
+            "`jac` must be a function, or the Jacobian itself; got True. Where a function returns "
+            "(values, Jacobian), pass lambda p: both(p)[0] as `f` and lambda p: both(p)[1] as `jac`"
+        )
+    if jac is None or jac is False:
+        raise InputTypeError(f"`jac` must be a function, or the Jacobian itself; got {jac!r}")
+
+
+def given(jac: Any, argument: Params) -> Any:
+    """What the user passed, or what it returns."""
+    return jac(argument) if callable(jac) else jac
+
+
+def claimed(value: Any, layout: Layout, argument: Params) -> Analytic:
+    """A claimed Jacobian as a copy, in one column, block after block."""
+    arrays = [
+        _block_array(block, part)
+        for block, part in zip(layout.blocks, _parts(value, layout, argument), strict=True)
+    ]
+    column, start = np.empty(sum(block.size for block in layout.blocks)), 0
+    for block, array in zip(layout.blocks, arrays, strict=True):
+        if block.output.is_complex:
+            array = array.astype(np.complex128, copy=False).ravel().view(np.float64)
+        column[start : start + block.size] = array.reshape(-1)
+        start += block.size
+    return Analytic(column, tuple(map(spacing_of, arrays)), None, layout.spans)
+
+
+def _parts(value: Any, layout: Layout, argument: Params) -> Iterator[Any]:
+    """What stands in the place of each block."""
+    # Of what `f` returned only the containers are asked for.
+    outputs = layout.outputs.tree([np.empty(leaf.shape) for leaf in layout.outputs.leaves])
+    for leaf, nest in _paired(outputs, value, "out", "what `f` returns"):
+        where = f"`params`, at `{leaf.path}` of `jac`"
+        for _, part in _paired(argument, nest, "", where):
+            yield part
+
+
+def _paired(params: Any, other: Any, path: str, like: str) -> Iterator[Any]:
+    """As `pair`, and in an error the words for what the containers must be like."""
+    try:
+        yield from pair(params, other, "jac", path)
+    except InputTypeError as error:
+        said = str(error).replace("like the parameters", f"like {like}")
+        raise InputTypeError(
+            f"{said}. A Jacobian has the structure of what `f` returns, and each array in it that "
+            "of the parameters, as with jax.jacobian"
+        ) from None
+
+
+def _block_array(block: Block, value: Any) -> np.ndarray:
+    """One block as an array of exactly its shape."""
+    place, shape = f"`jac` at `{block.path}`", block.shape
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):  # a sparse matrix of SciPy's
+        _check_shape(block, value.shape)
+        value = value.toarray()
+    array = read_array(place, shape, value)
+    allowed = "iufc" if block.output.is_complex else "iuf"
+    if array.dtype.kind not in allowed:
+        raise InputTypeError(
+            f"{place} must hold {'complex' if 'c' in allowed else 'real'} numbers; got dtype "
+            f"{array.dtype}"
+        )
+    _check_shape(block, array.shape)
+    return np.asarray(array)  # of an np.matrix too
+
+
+def _check_shape(block: Block, shape: tuple[int, ...]) -> None:
+    """Refuse another shape, and say what it may be instead."""
+    if shape == block.shape:
+        return
+    outputs, parameters = block.output.shape, block.leaf.array.shape
+    said = (
+        f"`jac` at `{block.path}` must have shape {block.shape}, that of what `f` returns followed "
+        f"by that of the parameters; got {shape}"
+    )
+    if shape == parameters + outputs:
+        said += ": it is the transposed Jacobian, with the parameters before the outputs"
+    elif shape == (block.output.size, block.leaf.array.size):
+        said += f"; .reshape{block.shape} makes it so"
+    elif shape == outputs[::-1] + parameters[::-1]:
+        said += ": its axes are in another order"
+    raise InputValueError(said)
