@@ -48,6 +48,7 @@ _POINT = {"s": 26, "alpha": 0.8, "linewidths": 0}  # where many lie, they look d
 _LINE = {"forward": BLACK, "central": VERMILION}
 
 Values = Mapping[str, Any]
+_NAMES = ("path", "leaf", "output")  # of an entry
 Columns = Sequence[np.ndarray]  # analytic, numeric, codes of the entries of a leaf
 
 
@@ -254,17 +255,12 @@ def _widen(axes: Axes, values: np.ndarray) -> None:
 # ------------------------------------------------------------------------------ error against step
 
 
-def _drawable_names(entry: Values) -> dict[str, Any]:
-    """What an entry is called."""
-    named = {name: entry.get(name) for name in ("path", "leaf", "output")}
-    return {name: text and drawable(text) for name, text in named.items()}
-
-
 def _curve(axes: Axes, report: Values) -> None:
     """How far the differences are from the analytic value at each step."""
     curve, worst = report["curve"], report["wrong"][0]
     names = Names(drawable(leaf["path"]) for leaf in report["leaves"])
-    path = names.entry(_drawable_names(worst), 26)
+    path, leaf, output = (worst[name] and drawable(worst[name]) for name in _NAMES)
+    path = names.entry(path, leaf, 26, output)
     tidy(axes, f"Worst entry, {path}", "step", "|difference - analytic|")
     steps, central, forward = (_floats(curve[key]) for key in ("steps", "central", "forward"))
     analytic = float(curve["analytic"])

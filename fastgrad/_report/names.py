@@ -46,9 +46,8 @@ class Names:
             found = self._known[path, most] = self._shortened(path, most)
         return found
 
-    def entry(self, entry: Mapping[str, Any], room: int) -> str:
+    def entry(self, path: str, leaf: str, room: int, output: str | None = None) -> str:
         """The name of an entry in `room` columns: that of its array, and its index in full."""
-        path, leaf, output = entry["path"], entry["leaf"], entry.get("output")
         if output is None:
             index = printable(path[len(leaf) :])
             return self.short(leaf, max(min(self.most, room - width(index)), 4)) + index

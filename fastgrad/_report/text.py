@@ -77,7 +77,7 @@ def as_headline(report: Values) -> str:
     if not report["wrong"]:
         return f"{headline}: {_short_reason(report)}"
     worst = report["wrong"][0]
-    name = names_of(report).entry(worst, SHORT_NAME)
+    name = names_of(report).entry(worst["path"], worst["leaf"], SHORT_NAME, worst["output"])
     return f"{headline}: {name}, {wrong_count(report)}"
 
 
@@ -187,7 +187,10 @@ def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
         for entry in shown
     ]
     room = _room(header, rows)
-    named = [(names.entry(entry, room), *row) for entry, row in zip(shown, rows, strict=True)]
+    named = [
+        (names.entry(entry["path"], entry["leaf"], room, entry["output"]), *row)
+        for entry, row in zip(shown, rows, strict=True)
+    ]
     total = report[f"n_{kind}"]
     title = f"{kind} entries, worst first" if total > 1 else f"{kind} entry"
     if total > len(shown):
