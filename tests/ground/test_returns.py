@@ -153,7 +153,7 @@ BAD = [
     (np.ones(1, complex), "returned an array of shape (1,) and dtype complex128 at"),
     (np.array("1.0"), "returned an array of shape () and dtype <U3 at"),
     (np.array([None]), "returned an array of shape (1,) and dtype object at"),
-    (np.ones(2), "(sum or average the loss before returning it)"),
+    (np.ones(2), "(sum or average the loss before returning it; of several numbers"),
     (lambda: 1.0, "returned function at"),
     (np.ma.masked, "returned np.ma.masked at"),
 ]
