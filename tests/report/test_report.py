@@ -43,6 +43,7 @@ def test_a_dict_says_what_the_report_says():
         "numeric": 1.5,
         "uncertainty": 1e-9,
         "verdict": "WRONG",
+        "output": None,
     }
     assert values["causes"][0]["kind"] == "FACTOR"
     assert values["causes"][0]["evidence"] == {"factor": 0.5, "slices": [1, 2]}
