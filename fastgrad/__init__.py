@@ -8,7 +8,9 @@ from fastgrad._checks.relative_error import relative_error
 from fastgrad._derivatives.coloring import color_columns
 from fastgrad._derivatives.gradient import derivative, gradient
 from fastgrad._derivatives.hessian import hessian, hvp
+from fastgrad._derivatives.pattern import Sparsity
 from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
+from fastgrad._derivatives.sparsity import jacobian_sparsity
 from fastgrad._errors import (
     ConcurrencyError,
     FastgradError,
@@ -44,6 +46,7 @@ __all__ = [
     "Native",
     "ObjectiveError",
     "Report",
+    "Sparsity",
     "Stencil",
     "Verdict",
     "WorkerError",
@@ -59,6 +62,7 @@ __all__ = [
     "gradient",
     "hessian",
     "hvp",
+    "jacobian_sparsity",
     "native",
     "plots",
     "relative_error",

@@ -29,7 +29,8 @@ def color_columns(sparsity: Any) -> np.ndarray:
     ----------
     sparsity : scipy.sparse array or matrix, or mask with two axes
         Where the matrix, of shape (m, n), may be other than zero: every stored entry of a sparse
-        array, whatever its value, and every entry of a mask that is not zero.
+        array, whatever its value, and every entry of a mask that is not zero. What
+        `jacobian_sparsity` returns will do as well.
 
     Returns
     -------

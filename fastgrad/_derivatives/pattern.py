@@ -9,15 +9,17 @@ import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError, missing_package_error
 from fastgrad._tree import describe
+from fastgrad._words import counted
 
 if TYPE_CHECKING:
     from scipy import sparse as sparse_module  # type: ignore[import-untyped,unused-ignore]
 
-__all__ = ["Pattern", "pattern_of", "sparse_of_scipy"]
+__all__ = ["Pattern", "Sparsity", "pattern_of", "sparse_of_scipy"]
 
 _KINDS = (
-    "`sparsity` must be a SciPy sparse array, a mask with two axes, or the pair (lower, upper) of "
-    "how many diagonals there are below and above the main one"
+    "`sparsity` must be a SciPy sparse array, a mask with two axes, what fg.jacobian_sparsity "
+    "returned, or the pair (lower, upper) of how many diagonals there are below and above the main "
+    "one"
 )
 
 
@@ -65,9 +67,48 @@ class Pattern:
         return Pattern(self.shape, before[self.starts], self.rows[kept])
 
 
+@dataclass(frozen=True, eq=False)
+class Sparsity:
+    """The sparsity pattern of a Jacobian, as `jacobian_sparsity` has found it.
+
+    Pass it as `sparsity` wherever that is asked for.
+
+    Attributes
+    ----------
+    pattern : scipy.sparse.csr_array of shape (m, n), bool
+        True where a value of `f` depends on an entry of `x`; nothing else is stored.
+    evaluations : int
+        How often `f` was evaluated.
+    widths : tuple of float
+        How far from `x` the points lie where the pattern was found and verified, in lengths
+        ``max(1, |x|)`` of the entries.
+    full_rows : ndarray of int
+        Rows that count as full, because each of 64 columns drawn at random has an entry there, and
+        not because each column was looked at.
+    missed : float
+        Bound on the chance that an entry is missing whose derivative is other than zero at all of
+        the points, by more than rounding.
+    """
+
+    pattern: Any
+    evaluations: int
+    widths: tuple[float, ...]
+    full_rows: np.ndarray
+    missed: float
+
+    def __repr__(self) -> str:
+        m, n = self.pattern.shape
+        return (
+            f"Sparsity: {counted(self.pattern.nnz, 'entry')} of {m:,} x {n:,}, found in "
+            f"{counted(self.evaluations, 'evaluation')}, verified at "
+            f"{counted(len(self.widths), 'point')}"
+        )
+
+
 def pattern_of(sparsity: Any, size: int | None = None) -> Pattern:
     """The pattern that the user gave; `size` is the number of columns, where it is known."""
     sparse = sparse_of_scipy()
+    sparsity = sparsity.pattern if isinstance(sparsity, Sparsity) else sparsity
     if sparse.issparse(sparsity):
         made = _of_sparse(sparsity, sparse)
     elif isinstance(sparsity, tuple) and len(sparsity) == 2 and all(map(_is_count, sparsity)):

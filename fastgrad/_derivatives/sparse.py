@@ -65,7 +65,7 @@ def sparse_jacobian(
     x : array of a real floating type, of any shape, or numbers
         Where to differentiate. Its `n` entries, in C order, are the columns of the Jacobian. They
         are moved in place and put back to the bit.
-    sparsity : scipy.sparse array or matrix, mask, or pair of int
+    sparsity : scipy.sparse array or matrix, mask, Sparsity, or pair of int
         Where the Jacobian, of shape (m, n), may be other than zero: every stored entry of a sparse
         array, whatever its value; every entry of a mask that is not zero; ``(lower, upper)``, how
         many diagonals a square band has below and above the main one; or what `jacobian_sparsity`
@@ -114,6 +114,7 @@ def sparse_jacobian(
 
     See Also
     --------
+    jacobian_sparsity : finds the pattern.
     color_columns : the colors.
     sparse_hessian : the same of a gradient, with fewer colors.
 
@@ -178,7 +179,7 @@ def sparse_hessian(
         ``grad(x)`` returns the gradient, an array of `n` real numbers. It must not write into `x`.
     x : array of a real floating type, of any shape, or numbers
         Where to differentiate, as for `sparse_jacobian`.
-    sparsity : scipy.sparse array or matrix, mask, or pair of int
+    sparsity : scipy.sparse array or matrix, mask, Sparsity, or pair of int
         Where the Hessian, of shape (n, n), may be other than zero, as for `sparse_jacobian`; one of
         the two triangles is enough.
     method, eps, bounds, workers, progress
@@ -350,7 +351,8 @@ def _missing_error(run: Metered, missing: Undeclared) -> InputValueError:
     return InputValueError(
         f"`sparsity` lacks the entry in row {missing.row}, column {missing.column}: value "
         f"{missing.row} of `f` depends on `{column}` (its derivative is about "
-        f"{missing.derivative:.3g}), and the Jacobian would be wrong in that row; add the entry"
+        f"{missing.derivative:.3g}), and the Jacobian would be wrong in that row; add the entry, or "
+        "let fg.jacobian_sparsity find the pattern"
     )
 
 
