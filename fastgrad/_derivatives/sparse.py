@@ -351,8 +351,8 @@ def _missing_error(run: Metered, missing: Undeclared) -> InputValueError:
     return InputValueError(
         f"`sparsity` lacks the entry in row {missing.row}, column {missing.column}: value "
         f"{missing.row} of `f` depends on `{column}` (its derivative is about "
-        f"{missing.derivative:.3g}), and the Jacobian would be wrong in that row; add the entry, or "
-        "let fg.jacobian_sparsity find the pattern"
+        f"{missing.derivative:.3g}), and the Jacobian would be wrong in that row; add the entry, "
+        "or let fg.jacobian_sparsity find the pattern"
     )
 
 
