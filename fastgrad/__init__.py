@@ -1,16 +1,9 @@
 """Gradient checking and finite differences with an honest error bar."""
 
-from fastgrad import plots, testing
+import typing as _typing
+from importlib import import_module as _import_module
+
 from fastgrad._backend import backend
-from fastgrad._checks.check import check_gradient
-from fastgrad._checks.jacobian import check_jacobian
-from fastgrad._checks.relative_error import relative_error
-from fastgrad._derivatives.coloring import color_columns
-from fastgrad._derivatives.gradient import derivative, gradient
-from fastgrad._derivatives.hessian import hessian, hvp
-from fastgrad._derivatives.pattern import Sparsity
-from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
-from fastgrad._derivatives.sparsity import jacobian_sparsity
 from fastgrad._errors import (
     ConcurrencyError,
     FastgradError,
@@ -22,11 +15,23 @@ from fastgrad._errors import (
     ObjectiveError,
     WorkerError,
 )
-from fastgrad._evaluation.batched import batched
-from fastgrad._evaluation.native import Native, native
 from fastgrad._report.pickles import find_old_names as _find_old_names
-from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
-from fastgrad._stencils import Stencil, backward, central, forward
+
+if _typing.TYPE_CHECKING:
+    from fastgrad import plots, testing
+    from fastgrad._checks.check import check_gradient
+    from fastgrad._checks.jacobian import check_jacobian
+    from fastgrad._checks.relative_error import relative_error
+    from fastgrad._derivatives.coloring import color_columns
+    from fastgrad._derivatives.gradient import derivative, gradient
+    from fastgrad._derivatives.hessian import hessian, hvp
+    from fastgrad._derivatives.pattern import Sparsity
+    from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
+    from fastgrad._derivatives.sparsity import jacobian_sparsity
+    from fastgrad._evaluation.batched import batched
+    from fastgrad._evaluation.native import Native, native
+    from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
+    from fastgrad._stencils import Stencil, backward, central, forward
 
 __version__ = "0.1.0"
 
@@ -71,11 +76,66 @@ __all__ = [
     "testing",
 ]
 
-# Public classes and functions say that they live here. So a pickle of a report names `fastgrad`
-# alone, and can still be read after a private module has been renamed; so do tracebacks.
+# Where each name is found when it is first asked for: of a hundred modules a program needs a few.
+_PLACES = {
+    "Cause": "_report.report",
+    "Entries": "_report.report",
+    "Entry": "_report.report",
+    "Finding": "_report.report",
+    "LeafReport": "_report.report",
+    "Native": "_evaluation.native",
+    "Report": "_report.report",
+    "Sparsity": "_derivatives.pattern",
+    "Stencil": "_stencils",
+    "Verdict": "_report.report",
+    "backward": "_stencils",
+    "batched": "_evaluation.batched",
+    "central": "_stencils",
+    "check_gradient": "_checks.check",
+    "check_jacobian": "_checks.jacobian",
+    "color_columns": "_derivatives.coloring",
+    "derivative": "_derivatives.gradient",
+    "forward": "_stencils",
+    "gradient": "_derivatives.gradient",
+    "hessian": "_derivatives.hessian",
+    "hvp": "_derivatives.hessian",
+    "jacobian_sparsity": "_derivatives.sparsity",
+    "native": "_evaluation.native",
+    "plots": "plots",
+    "relative_error": "_checks.relative_error",
+    "sparse_hessian": "_derivatives.sparse",
+    "sparse_jacobian": "_derivatives.sparse",
+    "testing": "testing",
+}
+
+if not _typing.TYPE_CHECKING:  # for which the names above are all there are
+
+    def __getattr__(name):
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = _import_module(f"{__name__}.{_PLACES[name]}")
+        if name == _PLACES[name]:
+            return module
+        found = getattr(module, name)
+        _as_public(found)
+        return globals().setdefault(name, found)
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
+
+def _as_public(thing: object) -> None:
+    """Let it say that it lives here.
+
+    So a pickle names `fastgrad` alone, and can still be read after a private module has been
+    renamed; so do tracebacks. Classes of which a pickle holds instances say so themselves.
+    """
+    if callable(thing):
+        thing.__module__ = __name__
+
+
 for _each in map(globals().get, __all__):
-    if callable(_each):
-        _each.__module__ = __name__
+    _as_public(_each)
 del _each
 
 _find_old_names()

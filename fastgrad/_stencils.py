@@ -72,6 +72,8 @@ class Stencil:
     central(order=4): f(x-2h) * 1/12, f(x-h) * -2/3, f(x+h) * 2/3, f(x+2h) * -1/12; error O(h^4)
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     name: str
     order: int
     quotients: tuple[Quotient, ...]

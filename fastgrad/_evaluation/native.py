@@ -57,6 +57,8 @@ class Native:
     9.0
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     signature: str
     address: int
     user: int

@@ -34,6 +34,8 @@ class Cause(Enum):
     look at the order of the factors in the matrix product that makes it
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     # The members are pairs, and `value` is their first: declared for those who read types.
     _value_: str
     advice: str
@@ -165,6 +167,8 @@ class Finding:
     evidence : dict
         The numbers behind the sentence: a factor, a shift, a count of entries.
     """
+
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
 
     kind: Cause
     leaf: str

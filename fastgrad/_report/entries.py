@@ -27,6 +27,8 @@ class Verdict(Enum):
     the analytic gradient agrees with the finite differences
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     RIGHT = "the analytic gradient agrees with the finite differences"
     WRONG = "the analytic gradient disagrees with the finite differences"
     CANNOT_TELL = "the finite differences cannot tell whether the analytic gradient is right"
@@ -69,6 +71,8 @@ class Entry:
     output : str, optional
         Of a Jacobian the number that `f` returned, as ``out.flux[3]``.
     """
+
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
 
     path: str
     leaf: str
@@ -179,6 +183,8 @@ class Entries(Sequence[Entry]):
     selection : ndarray of int, optional
         Positions of the columns that this sequence shows, in its order; None for all of them.
     """
+
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
 
     spans: tuple[LeafSpan, ...]
     analytic: np.ndarray

@@ -56,6 +56,8 @@ class LeafReport:
         Path of the array that `f` returned, of a block of a Jacobian.
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     path: str
     shape: tuple[int, ...]
     dtype: str

@@ -110,6 +110,8 @@ class Report:
         What was checked: ``"gradient"``, ``"Jacobian"``, ...
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     verdict: Verdict
     reason: str
     causes: tuple[Finding, ...]

@@ -116,6 +116,24 @@ def test_dir_shows_what_is_public_and_nothing_else():
     assert shown <= {*fastgrad.__all__, *PUBLIC}
 
 
+def test_what_is_found_on_demand_is_what_type_checkers_see():
+    tree = ast.parse(source("__init__").read_text(encoding="utf-8"))
+    block = next(n for n in tree.body if isinstance(n, ast.If) and not n.orelse)
+    seen = {
+        alias.name: node.module.removeprefix("fastgrad").removeprefix(".") or alias.name
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == fastgrad._PLACES
+
+
+def test_the_package_alone_loads_few_of_its_modules(tmp_path):
+    code = "import sys, fastgrad; print(*sorted(m for m in sys.modules if 'fastgrad._' in m))"
+    loaded = python(code, tmp_path).stdout.split()
+    assert "fastgrad._errors" in loaded
+    assert not any("_checks" in name or "_workers" in name for name in loaded)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down(module):
     assert upwards(module, imports(module)) == []
