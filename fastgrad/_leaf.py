@@ -18,14 +18,19 @@ _MANY_ROWS = 16
 
 
 class Leaf:
-    """One parameter array: its path, the array, and the same memory seen as real numbers."""
+    """One parameter array: its path, the array, and the same memory seen as real numbers.
+
+    A part of one holds copies of some of its entries, and names them as the array does.
+    """
 
     # Slots, as a model has thousands of leaves.
-    __slots__ = ("array", "is_complex", "path", "real")
+    __slots__ = ("array", "is_complex", "part_of", "path", "real")
 
     def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
         self.path = path
         self.array = array
+        # The whole leaf, and the numbers of the entries in its array, of a part.
+        self.part_of: tuple[Leaf, np.ndarray] | None = None
         # Whether two entries of `real` make one of the array; `f` cannot change that.
         self.is_complex = array.dtype.kind == "c"
         if real is None:
@@ -35,12 +40,21 @@ class Leaf:
     def name(self, entry: int) -> str:
         """Path of the entry with this C-order index in `real`."""
         parts = 2 if self.is_complex else 1
+        if self.part_of is not None:
+            whole, entries = self.part_of
+            return whole.name(int(entries[entry // parts]) * parts + entry % parts)
         try:
             index = np.unravel_index(entry // parts, self.array.shape)
         except ValueError:  # `f` resized the array
             return self.path
         part = (".real", ".imag")[entry % 2] if self.is_complex else ""
         return entry_path(self.path, index) + part
+
+    def part(self, mask: np.ndarray) -> Leaf:
+        """The entries where a mask is true, in a row, as NumPy indexes by it."""
+        made = Leaf(f"{self.path}[where]", self.array[mask])
+        made.part_of = self, np.flatnonzero(mask)
+        return made
 
 
 def in_double(x: np.ndarray) -> np.ndarray:

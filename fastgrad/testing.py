@@ -21,6 +21,7 @@ def assert_gradient(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -29,7 +30,7 @@ def assert_gradient(
 
     Parameters
     ----------
-    f, grad, params, strategy, budget, rtol, atol, bounds, workers, progress, seed
+    f, grad, params, strategy, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_gradient`.
 
     Raises
@@ -58,6 +59,7 @@ def assert_gradient(
         rtol=rtol,
         atol=atol,
         bounds=bounds,
+        where=where,
         workers=workers,
         progress=progress,
         seed=seed,

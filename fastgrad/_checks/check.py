@@ -11,7 +11,7 @@ from typing import Any
 
 from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
+from fastgrad._checks.claim import Analytic, analytic, check_arguments, chosen, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.first_look import FirstLook, may_look
@@ -27,6 +27,7 @@ from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Verdict
 from fastgrad._report.leaves import detection_limit
@@ -54,6 +55,7 @@ def check_gradient(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -90,6 +92,12 @@ def check_gradient(
         Where `f` may be evaluated, as for `gradient`. Points outside of them count as outside of
         its domain: entries near a bound are judged by smaller steps, or by one-sided differences.
         One whose bounds are equal cannot be judged.
+    where : structure of `params` of bool arrays, optional
+        Which entries to check: arrays of the shapes of those in `params`, or True or False for a
+        whole array, or for all. Only these are moved, judged and counted; the gradient that is
+        claimed of others may be anything. The report names an array of which some are left out
+        ``W[where]`` where it says what is wrong, as NumPy would index it, and says how many of how
+        many entries were looked at.
     workers : int, Executor, dask Client or map-like callable, optional
         The workers that evaluate `f` at moved points: see `gradient`. The report is that of a
         serial run, except for the time and for two evaluations more in each worker. For a native
@@ -167,12 +175,13 @@ def check_gradient(
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
-    plan = _plan(strategy, budget, leaves)
+    selection = selection_of(where, argument, leaves)
+    plan = _plan(strategy, budget, leaves if selection is None else selection.leaves)
     value = of_pairs(f) if grad is True else f
     look = None
-    plain = workers is limits is None and not progress and grad is not True
+    usual = all(each is None for each in (workers, limits, selection)) and not progress
     # Without a budget every entry is judged.
-    if plain and plan.budget == math.inf and may_look(f, leaves):
+    if usual and grad is not True and plan.budget == math.inf and may_look(f, leaves):
         check_layout(leaves)
         look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
         if look.seen():
@@ -188,14 +197,17 @@ def check_gradient(
         progress=progress,
         bounds=limits,
         measured=None if look is None else look.measured,
+        selection=selection,
     )
     try:
         with run:
-            claim = _first_call(run, f, grad, argument) if look is None else look.claim
+            how = (run, f, grad, argument, leaves)
+            claim = _first_call(*how) if look is None else look.claim
+            claim = replace(claim, rtol=rtol, atol=atol)
             called = look is None and _is_called(grad)
-            again = partial(_called_again, run, f, grad, argument) if called else None
-            result = _look(run, replace(claim, rtol=rtol, atol=atol), again, plan, seed)
-            result = _seen(result, run, value, argument, limits)
+            again = partial(_called_again, *how, claim) if called else None
+            result = _look(run, claim, again, selection, plan, seed)
+            result = _seen(result, run, value, argument, limits, selection)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -232,9 +244,11 @@ def _is_called(grad: Any) -> bool:
     return callable(grad) or grad is True
 
 
-def _first_call(run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params) -> Analytic:
+def _first_call(
+    run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
+) -> Analytic:
     """The claim, of one call of the gradient where it is a function."""
-    claim = analytic(f, grad, argument, run.leaves)
+    claim = analytic(f, grad, argument, leaves)
     if grad is True:
         run.count_call()
     if _is_called(grad):
@@ -243,29 +257,36 @@ def _first_call(run: Metered, f: Callable[[Any], Any], grad: Any, argument: Para
 
 
 def _called_again(
-    run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params, claim: Analytic
+    run: Metered,
+    f: Callable[[Any], Any],
+    grad: Any,
+    argument: Params,
+    leaves: Sequence[Leaf],
+    claim: Analytic,
 ) -> Analytic:
     """The claim, with what a second call of the gradient shows."""
     if grad is True:
         run.spend()
-    claim = repeated(claim, f, grad, argument, run.leaves)
+    claim = repeated(claim, f, grad, argument, leaves)
     run.guard.check("grad")
     return claim
 
 
 def _look(
     run: Metered,
-    claim: Analytic,
-    again: Callable[[Analytic], Analytic] | None,
+    whole: Analytic,
+    again: Callable[[], Analytic] | None,
+    selection: Selection | None,
     plan: _Plan,
     seed: int,
 ) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
+    claim = chosen(whole, selection)
     if not len(claim.column):
         return Result(unjudged(claim))
     run.phase("baseline")
     try:
-        claim = claim if again is None else again(claim)
+        claim = claim if again is None else chosen(again(), selection)
         base = float(run.base())
         if plan.strategy == "probe":
             run.guard.thin()
@@ -291,13 +312,14 @@ def _seen(
     f: Callable[[Any], Any],
     argument: Params,
     bounds: Bounds | None,
+    selection: Selection | None,
 ) -> Result:
     """The result, or why nothing is known where no leaf moves `f`."""
     if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
         return result
     assert result.baseline is not None
     try:
-        seen = sees_moves(run, f, argument, result.baseline.base, bounds)
+        seen = sees_moves(run, f, argument, result.baseline.base, bounds, selection)
     except OutOfBudget:
         return result
     claimed = any(not leaf.still for leaf in result.leaves)

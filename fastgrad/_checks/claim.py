@@ -15,6 +15,7 @@ import numpy as np
 from fastgrad._derivatives.given import arrays_of, column_of, given_pair, split
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
+from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf
 from fastgrad._memory import bounds
 from fastgrad._report.entries import LeafSpan
@@ -42,6 +43,7 @@ __all__ = [
     "Repeated",
     "analytic",
     "check_arguments",
+    "chosen",
     "compared",
     "raised",
     "repeated",
@@ -130,6 +132,20 @@ def _given(
     arrays = arrays_of(argument, grad)
     _refuse_some_aliases(arrays, leaves)
     return arrays, None
+
+
+def chosen(claim: Analytic, selection: Selection | None) -> Analytic:
+    """What is claimed of the entries that a selection holds."""
+    if selection is None:
+        return claim
+    parts, spans, start = [], [], 0
+    for k, span in enumerate(claim.spans):
+        mine, numbers = claim.column[span.start : span.stop], selection.chosen(k)
+        parts.append(mine if numbers is None else mine[numbers])
+        stop = start + len(parts[-1])
+        spans.append(replace(span, start=start, stop=stop, chosen=numbers))
+        start = stop
+    return replace(claim, column=np.concatenate(parts), spans=tuple(spans))
 
 
 def repeated(

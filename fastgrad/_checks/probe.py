@@ -25,6 +25,7 @@ from fastgrad._checks.so_far import leaves_so_far
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 
 __all__ = ["probe"]
@@ -58,7 +59,7 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     ]
     found = _leaf_results(probes, whole)
     return Result(
-        entries=_entries(claim.spans, probes, found),
+        entries=_entries(claim.spans, run.leaves, probes, found),
         leaves=found,
         baseline=baseline,
         causes=diagnose_probes(judged, probes),
@@ -109,13 +110,16 @@ def _leaf_results(probes: Sequence[LeafProbe], whole: float) -> tuple[LeafResult
 
 
 def _entries(
-    spans: Sequence[LeafSpan], probes: Sequence[LeafProbe], found: Sequence[LeafResult]
+    spans: Sequence[LeafSpan],
+    leaves: Sequence[Leaf],
+    probes: Sequence[LeafProbe],
+    found: Sequence[LeafResult],
 ) -> Entries:
     """The judged entries of all leaves, as one set of columns."""
     placed, start = [], 0
-    for span, p, leaf in zip(spans, probes, found, strict=True):
+    for span, part, p, leaf in zip(spans, leaves, probes, found, strict=True):
         stop = start + len(p.entries)
-        shown = _shown(span, p, leaf.verdict)
+        shown = _shown(part, p, leaf.verdict)
         placed.append(replace(span, start=start, stop=stop, probe=shown))
         start = stop
     # Gaps are of the first step, and doubts of the reason: no part of a report.
@@ -126,7 +130,7 @@ def _entries(
     return Entries(tuple(placed), **columns)
 
 
-def _shown(span: LeafSpan, p: LeafProbe, verdict: Verdict) -> Probe:
+def _shown(leaf: Leaf, p: LeafProbe, verdict: Verdict) -> Probe:
     """What a report shows of the directions in one leaf."""
     size = p.claimed + p.numeric
     return Probe(
@@ -135,5 +139,5 @@ def _shown(span: LeafSpan, p: LeafProbe, verdict: Verdict) -> Probe:
         directions=p.directions,
         limit=p.limit,
         relative_error=p.error / size if size else 0.0,
-        blocks=tuple(span.path + box_text(dense.box, span.shape) for dense in p.dense),
+        blocks=tuple(leaf.path + box_text(dense.box, leaf.array.shape) for dense in p.dense),
     )

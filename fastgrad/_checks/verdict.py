@@ -38,6 +38,16 @@ _VANISHES = 10.0
 _EACH_UNCLEAR = 100
 
 
+_NO_ENTRIES = "the parameters hold no entries"
+
+
+def chosen_of(entries: Entries) -> str:
+    """A clause about the entries that `where` left out, if it did."""
+    if all(span.chosen is None for span in entries.spans):
+        return ""
+    return f" that `where` chose of {sum(span.whole for span in entries.spans):,}"
+
+
 # ------------------------------------------------------------------------------------- verdicts
 
 
@@ -93,7 +103,8 @@ def conclude(
     if result.measured is not None:  # the budget ran out, and some entries are not judged
         return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; {_raise(result, strategy, budget)}"
     if not verdicts:
-        return Verdict.CANNOT_TELL, "nothing was tested: the parameters hold no entries"
+        holds = "`where` chose no entry" if chosen_of(result.entries) else _NO_ENTRIES
+        return Verdict.CANNOT_TELL, f"nothing was tested: {holds}"
     if all(map(attrgetter("still"), result.leaves)):
         return Verdict.CANNOT_TELL, (
             "both gradients are exactly zero: `f` does not move with these parameters, here at "
@@ -144,13 +155,14 @@ def _right_reason(result: Result) -> str:
     if _all_judged(result):
         kinks = _kinks(entries) if np.count_nonzero(entries.kinks) else ""
         n, more = len(entries.codes), _within(result) + kinks + _vanishing(result)
+        chosen = chosen_of(entries)
         if n == 1:
-            return f"the only entry agrees with the central difference{more}"
-        return f"all {n:,} entries agree with central differences{more}"
+            return f"the only entry{chosen} agrees with the central difference{more}"
+        return f"all {n:,} entries{chosen} agree with central differences{more}"
     spans, total = entries.spans, sum(span.size for span in entries.spans)
     return (
         f"derivatives along random directions in {counted(len(spans), 'parameter')} with "
-        f"{counted(total, 'entry')} agree with the gradient{_hidden(result)}"
+        f"{counted(total, 'entry')}{chosen_of(entries)} agree with the gradient{_hidden(result)}"
     )
 
 
@@ -264,7 +276,7 @@ def _worst(entries: Entries, dense: Sequence[str]) -> list[str]:
     # judged entries are those that were suspected, and their number says nothing.
     if judged == sum(span.size for span in entries.spans):
         of = f"{count:,} of {judged:,} entries" if judged > 1 else "the only entry"
-        said = f"{of} {disagree}"
+        said = f"{of}{chosen_of(entries)} {disagree}"
     elif dense:
         said = f"{count:,} of {counted(judged, 'entry')} judged {disagree}"
     analytic, numeric = two_numbers(worst.analytic, worst.numeric)

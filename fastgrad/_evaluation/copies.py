@@ -20,9 +20,10 @@ from fastgrad._evaluation.direction import Direction, Region, Uniform
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
+from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf, as_real
 from fastgrad._returns import as_scalar, at_block
-from fastgrad._tree import Params, unflatten
+from fastgrad._tree import Params, flatten, unflatten
 
 __all__ = ["Sees", "sees_moves"]
 
@@ -55,24 +56,28 @@ def sees_moves(
     argument: Params,
     base: Any,
     bounds: Bounds | None = None,
+    selection: Selection | None = None,
 ) -> Sees:
     """What moves an `f` whose value at the parameters is `base`: at most six evaluations.
 
     The value is a number, or a vector, which `f` returns as `run` evaluates it.
 
-    `run` evaluates `f` leniently and within the bounds, and raises `OutOfBudget` where it has no
-    evaluation left.
+    `run` evaluates `f` leniently and within the bounds, with a selection that of these entries, and
+    raises `OutOfBudget` where it has no evaluation left.
     """
     with quiet():
         moves = _moves(run.leaves)
-        if bounds is not None:  # for the copies
-            moves = [Within.for_times(each, bounds, (1.0,)) for each in moves]
         for direction in moves:
             if not _same(run.along(Along(direction, (1.0,))).values[0], base):
                 return Sees.MOVES
-        for direction in moves:
+        leaves = run.leaves if selection is None else flatten(argument)
+        for direction in moves:  # of copies as `run` moves the parameters
+            if selection is not None:
+                direction = selection.scattered(direction)
+            if bounds is not None:
+                direction = Within.for_times(direction, bounds, (1.0,))
             run.spend()
-            if not _same(_of_copy(f, argument, run.leaves, direction, base), base):
+            if not _same(_of_copy(f, argument, leaves, direction, base), base):
                 return Sees.CACHED
     return Sees.UNRELATED
 

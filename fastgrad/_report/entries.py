@@ -96,7 +96,8 @@ class Probe:
     Attributes
     ----------
     judged : ndarray of int
-        The entries that were judged: positions in the leaf's real numbers, in C order.
+        The entries that were judged: positions in the leaf's real numbers, in C order, or among
+        those that were chosen.
     verdict : Verdict
     directions : int
         Number of directions in a row that agreed at the end.
@@ -120,9 +121,10 @@ class Probe:
 class LeafSpan:
     """The rows of the columns that belong to one leaf, from `start` to `stop`, and its layout.
 
-    They hold all real numbers of the leaf or, after a probe, those that were judged. Of a Jacobian
-    it is a block: an array that `f` returned by a parameter array, of the shape of both, with the
-    `output_axes` of the first before those of the second. Complex is then what `f` returned.
+    They hold all real numbers of the leaf, or those that were `chosen`; after a probe, those of
+    them that were judged. Of a Jacobian it is a block: an array that `f` returned by a parameter
+    array, of the shape of both, with the `output_axes` of the first before those of the second.
+    Complex is then what `f` returned.
     """
 
     path: str
@@ -135,11 +137,25 @@ class LeafSpan:
     output: str | None = None  # path of the array that `f` returned
     leaf: str | None = None  # that of the parameter array, where it is not `path`
     output_axes: int = 0
+    chosen: np.ndarray | None = None  # positions in the leaf's real numbers; None: all
+
+    @property
+    def whole(self) -> int:
+        """Number of real numbers in the leaf: two for a complex entry."""
+        return math.prod(self.shape) * (2 if self.is_complex else 1)
 
     @property
     def size(self) -> int:
-        """Number of real numbers in the leaf: two for a complex entry."""
-        return math.prod(self.shape) * (2 if self.is_complex else 1)
+        """How many of them were chosen."""
+        return self.whole if self.chosen is None else len(self.chosen)
+
+    @property
+    def numbers(self) -> np.ndarray | None:
+        """Which real numbers of the leaf the rows hold; None for all of them."""
+        if self.probe is None:
+            return self.chosen
+        judged = self.probe.judged
+        return judged if self.chosen is None else self.chosen[judged]
 
     def locate(self, position: int) -> tuple[str, tuple[int, ...]]:
         """Path and index of the entry at this position of the columns."""
@@ -160,8 +176,9 @@ class LeafSpan:
         """Index in the array, and which part of a complex number it is."""
         parts = 2 if self.is_complex else 1  # a complex entry is stored as real, imaginary
         number = position - self.start
-        if self.probe is not None:
-            number = int(self.probe.judged[number])
+        numbers = self.numbers
+        if numbers is not None:
+            number = int(numbers[number])
         flat, part = divmod(number, parts)
         index = tuple(int(i) for i in np.unravel_index(flat, self.shape))
         return index, (".real", ".imag")[part] if self.is_complex else ""

@@ -19,6 +19,7 @@ __all__ = [
     "compact",
     "count",
     "derivative_named",
+    "entries_in_words",
     "facts",
     "limit",
     "number",
@@ -170,6 +171,13 @@ def wrong_count(report: Mapping[str, Any]) -> str:
     return f"{wrong} of {counted(report['n_entries'], 'entry')}"
 
 
+def entries_in_words(report: Mapping[str, Any]) -> str:
+    """How many entries were looked at, and of how many where others were left out."""
+    entries = counted(report["n_entries"], "entry")
+    chosen = report.get("n_chosen", report["n_entries"])
+    return entries if chosen == report["n_entries"] else f"{chosen:,} of {entries}"
+
+
 def _has_blocks(report: Mapping[str, Any]) -> bool:
     """Whether a probe found a block that is wrong throughout, whose entries it did not count."""
     return any(leaf["blocks"] for leaf in report["leaves"])
@@ -223,8 +231,7 @@ def facts(report: Mapping[str, Any]) -> list[str]:
         of = "the worst array" if report["strategy"] == "probe" else whole
         said += f", rel. error of {of} {error}"
     return [
-        f"{counted(report['n_entries'], 'entry')}, "
-        f"{counted(report['evaluations'], 'evaluation')} of f in "
+        f"{entries_in_words(report)}, {counted(report['evaluations'], 'evaluation')} of f in "
         f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
         said,
         limit(report),

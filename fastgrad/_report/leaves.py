@@ -34,7 +34,7 @@ class LeafReport:
     dtype : str
     entries, wrong, unclear : int
         Number of real numbers in the array (two for a complex entry), and how many of them are
-        wrong or cannot be judged.
+        wrong or cannot be judged. With `where`, all numbers of the array are counted.
     relative_error : float
         ``|a - d| / (|a| + |d|)`` in the Euclidean norm over the array, where `a` is the analytic
         and `d` the numeric gradient; an estimate after a probe.
@@ -43,7 +43,8 @@ class LeafReport:
         there is none.
     verdict : Verdict
     judged : int
-        Number of entries that were judged one by one: after a probe some, otherwise all.
+        Number of entries that were judged one by one: after a probe some, otherwise all, or those
+        that `where` chose.
     blocks : tuple of str
         Blocks that a probe found wrong throughout; only some of their entries were judged.
     limit : float
@@ -90,7 +91,7 @@ def leaf_report(
         path=span.path,
         shape=span.shape,
         dtype=span.dtype,
-        entries=span.size,
+        entries=span.whole,
         wrong=wrong,
         unclear=unclear,
         relative_error=probe.relative_error if probe else apart(analytic, numeric),
@@ -153,9 +154,9 @@ def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
 def as_array(column: np.ndarray, span: LeafSpan, missing: float) -> np.ndarray:
     """A column's values of one leaf in the leaf's shape."""
     values = column[span.start : span.stop]
-    if span.probe is not None:
-        values = np.full(span.size, missing)
-        values[span.probe.judged] = column[span.start : span.stop]
+    if span.numbers is not None:
+        values = np.full(span.whole, missing)
+        values[span.numbers] = column[span.start : span.stop]
     values = values.astype(np.float64)  # a copy: it is the user's to write into
     return (values.view(np.complex128) if span.is_complex else values).reshape(span.shape)
 
@@ -164,11 +165,11 @@ def as_columns(entries: Entries, span: LeafSpan) -> list[np.ndarray]:
     """Analytic, numeric and codes of a leaf, in its order; NaN where an entry was not judged."""
     mine = slice(span.start, span.stop)
     columns = [column[mine] for column in (entries.analytic, entries.numeric, entries.codes)]
-    if span.probe is None:
+    if span.numbers is None:
         return columns
     # A picture draws no NaN, whatever its code.
     blanks: tuple[Any, ...] = (np.nan, np.nan, Verdict.RIGHT.code)
-    full = [np.full(span.size, blank) for blank in blanks]
+    full = [np.full(span.whole, blank) for blank in blanks]
     for column, place in zip(columns, full, strict=True):
-        place[span.probe.judged] = column
+        place[span.numbers] = column
     return full

@@ -279,6 +279,7 @@ class Report:
             "wrong": wrong[:20],
             "unclear": unclear[:20],
             "n_entries": sum(leaf.entries for leaf in self.leaves),
+            "n_chosen": sum(span.size for span in self.entries.spans),
             "n_judged": len(self.entries),
             "n_wrong": len(wrong),
             "n_unclear": len(unclear),

@@ -11,6 +11,7 @@ from fastgrad._report.format import (
     compact,
     count,
     derivative_named,
+    entries_in_words,
     facts,
     number,
     relative_error,
@@ -65,7 +66,7 @@ def as_line(report: Values) -> str:
     """One line: the verdict, the beginning of the reason, and what the check cost."""
     said = [
         f"{HEADLINES[report['verdict']]}: {_short_reason(report)}",
-        counted(report["n_entries"], "entry"),
+        entries_in_words(report),
         counted(report["evaluations"], "evaluation"),
     ]
     return "; ".join((said[0], ", ".join(said[1:])))

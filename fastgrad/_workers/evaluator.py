@@ -14,6 +14,7 @@ from fastgrad._evaluation.local import local
 from fastgrad._evaluation.measured import Measured, Remembering
 from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Evaluator
+from fastgrad._evaluation.selected import Selected, Selection
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._tree import Params
@@ -37,6 +38,7 @@ def evaluator(
     vector: bool | Outputs = False,
     bounds: Bounds | None = None,
     measured: Measured | None = None,
+    selection: Selection | None = None,
 ) -> Metered:
     """What evaluates `f` at and around its argument, whatever kind of `f` it is.
 
@@ -44,7 +46,7 @@ def evaluator(
     in. `workers` and `progress` are what the user passed by these names; a bar starts with
     `expected` evaluations. With `vector`, `f` returns arrays or a nest of them, which the first
     value describes if they are not given. No evaluation leaves the `bounds`. What was `measured`
-    before is not evaluated again.
+    before is not evaluated again. With a `selection`, its leaves stand for those of the argument.
     """
     check_layout(leaves)
     guard = Guard(leaves, spare=[result.array for result in results])
@@ -64,4 +66,6 @@ def evaluator(
         inner = Bounded(inner, bounds)
     if measured is not None:
         inner = Remembering(inner, measured)
+    if selection is not None:
+        inner = Selected(inner, selection)
     return Metered(inner, budget, bar)
