@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,11 @@ from fastgrad._checks.claim import Analytic, analytic, check_arguments, chosen, 
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.first_look import FirstLook, may_look
-from fastgrad._checks.options import tolerance, whole_budget, whole_seed
+from fastgrad._checks.options import tolerance, whole_seed
+from fastgrad._checks.plan import Plan, plan_of
 from fastgrad._checks.probe import probe
 from fastgrad._checks.result import Result, unjudged
 from fastgrad._checks.verdict import conclude
-from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
@@ -36,13 +36,6 @@ from fastgrad._tree import Params, as_params, check_places, flatten, structure_o
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["check_gradient"]
-
-# Evaluations of a probe, at most, and of an exhaustive check before "auto" probes instead: 10,000
-# entries, 0.2 s where `f` takes 10 microseconds, and a minute where it takes three milliseconds.
-_BUDGET = 20_000
-# Evaluations that a check takes beside two for each entry: two at the parameters, six for the
-# noise, one at the end.
-_OVERHEAD = 9
 
 
 def check_gradient(
@@ -176,7 +169,7 @@ def check_gradient(
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
     selection = selection_of(where, argument, leaves)
-    plan = _plan(strategy, budget, leaves if selection is None else selection.leaves)
+    plan = plan_of(strategy, budget, leaves if selection is None else selection.leaves)
     value = of_pairs(f) if grad is True else f
     look = None
     usual = all(each is None for each in (workers, limits, selection)) and not progress
@@ -213,31 +206,6 @@ def check_gradient(
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     result = replace(result, rtol=rtol, atol=atol)
     return _report(result, structure_of(argument), run.evaluations, plan, seed, started)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How entries are visited, and after how many evaluations to stop."""
-
-    strategy: str
-    budget: float
-    expected: int  # evaluations of a right gradient; 0 if that is not known
-
-
-def _plan(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> _Plan:
-    """What the user asks for, checked, with the strategy chosen."""
-    if strategy not in ("auto", "exhaustive", "probe"):
-        raise InputValueError(
-            f'`strategy` must be "auto", "exhaustive" or "probe"; got {strategy!r}'
-        )
-    whole_budget(budget)
-    most = _BUDGET if budget is None else int(budget)
-    least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
-    if strategy == "auto":
-        strategy = "probe" if least > most else "exhaustive"
-    unbounded = strategy == "exhaustive" and budget is None
-    expected = least if strategy == "exhaustive" else 0
-    return _Plan(strategy, math.inf if unbounded else most, expected)
 
 
 def _is_called(grad: Any) -> bool:
@@ -277,7 +245,7 @@ def _look(
     whole: Analytic,
     again: Callable[[], Analytic] | None,
     selection: Selection | None,
-    plan: _Plan,
+    plan: Plan,
     seed: int,
 ) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
@@ -328,7 +296,7 @@ def _seen(
     return result
 
 
-def _first_report(look: FirstLook, plan: _Plan, started: float) -> Report:
+def _first_report(look: FirstLook, plan: Plan, started: float) -> Report:
     """The report of a gradient that is right at first look; its sentences are made on demand."""
     evaluations, seconds = look.evaluations, time.perf_counter() - started
     structure = structure_of(look.argument)
@@ -354,7 +322,7 @@ def _first_report(look: FirstLook, plan: _Plan, started: float) -> Report:
 
 
 def _report(
-    result: Result, structure: Any, evaluations: int, plan: _Plan, seed: int, started: float
+    result: Result, structure: Any, evaluations: int, plan: Plan, seed: int, started: float
 ) -> Report:
     verdict, reason = conclude(result, plan.strategy, plan.budget)
     baseline, limit = result.baseline, result.detection_limit

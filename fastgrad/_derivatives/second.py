@@ -34,6 +34,7 @@ _SUMMED = math.sqrt(8.0)
 # Spacings of the table of values that shows noise, over the lengths of entries, the least first:
 # where `f` is smooth and values differ. As in the baseline of a check.
 _WIDTHS = (2.0**-40, 2.0**-30, 2.0**-20)
+# Where the points of the table lie, in spacings; the value at the parameters is the one at 0.
 _TIMES = tuple(float(k) for k in range(1, noise.POINTS))
 # Errors below this share of the largest curvature, or slope, over a length are of no account.
 _SLIGHT = 1e-5
