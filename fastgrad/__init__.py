@@ -25,6 +25,7 @@ if _typing.TYPE_CHECKING:
     from fastgrad._derivatives.coloring import color_columns
     from fastgrad._derivatives.gradient import derivative, gradient
     from fastgrad._derivatives.hessian import hessian, hvp
+    from fastgrad._derivatives.jacobian import jacobian
     from fastgrad._derivatives.pattern import Sparsity
     from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
     from fastgrad._derivatives.sparsity import jacobian_sparsity
@@ -67,6 +68,7 @@ __all__ = [
     "gradient",
     "hessian",
     "hvp",
+    "jacobian",
     "jacobian_sparsity",
     "native",
     "plots",
@@ -99,6 +101,7 @@ _PLACES = {
     "gradient": "_derivatives.gradient",
     "hessian": "_derivatives.hessian",
     "hvp": "_derivatives.hessian",
+    "jacobian": "_derivatives.jacobian",
     "jacobian_sparsity": "_derivatives.sparsity",
     "native": "_evaluation.native",
     "plots": "plots",

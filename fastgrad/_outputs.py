@@ -61,8 +61,8 @@ class OutputLeaf:
 
     @property
     def eps(self) -> float:
-        """Distance from 1 to the next number of its type, or of float64 where it has integers."""
-        return EPS.get(self.dtype.char, EPS["d"])
+        """Distance from 1 to the next number of its type, as far as float64 holds it."""
+        return max(EPS.get(self.dtype.char, EPS["d"]), EPS["d"])
 
     def name(self, k: int) -> str:
         """Path of the real number at this position of the vector."""
@@ -150,9 +150,10 @@ class Outputs:
         return self.leaves[-1].stop if self.leaves else 0
 
     @property
-    def eps(self) -> float:
-        """The coarsest of the distances from 1 to the next number, or 0 without any number."""
-        return max((leaf.eps for leaf in self.leaves), default=0.0)
+    def kind(self) -> np.dtype:
+        """The coarsest float type of its numbers, by which steps are chosen; float64 at least."""
+        eps = max((leaf.eps for leaf in self.leaves), default=0.0)
+        return next((np.dtype(char) for char in "ef" if EPS[char] == eps), np.dtype("d"))
 
     @property
     def is_number(self) -> bool:
@@ -185,6 +186,39 @@ class Outputs:
     def tree(self, nodes: Iterable[Any]) -> Any:
         """A nest like what `f` returned, with these, one for each leaf, in place of the leaves."""
         return unflatten(self._structure, iter(nodes))
+
+    def nodes(self, value: Any, name: str) -> list[Any]:
+        """What stands in place of each leaf in a nest like what `f` returned.
+
+        `name` is what the caller calls this nest.
+        """
+        found: list[Any] = [None] * len(self.leaves)
+
+        def look(mine: Any, theirs: Any, path: str) -> None:
+            if isinstance(mine, int):
+                found[mine] = theirs
+                return
+            if mine is None and theirs is None:
+                return
+            parts = children(mine, path)
+            others = (
+                children(theirs, path) if mine is not None and same_kind(mine, theirs) else None
+            )
+            if parts is None or others is None:
+                raise InputTypeError(
+                    f"`{path}` must be {_named(mine)}, like what `f` returns; got {_named(theirs)}"
+                )
+            labels = [label for label, _ in parts]
+            if sorted(labels) != sorted(label for label, _ in others):
+                raise InputValueError(
+                    f"`{path}` must have the structure of what `f` returns, with "
+                    f"{', '.join(f'`{label}`' for label in labels)}"
+                )
+            for label, child in parts:
+                look(child, dict(others)[label], label)
+
+        look(self._structure, value, name)
+        return found
 
     def nothing(self) -> Any:
         """What stands for the value of an `f` that raises: NaN in place of each number."""

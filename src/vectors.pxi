@@ -183,16 +183,16 @@ def small_jacobian(object f, object leaf, object stencil, object steps, bint nat
         if is_plain_vector(first) and cnp.PyArray_ITEMSIZE(first) >= mine.array.itemsize:
             out = jacobian_of(f, array, leaf, stencil, steps, native, first)
     finally:
-        written = put_back(&mine, owner, saved, key, leaf, out)
+        written = put_back(&mine, owner, saved, key, leaf)
     if written is not None:
         raise written
     return first, out
 
 
-cdef object put_back(const Tracked* mine, cnp.ndarray owner, bytes saved, object key, object leaf,
-                     cnp.ndarray out):
+cdef object put_back(Tracked* mine, cnp.ndarray owner, bytes saved, object key, object leaf):
     """End a run on a small array; returns what to say of it if `f` wrote into it."""
     cdef bytes now = None
+    cdef object like
     # No call into Python before the bits are back: an interrupt could end it.
     cdef bint gone = saved is not None and not alive(mine, owner)
     if (saved is not None and not gone
@@ -202,4 +202,7 @@ cdef object put_back(const Tracked* mine, cnp.ndarray owner, bytes saved, object
     (<dict> locks).pop(key, None)
     if gone:
         return _errors.moved_error(leaf.path)
-    return None if now is None else overwritten(leaf.path, now, saved, out)
+    if now is None:
+        return None
+    like = cnp.PyArray_EMPTY(mine.array.ndim, mine.array.shape, mine.array.type, False)
+    return overwritten(leaf.path, now, saved, like)

@@ -22,6 +22,7 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
 from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf, as_real
+from fastgrad._outputs import Outputs
 from fastgrad._returns import as_scalar, at_block
 from fastgrad._tree import Params, flatten, unflatten
 
@@ -77,7 +78,8 @@ def sees_moves(
             if bounds is not None:
                 direction = Within.for_times(direction, bounds, (1.0,))
             run.spend()
-            if not _same(_of_copy(f, argument, leaves, direction, base), base):
+            value = _of_copy(f, argument, leaves, direction, base, run.outputs)
+            if not _same(value, base):
                 return Sees.CACHED
     return Sees.UNRELATED
 
@@ -95,7 +97,12 @@ def _moves(leaves: Sequence[Leaf]) -> list[Direction]:
 
 
 def _of_copy(
-    f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf], move: Direction, base: Any
+    f: Callable[[Any], Any],
+    argument: Params,
+    leaves: Sequence[Leaf],
+    move: Direction,
+    base: Any,
+    outputs: Outputs | None,
 ) -> Any:
     """The value at a moved copy of the parameters, of new objects; `base` where there is none."""
     arrays = [leaf.array.copy(order="K") for leaf in leaves]
@@ -105,7 +112,9 @@ def _of_copy(
         mover(region.of(target), 1.0, None)
     try:
         value = f(unflatten(argument, iter(arrays)))
-        return value if isinstance(base, np.ndarray) else as_scalar(value, at_block, 0)
+        if outputs is not None:
+            return outputs.flat(value, at_block, 0)
+        return as_scalar(value, at_block, 0)
     except Exception:  # such as of an `f` that knows its parameters by identity, and no others
         return base
 

@@ -1,0 +1,410 @@
+"""Jacobians by finite differences: `jacobian`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastgrad import _backend, _errors
+from fastgrad._derivatives.gradient import steps_of
+from fastgrad._derivatives.within import Piece, pieces_within
+from fastgrad._dtypes import EPS
+from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.bounds import Bounds, bounds_of
+from fastgrad._evaluation.copies import Sees, sees_moves
+from fastgrad._evaluation.guard import check_layout
+from fastgrad._evaluation.lenient import Lenient
+from fastgrad._evaluation.local import check_callable, small_jacobian
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Gradient, Single, Target
+from fastgrad._leaf import Leaf
+from fastgrad._outputs import OutputLeaf, Outputs
+from fastgrad._reference_many import combined
+from fastgrad._returns import at_base
+from fastgrad._stencils import Stencil, Steps, resolve
+from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
+from fastgrad._workers.evaluator import evaluator
+
+__all__ = ["jacobian", "real_leaves", "refuse_unseen_vector", "steps_for"]
+
+# Bytes of values, or of rows of derivatives, that are held beside the result.
+_BYTES = 2**22
+# Entries at a time where workers share them out, even if their rows take more memory: fewer would
+# leave workers without work.
+_SHARED = 32
+
+
+def jacobian(
+    f: Callable[[Any], Any],
+    params: Params,
+    *,
+    method: Stencil | str = "central",
+    eps: Any = None,
+    bounds: Any = None,
+    out: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+) -> Any:
+    """Differentiate all that a function returns with respect to every entry of its parameters.
+
+    Each entry is moved in place, `f` is called with the very object that was passed as `params`,
+    and the saved bits are put back: after success, after an exception, after Ctrl-C.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(params)`` returns real or complex numbers: an array of any shape, a number, or a dict,
+        list, tuple, namedtuple or dataclass of these, nested in any way; a list of numbers is one
+        array. It may return its own buffer or a view of its input. Structure, shapes and types must
+        be the same at each call.
+    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
+        Writable arrays of a floating type that share no memory, of any shape, strides and byte
+        order. A number or a list of numbers is converted to an array first.
+    method : Stencil or str, default "central"
+        The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
+        alone.
+    eps : float, or the structure of `params`, optional
+        Absolute step: one for all entries, or one for each. By default
+        ``u**(1 / (order + 1)) * max(1, |x|)``, which balances truncation and rounding, with the
+        larger of the machine epsilons `u` of the array's type and of the types that `f` returns.
+    bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
+        Where `f` may be evaluated, bounds included; see `gradient`.
+    out : structure of the result, optional
+        Arrays to write the result to; they are returned. They may have another floating, or
+        complex, type.
+    workers : int, Executor, dask Client or map-like callable, optional
+        The workers that evaluate `f`; see `gradient`.
+    progress : bool, default False
+        Show a bar with the evaluations made and expected, if standard error is a terminal, or in
+        a notebook. This needs tqdm.
+
+    Returns
+    -------
+    structure of what `f` returns
+        In place of each of its arrays stands the structure of `params`, with arrays of shape
+        ``output.shape + parameter.shape``: those of ``jax.jacobian``. Their types are those of
+        a sum of the two; a Python number takes the type of the parameter. A complex output has
+        complex derivatives, ``dRe/dx + 1j * dIm/dx``. An entry is NaN where `f` is.
+
+    Raises
+    ------
+    InputTypeError
+        A parameter is not an array of a floating type, or is complex; `f` did not return numbers,
+        or numbers of another type than before.
+    InputValueError
+        What `f` returns changed its structure or a shape; or as for `gradient`.
+    MutationError, ConcurrencyError, WorkerError, MissingPackageError, ObjectiveError
+        As for `gradient`.
+
+    Warns
+    -----
+    FastgradWarning
+        Nothing that is done to the parameters moves `f`. This takes up to seven evaluations more
+        where all derivatives are zero, which also tell `f` from one that caches.
+
+    See Also
+    --------
+    sparse_jacobian : where most derivatives are zero.
+    jvp, vjp : products with the Jacobian, without computing it.
+
+    Notes
+    -----
+    `f` is evaluated once at the parameters, and as often for each entry as by `gradient`. The
+    value of each evaluation is copied as it comes, in float64, and combined for one entry at a
+    time: memory beyond the parameters and the result stays below 8 MiB, or that of the values for
+    one entry.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> J = fg.jacobian(lambda x: np.array([x[0] * x[1], x.sum()]), np.array([2.0, 3.0]))
+    >>> print(J.round(6))
+    [[3. 2.]
+     [1. 1.]]
+    >>> J = fg.jacobian(lambda p: {"flux": p["a"] ** 2}, {"a": np.array([1.0, 2.0])})
+    >>> print(J["flux"]["a"].round(6))
+    [[2. 0.]
+     [0. 4.]]
+    """
+    check_callable(f, "f")
+    stencil = resolve(method)
+    vector: bool | Outputs = True
+    known = None
+    if eps is bounds is out is workers is None and not progress:
+        small = small_jacobian(f, params, stencil)
+        if small is not None:
+            value, rows = small
+            if rows is not None:
+                return _of_small(f, params, value, rows)
+            vector = Outputs.of(value)
+            known = vector.flat(value, at_base, 0)
+    argument = as_params(params)
+    leaves = real_leaves(argument)
+    limits = bounds_of(bounds, argument, leaves)
+    given = None if eps is None else steps_of(argument, leaves, stencil, eps)
+    expected = 1 + stencil.evaluations * sum([leaf.real.size for leaf in leaves])
+    how = {"workers": workers, "expected": expected, "progress": progress, "bounds": limits}
+    run = evaluator(f, argument, leaves, vector=vector, **how)
+    try:
+        with run:
+            base = run.base() if known is None else known
+            outputs = run.outputs
+            assert outputs is not None
+            run.guard.thin()  # the copy of large parameters is memory for the result
+            result = _Result(argument, leaves, outputs, out)
+            steps = steps_for(leaves, stencil, outputs) if given is None else given
+            room = _SHARED if workers is not None else 1
+            _fill(run, _Task(stencil, steps, base, limits, given is None, room), result)
+            check_places(argument, leaves)
+    finally:
+        run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    if expected > 1 and outputs.size and not result.moved:
+        refuse_unseen_vector(f, argument, leaves, outputs, limits)
+    if out is not None:
+        return out
+    return result.nested(argument is not params)
+
+
+def real_leaves(argument: Params) -> list[Leaf]:
+    """The leaves of parameters with respect to which outputs are differentiated."""
+    leaves = flatten(argument)
+    for leaf in leaves:
+        if leaf.is_complex:
+            raise InputTypeError(
+                f"`{leaf.path}` is complex, and so its derivatives would be two for each entry; "
+                f"pass `{leaf.path}`.view(float), or both parts as arrays, and let `f` make "
+                "complex numbers of them"
+            )
+    return leaves
+
+
+def steps_for(leaves: Sequence[Leaf], stencil: Stencil, outputs: Outputs) -> list[Steps]:
+    """The automatic steps of each leaf: by its type, or that of the outputs if it is coarser."""
+    return [stencil.steps(_coarser(leaf.real.dtype, outputs.kind)) for leaf in leaves]
+
+
+def _coarser(one: np.dtype, other: np.dtype) -> np.dtype:
+    return one if EPS[one.char] >= EPS[other.char] else other
+
+
+@dataclass(frozen=True)
+class _Task:
+    """How all leaves are differentiated."""
+
+    stencil: Stencil
+    steps: Sequence[Steps]
+    base: np.ndarray
+    limits: Bounds | None
+    automatic: bool
+    room: int  # entries at a time, at least
+
+
+# ---------------------------------------------------------------- the result
+
+
+class _Result:
+    """Arrays for the derivatives of each output by each leaf, and how rows get there.
+
+    A row holds the derivatives of all numbers that `f` returns by one entry. Where the result
+    needs no other type, it is views of the rows, which are then memory of the result.
+    """
+
+    def __init__(
+        self, argument: Params, leaves: Sequence[Leaf], outputs: Outputs, out: Any
+    ) -> None:
+        self._argument, self._leaves, self.outputs = argument, leaves, outputs
+        self.moved = False  # whether any derivative is not zero
+        self._parts: list[list[np.ndarray]] = []  # by leaf and by output
+        self._whole: list[np.ndarray | None] = [None] * len(leaves)
+        self._found: list[Any] = []
+        if out is None:
+            for number, leaf in enumerate(leaves):
+                self._parts.append(self._made(number, leaf))
+            return
+        trees = [list(pair(argument, tree, "out")) for tree in outputs.nodes(out, "out")]
+        for number, leaf in enumerate(leaves):
+            arrays = [tree[number][1] for tree in trees]
+            for output, array in zip(outputs.leaves, arrays, strict=True):
+                _check_fits(array, output, leaf)
+            self._parts.append(arrays)
+        given = [Leaf("out", array) for arrays in self._parts for array in arrays]
+        check_layout([*leaves, *given])
+        self._found = [_backend.kernel.Fingerprint(leaf.array) for leaf in given]
+
+    def _made(self, number: int, leaf: Leaf) -> list[np.ndarray]:
+        types = [output.derivative_type(leaf.array.dtype) for output in self.outputs.leaves]
+        if all(kind.char in "dD" for kind in types):
+            rows = np.empty((leaf.real.size, self.outputs.size))
+            self._whole[number] = rows
+            return [_seen(output.part(rows), output, leaf) for output in self.outputs.leaves]
+        return [
+            np.empty(output.shape + leaf.array.shape, kind)
+            for output, kind in zip(self.outputs.leaves, types, strict=True)
+        ]
+
+    def rows(self, number: int, most: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Memory for the rows of a leaf, with the first entry; they are stored once filled."""
+        size, whole = self._leaves[number].real.size, self._whole[number]
+        if whole is not None:
+            if size:
+                yield 0, whole
+                self._look_at(whole)
+            return
+        memory = np.empty((min(most, size), self.outputs.size))
+        for start in range(0, size, max(1, most)):
+            rows = memory[: min(most, size - start)]
+            yield start, rows
+            self._look_at(rows)
+            self._store(number, start, rows)
+
+    def _look_at(self, rows: np.ndarray) -> None:
+        # Row by row, as the first one mostly tells.
+        self.moved = self.moved or any(np.count_nonzero(row) for row in rows)
+
+    def _store(self, number: int, start: int, rows: np.ndarray) -> None:
+        if any(found.changed() for found in self._found):
+            raise _errors.moved_error("out")
+        shape = self._leaves[number].array.shape
+        place: Any = ...
+        if shape:
+            entries = np.arange(start, start + len(rows))
+            place = (..., *np.unravel_index(entries, shape))
+        for output, target in zip(self.outputs.leaves, self._parts[number], strict=True):
+            part = np.moveaxis(output.part(rows), 0, -1)
+            with np.errstate(over="ignore", invalid="ignore"):  # of a narrow type
+                target[place] = part if shape else part[..., 0]
+
+    def nested(self, converted: bool) -> Any:
+        """The result, as the user gets it; `converted` tells that numbers were made arrays."""
+        trees = []
+        for which in range(len(self.outputs.leaves)):
+            arrays: list[Any] = [parts[which] for parts in self._parts]
+            if converted and isinstance(self._argument, np.ndarray) and not arrays[0].ndim:
+                arrays = [arrays[0][()]]
+            trees.append(unflatten(self._argument, iter(arrays)))
+        return self.outputs.tree(trees)
+
+
+def _seen(part: np.ndarray, output: OutputLeaf, leaf: Leaf) -> np.ndarray:
+    """Rows of one output as an array of shape ``output.shape + leaf.shape``: a view."""
+    shape = leaf.array.shape
+    return _outputs_first(part.reshape(shape + output.shape), len(shape))
+
+
+def _outputs_first(whole: np.ndarray, count: int) -> np.ndarray:
+    """A view with the first axes, those of a leaf, as the last ones."""
+    return np.moveaxis(whole, range(count), range(-count, 0))
+
+
+def _check_fits(array: Any, output: OutputLeaf, leaf: Leaf) -> None:
+    shape = output.shape + leaf.array.shape
+    kind = "c" if output.is_complex else "f"
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != kind:
+        seen = describe(array)
+        if isinstance(array, np.ndarray):
+            seen += f" and dtype {array.dtype}"
+        raise InputValueError(
+            f"`out` must hold an array of shape {shape} and a "
+            f"{'complex' if kind == 'c' else 'floating'} type for the derivatives of "
+            f"`{output.path}` by `{leaf.path}`; got {seen}"
+        )
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _fill(run: Metered, task: _Task, result: _Result) -> None:
+    """Differentiate with respect to all leaves."""
+    width = max(1, result.outputs.size)
+    for number, leaf in enumerate(run.leaves):
+        run.phase(leaf.path)
+        # Of rows, and with bounds of the values that they come from.
+        each = 8 * width * (1 if task.limits is None else 1 + task.stencil.evaluations)
+        most = max(task.room, _BYTES // each)
+        for start, rows in result.rows(number, most):
+            if task.limits is not None:
+                _fill_within(run, task, number, start, rows, most)
+                continue
+            part = task.steps[number].part(start, start + len(rows))
+            request = Gradient(number, start, start + len(rows), task.stencil, part, task.base)
+            run.gradient((request,), (Target(rows, start),))
+
+
+def _fill_within(
+    run: Metered, task: _Task, number: int, start: int, rows: np.ndarray, most: int
+) -> None:
+    """The rows from entry `start` on, within bounds."""
+    assert task.limits is not None
+    leaf, stop = run.leaves[number], start + len(rows)
+    for piece in pieces_within(task.limits, number, leaf, task.stencil, task.steps[number]):
+        mine = np.flatnonzero((piece.entries >= start) & (piece.entries < stop))
+        for low in range(0, len(mine), most):
+            part = mine[low : low + most]
+            rows[piece.entries[part] - start] = _of_piece(run, piece, part, task.base)
+
+
+def _of_piece(run: Metered, piece: Piece, part: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Rows of some of the entries of a piece, from the values at all points."""
+    entries, steps, stencil = piece.entries[part], piece.steps[part], piece.stencil
+    if stencil is None:
+        return np.full((len(entries), len(base)), np.nan)
+    moved = stencil.offsets != 0
+    offsets = tuple(int(k) for k in stencil.offsets[moved])
+    found = run.single(Single(piece.leaf, entries, Steps(given=steps), offsets))
+    points = np.zeros((len(entries), len(moved)))
+    points[:, moved] = found.moved
+    lost = (points[:, ::2] == points[:, 1::2]).any(axis=1) & ~piece.shrunk[part]
+    if lost.any():
+        at, leaf = int(lost.argmax()), run.leaves[piece.leaf]
+        entry = int(entries[at])
+        how = (leaf.real.flat[entry], float(steps[at]), leaf.real.dtype)
+        raise _errors.step_vanished_error(leaf.name(entry), *how)
+    return combined(stencil, points, found.values, base)
+
+
+# ---------------------------------------------------------------- small and constant ones
+
+
+def _of_small(
+    f: Callable[[Any], Any], params: np.ndarray, value: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """The Jacobian of one small array from its rows."""
+    if rows.size and not rows.item(0) and not np.count_nonzero(rows):
+        leaves = [Leaf("params", params)]
+        refuse_unseen_vector(f, params, leaves, Outputs.of(value))
+    if value.dtype.char == "f" and params.dtype.char == "f":
+        rows = rows.astype(np.float32)
+    if value.ndim == params.ndim == 1:
+        turned: np.ndarray = rows.T
+        return turned
+    return _outputs_first(rows.reshape(params.shape + value.shape), params.ndim)
+
+
+def refuse_unseen_vector(
+    f: Callable[[Any], Any],
+    argument: Params,
+    leaves: Sequence[Leaf],
+    outputs: Outputs,
+    bounds: Bounds | None = None,
+) -> None:
+    """Of derivatives that are all zero: refuse an `f` that does not see the moves.
+
+    Warn of one that nothing moves, which may be meant.
+    """
+    run = evaluator(Lenient(f), argument, leaves, bounds=bounds, vector=outputs)
+    try:
+        with run:
+            try:
+                base = run.base()
+            except Exception:  # it need not be defined there: a central difference leaves it out
+                return
+            sees = sees_moves(run, f, argument, base, bounds)
+    finally:
+        run.guard.close()
+    if sees is Sees.CACHED:
+        raise InputValueError(sees.value)
+    if sees is Sees.UNRELATED:
+        _errors.warn(f"all derivatives are zero: {sees.value}")
