@@ -67,7 +67,8 @@ def lengths_of(x: np.ndarray) -> np.ndarray:
     """``max(1, |x|)``, and 1 where that is not finite: an array of float64."""
     with np.errstate(over="ignore", invalid="ignore"):  # as above
         size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
-    length = np.asarray(np.maximum(size, 1.0))  # of a 0-d array NumPy makes a scalar
+    length = np.asarray(size)  # of a 0-d array NumPy makes a scalar
+    np.maximum(length, 1.0, out=length)
     if not length.max(initial=1.0) < np.inf:
         length[~(length < np.inf)] = 1.0
     return length

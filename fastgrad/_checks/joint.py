@@ -67,7 +67,8 @@ class _Member:
         norm = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             for box in pieces(claim.analytic.shape):
-                terms = claim.analytic[box].reshape(-1) * claim.run.scale(claim.number, box)
+                terms = claim.run.scale(claim.number, box)  # no copy more: it is a large leaf's
+                terms *= claim.analytic[box].reshape(-1)
                 norm = math.hypot(norm, float(np.linalg.norm(terms)))
         most = sys.float_info.max / (_WIDEST * size)
         if not 0 < norm < math.inf or claim.largest(claim.whole) > most:

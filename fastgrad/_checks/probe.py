@@ -35,22 +35,24 @@ def probe(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> Resul
     """Probe every leaf, and explain what is wrong."""
     random = np.random.default_rng(seed)
     claims = _leaf_claims(run, claim, baseline)
-    searches: list[Search] = []
+    searches: list[tuple[LeafClaim, Search]] = []
     probes: list[LeafProbe] = []
     try:
         run.phase("probe, all parameters")
         known = look_jointly(claims, seed)
         for each in claims:
+            if each.number in known:
+                probes.append(known[each.number])
+                continue
             run.phase(f"probe, {each.leaf.path}")
-            searches.append(Search(each, seed, random))
-            probes.append(known.get(each.number) or searches[-1].run())
+            searches.append((each, Search(each, seed, random)))
+            probes.append(searches[-1][1].run())
         # The largest leaf's size stands for that of the whole gradient, as the largest entry does
         # in an exhaustive check.
         whole = max((p.claimed for p in probes), default=0.0)
         probes = [_asked_farther(*each, whole, seed) for each in zip(claims, probes, strict=True)]
     except KeyboardInterrupt as error:
-        pairs = zip(claims, searches, strict=False)
-        wrong = [c.leaf.name(int(entry)) for c, s in pairs for entry in s.suspects.wrong]
+        wrong = [c.leaf.name(int(entry)) for c, s in searches for entry in s.suspects.wrong]
         _errors.note(error, leaves_so_far(len(probes), len(claims), wrong))
         raise
     judged = [
