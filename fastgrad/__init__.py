@@ -19,6 +19,7 @@ from fastgrad._report.pickles import find_old_names as _find_old_names
 
 if _typing.TYPE_CHECKING:
     from fastgrad import plots, testing
+    from fastgrad._checks.adjoint import check_adjoint
     from fastgrad._checks.check import check_gradient
     from fastgrad._checks.jacobian import check_jacobian
     from fastgrad._checks.relative_error import relative_error
@@ -60,6 +61,7 @@ __all__ = [
     "backward",
     "batched",
     "central",
+    "check_adjoint",
     "check_gradient",
     "check_jacobian",
     "color_columns",
@@ -93,6 +95,7 @@ _PLACES = {
     "backward": "_stencils",
     "batched": "_evaluation.batched",
     "central": "_stencils",
+    "check_adjoint": "_checks.adjoint",
     "check_gradient": "_checks.check",
     "check_jacobian": "_checks.jacobian",
     "color_columns": "_derivatives.coloring",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastgrad._checks.adjoint import check_adjoint
 from fastgrad._checks.check import check_gradient
 from fastgrad._tree import Params
 
-__all__ = ["assert_gradient"]
+__all__ = ["assert_adjoint", "assert_gradient"]
 
 
 def assert_gradient(
@@ -64,6 +65,43 @@ def assert_gradient(
         progress=progress,
         seed=seed,
     )
+    if not report:
+        error = AssertionError(str(report))
+        vars(error)["report"] = report
+        raise error
+
+
+def assert_adjoint(
+    forward: Any,
+    adjoint: Any = None,
+    x: Params = None,
+    *,
+    strategy: str = "auto",
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Raise an AssertionError that shows the report, unless the adjoint is right.
+
+    Parameters
+    ----------
+    forward, adjoint, x, strategy, budget, rtol, atol, seed
+        As for `check_adjoint`.
+
+    Raises
+    ------
+    AssertionError
+        The verdict is WRONG, or CANNOT_TELL; its attribute `report` is the `Report`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.testing.assert_adjoint(np.cumsum, lambda y: np.cumsum(y[::-1])[::-1], np.zeros(9))
+    """
+    __tracebackhide__ = True
+    options: dict[str, Any] = {"strategy": strategy, "budget": budget, "seed": seed}
+    report = check_adjoint(forward, adjoint, x, rtol=rtol, atol=atol, **options)
     if not report:
         error = AssertionError(str(report))
         vars(error)["report"] = report

@@ -17,7 +17,7 @@ from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.report import Curve
 
-__all__ = ["Dense", "LeafProbe", "LeafResult", "Part", "Result", "Stop", "unjudged"]
+__all__ = ["Dense", "LeafProbe", "LeafResult", "Part", "Result", "Stop", "distrusted", "unjudged"]
 
 
 class Stop(Enum):
@@ -121,7 +121,7 @@ class Result:
         """The same numbers without a verdict: `baseline` or `trouble` says what is wrong."""
         # Of the leaves and causes nothing is left: they were concluded from the same numbers.
         codes = np.full_like(self.entries.codes, Verdict.CANNOT_TELL.code)
-        spans = tuple(map(_distrusted, self.entries.spans))
+        spans = tuple(map(distrusted, self.entries.spans))
         entries = replace(self.entries, spans=spans, codes=codes)
         return replace(
             self,
@@ -135,7 +135,8 @@ class Result:
         )
 
 
-def _distrusted(span: LeafSpan) -> LeafSpan:
+def distrusted(span: LeafSpan) -> LeafSpan:
+    """A leaf of which nothing can be told."""
     if span.probe is None:
         return span
     return replace(span, probe=replace(span.probe, verdict=Verdict.CANNOT_TELL))

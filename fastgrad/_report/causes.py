@@ -109,6 +109,15 @@ class Cause(Enum):
         "another convention for complex parameters",
         "return df/dRe + 1j * df/dIm, or conjugate the gradient before the check",
     )
+    NOT_CONJUGATED = (
+        "the transpose of a complex map, not conjugated",
+        "conjugate the coefficients: the adjoint is the conjugate transpose",
+    )
+    INVERSE = (
+        "the inverse, where the transpose is meant",
+        "multiply by the transpose; the two are one only where all lengths are kept, as by a "
+        "rotation",
+    )
     PRECISION = (
         "computed in too short a format",
         "compute the gradient in float64, or look for a cast on the way",
