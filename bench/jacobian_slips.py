@@ -21,6 +21,16 @@ class Site:
     outputs: np.ndarray
     elsewhere: Matrix  # the right matrix of another point
     dice: np.random.Generator
+    # The shapes of what is returned and of the parameters: of axes, slices are exchanged, not rows.
+    out: tuple[int, ...]
+    params: tuple[int, ...]
+
+    def along(self, axis: int) -> tuple[np.ndarray, int]:
+        """The matrix with all axes of one side, and the first of them that is long enough."""
+        shape = (*self.out, len(self.x)) if axis == 0 else (len(self.right), *self.params)
+        side = range(len(self.out)) if axis == 0 else range(1, 1 + len(self.params))
+        longest = max(side, key=lambda k: shape[k])
+        return self.right.reshape(shape), longest
 
     def row(self) -> int:
         """A row that is not zero."""
@@ -76,26 +86,32 @@ def _transposed(site: Site) -> Slip | None:
 
 
 def _exchanged(site: Site, axis: int) -> Slip | None:
-    n = site.right.shape[axis]
+    shaped, along = site.along(axis)
+    n = shaped.shape[along]
     if n < 3:
         return None
     i, j = site.dice.choice(n, 2, replace=False)
     order = np.arange(n)
     order[[i, j]] = j, i
     near = ("SHIFTED", "REVERSED") if n == 3 else ()
-    return _ordered(site, np.take(site.right, order, axis), "PERMUTED", "SWAPPED", *near)
+    wrong = np.take(shaped, order, along).reshape(site.right.shape)
+    return _ordered(site, wrong, "PERMUTED", "SWAPPED", *near)
 
 
 def _shifted(site: Site, axis: int) -> Slip | None:
-    if site.right.shape[axis] < 4:
+    shaped, along = site.along(axis)
+    if shaped.shape[along] < 4:
         return None
-    return _ordered(site, np.roll(site.right, 1, axis), "SHIFTED", "PERMUTED")
+    wrong = np.roll(shaped, 1, along).reshape(site.right.shape)
+    return _ordered(site, wrong, "SHIFTED", "PERMUTED")
 
 
 def _reversed(site: Site) -> Slip | None:
-    if site.right.shape[0] < 4:
+    shaped, along = site.along(0)
+    if shaped.shape[along] < 4:
         return None
-    return _ordered(site, site.right[::-1].copy(), "REVERSED", "PERMUTED", "SHIFTED")
+    wrong = np.flip(shaped, along).reshape(site.right.shape)
+    return _ordered(site, wrong, "REVERSED", "PERMUTED", "SHIFTED")
 
 
 def _logarithm(site: Site) -> Slip | None:
@@ -127,7 +143,7 @@ def _spoiled(site: Site) -> Slip | None:
 
 
 def _stale(site: Site) -> Slip:
-    return _slip(site.elsewhere, *NO_PATTERN, "STALE", "FACTOR")
+    return _slip(site.elsewhere, *NO_PATTERN, "STALE", "FACTOR", "SINGLE")
 
 
 OF_JACOBIANS: dict[str, Make] = {

@@ -145,7 +145,9 @@ def _site(laid: _Laid, problem: Problem, right: np.ndarray) -> Callable[[str], S
         x = laid.vector(problem.params)
         moved = laid.params(x * dice.uniform(0.95, 1.05, x.shape))
         outputs = np.ravel(problem.f(problem.params))
-        return Site(right, x, outputs, laid.matrix(problem.jacobian(moved)), dice)
+        there = laid.matrix(problem.jacobian(moved))
+        shape = laid.shapes.get("", x.shape)
+        return Site(right, x, outputs, there, dice, laid.out or (1,), shape)
 
     return make
 
@@ -246,7 +248,8 @@ def _of_second(second: Second) -> Iterator[Subject]:
     def site(name: str) -> Site:
         dice = random_of(name)
         moved = second.params * dice.uniform(0.95, 1.05, n)
-        return Site(right, second.params, second.grad(second.params), second.hess(moved), dice)
+        x, slopes = second.params, second.grad(second.params)
+        return Site(right, x, slopes, second.hess(moved), dice, x.shape, x.shape)
 
     special = {
         slip: lambda s, slip=slip: Slip(second.slips[slip](s.x), OF_SOME[slip]) for slip in second.slips

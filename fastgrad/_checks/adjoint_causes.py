@@ -202,7 +202,7 @@ def _with_x(region: Region, act: Function) -> np.ndarray:
 def _itself(region: Region, maps: Maps) -> Iterator[tuple[Relation, np.ndarray, np.ndarray]]:
     """`forward` in place of its adjoint, or its inverse."""
     x, y = region.pair.x, region.pair.y
-    if x.shape != y.shape or x.is_complex != y.is_complex:
+    if math.prod(x.shape) != math.prod(y.shape) or x.is_complex != y.is_complex:
         return
     _, adjoints = _columns(region)
     images = [maps.forward(_carried(each, y, x, maps.x.size)) for each in region.ys]
@@ -246,7 +246,7 @@ def _exchanged(region: Region, maps: Maps) -> Iterator[tuple[Relation, np.ndarra
 def _carried(vector: np.ndarray, source: SpaceLeaf, to: SpaceLeaf, size: int) -> np.ndarray:
     """The numbers of one array in the place of another one, of the other side."""
     made = np.zeros(size)
-    to.of(made)[...] = source.of(vector)
+    to.of(made)[...] = source.of(vector).reshape(to.real_shape)
     return made
 
 

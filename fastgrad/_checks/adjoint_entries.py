@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastgrad._checks.adjoint_search import Maps, Region, wrong_cell
+from fastgrad._checks.case import Case
+from fastgrad._checks.diagnosis import diagnose
+from fastgrad._checks.findings import DOUBTFUL
 from fastgrad._checks.inner_products import Rounding, sensitivity
 from fastgrad._checks.space import PARTS, Space, SpaceLeaf
+from fastgrad._checks.wording import Wording
+from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, LeafSpan, Probe, Verdict
 
-__all__ = ["Cells", "all_entries", "no_entries", "some_entries"]
+__all__ = ["Cells", "all_entries", "no_entries", "of_matrix", "some_entries"]
 
 _RIGHT, _WRONG, _UNCLEAR = (
     verdict.code for verdict in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL)
@@ -105,6 +110,30 @@ def all_entries(maps: Maps, forward: np.ndarray, adjoint: np.ndarray) -> Entries
         parts.append([each[np.ix_(rows, columns)].ravel() for each in judged])
         start = stop
     return _entries(spans, [np.concatenate(column) for column in zip(*parts, strict=True)])
+
+
+def of_matrix(entries: Entries) -> tuple[Finding, ...]:
+    """Causes that the whole matrix shows, such as rows in another order; none where none is found.
+
+    They are those of Jacobians, which are matrices as well.
+    """
+    cases = []
+    for span in entries.spans:
+        mine = slice(span.start, span.stop)
+        columns = (entries.analytic, entries.numeric, entries.uncertainty)
+        analytic, numeric, bound = (each[mine].reshape(span.shape) for each in columns)
+        wrong = (entries.codes[mine] == _WRONG).reshape(span.shape)
+        # There are no parameters: a linear map is the same everywhere.
+        nothing = np.zeros(span.shape)
+        eps = float(np.finfo(float).eps)
+        cases.append(Case(span.path, analytic, numeric, bound, nothing, wrong, nothing > 0, eps))
+    found = [each for each in diagnose(cases) if each.kind not in DOUBTFUL]
+    worded = Wording(entries.spans, "adjoint", "adjoint").all(found)
+    return tuple(replace(each, sentence=_reworded(each.sentence)) for each in worded)
+
+
+def _reworded(sentence: str) -> str:
+    return sentence.replace("numeric adjoint", "adjoint of `forward`")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastgrad._checks.adjoint_causes import Relation, cause_of, findings
-from fastgrad._checks.adjoint_entries import Cells, all_entries, no_entries, some_entries
+from fastgrad._checks.adjoint_entries import Cells, all_entries, no_entries, of_matrix, some_entries
 from fastgrad._checks.adjoint_search import Maps, Region, locate, matrices
 from fastgrad._checks.error_model import MISSED
 from fastgrad._checks.inner_products import Pair, Product, Rounding, sensitivity
@@ -168,6 +168,8 @@ def _entry_by_entry(maps: Maps, regions: Sequence[Region]) -> Found:
     told = _explained([r for r in regions if _differs(r)], known) if len(wrong) else []
     if len(wrong) and not (told and all(relation.doubtful for _, relation in told)):
         causes = findings([each for each in told if not each[1].doubtful])
+        if any(cause.kind is Cause.UNKNOWN for cause in causes):
+            causes = of_matrix(entries) or causes
         return replace(found, verdict=Verdict.WRONG, reason=_worst(entries, wrong), causes=causes)
     if len(wrong):
         return _without_pattern(found, told)
