@@ -108,7 +108,11 @@ def _rotations() -> Iterator[Function]:
         return np.linalg.solve(np.eye(3) - K, np.eye(3) + K)
 
     yield "rotation by a vector", _rodrigues, np.array([0.4, -0.7, 1.1])
-    yield "points, turned by a vector", lambda v: POINTS @ _rodrigues(v).T, np.array([0.9, 0.3, -0.5])
+    yield (
+        "points, turned by a vector",
+        lambda v: POINTS @ _rodrigues(v).T,
+        np.array([0.9, 0.3, -0.5]),
+    )
     yield "rotation by a quaternion", quaternion, np.array([0.9, 0.2, -0.4, 0.3])
     yield "rotation by angles", euler, np.array([0.4, -0.6, 1.2])
     yield "cayley transform", cayley, np.array([0.3, 0.5, -0.2])
@@ -147,8 +151,13 @@ def _motion() -> Iterator[Function]:
         a, b, u, v = y
         d = a - b
         den = 2 - np.cos(d) ** 2
-        du = (-9.81 * (2 * np.sin(a) - np.sin(b) * np.cos(d)) - np.sin(d) * (v**2 + u**2 * np.cos(d))) / den
-        dv = (9.81 * 2 * (np.sin(a) * np.cos(d) - np.sin(b)) + np.sin(d) * (2 * u**2 + v**2 * np.cos(d))) / den
+        du = (
+            -9.81 * (2 * np.sin(a) - np.sin(b) * np.cos(d)) - np.sin(d) * (v**2 + u**2 * np.cos(d))
+        ) / den
+        dv = (
+            9.81 * 2 * (np.sin(a) * np.cos(d) - np.sin(b))
+            + np.sin(d) * (2 * u**2 + v**2 * np.cos(d))
+        ) / den
         return np.array([u, v, du, dv])
 
     def bodies(x: Any) -> Any:

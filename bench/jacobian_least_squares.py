@@ -45,9 +45,7 @@ def _small() -> Iterator[Function]:
 
     def helical(x: Any) -> Any:
         angle = np.arctan(x[1] / x[0]) / (2 * np.pi)
-        return np.array(
-            [10 * (x[2] - 10 * angle), 10 * (np.sqrt(x[0] ** 2 + x[1] ** 2) - 1), x[2]]
-        )
+        return np.array([10 * (x[2] - 10 * angle), 10 * (np.sqrt(x[0] ** 2 + x[1] ** 2) - 1), x[2]])
 
     def powell_singular(x: Any) -> Any:
         return np.array(
@@ -155,7 +153,9 @@ def _larger() -> Iterator[Function]:
     def banded(x: Any) -> Any:
         n = len(x)
         other = x * (1 + x)
-        near = [sum(other[j] for j in range(max(0, i - 5), min(n, i + 2)) if j != i) for i in range(n)]
+        near = [
+            sum(other[j] for j in range(max(0, i - 5), min(n, i + 2)) if j != i) for i in range(n)
+        ]
         return x * (2 + 5 * x**2) + 1 - np.array(near)
 
     def boundary(x: Any) -> Any:

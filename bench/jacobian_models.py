@@ -123,7 +123,11 @@ def _networks() -> Iterator[Function]:
         "b2": rng.normal(size=2),
     }
     yield "network", network, layers
-    yield "recurrent network", recurrent, {"W": rng.normal(size=(3, 3)) / 2, "U": rng.normal(size=(3, 3)) / 2}
+    yield (
+        "recurrent network",
+        recurrent,
+        {"W": rng.normal(size=(3, 3)) / 2, "U": rng.normal(size=(3, 3)) / 2},
+    )
     yield "convolution", convolution, rng.normal(size=(3, 3))
     yield "attention", attention, {"Q": rng.normal(size=(3, 2)), "K": rng.normal(size=(3, 2))}
 

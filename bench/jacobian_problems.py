@@ -33,7 +33,9 @@ class Problem:
             return {key: self._of(params, key) for key in params}
         return self._of({"": params}, "", lambda p: p[""])
 
-    def _of(self, params: Blocks, key: str, as_argument: Callable[[Blocks], Any] = dict) -> np.ndarray:
+    def _of(
+        self, params: Blocks, key: str, as_argument: Callable[[Blocks], Any] = dict
+    ) -> np.ndarray:
         columns = []
         for k in range(params[key].size):
             moved = {name: leaf.astype(complex) for name, leaf in params.items()}

@@ -89,7 +89,9 @@ ANCHORS = np.array([[0.0, 0.0], [2.0, 0.3], [0.5, 2.5], [-1.0, 1.0]])
 # -------------------------------------------------------------------------------------- likelihoods
 
 
-def _analytic(name: str, f: Callable[[Any], Any], grad: Callable[[Any], Any], x: Vector, **slips: Any) -> Second:
+def _analytic(
+    name: str, f: Callable[[Any], Any], grad: Callable[[Any], Any], x: Vector, **slips: Any
+) -> Second:
     named = {key.replace("_", " "): slip for key, slip in slips.items()}
     return Second(name, lambda x: float(f(x)), grad, hessian_of(grad), x, named)
 
@@ -193,7 +195,10 @@ def _energies() -> Iterator[Second]:
     yield _analytic("entropy", entropy, entropy_grad, np.array([0.2, 0.5, 0.9, 0.4]))
     yield _analytic("barrier", barrier, barrier_grad, np.array([0.4, 0.7, 0.5]))
     yield _analytic(
-        "log of a sum", sumexp, lambda x: np.exp(x) / np.exp(x).sum(), np.array([0.1, 1.0, -0.5, 0.4])
+        "log of a sum",
+        sumexp,
+        lambda x: np.exp(x) / np.exp(x).sum(),
+        np.array([0.1, 1.0, -0.5, 0.4]),
     )
 
 

@@ -111,7 +111,9 @@ def _number(path: str, shape: tuple[int, ...]) -> int:
 
 def _of_problem(problem: Problem) -> Iterator[Subject]:
     params = problem.params
-    shapes = {k: v.shape for k, v in params.items()} if isinstance(params, dict) else {"": params.shape}
+    shapes = (
+        {k: v.shape for k, v in params.items()} if isinstance(params, dict) else {"": params.shape}
+    )
     laid = _Laid(shapes, np.shape(problem.f(params)))
     right = laid.matrix(problem.jacobian(params))
     floor = _floor(laid, problem, right)
@@ -136,7 +138,13 @@ def _of_problem(problem: Problem) -> Iterator[Subject]:
             _is_held_out(problem.name),
         )
         yield plain
-        yield from _wrong(plain, OF_JACOBIANS, ONE_IN[kind], lambda w, a=ask: a(laid, problem, w, right), _site(laid, problem, right))
+        yield from _wrong(
+            plain,
+            OF_JACOBIANS,
+            ONE_IN[kind],
+            lambda w, a=ask: a(laid, problem, w, right),
+            _site(laid, problem, right),
+        )
 
 
 def _site(laid: _Laid, problem: Problem, right: np.ndarray) -> Callable[[str], Site]:
@@ -252,7 +260,8 @@ def _of_second(second: Second) -> Iterator[Subject]:
         return Site(right, x, slopes, second.hess(moved), dice, x.shape, x.shape)
 
     special = {
-        slip: lambda s, slip=slip: Slip(second.slips[slip](s.x), OF_SOME[slip]) for slip in second.slips
+        slip: lambda s, slip=slip: Slip(second.slips[slip](s.x), OF_SOME[slip])
+        for slip in second.slips
     }
     for kind, one_in in SECOND.items():
         if not hasattr(fg, f"check_{kind.split()[0]}"):

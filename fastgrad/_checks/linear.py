@@ -23,6 +23,7 @@ __all__ = ["LinearMap", "Measured", "Meter", "NotFinite", "measure", "random_vec
 # Points of the grid in one half, by the type's size in bytes: the largest multiple below, of 6.4,
 # then has half the digits of the type at most.
 _GRID = {2: 2**6, 4: 2**10}
+# The same for all longer types.
 _FINE_GRID = 2**20
 # Multiples of two vectors whose sum is looked at: neither is a power of two, and both are exact.
 _FIRST, _SECOND = 3.0, -1.25

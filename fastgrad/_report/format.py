@@ -51,6 +51,11 @@ _ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
 
 def derivative_named(text: str, derivative: str) -> str:
     """A sentence on gradients, said of a derivative of another name."""
+    if derivative == "adjoint":  # no difference is taken
+        text = text.replace("the finite differences", "`forward`").replace(
+            "analytic gradient", "adjoint"
+        )
+        text = text.replace("terms of the cost", "terms of the map")
     return text if derivative == "gradient" else text.replace("gradient", derivative)
 
 
@@ -224,15 +229,22 @@ def relative_error(of: Mapping[str, Any]) -> str:
 
 def facts(report: Mapping[str, Any]) -> list[str]:
     """Sentences: the check's cost, what its numbers go by, and its detection limit."""
-    said = f"seed {report['seed']}, noise of f {number(report['noise'], 1)}{steps(report)}"
+    derivative = report.get("derivative", "gradient")
+    said, noise = f"seed {report['seed']}, ", number(report["noise"], 1)
+    if derivative == "adjoint":
+        of, how = "both maps", report["strategy"]
+        said += f"both are linear to a relative {noise}" if noise != "nan" else "not judged"
+    else:
+        of, how = "f", f"{report['strategy']}, {report['backend']} kernel"
+        said += f"noise of f {noise}{steps(report)}"
     error = relative_error(report)
-    if error != "-":
-        whole = f"the {report.get('derivative', 'gradient')}"
-        of = "the worst array" if report["strategy"] == "probe" else whole
-        said += f", rel. error of {of} {error}"
+    # Where nothing could be judged, as of a map that is not linear, no error is known.
+    if error != "-" and not (derivative == "adjoint" and error == "nan"):
+        whole = "the worst array" if report["strategy"] == "probe" else f"the {derivative}"
+        said += f", rel. error of {whole} {error}"
     return [
-        f"{entries_in_words(report)}, {counted(report['evaluations'], 'evaluation')} of f in "
-        f"{report['seconds']:.2g} s ({report['strategy']}, {report['backend']} kernel)",
+        f"{entries_in_words(report)}, {counted(report['evaluations'], 'evaluation')} of {of} in "
+        f"{report['seconds']:.2g} s ({how})",
         said,
         limit(report),
     ]
@@ -242,7 +254,8 @@ def limit(report: Mapping[str, Any]) -> str:
     """The detection limit in a sentence."""
     throughout = _has_blocks(report)  # such a block hides the other errors in it
     none = report["detection_limit"] in (0.0, "inf")  # reports of 0.1 have zero
-    if throughout and none:
+    located = report.get("derivative") == "adjoint" and report["n_wrong"]
+    if none and (throughout or located):
         return "other errors were not looked for"
     if report["n_unclear"] == report["n_judged"] > 0 or none:
         return "no entry could be judged"
