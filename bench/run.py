@@ -25,6 +25,7 @@ SCRIPTS = (
     "check_cost.py",
     "checkers.py",
     "mutants.py",
+    "jacobians.py",
     "hostile.py",
     "walk.py",
 )
