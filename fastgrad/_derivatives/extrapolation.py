@@ -30,6 +30,7 @@ __all__ = [
     "estimate",
     "quotients",
     "step_row",
+    "vector_row",
 ]
 
 # Each step over the next. No power of two, nor near one: on a binary grid inside `f`, as of
@@ -44,10 +45,16 @@ ONE_SIDED_NOISE = 2.0
 # The same for Richardson's combination ``c + (c - C) / 52`` of a quotient c with the one above,
 # C, whose noise is a seventh: ``53/52 + 1/380 < 1.1``.
 EXTRAPOLATED_NOISE = 1.1
+# ... and for that of one-sided quotients, ``c + (c - C) / 6.3``: ``7.3/6.3 + 1/46 < 1.2``.
+ONE_SIDED_EXTRAPOLATED_NOISE = 1.2
 # One over the share of the change from the step above that bounds the truncation left. Theory:
 # 1 / 52 for second order, 1 / 6 for first; the bounds are 1 / 4 and 1 / 3, for functions on
 # which the orders have not set in yet.
 CENTRAL_SHRINK, ONE_SIDED_SHRINK = 4.0, 3.0
+# Where changes are seen to shrink more slowly than that, from each to the next by a factor r, they
+# are taken for a geometric series, of which ``r / (1 - r)`` of the last change is left: as for
+# ``x + x**1.5`` beside 0. Quotients of which r is larger than this do not converge in practice.
+SLOWEST = 0.9
 # A pair of quotients is taken to converge if they differ by noise and by this share of their
 # size: 1e-3 / 4 is then the largest relative truncation of a result, and it is in its bound.
 SETTLED = 1e-3
@@ -98,6 +105,13 @@ class StepTable:
         """Forward minus backward quotients."""
         gap: np.ndarray = self.forward - self.backward
         return gap
+
+    @property
+    def size(self) -> np.ndarray:
+        """The largest of the three quotients."""
+        three = (np.abs(each) for each in (self.central, self.forward, self.backward))
+        found: np.ndarray = np.fmax.reduce(list(three))
+        return found
 
     @property
     def moves(self) -> np.ndarray:
@@ -179,6 +193,25 @@ def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTabl
     return StepTable(*(row[np.newaxis] for row in (width / 2, *rest)))
 
 
+def vector_row(
+    moved: np.ndarray, values: np.ndarray, base: np.ndarray, noise: np.ndarray, unit: np.ndarray
+) -> StepTable:
+    """Quotients of a vector-valued f at one step of each entry: arrays of shape (entries, m).
+
+    Displacements are of shape (entries, 2), ahead and behind, and values of shape (entries, 2, m).
+    The others, of shape (m,), are as for `quotients`.
+    """
+    ahead, behind = moved[:, :1], moved[:, 1:]
+    above, below = values[:, 0], values[:, 1]
+    width = ahead - behind
+    by_itself, by_size = 2 * SIGMAS * noise, 2 * SIGMAS * unit
+    with np.errstate(all="ignore"):  # values may be NaN, and widths 0
+        bound = np.fmax(by_itself, by_size * np.fmax(np.abs(above), np.abs(below)))
+        central = (above - below) / width
+        sides = (above - base) / ahead, (below - base) / behind
+        return StepTable(np.broadcast_to(width / 2, bound.shape), central, *sides, bound / width)
+
+
 def _quantum(moves: np.ndarray) -> np.ndarray:
     """The amount that values of f seem to change by at least; 0 where any step changes them."""
     # The move that was seen may be up to RATIO quanta: at the next step it would be one.
@@ -191,8 +224,11 @@ def estimate(table: StepTable) -> Estimate:
     """Combine all steps of each entry into the estimate with the smallest bound."""
     with np.errstate(invalid="ignore", over="ignore"):
         columns = _columns(table)
-        central, ahead, behind, finer = (_best(table.steps, column) for column in columns)
-        central = _choose(finer.bound < central.bound, finer, central)
+        best = [_best(table.steps, column) for column in columns]
+        central, ahead, behind = (
+            _choose(finer.bound < plain.bound, finer, plain)
+            for plain, finer in zip(best[:3], best[3:], strict=True)
+        )
         one_sided = np.isnan(central.bound)
         # At the edge of the domain only one side has values.
         side = _choose(np.isfinite(ahead.bound) | np.isnan(behind.bound), ahead, behind)
@@ -230,16 +266,19 @@ class _Column:
 
 def _columns(table: StepTable) -> Iterator[_Column]:
     """Central, forward, backward and extrapolated quotients, with the noise that they show."""
+    one_sided = ONE_SIDED_NOISE * ONE_SIDED_EXTRAPOLATED_NOISE * table.noise
     kinds = (
         (table.central, table.noise, CENTRAL_SHRINK),
         (table.forward, ONE_SIDED_NOISE * table.noise, ONE_SIDED_SHRINK),
         (table.backward, ONE_SIDED_NOISE * table.noise, ONE_SIDED_SHRINK),
-        (_extrapolated(table.central), EXTRAPOLATED_NOISE * table.noise, CENTRAL_SHRINK),
+        (_extrapolated(table.central, 2), EXTRAPOLATED_NOISE * table.noise, CENTRAL_SHRINK),
+        (_extrapolated(table.forward, 1), one_sided, CENTRAL_SHRINK),
+        (_extrapolated(table.backward, 1), one_sided, CENTRAL_SHRINK),
     )
-    size = np.fmax.reduce([np.abs(quotients) for quotients, _, _ in kinds[:3]])
+    size = table.size
     off = _nonlinearity(table)
     # One-sided quotients see one side of a kink, and it hides nothing from them.
-    nonlinear = (off, np.zeros_like(off), np.zeros_like(off), off)
+    nonlinear = (off, np.zeros_like(off), np.zeros_like(off)) * 2
     columns = [
         _Column(quotients, noise, size, each, shrink)
         for (quotients, noise, shrink), each in zip(kinds, nonlinear, strict=True)
@@ -251,10 +290,10 @@ def _columns(table: StepTable) -> Iterator[_Column]:
     return (replace(column, noise=factor * column.noise) for column in columns)
 
 
-def _extrapolated(central: np.ndarray) -> np.ndarray:
-    """Richardson's combination of each difference with the one above, free of second order."""
-    finer = np.full(central.shape, np.nan)
-    finer[1:] = central[1:] + np.diff(central, axis=0) / (RATIO**2 - 1)
+def _extrapolated(plain: np.ndarray, order: int) -> np.ndarray:
+    """Richardson's combination of each difference with the one above, free of its order."""
+    finer = np.full(plain.shape, np.nan)
+    finer[1:] = plain[1:] + np.diff(plain, axis=0) / (RATIO**order - 1)
     return finer
 
 
@@ -282,7 +321,8 @@ def _best(steps: np.ndarray, column: _Column) -> Estimate:
     # Where the derivative is 0 no change is small beside it; but all of them shrink.
     good |= _shrinking(change)
     good &= ~_upset_below(change, rounding)
-    bound = change / column.shrink + rounding + column.nonlinearity
+    left = np.fmax(1 / column.shrink, _left_of_series(change, rounding))
+    bound = left * change + rounding + column.nonlinearity
     known = np.isfinite(bound)
     good &= known
     # Where no pair converges the value is that of the largest step: noise tells least of it.
@@ -328,6 +368,16 @@ def _shrinking(change: np.ndarray) -> np.ndarray:
     shrinks = np.zeros(change.shape, dtype=bool)
     shrinks[1:] = less[1:] & less[:-1]
     return shrinks
+
+
+def _left_of_series(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """The share of each change that is left below it, going by the one above; 0 within noise."""
+    shown = change > rounding
+    ratio = np.zeros(change.shape)
+    both = shown[1:] & shown[:-1]
+    np.divide(change[1:], change[:-1], out=ratio[1:], where=both)
+    ratio = np.fmin(ratio, SLOWEST)
+    return ratio / (1 - ratio)
 
 
 def _noise_factor(column: _Column) -> np.ndarray:

@@ -1,0 +1,328 @@
+"""Estimates derivatives from central differences at more and more steps, each entry at its own.
+
+Steps start small, where `f` can do little unseen, and grow as long as noise is what limits the
+estimate; they shrink where truncation does, or where nothing converges. An estimate at large steps
+must agree with the values at small ones: what looks smooth on one scale only is not believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from fastgrad._derivatives.extrapolation import (
+    ONE_SIDED_NOISE,
+    RATIO,
+    Estimate,
+    StepTable,
+    estimate,
+    vector_row,
+)
+from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._derivatives.surroundings import Surroundings, eps_of_double
+from fastgrad._evaluation.protocol import Evaluator, Single
+from fastgrad._stencils import Steps
+
+__all__ = ["Goal", "Outcome", "estimate_entries"]
+
+# First step relative to the entry. At 1e-9 a float64 function shows its derivative to six digits,
+# and one that turns around within 1e-9 of x is beyond what x itself can tell apart in practice.
+_FIRST = 2.0**-30
+# ... and at least this many spacings of the entry's type, whose values would hardly move else.
+_FIRST_SPACINGS = 32.0
+# Largest step, relative to the entry's length max(1, |x|): halfway to zero.
+_FARTHEST = 0.5
+# Least step in spacings of the entry: with one, x + h could round to x on one side.
+_LEAST_SPACINGS = 2.0
+# Smaller steps than the first one, at most, beside an entry of 0: a factor 7.3^14 = 1e12, which
+# leads from 1e-9 to where nothing is left of the unit in which the entry was given.
+_MOST_DOWN = 14
+# Rows by which the largest step may be above the best one: at the next orders set in that help.
+_AHEAD = 2
+# Rows that are left out where noise hides all that two rows can show: a factor 7.3^3 = 389.
+_LEFT_OUT = 3
+# A kink is looked at with so many steps below the first ones: it may be a corner that is rounded.
+_BELOW_KINKS = 4
+# Truncation limits an estimate where its bound is more than this many noise bounds.
+_MOSTLY_NOISE = 2.0
+# Share of the rounding of the parameter that `f` repeats inside, as in `sin(20 * x)`: one rounding
+# of a product is half a spacing at most, and 0.29 spacings on average. Measured: with a half, one
+# bound in 660 of bench/estimates.py does not hold; with one, all do.
+_ARGUMENT = 1.0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How accurate derivatives have to be."""
+
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Derivatives of outputs by entries: arrays of one shape."""
+
+    value: np.ndarray
+    bound: np.ndarray  # NaN: no values on either side; infinite: no limit was found
+    forward: np.ndarray  # one-sided derivatives
+    backward: np.ndarray
+    kink: np.ndarray
+    met: np.ndarray  # whether the goal was
+    moves: np.ndarray  # whether any step moved the output
+
+    @classmethod
+    def blank(cls, shape: tuple[int, ...]) -> Outcome:
+        """Nothing is known."""
+        numbers = [np.full(shape, np.nan) for _ in range(4)]
+        return cls(*numbers, *(np.zeros(shape, dtype=bool) for _ in range(3)))
+
+    def put(self, where: np.ndarray, part: Outcome) -> None:
+        """Replace some of them."""
+        for each in fields(self):
+            getattr(self, each.name).flat[where] = getattr(part, each.name)
+
+
+def estimate_entries(
+    run: Evaluator, leaf: int, entries: np.ndarray, around: Surroundings, goal: Goal
+) -> Outcome:
+    """Estimate the derivatives of all outputs by some entries: of shape (entries, outputs)."""
+    outcome = Outcome.blank((len(entries), len(around.base)))
+    # Where `f` has no value there is no derivative, whatever is beside it.
+    open_ = np.flatnonzero(np.broadcast_to(np.isfinite(around.base), outcome.value.shape))
+    if not len(open_):
+        return outcome
+    rows = _Rows(run, leaf, entries, around)
+    both = np.repeat(np.arange(len(entries)), 2)
+    rows.measure(both, np.arange(len(both)) % 2)
+    while len(open_):
+        state = _State.of(rows, open_, goal)
+        outcome.put(open_, state.outcome)
+        wants = state.up | state.down
+        rows.measure(*state.wanted())
+        open_ = open_[wants]
+    return outcome
+
+
+class _Rows:
+    """Difference quotients of all outputs by some entries, by the level of their step.
+
+    The step of level `k` is ``RATIO**k`` times the first one of each entry.
+    """
+
+    def __init__(
+        self, run: Evaluator, leaf: int, entries: np.ndarray, around: Surroundings
+    ) -> None:
+        self._run, self._leaf, self._entries, self._around = run, leaf, entries, around
+        self.outputs = len(around.base)
+        x = np.abs(run.read(leaf, entries))
+        x[~np.isfinite(x)] = 0.0
+        eps = eps_of_double(run.leaves[leaf].real)
+        share = max(_FIRST, _FIRST_SPACINGS * eps)
+        self._first = share * np.where(x > 0, x, 1.0)
+        # Rounding of the argument, relative to the derivative; entries that are 0 have none.
+        self._argument = SIGMAS * _ARGUMENT * eps / 2 * x
+        most, least = _FARTHEST * np.fmax(x, 1.0), _LEAST_SPACINGS * eps * x
+        with np.errstate(divide="ignore"):
+            self.highest = np.fmax(_levels(most / self._first), 1).astype(int)
+            self.lowest = np.fmax(-_levels(self._first / least), -_MOST_DOWN).astype(int)
+        self._tables: dict[int, StepTable] = {}
+
+    def measure(self, positions: np.ndarray, levels: np.ndarray) -> None:
+        """Evaluate `f` on both sides of the entries at these positions, at these levels."""
+        if not len(positions):
+            return
+        steps = self._first[positions] * RATIO ** levels.astype(float)
+        request = Single(self._leaf, self._entries[positions], Steps(given=steps))
+        found = self._run.single(request)
+        values = np.where(np.isinf(found.values), np.nan, found.values)
+        around = self._around
+        row = vector_row(found.moved, values, around.base, around.noise, around.unit)
+        inside = self._argument[positions, np.newaxis] * row.size / steps[:, np.newaxis]
+        row = replace(row, noise=np.hypot(row.noise, inside))
+        shape = (len(self._entries), self.outputs)
+        for level in np.unique(levels).tolist():
+            if level not in self._tables:
+                self._tables[level] = StepTable(*np.full((5, *shape), np.nan))
+            here = levels == level
+            for name in StepTable.names():
+                getattr(self._tables[level], name)[positions[here]] = getattr(row, name)[here]
+
+    def of(self, pairs: np.ndarray) -> tuple[StepTable, int]:
+        """The table of some pairs of an entry and an output, and the level of its first row.
+
+        Rows that were not measured are NaN, the steps too.
+        """
+        levels = range(max(self._tables), min(self._tables) - 1, -1)
+        nothing = np.full(len(pairs), np.nan)
+        parts = []
+        for name in StepTable.names():
+            known = {k: getattr(table, name).reshape(-1) for k, table in self._tables.items()}
+            parts.append(np.stack([known[k][pairs] if k in known else nothing for k in levels]))
+        return StepTable(*parts), levels[0]
+
+
+def _levels(ratio: np.ndarray) -> np.ndarray:
+    """How many whole levels there are between two steps."""
+    return np.floor(np.log(ratio) / np.log(RATIO))
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is known of some pairs of an entry and an output, and what is to be measured next."""
+
+    outcome: Outcome
+    positions: np.ndarray  # of the entries
+    up: np.ndarray  # whether a larger step is wanted
+    down: np.ndarray  # ... a smaller one
+    target: np.ndarray  # level of the larger one
+    below: np.ndarray  # level of the smaller one
+    top: np.ndarray  # level of the largest one so far
+
+    def wanted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and levels to be measured: all outputs of an entry share its steps."""
+        positions, levels = [], []
+        for wants, level in ((self.up, self.target), (self.down, self.below)):
+            chosen, owner = np.unique(self.positions[wants], return_inverse=True)
+            # The nearest level that any output asks for.
+            nearest = np.full(len(chosen), np.iinfo(int).max)
+            np.minimum.at(nearest, owner, level[wants])
+            if wants is self.up:
+                # Two neighbors, as one row estimates nothing: where some are left out.
+                top = np.zeros(len(chosen), dtype=int)
+                top[owner] = self.top[wants]
+                apart = nearest > top + 1
+                positions.append(chosen[apart])
+                levels.append(nearest[apart] - 1)
+            positions.append(chosen)
+            levels.append(nearest)
+        return np.concatenate(positions), np.concatenate(levels)
+
+    @classmethod
+    def of(cls, rows: _Rows, pairs: np.ndarray, goal: Goal) -> _State:
+        """Estimate these pairs, and decide."""
+        plain, first = rows.of(pairs)
+        table = plain.with_quantization()
+        positions = pairs // rows.outputs
+        found = estimate(table)
+        view = _View(table, found)
+        top, end = first - view.top, first - view.end
+        can_go_up, can_go_down = rows.highest[positions] > top, rows.lowest[positions] < end
+        alone = view.alone & can_go_down
+        met = found.converged & ~found.kink & ~view.astray & ~alone
+        met &= found.bound <= goal.atol + goal.rtol * view.size
+        flat = ~table.moves & np.isfinite(found.value)
+        telling = found.kink & (end > -_BELOW_KINKS)
+        limited = ~found.converged | (view.at_end & view.mostly_truncation) | alone | telling
+        down = ~met & can_go_down & ((limited & ~view.drowned) | view.has_gap_to_fill)
+        near = found.converged & (view.pick - view.top <= _AHEAD)
+        up = ~met & ~down & can_go_up & (flat | view.nothing_on_top | near)
+        target = top + 1
+        far = top + _LEFT_OUT + 2
+        leap = view.nothing_on_top & (far <= rows.highest[positions])
+        target = np.where(leap, far, target)
+        target = np.where(flat, rows.highest[positions], target)
+        outcome = Outcome(
+            found.value, found.bound, *view.sides, found.kink, met, table.moves
+        )
+        return cls(outcome, positions, up, down, target, end - 1, top)
+
+
+class _View:
+    """What decides about the next step: one number or truth for each column of a table."""
+
+    def __init__(self, table: StepTable, found: Estimate) -> None:
+        self._table, self._found = table, found
+        measured = np.isfinite(table.steps)
+        self._columns = np.arange(measured.shape[1])
+        rows = np.arange(len(measured))[:, np.newaxis]
+        self.top = measured.argmax(axis=0)
+        # The last row before the first gap below the top.
+        gap = ~measured & (rows > self.top)
+        self.end = np.where(gap.any(axis=0), gap.argmax(axis=0), len(measured)) - 1
+        self._below = measured & (rows > self.end)
+        # The row of the estimate: the lower one of its pair.
+        distance = np.abs(table.steps - found.step)
+        self.pick = np.where(np.isnan(distance), np.inf, distance).argmin(axis=0)
+
+    def _at(self, rows: np.ndarray, array: np.ndarray) -> np.ndarray:
+        found: np.ndarray = array[rows, self._columns]
+        return found
+
+    def _shows_nothing(self, rows: np.ndarray) -> np.ndarray:
+        """Whether noise hides the derivative, and the gap between both sides."""
+        noise = self._at(rows, self._table.noise)
+        hidden = np.abs(self._at(rows, self._table.central)) <= noise
+        gap = np.abs(self._at(rows, self._table.gaps))
+        found: np.ndarray = hidden & (gap <= 2 * ONE_SIDED_NOISE * noise)
+        return found
+
+    @property
+    def nothing_on_top(self) -> np.ndarray:
+        """Whether noise hides all at the largest step."""
+        return self._shows_nothing(self.top)
+
+    @property
+    def drowned(self) -> np.ndarray:
+        """Whether the last two rows show nothing: smaller steps would show less."""
+        above = np.fmax(self.end - 1, 0)
+        return self._shows_nothing(self.end) & self._shows_nothing(above)
+
+    @property
+    def at_end(self) -> np.ndarray:
+        """Whether the smallest step is that of the estimate."""
+        found: np.ndarray = self.pick == self.end
+        return found
+
+    @property
+    def mostly_truncation(self) -> np.ndarray:
+        """Whether it is truncation that limits the estimate."""
+        one_sided = np.isnan(self._at(self.pick, self._table.central))
+        noise = self._at(self.pick, self._table.noise) * np.where(one_sided, ONE_SIDED_NOISE, 1.0)
+        found: np.ndarray = self._found.bound > _MOSTLY_NOISE * noise
+        return found
+
+    @property
+    def alone(self) -> np.ndarray:
+        """Whether one change is all that tells of truncation: it may not shrink as it should."""
+        # Extrapolated quotients start one row below the top.
+        first = self.pick <= self.top + 2
+        found: np.ndarray = first & self.at_end & self.mostly_truncation
+        return found
+
+    @property
+    def astray(self) -> np.ndarray:
+        """Whether smaller steps, beyond a gap in the table, contradict the estimate."""
+        off = np.abs(self._table.central - self._found.value)
+        contradicts = off > self._found.bound + self._table.noise
+        found: np.ndarray = (contradicts & self._below).any(axis=0)
+        return found
+
+    @property
+    def has_gap_to_fill(self) -> np.ndarray:
+        """Whether the rows above a gap do not go with those below it, or have no estimate."""
+        found: np.ndarray = self._below.any(axis=0) & (self.astray | (self.pick > self.end))
+        return found
+
+    @property
+    def size(self) -> np.ndarray:
+        """What relative tolerances refer to: the derivative, or differences beside a zero."""
+        ahead, behind = (
+            np.abs(self._at(self.pick, each)) for each in (self._table.forward, self._table.backward)
+        )
+        found: np.ndarray = np.fmax(np.fmax(ahead, behind), np.abs(self._found.value))
+        return found
+
+    @property
+    def sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """The derivatives ahead and behind: NaN where there are no values."""
+        found, table = self._found, self._table
+        rises = self._at(self.pick, table.gaps) > 0
+        ahead = np.where(rises, found.upper, found.lower)
+        behind = np.where(rises, found.lower, found.upper)
+        lost = (np.isnan(self._at(self.pick, each)) for each in (table.forward, table.backward))
+        forward, backward = (
+            np.where(none, np.nan, side) for none, side in zip(lost, (ahead, behind), strict=True)
+        )
+        return forward, backward
