@@ -6,9 +6,10 @@ Each function is written once, for NumPy and for mpmath: it takes the number and
 from __future__ import annotations
 
 import itertools
+import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,7 +52,21 @@ FLOATS = SimpleNamespace(
 EXACT = SimpleNamespace(
     **{
         name: getattr(mpmath, name)
-        for name in ("sin cos tan exp log sqrt sinh cosh tanh log1p expm1 cbrt hypot").split()
+        for name in [
+            "sin",
+            "cos",
+            "tan",
+            "exp",
+            "log",
+            "sqrt",
+            "sinh",
+            "cosh",
+            "tanh",
+            "log1p",
+            "expm1",
+            "cbrt",
+            "hypot",
+        ]
     },
     abs=abs,
     arctan=mpmath.atan,
@@ -204,27 +219,38 @@ TABLE: dict[str, tuple[Callable[[Any, Any], Any], tuple[float, ...]]] = {
 }
 
 
-@cache
 def table(units: Sequence[float] = UNITS) -> tuple[Problem, ...]:
     """All functions of the table, at all points and in all units; every second one is held out."""
-    return tuple(_of_table(units))
-
-
-def _of_table(units: Sequence[float]) -> Iterator[Problem]:
     number = itertools.count()
+    return tuple(
+        _problem(name, f, point, unit, held_out)
+        for name, (f, points) in TABLE.items()
+        for point, held_out in ((point, bool(next(number) % 2)) for point in points)
+        for unit in units
+    )
+
+
+def drawn(count: int, seed: int) -> tuple[Problem, ...]:
+    """The same functions beside their points, at random ones and in random units: all held out."""
+    rng = np.random.default_rng(seed)
+    made = []
     for name, (f, points) in TABLE.items():
-        for point in points:
-            held_out = bool(next(number) % 2)
-            for unit in units:
-                x = float(point * unit)
-                exact = derivative(lambda t, f=f, unit=unit: f(t / mpmath.mpf(unit), EXACT), x)
-                yield Problem(
-                    f"{name} at {point:g} in units of {unit:g}",
-                    lambda t, f=f, unit=unit: f(t / unit, FLOATS),
-                    x,
-                    exact,
-                    held_out,
-                )
+        for point in points * count:
+            # Within 2 % of a point that lies well inside of the domain, and 1e-3 of one near 1,
+            # where the domains of some functions end.
+            share = 0.02 * min(1.0, abs(1 - abs(point)) + 0.05)
+            there = point * (1 + share * rng.standard_normal())
+            made.append(_problem(name, f, there, 10.0 ** rng.uniform(-8, 8), held_out=True))
+    return tuple(made)
+
+
+def _problem(
+    name: str, f: Callable[[Any, Any], Any], point: float, unit: float, held_out: bool
+) -> Problem:
+    x = float(point * unit)
+    exact = derivative(lambda t: f(t / mpmath.mpf(unit), EXACT), x)
+    title = f"{name} at {point:g} in units of {unit:g}"
+    return Problem(title, lambda t: f(t / unit, FLOATS), x, exact, held_out)
 
 
 def derivative(f: Callable[[Any], Any], x: float) -> float:
@@ -234,3 +260,115 @@ def derivative(f: Callable[[Any], Any], x: float) -> float:
         h = abs(at) * mpmath.mpf(10) ** -(DIGITS // 3) or mpmath.mpf(10) ** -(DIGITS // 3)
         # Error h^2 = 1e-40: far below what float64 holds.
         return float((f(at + h) - f(at - h)) / (2 * h))
+
+
+def hashed(t: float, size: float) -> float:
+    """Noise up to `size`, the same at the same point."""
+    return size * (zlib.crc32(np.float64(t).tobytes()) / 2**31 - 1)
+
+
+def hard() -> tuple[Problem, ...]:
+    """Functions on which one step, or a sequence that starts large, goes wrong."""
+    number = itertools.count()
+    return tuple(
+        Problem(f"{name} at {x:.15g}", _elementwise(f), x, exact, bool(next(number) % 2))
+        for name, f, x, exact in itertools.chain(_steep(), _noisy(), _singular(), _one_sided())
+    )
+
+
+def _elementwise(f: Callable[[float], float]) -> Callable[[Any], Any]:
+    """A function of one number, for arrays as well; NaN outside of its domain."""
+
+    def one(t: float) -> float:
+        try:
+            return float(f(float(t)))
+        except (ValueError, OverflowError, ZeroDivisionError):
+            return math.nan
+
+    def call(t: Any) -> Any:
+        return (
+            one(t)
+            if np.ndim(t) == 0
+            else np.array([one(each) for each in np.ravel(t)]).reshape(np.shape(t))
+        )
+
+    return call
+
+
+Hard = tuple[str, Callable[[float], float], float, float]
+
+
+def _steep() -> Iterator[Hard]:
+    for x in (1e-200, 1e-12, 1e-6, 1e-3, 1e10):
+        yield "logarithm", math.log, x, 1 / x
+    for w in (1e3, 1e6, 1e8, 1e10):
+        for x in (0.0, 0.3, 0.7, 1.0):
+            yield f"sin {w:g} x", lambda t, w=w: math.sin(w * t), x, w * math.cos(w * x)
+    for x in (0.0, 1e-12, 1e-6, -1e-7):
+        yield "sine", math.sin, x, math.cos(x)
+        yield "cosine", math.cos, x, -math.sin(x)
+        yield "cube", lambda t: t**3, x, 3 * x * x
+        yield "steep sinh", lambda t: math.sinh(1e6 * t), x, 1e6 * math.cosh(1e6 * x)
+        yield "log beside 0", lambda t: math.log(1e-6 + t), x, 1 / (1e-6 + x)
+    yield "large exponential", math.exp, 700.0, math.exp(700.0)
+    yield "large square", lambda t: t * t, 1e150, 2e150
+    yield "ripple", lambda t: t + 1e-7 * math.sin(1e7 * t), 1.0, 1 + math.cos(1e7)
+
+
+def _noisy() -> Iterator[Hard]:
+    for size in (1e-9, 1e-6, 1e-3):
+        for x in (0.3, 1.7):
+            title = f"noise of {size:g} in"
+            yield f"{title} sine", lambda t, s=size: math.sin(t) + hashed(t, s), x, math.cos(x)
+            yield (
+                f"{title} exponential",
+                lambda t, s=size: math.exp(t) + hashed(t, s),
+                x,
+                math.exp(x),
+            )
+            fast = 1000 * math.cos(1000 * x)
+            yield (
+                f"{title} sin 1000 x",
+                lambda t, s=size: math.sin(1000 * t) + hashed(t, s),
+                x,
+                fast,
+            )
+    for x in (0.3, 2.0, 30.0):
+        yield "float32 sine", lambda t: float(np.sin(np.float32(t))), x, math.cos(x)
+        yield (
+            "float32 value",
+            lambda t: float(np.float32(math.exp(t / 10))),
+            x,
+            math.exp(x / 10) / 10,
+        )
+        for c in (1e4, 1e8, 1e12):
+            yield f"sine + {c:g}", lambda t, c=c: math.sin(t) + c, x, math.cos(x)
+            yield (
+                f"sine of (x + {c:g}) - {c:g}",
+                lambda t, c=c: math.sin((t + c) - c),
+                x,
+                math.cos(x),
+            )
+    yield "sine in 6 digits", lambda t: round(math.sin(t), 6), 0.3, math.cos(0.3)
+
+
+def _singular() -> Iterator[Hard]:
+    for d in (1e-3, 1e-6, 1e-9):
+        above, below = 1 + d, 1 - d
+        yield "near a pole", lambda t: 1 / (t - 1), above, -1 / (above - 1) ** 2
+        yield "near a kink", lambda t: abs(t - 1), above, 1.0
+        yield "near a hinge", lambda t: max(t - 1, 0.0) + t * t, below, 2 * below
+        off = above - 1
+        yield "rounded corner", lambda t, d=d: math.hypot(t - 1, d), above, off / math.hypot(off, d)
+    yield "constant", lambda t: 3.0, 1.0, 0.0
+    for x in (0.0, 0.05, 0.1):
+        flat = math.exp(-1 / x**2) * 2 / x**3 if x else 0.0
+        yield "flat beside 0", lambda t: math.exp(-1 / t**2) if t else 0.0, x, flat
+
+
+def _one_sided() -> Iterator[Hard]:
+    yield "x + x^1.5", lambda t: t + t * math.sqrt(t), 0.0, 1.0
+    yield "exponential + x^1.5", lambda t: math.exp(t) + t * math.sqrt(t), 0.0, 1.0
+    yield "x + x |x|^0.5", lambda t: t + t * abs(t) ** 0.5, 0.0, 1.0
+    yield "exponential from 1", lambda t: math.exp(t) if t >= 1 else math.nan, 1.0, math.e
+    yield "sine up to 1", lambda t: math.sin(t) if t <= 1 else math.nan, 1.0, math.cos(1)

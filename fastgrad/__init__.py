@@ -24,6 +24,8 @@ if _typing.TYPE_CHECKING:
     from fastgrad._checks.jacobian import check_jacobian
     from fastgrad._checks.relative_error import relative_error
     from fastgrad._derivatives.coloring import color_columns
+    from fastgrad._derivatives.estimate import estimate
+    from fastgrad._derivatives.estimated import Estimate
     from fastgrad._derivatives.gradient import derivative, gradient
     from fastgrad._derivatives.hessian import hessian, hvp
     from fastgrad._derivatives.jacobian import jacobian
@@ -42,6 +44,7 @@ __all__ = [
     "ConcurrencyError",
     "Entries",
     "Entry",
+    "Estimate",
     "FastgradError",
     "FastgradWarning",
     "Finding",
@@ -66,6 +69,7 @@ __all__ = [
     "check_jacobian",
     "color_columns",
     "derivative",
+    "estimate",
     "forward",
     "gradient",
     "hessian",
@@ -85,6 +89,7 @@ _PLACES = {
     "Cause": "_report.report",
     "Entries": "_report.report",
     "Entry": "_report.report",
+    "Estimate": "_derivatives.estimated",
     "Finding": "_report.report",
     "LeafReport": "_report.report",
     "Native": "_evaluation.native",
@@ -100,6 +105,7 @@ _PLACES = {
     "check_jacobian": "_checks.jacobian",
     "color_columns": "_derivatives.coloring",
     "derivative": "_derivatives.gradient",
+    "estimate": "_derivatives.estimate",
     "forward": "_stencils",
     "gradient": "_derivatives.gradient",
     "hessian": "_derivatives.hessian",

@@ -14,8 +14,9 @@ from fastgrad._checks.movement import begins_by_jump
 from fastgrad._checks.moves import LEFT_OVER, Claimed, Moves
 from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
 from fastgrad._derivatives import noise
-from fastgrad._derivatives.extrapolation import RATIO, SHRINKS
+from fastgrad._derivatives.extrapolation import SHRINKS
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._derivatives.step_table import RATIO
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Along, Changes
 from fastgrad._leaf import Box

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad import _backend
-from fastgrad._derivatives.extrapolation import StepTable, quotients, step_row
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._derivatives.step_table import StepTable, quotients, step_row
 from fastgrad._evaluation.protocol import Samples
 
 __all__ = [

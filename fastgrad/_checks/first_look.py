@@ -31,8 +31,8 @@ from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import KINK_SHARE, POWER_LEAF, first_factors, has_drifted
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.so_far import entries_so_far
-from fastgrad._derivatives.extrapolation import bounds_of_noise
 from fastgrad._derivatives.noise import relative_step, varies
+from fastgrad._derivatives.step_table import bounds_of_noise
 from fastgrad._dtypes import EPS
 from fastgrad._evaluation.direction import key_of, odd_width, signs
 from fastgrad._evaluation.guard import COPIED_BYTES, Guard

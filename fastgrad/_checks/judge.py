@@ -21,7 +21,7 @@ from fastgrad._checks.error_model import (
     ErrorModel,
     enough_power,
 )
-from fastgrad._derivatives.extrapolation import RATIO
+from fastgrad._derivatives.step_table import RATIO
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._report.entries import Verdict
 

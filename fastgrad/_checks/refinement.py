@@ -19,14 +19,13 @@ from fastgrad._derivatives.extrapolation import (
     ONE_SIDED_NOISE,
     OPEN_BOUNDS,
     OPEN_SHARE,
-    RATIO,
     SETTLED,
     SHRINKS,
     Estimate,
-    StepTable,
     estimate,
 )
 from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._derivatives.step_table import RATIO, StepTable
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._report.entries import Verdict

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad._checks.error_model import SAFETY
-from fastgrad._derivatives.extrapolation import Estimate, StepTable, estimate
+from fastgrad._derivatives.extrapolation import Estimate, estimate
+from fastgrad._derivatives.step_table import StepTable
 
 __all__ = ["Residual", "Row", "limit_of", "stand_alike"]
 

@@ -16,8 +16,9 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._checks.own_errors import errors_of, largest_change, values_beside
-from fastgrad._derivatives.extrapolation import Estimate, StepTable
+from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
+from fastgrad._derivatives.step_table import StepTable
 
 __all__ = [
     "Edges",

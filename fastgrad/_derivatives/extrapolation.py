@@ -1,9 +1,8 @@
 """Estimates one derivative from differences at many steps, with a bound that holds.
 
-A step table is a matrix: one column per entry, one row per step, the largest step first, each
-step a factor `RATIO` below the one above. Rows that were not measured are NaN. Neighboring rows
-are compared as in Richardson's extrapolation, and the pair with the smallest bound is taken
-(C. J. F. Ridders, Accurate computation of F'(x) and F'(x)F''(x), Adv. Eng. Softw. 4 (1982) 75-76).
+Neighboring rows of a step table are compared as in Richardson's extrapolation, and the pair with
+the smallest bound is taken (C. J. F. Ridders, Accurate computation of F'(x) and F'(x)F''(x), Adv.
+Eng. Softw. 4 (1982) 75-76).
 """
 
 from __future__ import annotations
@@ -13,32 +12,18 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from fastgrad import _backend
-from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._evaluation.protocol import Samples
+from fastgrad._derivatives.step_table import RATIO, StepTable
 
 __all__ = [
     "ONE_SIDED_NOISE",
     "OPEN_BOUNDS",
     "OPEN_SHARE",
-    "RATIO",
     "SETTLED",
     "SHRINKS",
     "Estimate",
-    "StepTable",
-    "bounds_of_noise",
     "estimate",
-    "quotients",
-    "step_row",
-    "vector_row",
 ]
 
-# Each step over the next. No power of two, nor near one: on a binary grid inside `f`, as of
-# ``(x + C) - C``, steps a power of two apart share their rounding, which then passes for
-# convergence. 7.3 shrinks the truncation of a central difference by 53, and twenty steps reach
-# from 1 to the spacing of float64. Ridders takes 1.4, for a table of high orders: more
-# evaluations, and no use where noise is the limit.
-RATIO = 7.3
 # Bound on the noise of a one-sided quotient, in units of that of the central one with the same
 # step: both are differences of two values, over h and over 2 h.
 ONE_SIDED_NOISE = 2.0
@@ -55,6 +40,8 @@ CENTRAL_SHRINK, ONE_SIDED_SHRINK = 4.0, 3.0
 # are taken for a geometric series, of which ``r / (1 - r)`` of the last change is left: as for
 # ``x + x**1.5`` beside 0. Quotients of which r is larger than this do not converge in practice.
 SLOWEST = 0.9
+# ... and are taken to be slower by this: the bound of a series that is exactly geometric holds.
+SERIES_MARGIN = 1.1
 # A pair of quotients is taken to converge if they differ by noise and by this share of their
 # size: 1e-3 / 4 is then the largest relative truncation of a result, and it is in its bound.
 SETTLED = 1e-3
@@ -91,64 +78,6 @@ STILL_OPEN = 0.3
 
 
 @dataclass(frozen=True)
-class StepTable:
-    """Difference quotients at many steps: arrays of shape (steps, entries)."""
-
-    steps: np.ndarray
-    central: np.ndarray
-    forward: np.ndarray
-    backward: np.ndarray
-    noise: np.ndarray  # bound on the noise of `central`; twice that for the one-sided ones
-
-    @property
-    def gaps(self) -> np.ndarray:
-        """Forward minus backward quotients."""
-        gap: np.ndarray = self.forward - self.backward
-        return gap
-
-    @property
-    def size(self) -> np.ndarray:
-        """The largest of the three quotients."""
-        three = (np.abs(each) for each in (self.central, self.forward, self.backward))
-        found: np.ndarray = np.fmax.reduce(list(three))
-        return found
-
-    @property
-    def moves(self) -> np.ndarray:
-        """Whether any step of each entry was seen to move f."""
-        seen = (np.nan_to_num(self.forward) != 0) | (np.nan_to_num(self.backward) != 0)
-        found: np.ndarray = seen.any(axis=0)
-        return found
-
-    def with_quantization(self, where: np.ndarray | None = None) -> StepTable:
-        """The same, with noise of at least the quantum that the values of f move by.
-
-        Where f moves at one step, and not at all at the next smaller one, on both sides, the
-        move was one quantum of its values: f rounds them, or counts. `where` says for which
-        entries that is so; it could also be a corner.
-        """
-        quantum = np.fmin(
-            *(_quantum(np.abs(q) * self.steps) for q in (self.forward, self.backward))
-        )
-        if where is not None:
-            quantum = np.where(where, quantum, 0.0)
-        return replace(self, noise=np.fmax(self.noise, SIGMAS * quantum / self.steps))
-
-    def above(self, below: StepTable) -> StepTable:
-        """Continue the table by smaller steps."""
-        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in self.names()))
-
-    def among(self, chosen: np.ndarray) -> StepTable:
-        """Some of the entries."""
-        return StepTable(*(getattr(self, n)[:, chosen] for n in self.names()))
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of its arrays, in order."""
-        return tuple(each.name for each in fields(cls))
-
-
-@dataclass(frozen=True)
 class Estimate:
     """Derivatives with bounds: arrays of shape (entries,).
 
@@ -168,56 +97,6 @@ class Estimate:
     def among(self, chosen: np.ndarray) -> Estimate:
         """Some of the entries."""
         return Estimate(*(getattr(self, each.name)[chosen] for each in fields(self)))
-
-
-def quotients(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
-    """Width, central, forward and backward quotient, and the bound on the noise of the central.
-
-    Displacements and values are of shape (entries, 2), ahead and behind. Values are uncertain by
-    `noise`, or by `unit` times their size where that is more.
-    """
-    bounds = bounds_of_noise(noise, unit)
-    rows: np.ndarray = _backend.kernel.quotients(found.moved, found.values, base, *bounds)
-    return rows
-
-
-def bounds_of_noise(noise: float, unit: float) -> tuple[float, float]:
-    """Bounds on the noise of a difference over the width: by itself, and in units of the values."""
-    # The width is 2 h: the sum of two independent errors, each of them bounded.
-    return 2 * SIGMAS * noise, 2 * SIGMAS * unit
-
-
-def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:
-    """A table of one step, from displacements and values at both sides."""
-    width, *rest = quotients(found, base, noise, unit)
-    return StepTable(*(row[np.newaxis] for row in (width / 2, *rest)))
-
-
-def vector_row(
-    moved: np.ndarray, values: np.ndarray, base: np.ndarray, noise: np.ndarray, unit: np.ndarray
-) -> StepTable:
-    """Quotients of a vector-valued f at one step of each entry: arrays of shape (entries, m).
-
-    Displacements are of shape (entries, 2), ahead and behind, and values of shape (entries, 2, m).
-    The others, of shape (m,), are as for `quotients`.
-    """
-    ahead, behind = moved[:, :1], moved[:, 1:]
-    above, below = values[:, 0], values[:, 1]
-    width = ahead - behind
-    by_itself, by_size = 2 * SIGMAS * noise, 2 * SIGMAS * unit
-    with np.errstate(all="ignore"):  # values may be NaN, and widths 0
-        bound = np.fmax(by_itself, by_size * np.fmax(np.abs(above), np.abs(below)))
-        central = (above - below) / width
-        sides = (above - base) / ahead, (below - base) / behind
-        return StepTable(np.broadcast_to(width / 2, bound.shape), central, *sides, bound / width)
-
-
-def _quantum(moves: np.ndarray) -> np.ndarray:
-    """The amount that values of f seem to change by at least; 0 where any step changes them."""
-    # The move that was seen may be up to RATIO quanta: at the next step it would be one.
-    lost = (moves[:-1] > 0) & (moves[1:] == 0)
-    found: np.ndarray = np.where(lost, moves[:-1] / RATIO, 0.0).max(axis=0, initial=0.0)
-    return found
 
 
 def estimate(table: StepTable) -> Estimate:
@@ -376,7 +255,7 @@ def _left_of_series(change: np.ndarray, rounding: np.ndarray) -> np.ndarray:
     ratio = np.zeros(change.shape)
     both = shown[1:] & shown[:-1]
     np.divide(change[1:], change[:-1], out=ratio[1:], where=both)
-    ratio = np.fmin(ratio, SLOWEST)
+    ratio = np.fmin(SERIES_MARGIN * ratio, SLOWEST)
     return ratio / (1 - ratio)
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from math import factorial
+from typing import Any
 
 import numpy as np
 
@@ -138,8 +139,8 @@ def _digits(value: float) -> int:
     return len(mantissa.replace(".", "").strip("0"))
 
 
-def is_single(unit: float) -> bool:
-    """Whether values with this relative rounding error are float32."""
+def is_single(unit: Any) -> Any:
+    """Whether values with this relative rounding error are float32; elementwise."""
     return unit == _SINGLE
 
 

@@ -6,7 +6,7 @@ All entries move at once, so that the cost does not grow with their number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,18 @@ class Surroundings:
     base: np.ndarray
     noise: np.ndarray  # as standard deviations
     unit: np.ndarray  # relative rounding of the values
+
+    def with_values(self, values: np.ndarray) -> Surroundings:
+        """The same, with the rounding of float64 where values at a larger step have more digits.
+
+        Close to a zero of `f`, where terms cancel, its values have as few as those of float32.
+        """
+        with np.errstate(over="ignore"):
+            more = (values.astype(np.float32) != values) & ~np.isnan(values)
+        finer = more.any(axis=(0, 1)) & noise.is_single(self.unit)
+        if not finer.any():
+            return self
+        return replace(self, unit=np.where(finer, noise.rounding_unit(()), self.unit))
 
 
 def look_around(run: Evaluator) -> Surroundings:
@@ -88,8 +100,8 @@ class _Found:
     @property
     def coarse(self) -> np.ndarray:
         """Whether there is more noise than rounding explains."""
-        found: np.ndarray = self.level > _COARSE * self.unit * self.largest
-        return found & ~self.open
+        found: np.ndarray = ~self.open & (self.level > _COARSE * self.unit * self.largest)
+        return found
 
     def take(self, values: np.ndarray, wanted: np.ndarray) -> None:
         """Learn from equally spaced values of the wanted outputs, (points, m); NaN: none."""
@@ -137,7 +149,8 @@ def _moves(run: Evaluator, region: Region, spacing: float, same_sign: bool) -> n
         moves = np.where(x > 0, (2 * np.floor(count / 2) + 1) * quantum, _ODD * spacing)
         moves = np.where(np.isfinite(moves), moves, 0.0)
     factors = signs(key_of(0, 0, region.leaf), x.size).astype(float)
-    return (moves * (np.abs(factors) if same_sign else factors)).reshape(region.shape)
+    found: np.ndarray = moves * (np.abs(factors) if same_sign else factors)
+    return found.reshape(region.shape)
 
 
 def eps_of_double(array: np.ndarray) -> float:

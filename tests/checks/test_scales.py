@@ -15,7 +15,8 @@ from fastgrad._checks import scales
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._derivatives.extrapolation import RATIO, Estimate
+from fastgrad._derivatives.extrapolation import Estimate
+from fastgrad._derivatives.step_table import RATIO
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.local import local

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as npst
 from strategies import quick
 
 from fastgrad import _backend, _reference
-from fastgrad._derivatives.extrapolation import RATIO, estimate, step_row
+from fastgrad._derivatives.extrapolation import estimate
+from fastgrad._derivatives.step_table import RATIO, step_row
 from fastgrad._evaluation.protocol import Samples
 
 DOUBLE = 2.0**-53
