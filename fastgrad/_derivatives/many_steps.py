@@ -275,7 +275,8 @@ class _View:
     def drowned(self) -> np.ndarray:
         """Whether the last two rows show nothing: smaller steps would show less."""
         above = np.fmax(self.end - 1, 0)
-        return self._shows_nothing(self.end) & self._shows_nothing(above)
+        found: np.ndarray = self._shows_nothing(self.end) & self._shows_nothing(above)
+        return found
 
     @property
     def at_end(self) -> np.ndarray:
@@ -310,7 +311,8 @@ class _View:
     @property
     def has_gap_to_fill(self) -> np.ndarray:
         """Whether the rows above a gap do not go with those below it, or have no estimate."""
-        found: np.ndarray = self._below.any(axis=0) & (self.astray | (self.pick > self.end))
+        lost = self.astray | (self.pick > self.end)
+        found: np.ndarray = self._below.any(axis=0) & lost
         return found
 
     @property

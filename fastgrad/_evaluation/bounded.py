@@ -101,7 +101,10 @@ class Bounded(Around):
             if values is None:
                 values = np.full(inside.shape + found.shape[2:], np.nan)
             values[np.ix_(rows, columns)] = found
-        return np.full(inside.shape, np.nan) if values is None else values
+        if values is None:
+            width = () if self.outputs is None else (self.outputs.size,)
+            return np.full(inside.shape + width, np.nan)
+        return values
 
     def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""

@@ -141,8 +141,9 @@ def test_error_bars_hold_where_it_is_hard(name, rtol):
         found = fg.estimate(f, x, rtol)
         assert covers(found, exact), (x, str(found))
         assert math.isfinite(found.uncertainty)
-        # Of a tolerance that was met the error is below it, too.
-        if found.status == "converged" and exact:
+        # Of a tolerance that was met the error is below it, too; beside a zero of the derivative
+        # it is relative to differences.
+        if found.status == "converged" and abs(exact) > 1e-5:
             assert abs(found.value - exact) <= 1.01 * rtol * abs(exact)
 
 
