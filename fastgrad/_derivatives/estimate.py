@@ -14,6 +14,7 @@ from fastgrad._derivatives.many_steps import Goal, Outcome, estimate_entries
 from fastgrad._derivatives.surroundings import Surroundings, look_around
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import bounds_of
+from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.local import check_callable, of_numbers
 from fastgrad._evaluation.meter import Metered
@@ -83,7 +84,8 @@ def estimate(
         not a number, or parameters are complex and `f` does not return one real number.
     InputValueError
         A tolerance is negative or not finite, an array is read-only or shares memory with another,
-        or a parameter lies outside of its bounds.
+        or a parameter lies outside of its bounds. Or `f` does not see parameters that are moved in
+        place, and sees a moved copy: it caches by the identity of its argument.
     MutationError, ConcurrencyError, WorkerError, MissingPackageError, ObjectiveError
         As for `gradient`.
 
@@ -139,6 +141,8 @@ def estimate(
             assert outputs is not None  # `f` was evaluated
             _refuse_complex(leaves, outputs)
             outcomes = [_of_leaf(run, k, around, goal) for k in range(len(leaves))]
+            if expected > _AROUND and not any(found.moves.any() for found in outcomes):
+                _refuse_cached(sees_moves(run, f, argument, around.base, limits))
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -170,6 +174,12 @@ def _refuse_complex(leaves: Sequence[Leaf], outputs: Outputs) -> None:
                 "by complex parameters depends on a convention; pass their real and imaginary "
                 "parts as arrays of their own, and let `f` join them"
             )
+
+
+def _refuse_cached(sees: Sees) -> None:
+    """Refuse an `f` that does not see the moves; one that nothing moves is told by its status."""
+    if sees is Sees.CACHED:
+        raise InputValueError(sees.value)
 
 
 def _tolerance(given: Any, name: str) -> float:

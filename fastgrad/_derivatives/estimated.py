@@ -100,6 +100,8 @@ class Estimate:
     (True, 'converged', True)
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     value: Any
     uncertainty: Any
     status: Any

@@ -513,6 +513,17 @@ def test_what_is_no_function_or_no_parameter_is_refused():
         fg.estimate(lambda t: None, 1.0)
 
 
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_a_cache_by_identity_is_refused(shape):
+    kept = {}
+
+    def cached(x):
+        return kept.setdefault(id(x), np.full(shape, (x**2).sum()))
+
+    with pytest.raises(fg.InputValueError, match="does not see parameters that are moved"):
+        fg.estimate(cached, np.array([1.0, 2.0]))
+
+
 def test_text():
     found = fg.estimate(lambda p: p["a"] ** 2 * p["b"], {"a": np.array(3.0), "b": np.array(2.0)})
     lines = str(found).splitlines()
