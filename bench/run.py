@@ -24,6 +24,7 @@ SCRIPTS = (
     "probe.py",
     "check_cost.py",
     "checkers.py",
+    "estimates.py",
     "mutants.py",
     "jacobians.py",
     "hostile.py",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad._derivatives.extrapolation import ONE_SIDED_NOISE, Estimate, estimate
-from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._derivatives.noise import POINTS, SIGMAS, noise_beside
 from fastgrad._derivatives.step_table import RATIO, StepTable, vector_row
 from fastgrad._derivatives.surroundings import Surroundings, eps_of_double
 from fastgrad._evaluation.protocol import Evaluator, Single
@@ -38,6 +38,12 @@ _AHEAD = 2
 _LEFT_OUT = 3
 # A kink is looked at with so many steps below the first ones: it may be a corner that is rounded.
 _BELOW_KINKS = 4
+# Values are rougher than was measured if they show more than this many times the noise: an estimate
+# from seven of them is right to a factor 4.
+_ROUGH = 4.0
+# How far they are apart, relative to the entry, and at least in spacings of its type: about as far
+# as those that were measured first, where a ripple as long as the first step is smooth.
+_FINE, _FINE_SPACINGS = 1e-12, 4.0
 # Truncation limits an estimate where its bound is more than this many noise bounds.
 _MOSTLY_NOISE = 2.0
 # Noise is taken to be this many times what seven values show. Measured: with 1, one bound in 2,000
@@ -93,13 +99,22 @@ def estimate_entries(
     rows = _Rows(run, leaf, entries, around)
     both = np.repeat(np.arange(len(entries)), 2)
     rows.measure(both, np.arange(len(both)) % 2)
+    _settle(rows, open_, outcome, goal)
+    lost = np.flatnonzero(np.isinf(outcome.bound) & outcome.moves)
+    if len(lost):
+        # Seven values may all be lucky ones: of what has no limit the noise is looked at again.
+        _settle(rows, rows.rougher(lost), outcome, goal)
+    return outcome
+
+
+def _settle(rows: _Rows, open_: np.ndarray, outcome: Outcome, goal: Goal) -> None:
+    """Add steps as long as any of these pairs of an entry and an output wants one."""
     while len(open_):
         state = _State.of(rows, open_, goal)
         outcome.put(open_, state.outcome)
         wants = state.up | state.down
         rows.measure(*state.wanted())
         open_ = open_[wants]
-    return outcome
 
 
 class _Rows:
@@ -118,6 +133,7 @@ class _Rows:
         eps = eps_of_double(run.leaves[leaf].real)
         share = max(_FIRST, _FIRST_SPACINGS * eps)
         self._first = share * np.where(x > 0, x, 1.0)
+        self._fine = max(_FINE, _FINE_SPACINGS * eps) * np.where(x > 0, x, 1.0)
         # Rounding of the argument, relative to the derivative; entries that are 0 have none.
         self._argument = SIGMAS * _ARGUMENT * eps / 2 * x
         most, least = _FARTHEST * np.fmax(x, 1.0), _LEAST_SPACINGS * eps * x
@@ -126,6 +142,8 @@ class _Rows:
             self.lowest = np.fmax(-_levels(self._first / least), -_MOST_DOWN).astype(int)
         self._tables: dict[int, StepTable] = {}
         self._length = np.fmax(x, 1.0)
+        # Noise of each pair of an entry and an output, where it was looked at again.
+        self._rough = np.zeros(len(entries) * self.outputs)
 
     def slopes(self, pairs: np.ndarray) -> np.ndarray:
         """Derivatives by which `f` changes by itself over the length of an entry."""
@@ -164,7 +182,32 @@ class _Rows:
         for name in StepTable.names():
             known = {k: getattr(table, name).reshape(-1) for k, table in self._tables.items()}
             parts.append(np.stack([known[k][pairs] if k in known else nothing for k in levels]))
-        return StepTable(*parts), levels[0]
+        table = StepTable(*parts)
+        with np.errstate(over="ignore"):
+            rough = _MARGIN * SIGMAS * self._rough[pairs] / table.steps
+        return replace(table, noise=np.fmax(table.noise, rough)), levels[0]
+
+    def rougher(self, pairs: np.ndarray) -> np.ndarray:
+        """Those of these pairs that show more noise than was measured, at another spacing."""
+        positions = np.unique(pairs // self.outputs)
+        shown = self._noise_beside(positions, 1)
+        lost = np.isnan(shown).all(axis=1)
+        if lost.any():
+            shown[lost] = self._noise_beside(positions[lost], -1)
+        level = np.zeros((len(self._entries), self.outputs))
+        level[positions] = np.where(shown > _ROUGH * self._around.noise, shown, 0.0)
+        self._rough[pairs] = level.flat[pairs]
+        found: np.ndarray = pairs[self._rough[pairs] > 0]
+        return found
+
+    def _noise_beside(self, positions: np.ndarray, way: int) -> np.ndarray:
+        """Noise in values at one side, without that at the entry: it may be the edge of a jump."""
+        offsets = tuple(way * k for k in range(1, POINTS + 1))
+        steps = Steps(given=self._fine[positions])
+        values = self._run.single(
+            Single(self._leaf, self._entries[positions], steps, offsets)
+        ).values
+        return np.stack([noise_beside(values[..., k]) for k in range(self.outputs)], axis=1)
 
 
 def _levels(ratio: np.ndarray) -> np.ndarray:

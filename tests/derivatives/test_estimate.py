@@ -264,6 +264,21 @@ def test_noise_is_that_of_f():
     assert fg.estimate(lambda t: math.sin(t), 0.3).noise <= 1e-15
 
 
+def test_noise_that_the_first_values_did_not_show_is_found():
+    f = Counted(math.sin)
+    found = fg.estimate(lambda t: f(t) + hashed(t, 1e-9) * (f.count > 7), 0.3)
+    assert found.status == "noisy"
+    assert covers(found, math.cos(0.3))
+    assert found.noise < 1e-15 < 1e-10 < found.uncertainty < 1e-4
+
+
+def test_a_ripple_below_the_first_step_is_no_noise():
+    """Of 1 + cos(1e11) nothing is known; the slope of 1 around it is no answer."""
+    found = fg.estimate(lambda t: t + 1e-11 * math.sin(1e11 * t), 1.0)
+    assert found.status == "divergent"
+    assert found.uncertainty == math.inf
+
+
 # ---------------------------------------------------------------- structures
 
 

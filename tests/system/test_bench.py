@@ -108,6 +108,17 @@ def test_the_truth_about_mutants_tells_relations_apart(monkeypatch):
             assert truth["holds"](kind, region) == expected, f"{kind} of {name}"
 
 
+@pytest.mark.slow
+def test_smoke_run_of_the_estimates(tmp_path):
+    for package in ("scipy", "mpmath"):
+        pytest.importorskip(package)
+    written = smoke(tmp_path, BENCH / "estimates.py", result="estimates.md")
+    for row in ("| fastgrad 1e-08 ", "## The table, half held out: ", "## Hard functions: "):
+        assert row in written
+    assert "that do not hold, of" in written
+    assert written.count("| 100.00 %") >= 12 or written.count(" 100.00 % ") >= 12
+
+
 def test_smoke_run_of_the_hostile_problems(tmp_path):
     written = smoke(tmp_path, BENCH / "hostile.py", result="hostile.md")
     for row in ("false alarms in 10,000 checks", "| held out ", "## Misses: ", "## Exceptions: "):
