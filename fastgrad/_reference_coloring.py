@@ -64,8 +64,11 @@ def color(
     words: np.ndarray,
     most: int,
     colors: np.ndarray,
-) -> bool:
-    """Color columns first-fit, in this order, and tell whether less than about `most` colors do.
+) -> int:
+    """Color columns first-fit, in this order; return -1 if it takes far more than `most` colors.
+
+    Else it returns how many of the last 64 colors the row has that has most of them: if there are
+    no more than 64 colors, that is how many entries the fullest row has.
 
     The rows of column `j` are ``rows[starts[j]:starts[j + 1]]``, both arrays int32 or int64. No two
     columns of one color share a row. With `star`, rows and columns are the vertices of a graph,
@@ -73,19 +76,19 @@ def color(
     first and the last have one color only where that of the middle one is lower. So no path of four
     vertices has two colors: a star coloring (A. H. Gebremedhin, F. Manne, A. Pothen, What color is
     your Jacobian?, SIAM Review 47, 2005). `words`, of shape (rows,) and uint64, is scratch memory;
-    `colors`, of shape (columns,) and intp, is the result, which is complete where True is returned.
+    `colors`, of shape (columns,) and intp, is the result, complete unless -1 is returned.
     """
     colors.fill(-1)
     listed = range(len(colors)) if order is None else order.tolist()
     each = _each(starts, rows)
     one_round = _round_of_vertices if star else _round_of_columns
     for first in range(0, most, _COLORS_PER_ROUND):
-        found = colors.tolist()
-        listed = one_round(each, listed, [0] * len(words), first, found)
+        found, bits = colors.tolist(), [0] * len(words)
+        listed = one_round(each, listed, bits, first, found)
         colors[:] = found
         if not listed:
-            return True
-    return False
+            return max((word.bit_count() for word in bits), default=0)
+    return -1
 
 
 def _each(starts: np.ndarray, rows: np.ndarray) -> list[list[int]]:

@@ -172,6 +172,20 @@ cdef intptr_t one_round(bint star, cnp.ndarray starts, cnp.ndarray rows, const i
     return left
 
 
+cdef intptr_t most_bits(cnp.ndarray words) noexcept:
+    """How many bits are set in the word that has most."""
+    cdef const uint64_t* word = <const uint64_t*> cnp.PyArray_DATA(words)
+    cdef intptr_t i, count, most = 0
+    cdef uint64_t bits
+    for i in range(cnp.PyArray_DIM(words, 0)):
+        bits, count = word[i], 0
+        while bits:
+            bits &= bits - 1
+            count += 1
+        most = max(most, count)
+    return most
+
+
 def color(bint star, cnp.ndarray starts, cnp.ndarray rows, cnp.ndarray order, cnp.ndarray words,
           intptr_t most, cnp.ndarray colors):
     cdef const intptr_t* ordered = NULL
@@ -182,10 +196,10 @@ def color(bint star, cnp.ndarray starts, cnp.ndarray rows, cnp.ndarray order, cn
     while first < most:
         words.fill(0)
         if one_round(star, starts, rows, ordered, words, first, colors) == 0:
-            return True
+            return most_bits(words)
         PyErr_CheckSignals()
         first += COLORS_PER_ROUND
-    return False
+    return -1
 
 
 # ---------------------------------------------------------------- entries from differences

@@ -20,7 +20,7 @@ from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil, Steps
 from fastgrad._words import counted
 
-__all__ = ["Group", "Plan", "differences", "plan_of"]
+__all__ = ["Group", "Plan", "differences", "name_of_row", "plan_of", "refuse_complex"]
 
 # Bytes of the values that one request asks for, where `f` is evaluated here: some groups of small
 # ones at once, and one of those that are large beside it.
@@ -150,12 +150,22 @@ def _offsets(stencil: Stencil) -> tuple[int, ...]:
     return tuple(int(k) for k in stencil.offsets if k)
 
 
-def _check_outputs(run: Metered, found: Samples, pattern: Pattern) -> None:
+def refuse_complex(run: Metered) -> None:
+    """Refuse an `f` whose values are complex, once one is known."""
     if run.outputs is not None and any(leaf.is_complex for leaf in run.outputs.leaves):
         raise InputTypeError(
             "`f` returned complex numbers, and a sparse Jacobian holds real ones; let it return "
             "both parts, np.concatenate([z.real, z.imag]), or use fg.jacobian"
         )
+
+
+def name_of_row(run: Metered, row: int) -> str:
+    """The path of a value of `f`, once one is known."""
+    return run.outputs.name(row) if run.outputs is not None else f"value {row} of `f`"
+
+
+def _check_outputs(run: Metered, found: Samples, pattern: Pattern) -> None:
+    refuse_complex(run)
     size = found.values.shape[-1]
     if size != pattern.shape[0]:
         raise InputValueError(

@@ -15,6 +15,8 @@ __all__ = ["color_columns", "color_vertices", "colored", "groups_of", "number_of
 # costs some 10 ns for an entry of the pattern, and a color that it saves two evaluations of `f`.
 # Brusselators of 32 to 100 points a side lose their last color in the third round.
 _AGAIN = 6
+# Up to so many colors, `color` tells how full the fullest row is: see src/coloring.pxi.
+COLORS_PER_ROUND = 64
 # A graph with an edge needs as many; a path of four vertices one more.
 _LEAST_STARS = 2
 
@@ -70,11 +72,12 @@ def color_columns(sparsity: Any) -> np.ndarray:
 
 def colored(pattern: Pattern) -> np.ndarray:
     """Colors of a pattern's columns: see `color_columns`."""
-    least = int(pattern.in_rows.max(initial=0))
-    best = _first_fit(pattern, None, None, star=False)
-    if number_of(best) > least:
-        best = _first_fit(pattern, _largest_first(pattern), best, star=False)
-    return _once_more(pattern, best, least, star=False)
+    best, fullest = _first_fit(pattern, None, star=False)
+    if number_of(best) > COLORS_PER_ROUND:
+        fullest = int(pattern.in_rows.max())
+    if number_of(best) > fullest:
+        best = _fewer(pattern, best, _largest_first(pattern), star=False)
+    return _once_more(pattern, best, fullest, star=False)
 
 
 def color_vertices(pattern: Pattern) -> np.ndarray:
@@ -83,8 +86,8 @@ def color_vertices(pattern: Pattern) -> np.ndarray:
     They do for a symmetric matrix, as each entry is alone in one of its two places.
     """
     largest_first = np.argsort(-np.diff(pattern.starts), kind="stable").astype(np.intp)
-    best = _first_fit(pattern, largest_first, None, star=True)
-    best = _first_fit(pattern, None, best, star=True)
+    best, _ = _first_fit(pattern, largest_first, star=True)
+    best = _fewer(pattern, best, None, star=True)
     return _once_more(pattern, best, _LEAST_STARS, star=True)
 
 
@@ -103,16 +106,22 @@ def groups_of(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_fit(
-    pattern: Pattern, order: np.ndarray | None, best: np.ndarray | None, *, star: bool
-) -> np.ndarray:
-    """First-fit colors in this order, or the `best` ones so far where these are no more."""
+    pattern: Pattern, order: np.ndarray | None, most: int | None = None, *, star: bool
+) -> tuple[np.ndarray, int]:
+    """First-fit colors in this order, and what `color` returns of them."""
     colors = np.empty(pattern.shape[1], np.intp)
     words = np.empty(pattern.shape[0], np.uint64)
-    most = len(colors) if best is None else number_of(best)
-    done = _backend.kernel.color(star, pattern.starts, pattern.rows, order, words, most, colors)
-    if best is None or (done and number_of(colors) < number_of(best)):
-        return colors
-    return best
+    limit = max(1, len(colors)) if most is None else most
+    color = _backend.kernel.color
+    return colors, color(star, pattern.starts, pattern.rows, order, words, limit, colors)
+
+
+def _fewer(
+    pattern: Pattern, best: np.ndarray, order: np.ndarray | None, *, star: bool
+) -> np.ndarray:
+    """First-fit colors in this order, or the `best` ones so far if these are no more."""
+    colors, done = _first_fit(pattern, order, number_of(best), star=star)
+    return colors if done >= 0 and number_of(colors) < number_of(best) else best
 
 
 def _largest_first(pattern: Pattern) -> np.ndarray:
@@ -138,7 +147,7 @@ def _once_more(pattern: Pattern, best: np.ndarray, least: int, *, star: bool) ->
         rank = (
             np.argsort(np.argsort(-sizes, kind="stable")) if number % 2 else -np.arange(len(sizes))
         )
-        colors = _first_fit(pattern, groups_of(rank[colors] - rank.min())[0], None, star=star)
+        colors, _ = _first_fit(pattern, groups_of(rank[colors] - rank.min())[0], star=star)
         if number_of(colors) < number_of(best):
             best = colors
     return best

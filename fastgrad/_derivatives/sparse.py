@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._derivatives.colored import Plan, differences, plan_of
+from fastgrad._derivatives.colored import Plan, differences, name_of_row, plan_of
 from fastgrad._derivatives.coloring import color_vertices, colored
 from fastgrad._derivatives.gradient import refuse_unseen, steps_of
 from fastgrad._derivatives.pattern import Pattern, pattern_of
@@ -293,7 +293,7 @@ def _measured(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if residual is not None:
-        _warn_if_misleading(residual)
+        _warn_if_misleading(run, residual)
     elif not symmetric and pattern.count and is_plain_function(f) and not np.count_nonzero(data):
         # The gradient of a linear function may well be constant.
         refuse_unseen(_Weighed(f), argument, [leaf], limits)
@@ -347,22 +347,22 @@ def _verified(
 
 
 def _missing_error(run: Metered, missing: Undeclared) -> InputValueError:
-    column = run.leaves[0].name(missing.column)
+    row, column = name_of_row(run, missing.row), run.leaves[0].name(missing.column)
     return InputValueError(
-        f"`sparsity` lacks the entry in row {missing.row}, column {missing.column}: value "
-        f"{missing.row} of `f` depends on `{column}` (its derivative is about "
-        f"{missing.derivative:.3g}), and the Jacobian would be wrong in that row; add the entry, "
-        "or let fg.jacobian_sparsity find the pattern"
+        f"`sparsity` lacks the entry in row {missing.row}, column {missing.column}: `{row}` "
+        f"depends on `{column}` (its derivative is about {missing.derivative:.3g}), and the "
+        "Jacobian would be wrong in that row; add the entry, or let fg.jacobian_sparsity find the "
+        "pattern"
     )
 
 
-def _warn_if_misleading(residual: Residual) -> None:
+def _warn_if_misleading(run: Metered, residual: Residual) -> None:
     with np.errstate(all="ignore"):
         share = np.where(residual.apart > residual.bound, residual.apart / residual.size, 0.0)
     row = int(share.argmax())
     if share[row] > _MISLEADING:
         _errors.warn(
-            f"row {row} of the Jacobian differs by {share[row]:.1%} from the derivative along a "
-            "random direction, and `sparsity` lacks nothing there: `f` has a kink or a jump, or is "
-            "noisy, or its step is too large (see `eps`, and fg.estimate for its error)"
+            f"row {row} of the Jacobian, `{name_of_row(run, row)}`, differs by {share[row]:.1%} "
+            "from the derivative along a random direction, and `sparsity` lacks nothing there: `f` "
+            "has a kink or a jump, or is noisy, or its step is too large (see `eps`)"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._derivatives.blocks import Entries, Outside, dependences
-from fastgrad._derivatives.colored import differences, plan_of
+from fastgrad._derivatives.colored import differences, name_of_row, plan_of, refuse_complex
 from fastgrad._derivatives.coloring import colored
 from fastgrad._derivatives.pattern import Sparsity, pattern_of, sparse_of_scipy
 from fastgrad._derivatives.sparse import one_real_array
@@ -155,16 +155,17 @@ def _repeated(run: Metered) -> np.ndarray:
     base: np.ndarray
     base, again = run.base().copy(), run.base().copy()
     run.guard.check()
+    refuse_complex(run)
     if not np.isfinite(base).all():
         row = int((~np.isfinite(base)).argmax())
         raise InputValueError(
-            f"`f` must be finite at `x`; its value {row} is {base[row]:g}: pass an `x` inside of "
-            "its domain"
+            f"`f` must be finite at `x`; `{name_of_row(run, row)}` is {base[row]:g}: pass an `x` "
+            "inside of its domain"
         )
     if not np.array_equal(base, again):
         row = int((base != again).argmax())
         raise InputValueError(
-            f"`f` must be repeatable; its value {row} is {base[row]:.17g} and then "
+            f"`f` must be repeatable; `{name_of_row(run, row)}` is {base[row]:.17g} and then "
             f"{again[row]:.17g} at the same `x`: fix its seed, or pass a pattern that is known"
         )
     return base

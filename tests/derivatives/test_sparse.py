@@ -270,7 +270,7 @@ def test_rows_that_mislead_are_told_of(name):
         "jump": lambda x: np.where(x > 0, x + 1, x),
         "noise": lambda x: x + 1e-6 * random.standard_normal(20),
     }[name]
-    with pytest.warns(fg.FastgradWarning, match=r"row \d+ of the Jacobian differs by .*%"):
+    with pytest.warns(fg.FastgradWarning, match=r"row \d+ of the Jacobian, `out.*differs by .*%"):
         fg.sparse_jacobian(f, x, (0, 0))
 
 
@@ -379,6 +379,34 @@ def test_a_batched_f():
     more = fg.batched(lambda x: x + x[:, :1] * (np.arange(9) == 8))
     with pytest.raises(fg.InputValueError, match="lacks the entry in row 8, column 0"):
         fg.sparse_jacobian(more, point(9), (1, 1))
+
+
+def test_outputs_of_any_structure_are_named():
+    def f(x):
+        return {"flux": x.reshape(2, 3) ** 2, "rest": [x[:1] * x[5]]}
+
+    mask = np.vstack([np.eye(6), [[1, 0, 0, 0, 0, 1]]])
+    assert fg.sparse_jacobian(f, point(6), mask).shape == (7, 6)
+    mask[4] = np.eye(6)[0]
+    with pytest.raises(fg.InputValueError, match=r"row 4, column 4: `out.flux\[1, 1\]` depends on"):
+        fg.sparse_jacobian(f, point(6), mask)
+    with pytest.raises(fg.InputValueError, match=r"`out.rest\[0\]\[0\]` depends on `x\[1, 2\]`"):
+        fg.sparse_jacobian(lambda x: f(x.ravel()), point(6).reshape(2, 3), np.eye(7, 6))
+
+
+class Bent:
+    """It can be sent to workers."""
+
+    def __call__(self, x):
+        return np.sin(x) + np.roll(x, 1) * (np.arange(len(x)) > 0)
+
+
+@pytest.mark.parametrize("workers", [2, "map"])
+def test_workers(workers):
+    x = point(12)
+    alone = fg.sparse_jacobian(Bent(), x, (1, 0))
+    shared = fg.sparse_jacobian(Bent(), x, (1, 0), workers=map if workers == "map" else workers)
+    assert same(alone.data, shared.data)
 
 
 # ---------------------------------------------------------------- Hessians

@@ -256,11 +256,12 @@ def test_large_parameters_come_back():
 
 @pytest.mark.parametrize(
     ("f", "x", "said"),
-    [(lambda x: x + np.random.default_rng().random(3), np.ones(3), "must be repeatable; its"),
-     (lambda x: np.log(x), -np.ones(3), "must be finite at `x`; its value 0 is nan"),
+    [(lambda x: x + np.random.default_rng().random(3), np.ones(3), "must be repeatable; `out"),
+     (lambda x: np.log(x), -np.ones(3), "must be finite at `x`; `out.0.` is nan"),
      (lambda x: np.where(x == 1, x, np.nan), np.ones(3), "was at no point beside it"),
      (lambda x: None, np.ones(3), "`f` returned None"),
      (lambda x: x, np.ones(3, complex), "complex"),
+     (lambda x: 1j * x, np.ones(3), "`f` returned complex numbers"),
      (3, np.ones(3), "`f` must be callable")],
 )  # fmt: skip
 def test_what_cannot_be_found(f, x, said):
