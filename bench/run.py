@@ -28,6 +28,7 @@ SCRIPTS = (
     "mutants.py",
     "jacobians.py",
     "hostile.py",
+    "sparse.py",
     "walk.py",
 )
 # README's section, and the file and section of the results that its table is taken from. README

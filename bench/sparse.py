@@ -1,7 +1,7 @@
 """Sparse Jacobians: colors and coloring against SciPy's, evaluations, memory, patterns found.
 
-``python bench/sparse.py`` takes some twenty minutes, nearly all of them for the patterns of a
-hundred thousand columns and fifty seeds.
+``python bench/sparse.py`` takes an hour, nearly all of it for the patterns of a hundred thousand
+columns and fifty seeds.
 """
 
 from __future__ import annotations

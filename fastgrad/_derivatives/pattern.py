@@ -90,6 +90,8 @@ class Sparsity:
         the points, by more than rounding.
     """
 
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
     pattern: Any
     evaluations: int
     widths: tuple[float, ...]

@@ -61,7 +61,8 @@ def sparse_jacobian(
     Parameters
     ----------
     f : callable
-        ``f(x)`` returns an array of `m` real numbers, of any shape. It must not write into `x`.
+        ``f(x)`` returns `m` real numbers: an array of any shape, or a nest of arrays, whose entries
+        in order are the rows of the Jacobian. It must not write into `x`.
     x : array of a real floating type, of any shape, or numbers
         Where to differentiate. Its `n` entries, in C order, are the columns of the Jacobian. They
         are moved in place and put back to the bit.
@@ -120,17 +121,18 @@ def sparse_jacobian(
 
     Notes
     -----
-    The pattern is verified along one random direction in which each entry moves by a third of its
-    step to a whole one. Its difference must be what the Jacobian says, up to rounding and
-    truncation: in each row to within 16 roundings of its values and of what its entries were
-    multiplied by, for each evaluation that the row depends on, and to within a millionth of what
-    the row adds up to, or as much as the step explains. An undeclared entry below that is not
-    seen. One above it is missed if the sum of several in one row happens to vanish. In the eight
-    rows that disagree most, all entries of `x` that are not declared are moved alone, in steps of
-    two sizes: only what then moves `f`, and moves it farther by larger steps, is reported.
-    Rows with values that are not finite are not verified.
+    The pattern is verified along one random direction, in which each entry moves by a third of its
+    step to a whole one. What this adds to a value of `f` must be what the row of the Jacobian says,
+    to within a millionth of what its entries add up to without their signs, or more where the step
+    explains it; and to within ``16 u (|f| + |J| |x|)`` for the row itself and for each of its
+    entries, with the machine epsilon `u`. An undeclared entry below that is not seen. One above it
+    is missed if several in one row happen to cancel. In the eight rows that disagree most, all
+    entries of `x` that are not declared there are moved alone, by two lengths: only what then moves
+    `f`, and farther by the longer one, is an error. So neither a kink nor noise nor a coarse step
+    is taken for an entry. Rows with values that are not finite are not verified.
 
-    Memory beyond `x` and the values of `f` at a few points is about three times that of the result.
+    Memory beyond `x` is less than four times that of the result, if `f` has about as many values as
+    `x` has entries.
 
     References
     ----------

@@ -63,7 +63,8 @@ def jacobian_sparsity(
     Parameters
     ----------
     f : callable
-        ``f(x)`` returns an array of `m` real numbers, of any shape. It must not write into `x`.
+        ``f(x)`` returns `m` real numbers: an array of any shape, or a nest of arrays, whose entries
+        in order are the rows. It must not write into `x`.
     x : array of a real floating type, of any shape, or numbers
         Around which the pattern is found. Its `n` entries, in C order, are the columns. They are
         moved in place and put back to the bit.

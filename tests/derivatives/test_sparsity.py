@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import numpy as np
@@ -110,6 +111,9 @@ def test_what_is_found_is_taken_as_sparsity():
     assert found.full_rows.tolist() == []
     with pytest.raises(AttributeError):
         found.pattern = None
+    again = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(again.pattern.toarray(), found.pattern.toarray())
+    assert repr(again) == repr(found)
 
 
 def test_a_full_row_is_told_of():

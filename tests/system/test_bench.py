@@ -62,6 +62,14 @@ def test_smoke_run_of_the_checkers(tmp_path):
 
 
 @pytest.mark.slow
+def test_smoke_run_of_sparse_jacobians(tmp_path):
+    pytest.importorskip("scipy")
+    written = smoke(tmp_path, BENCH / "sparse.py", result="sparse.md")
+    for row in ("| tridiagonal", "| Brusselator", "| arrow", "patterns found wrong"):
+        assert row in written
+
+
+@pytest.mark.slow
 def test_smoke_run_of_the_mutants(tmp_path):
     """Each package may be missing; SciPy's models are always there."""
     pytest.importorskip("scipy")

@@ -75,6 +75,10 @@ def ticking(p):
     clock.tick()
     return ones(p)
 
+def squares(x):
+    clock.tick()
+    return np.diff(x, prepend=0.0) ** 2
+
 def with_zero(p):  # one wrong entry: bisection, refinement
     claimed = ones(p)
     claimed[-1].flat[0] = 0
@@ -120,6 +124,8 @@ KINDS = [
     (real, lambda p: fg.hessian(f, p, eps=1e-3)),
     (real, lambda p: fg.hessian(f, p, ticking)),
     (real, lambda p: fg.hvp(bent, p, ones(p))),
+    (small[0], lambda p: fg.sparse_jacobian(squares, p, (1, 1))),
+    (small[0], lambda p: fg.jacobian_sparsity(squares, p)),
     (nest, requests),
     (many, requests),
 ]
