@@ -30,6 +30,8 @@ if _typing.TYPE_CHECKING:
     from fastgrad._derivatives.hessian import hessian, hvp
     from fastgrad._derivatives.jacobian import jacobian
     from fastgrad._derivatives.pattern import Sparsity
+    from fastgrad._derivatives.products import jvp, vjp
+    from fastgrad._derivatives.propagation import Propagated, propagate
     from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
     from fastgrad._derivatives.sparsity import jacobian_sparsity
     from fastgrad._evaluation.batched import batched
@@ -55,6 +57,7 @@ __all__ = [
     "MutationError",
     "Native",
     "ObjectiveError",
+    "Propagated",
     "Report",
     "Sparsity",
     "Stencil",
@@ -76,12 +79,15 @@ __all__ = [
     "hvp",
     "jacobian",
     "jacobian_sparsity",
+    "jvp",
     "native",
     "plots",
+    "propagate",
     "relative_error",
     "sparse_hessian",
     "sparse_jacobian",
     "testing",
+    "vjp",
 ]
 
 # Where each name is found when it is first asked for: of a hundred modules a program needs a few.
@@ -93,6 +99,7 @@ _PLACES = {
     "Finding": "_report.report",
     "LeafReport": "_report.report",
     "Native": "_evaluation.native",
+    "Propagated": "_derivatives.propagation",
     "Report": "_report.report",
     "Sparsity": "_derivatives.pattern",
     "Stencil": "_stencils",
@@ -112,12 +119,15 @@ _PLACES = {
     "hvp": "_derivatives.hessian",
     "jacobian": "_derivatives.jacobian",
     "jacobian_sparsity": "_derivatives.sparsity",
+    "jvp": "_derivatives.products",
     "native": "_evaluation.native",
     "plots": "plots",
+    "propagate": "_derivatives.propagation",
     "relative_error": "_checks.relative_error",
     "sparse_hessian": "_derivatives.sparse",
     "sparse_jacobian": "_derivatives.sparse",
     "testing": "testing",
+    "vjp": "_derivatives.products",
 }
 
 if not _typing.TYPE_CHECKING:  # for which the names above are all there are
