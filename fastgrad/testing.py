@@ -23,6 +23,7 @@ def assert_gradient(
     atol: float = 0.0,
     bounds: Any = None,
     where: Any = None,
+    retraction: Callable[[Any, Any], Any] | None = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -31,7 +32,9 @@ def assert_gradient(
 
     Parameters
     ----------
-    f, grad, params, strategy, budget, rtol, atol, bounds, where, workers, progress, seed
+    f, grad, params, strategy, budget, rtol, atol, bounds, where, retraction
+        As for `check_gradient`.
+    workers, progress, seed
         As for `check_gradient`.
 
     Raises
@@ -61,6 +64,7 @@ def assert_gradient(
         atol=atol,
         bounds=bounds,
         where=where,
+        retraction=retraction,
         workers=workers,
         progress=progress,
         seed=seed,

@@ -5,32 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from fastgrad import _backend
 from fastgrad._checks.baseline import Trouble, measure_baseline
 from fastgrad._checks.claim import Analytic, analytic, check_arguments, chosen, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.first_look import FirstLook, may_look
+from fastgrad._checks.manifold import Manifold, directions_of
 from fastgrad._checks.options import tolerance, whole_seed
 from fastgrad._checks.plan import Plan, plan_of
 from fastgrad._checks.probe import probe
+from fastgrad._checks.reporting import first_report, report_of
 from fastgrad._checks.result import Result, unjudged
-from fastgrad._checks.verdict import conclude
+from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
-from fastgrad._evaluation.guard import check_layout
+from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._leaf import Leaf
-from fastgrad._report.entries import Verdict
-from fastgrad._report.leaves import detection_limit
 from fastgrad._report.report import Report
 from fastgrad._tree import Params, as_params, check_places, flatten, structure_of
 from fastgrad._workers.evaluator import evaluator
@@ -49,6 +48,7 @@ def check_gradient(
     atol: float = 0.0,
     bounds: Any = None,
     where: Any = None,
+    retraction: Callable[[Any, Any], Any] | None = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -91,6 +91,9 @@ def check_gradient(
         claimed of others may be anything. The report names an array of which some are left out
         ``W[where]`` where it says what is wrong, as NumPy would index it, and says how many of how
         many entries were looked at.
+    retraction : callable, optional
+        For parameters on a manifold: ``retraction(params, v)`` returns new parameters, moved along
+        `v`, which has the structure of `params`, and is zero where they stay. See Notes.
     workers : int, Executor, dask Client or map-like callable, optional
         The workers that evaluate `f` at moved points: see `gradient`. The report is that of a
         serial run, except for the time and for two evaluations more in each worker. For a native
@@ -150,6 +153,16 @@ def check_gradient(
     size of an error that is missed with the probability ``report.miss_probability``, 1 %, whatever
     else is wrong.
 
+    *On a manifold* entries of `v` are moved in place of those of `params`: `f` is evaluated at
+    ``retraction(params, v)``, and has to read its argument. What is claimed of an entry of `v` is
+    the inner product of the gradient with the tangent vector along which it moves `params`, found
+    by differences of `retraction`, which is called four times for each entry. So a Riemannian
+    gradient (of the metric of the space around) and a Euclidean one are judged alike; where the
+    gradient is not tangent, the reason says so. `v` is any array: a retraction that wants tangent
+    vectors has to project it first. A probe moves along 16 random directions, which the report
+    lists as ``directions``, and locates nothing (N. Boumal, An Introduction to Optimization on
+    Smooth Manifolds, Cambridge 2023).
+
     Examples
     --------
     >>> import numpy as np, fastgrad as fg
@@ -160,6 +173,13 @@ def check_gradient(
     >>> report = fg.check_gradient(lambda x: (x**3).sum(), lambda x: 3 * x, x)
     >>> [entry.path for entry in report.wrong]
     ['params[2]', 'params[1]']
+
+    On the unit sphere:
+
+    >>> x, a = np.array([0.6, 0.8]), np.array([1.0, 2.0])
+    >>> step = lambda x, v: (x + v) / np.linalg.norm(x + v)
+    >>> bool(fg.check_gradient(lambda x: a @ x, a - (a @ x) * x, x, retraction=step))
+    True
     """
     started = time.perf_counter()
     check_arguments(f, grad, params)
@@ -169,96 +189,172 @@ def check_gradient(
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
     selection = selection_of(where, argument, leaves)
-    plan = plan_of(strategy, budget, leaves if selection is None else selection.leaves)
-    value = of_pairs(f) if grad is True else f
+    asked = _Asked(
+        f=f,
+        value=of_pairs(f) if grad is True else f,
+        grad=grad,
+        argument=argument,
+        leaves=leaves,
+        bounds=limits,
+        selection=selection,
+        plan=plan_of(strategy, budget, leaves if selection is None else selection.leaves),
+        tolerances=(rtol, atol),
+        workers=workers,
+        progress=progress,
+        seed=seed,
+        started=started,
+    )
+    if retraction is not None:
+        return _on_manifold(asked, retraction, bounds)
     look = None
     usual = all(each is None for each in (workers, limits, selection)) and not progress
     # Without a budget every entry is judged.
-    if usual and grad is not True and plan.budget == math.inf and may_look(f, leaves):
+    if usual and grad is not True and asked.plan.budget == math.inf and may_look(f, leaves):
         check_layout(leaves)
         look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
         if look.seen():
             check_places(argument, leaves)
-            return _first_report(look, plan, started)
+            return first_report(look, asked.plan, started)
+    return _checked(asked, look)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of a check, each part of it checked by itself."""
+
+    f: Callable[[Any], Any]
+    value: Callable[[Any], Any]  # of the pairs that `f` returns, or `f`
+    grad: Any
+    argument: Params
+    leaves: Sequence[Leaf]
+    bounds: Bounds | None
+    selection: Selection | None
+    plan: Plan
+    tolerances: tuple[float, float]
+    workers: Any
+    progress: bool
+    seed: int
+    started: float
+    claim: Analytic | None = None  # where `grad` was called already
+    calls: int = 0  # of `f`, for that
+
+
+def _checked(asked: _Asked, look: FirstLook | None) -> Report:
+    """The report, after a first look or without one."""
+    argument, plan, (rtol, atol) = asked.argument, asked.plan, asked.tolerances
     run = evaluator(
-        Lenient(value),
+        Lenient(asked.value),
         argument,
-        leaves,
-        workers=workers,
+        asked.leaves,
+        workers=asked.workers,
         budget=plan.budget,
         expected=plan.expected,
-        progress=progress,
-        bounds=limits,
+        progress=asked.progress,
+        bounds=asked.bounds,
         measured=None if look is None else look.measured,
-        selection=selection,
+        selection=asked.selection,
     )
     try:
         with run:
-            how = (run, f, grad, argument, leaves)
-            claim = _first_call(*how) if look is None else look.claim
-            claim = replace(claim, rtol=rtol, atol=atol)
-            called = look is None and _is_called(grad)
-            again = partial(_called_again, *how, claim) if called else None
-            result = _look(run, claim, again, selection, plan, seed)
-            result = _seen(result, run, value, argument, limits, selection)
-            check_places(argument, leaves)
+            claim = asked.claim if look is None else look.claim
+            known = claim is not None
+            claim = replace(claim or _first_call(run, asked), rtol=rtol, atol=atol)
+            for _ in range(asked.calls):
+                run.count_call()
+            called = not known and _is_called(asked.grad)
+            again = partial(_called_again, run, asked, claim) if called else None
+            result = _look(run, claim, again, asked)
+            result = _seen(result, run, asked)
+            check_places(argument, asked.leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     result = replace(result, rtol=rtol, atol=atol)
-    return _report(result, structure_of(argument), run.evaluations, plan, seed, started)
+    structure = structure_of(argument)
+    return report_of(result, structure, run.evaluations, plan, asked.seed, asked.started)
+
+
+def _on_manifold(asked: _Asked, retraction: Any, bounds: Any) -> Report:
+    """The report on a gradient of which moves along a manifold are claimed: see `manifold`."""
+    if bounds is not None:
+        raise InputValueError(
+            "`bounds` cannot be combined with `retraction`, which decides where parameters move; "
+            "let it stay within them, and pass bounds=None"
+        )
+    directions, plan, selection = None, asked.plan, asked.selection
+    if plan.strategy == "probe":
+        chosen_ones = [selection and selection.chosen(k) for k in range(len(asked.leaves))]
+        directions = directions_of(asked.leaves, chosen_ones, asked.seed)
+        plan, selection = replace(plan, strategy="exhaustive"), None
+    guard = Guard(asked.leaves)
+    try:
+        with guard:
+            claim = _called_twice(guard, asked)
+            manifold = Manifold(asked.value, retraction, asked.argument, asked.leaves, directions)
+            moved = replace(
+                asked,
+                value=manifold.f,
+                argument=manifold.moves,
+                leaves=manifold.leaves,
+                selection=selection,
+                plan=plan,
+                claim=manifold.claimed(claim),
+                calls=2 if asked.grad is True else 0,
+            )
+            guard.check("retraction")
+            report = _checked(moved, None)
+            clause = manifold.clause(claim, report.verdict)
+    finally:
+        guard.close()  # as above
+    return replace(report, reason=report.reason + clause)
+
+
+def _called_twice(guard: Guard, asked: _Asked) -> Analytic:
+    """The claim, with what a second call shows where the gradient is a function."""
+    claim = analytic(asked.f, asked.grad, asked.argument, asked.leaves)
+    if _is_called(asked.grad):
+        guard.check("grad")
+        claim = repeated(claim, asked.f, asked.grad, asked.argument, asked.leaves)
+        guard.check("grad")
+    return claim
 
 
 def _is_called(grad: Any) -> bool:
     return callable(grad) or grad is True
 
 
-def _first_call(
-    run: Metered, f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
-) -> Analytic:
+def _first_call(run: Metered, asked: _Asked) -> Analytic:
     """The claim, of one call of the gradient where it is a function."""
-    claim = analytic(f, grad, argument, leaves)
-    if grad is True:
+    claim = analytic(asked.f, asked.grad, asked.argument, asked.leaves)
+    if asked.grad is True:
         run.count_call()
-    if _is_called(grad):
+    if _is_called(asked.grad):
         run.guard.check("grad")
     return claim
 
 
-def _called_again(
-    run: Metered,
-    f: Callable[[Any], Any],
-    grad: Any,
-    argument: Params,
-    leaves: Sequence[Leaf],
-    claim: Analytic,
-) -> Analytic:
+def _called_again(run: Metered, asked: _Asked, claim: Analytic) -> Analytic:
     """The claim, with what a second call of the gradient shows."""
-    if grad is True:
+    if asked.grad is True:
         run.spend()
-    claim = repeated(claim, f, grad, argument, leaves)
+    claim = repeated(claim, asked.f, asked.grad, asked.argument, asked.leaves)
     run.guard.check("grad")
     return claim
 
 
 def _look(
-    run: Metered,
-    whole: Analytic,
-    again: Callable[[], Analytic] | None,
-    selection: Selection | None,
-    plan: Plan,
-    seed: int,
+    run: Metered, whole: Analytic, again: Callable[[], Analytic] | None, asked: _Asked
 ) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
-    claim = chosen(whole, selection)
+    claim = chosen(whole, asked.selection)
     if not len(claim.column):
         return Result(unjudged(claim))
     run.phase("baseline")
     try:
-        claim = claim if again is None else chosen(again(), selection)
+        claim = claim if again is None else chosen(again(), asked.selection)
         base = float(run.base())
-        if plan.strategy == "probe":
+        if asked.plan.strategy == "probe":
             run.guard.thin()
-        baseline = measure_baseline(run, claim, base, seed)
+        baseline = measure_baseline(run, claim, base, asked.seed)
     except OutOfBudget:
         return Result(unjudged(claim), measured=0)
     if claim.trouble:
@@ -266,85 +362,25 @@ def _look(
     if baseline.trouble:
         return Result(unjudged(claim), baseline=baseline)
     run.calibrate()
-    strategy = probe if plan.strategy == "probe" else judge_all
-    result = strategy(run, claim, baseline, seed)
+    strategy = probe if asked.plan.strategy == "probe" else judge_all
+    result = strategy(run, claim, baseline, asked.seed)
     last = float(run.last())
     if not has_drifted(baseline.base, last, baseline.noise):
         return result
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
 
 
-def _seen(
-    result: Result,
-    run: Metered,
-    f: Callable[[Any], Any],
-    argument: Params,
-    bounds: Bounds | None,
-    selection: Selection | None,
-) -> Result:
+def _seen(result: Result, run: Metered, asked: _Asked) -> Result:
     """The result, or why nothing is known where no leaf moves `f`."""
     if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
         return result
     assert result.baseline is not None
     try:
-        seen = sees_moves(run, f, argument, result.baseline.base, bounds, selection)
+        base, limits = result.baseline.base, (asked.bounds, asked.selection)
+        seen = sees_moves(run, asked.value, asked.argument, base, *limits)
     except OutOfBudget:
         return result
     claimed = any(not leaf.still for leaf in result.leaves)
     if seen is Sees.CACHED or (seen is Sees.UNRELATED and claimed):
         return result.distrusted(result.baseline, seen.value)
     return result
-
-
-def _first_report(look: FirstLook, plan: Plan, started: float) -> Report:
-    """The report of a gradient that is right at first look; its sentences are made on demand."""
-    evaluations, seconds = look.evaluations, time.perf_counter() - started
-    structure = structure_of(look.argument)
-    look.forget()
-
-    def rest() -> Report:
-        return _report(look.result(), structure, evaluations, plan, look.seed, started)
-
-    return Report.unfinished(
-        rest,
-        verdict=Verdict.RIGHT,
-        evaluations=evaluations,
-        noise=look.noise,
-        strategy=plan.strategy,
-        backend=_backend.backend,
-        seed=look.seed,
-        seconds=seconds,
-        steps=look.steps,
-        rtol=look.rtol,
-        atol=look.atol,
-        structure=structure,
-    )
-
-
-def _report(
-    result: Result, structure: Any, evaluations: int, plan: Plan, seed: int, started: float
-) -> Report:
-    verdict, reason = conclude(result, plan.strategy, plan.budget)
-    baseline, limit = result.baseline, result.detection_limit
-    # It holds for all entries of a right gradient that was granted nothing.
-    if verdict is not Verdict.RIGHT or result.rtol or result.atol:
-        limit = detection_limit(result.entries, result.rtol, result.atol)
-    return Report(
-        verdict=verdict,
-        reason=reason,
-        causes=result.causes,
-        entries=result.entries,
-        evaluations=evaluations,
-        noise=baseline.noise if baseline else math.nan,
-        detection_limit=limit,
-        strategy=plan.strategy,
-        backend=_backend.backend,
-        seed=seed,
-        seconds=time.perf_counter() - started,
-        curve=result.curve,
-        steps=baseline.relative if baseline else (),
-        miss_probability=result.miss_probability,
-        rtol=result.rtol,
-        atol=result.atol,
-        structure=structure,
-    )

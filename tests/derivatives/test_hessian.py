@@ -232,8 +232,8 @@ def test_a_function_that_varies_fast():
 
 def test_a_function_in_single_precision():
     """In float32 arithmetic the default step of a float64 function would show noise alone."""
-    problem = PROBLEMS["logistic"]
-    a, y = np.float32(RANDOM.normal(size=(40, 6))), np.float32(np.sign(RANDOM.normal(size=40)))
+    problem, random = PROBLEMS["logistic"], np.random.default_rng(5)
+    a, y = np.float32(random.normal(size=(40, 6))), np.float32(np.sign(random.normal(size=40)))
 
     def f(w, kind=np.float32):
         return np.logaddexp(kind(0), -y * (a @ w.astype(kind))).sum()

@@ -1,0 +1,74 @@
+"""What a check has found as the report that the user gets."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from fastgrad import _backend
+from fastgrad._checks.first_look import FirstLook
+from fastgrad._checks.plan import Plan
+from fastgrad._checks.result import Result
+from fastgrad._checks.verdict import conclude
+from fastgrad._report.entries import Verdict
+from fastgrad._report.leaves import detection_limit
+from fastgrad._report.report import Report
+from fastgrad._tree import structure_of
+
+__all__ = ["first_report", "report_of"]
+
+
+def first_report(look: FirstLook, plan: Plan, started: float) -> Report:
+    """The report of a gradient that is right at first look; its sentences are made on demand."""
+    evaluations, seconds = look.evaluations, time.perf_counter() - started
+    structure = structure_of(look.argument)
+    look.forget()
+
+    def rest() -> Report:
+        return report_of(look.result(), structure, evaluations, plan, look.seed, started)
+
+    return Report.unfinished(
+        rest,
+        verdict=Verdict.RIGHT,
+        evaluations=evaluations,
+        noise=look.noise,
+        strategy=plan.strategy,
+        backend=_backend.backend,
+        seed=look.seed,
+        seconds=seconds,
+        steps=look.steps,
+        rtol=look.rtol,
+        atol=look.atol,
+        structure=structure,
+    )
+
+
+def report_of(
+    result: Result, structure: Any, evaluations: int, plan: Plan, seed: int, started: float
+) -> Report:
+    """The report of what a check has found."""
+    verdict, reason = conclude(result, plan.strategy, plan.budget)
+    baseline, limit = result.baseline, result.detection_limit
+    # It holds for all entries of a right gradient that was granted nothing.
+    if verdict is not Verdict.RIGHT or result.rtol or result.atol:
+        limit = detection_limit(result.entries, result.rtol, result.atol)
+    return Report(
+        verdict=verdict,
+        reason=reason,
+        causes=result.causes,
+        entries=result.entries,
+        evaluations=evaluations,
+        noise=baseline.noise if baseline else math.nan,
+        detection_limit=limit,
+        strategy=plan.strategy,
+        backend=_backend.backend,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        curve=result.curve,
+        steps=baseline.relative if baseline else (),
+        miss_probability=result.miss_probability,
+        rtol=result.rtol,
+        atol=result.atol,
+        structure=structure,
+    )
