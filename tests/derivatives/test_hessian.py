@@ -404,6 +404,14 @@ def test_batches_workers_and_c_give_the_same_bits():
         np.testing.assert_array_equal(fg.hvp(f, X, np.ones(3), workers=workers), product)
 
 
+def test_workers_take_gradients():
+    expected = fg.hessian(quartic, X, quartic_gradient)
+    found = fg.hessian(quartic, X, quartic_gradient, workers=map)
+    np.testing.assert_array_equal(found, expected)
+    product = fg.hvp(quartic, X, np.ones(3), quartic_gradient, workers=map)
+    np.testing.assert_array_equal(product, fg.hvp(quartic, X, np.ones(3), quartic_gradient))
+
+
 def _store(y, x):
     y[0] = quartic(np.ctypeslib.as_array(x, (3,)))
     return 0
