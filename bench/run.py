@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 SCRIPTS = (
     "gradient.py",
+    "derivatives.py",
     "native.py",
     "batched.py",
     "workers.py",

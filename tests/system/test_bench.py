@@ -62,6 +62,13 @@ def test_smoke_run_of_the_checkers(tmp_path):
 
 
 @pytest.mark.slow
+def test_smoke_run_of_dense_jacobians(tmp_path):
+    written = smoke(tmp_path, BENCH / "derivatives.py", result="derivatives.md")
+    for row in ("| bare loop that stores", "| fastgrad compiled", "| n = m = 3: beyond"):
+        assert row in written
+
+
+@pytest.mark.slow
 def test_smoke_run_of_sparse_jacobians(tmp_path):
     pytest.importorskip("scipy")
     written = smoke(tmp_path, BENCH / "sparse.py", result="sparse.md")

@@ -1,0 +1,196 @@
+"""Benchmark of Jacobians: ``python bench/derivatives.py [--quick] [--out DIR]``.
+
+README.md, beside this file, says what is measured and how to read it. A table is a function of a
+`Scale` that returns a `Section`, and a line in `TABLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+from competitors import PEERS, Competitor, Objective, count_calls
+from measure import (
+    Effort,
+    Section,
+    Target,
+    Timings,
+    arguments,
+    figure,
+    point,
+    refuse_unless_installed,
+    report,
+    table,
+    take_turns,
+    using,
+)
+
+import fastgrad as fg
+
+BARE = "bare loop that stores"
+COMPILED = "fastgrad compiled"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large and how long: the benchmark proper, or the smoke run."""
+
+    effort: Effort
+    sizes: tuple[int, ...]
+
+
+FULL = Scale(Effort(100, 4.0), (3, 30, 1000))
+QUICK = Scale(Effort(3, 0.03), (3, 30))
+
+
+def trivial(x: np.ndarray) -> np.ndarray:
+    """The cheapest function of as many values: what is left is the cost of the loop."""
+    return x
+
+
+def curved(x: np.ndarray) -> np.ndarray:
+    """Something to get right."""
+    return np.cumsum(x**2) * x[0]
+
+
+def curved_jacobian(x: np.ndarray) -> np.ndarray:
+    exact = np.tril(np.broadcast_to(2 * x * x[0], (x.size, x.size)))
+    exact[:, 0] += np.cumsum(x**2)
+    return exact
+
+
+# ---------------------------------------------------------------- who takes part
+
+
+def storing(f: Objective, x: np.ndarray) -> np.ndarray:
+    """The evaluations of a central difference, each value stored: the reference."""
+    values = np.empty((2 * x.size, x.size))
+    for k in range(2 * x.size):
+        values[k] = f(x)
+    return values
+
+
+def peers() -> tuple[list[Competitor], list[str]]:
+    """Everyone who is installed, and the names of the packages that are not."""
+    missing = [package for package in PEERS if find_spec(package) is None]
+    found = [
+        Competitor(COMPILED, fg.jacobian, 1e-7, 10**4),
+        Competitor("fastgrad pure", fg.jacobian, 1e-7, 10**3, backend="pure"),
+    ]
+    makers = {
+        "scipy": _scipy,
+        "statsmodels": _statsmodels,
+        "numdifftools": _numdifftools,
+        "jacobi": _jacobi,
+    }
+    return found + [make() for name, make in makers.items() if name not in missing], missing
+
+
+def _scipy() -> Competitor:
+    from scipy.optimize._numdiff import approx_derivative
+
+    return Competitor("scipy approx_derivative", approx_derivative, 1e-7, 10**4)
+
+
+def _statsmodels() -> Competitor:
+    from statsmodels.tools.numdiff import approx_fprime
+
+    def differentiate(f: Objective, x: np.ndarray) -> np.ndarray:
+        return approx_fprime(x, f, centered=True)
+
+    return Competitor("statsmodels", differentiate, 1e-7, 10**4)
+
+
+def _numdifftools() -> Competitor:
+    from numdifftools import Jacobian
+
+    # At n = 1000 one Jacobian takes minutes, and gigabytes.
+    return Competitor("numdifftools", lambda f, x: Jacobian(f)(x), 1e-7, 30)
+
+
+def _jacobi() -> Competitor:
+    from jacobi import jacobi
+
+    return Competitor("jacobi", lambda f, x: jacobi(f, x)[0], 1e-4, 30)
+
+
+def check(everyone: Sequence[Competitor]) -> None:
+    """Assert, before anything is timed, that everyone gets a real Jacobian right."""
+    x = point(10)
+    exact = curved_jacobian(x)
+    for each in everyone:
+        with using(each.backend):
+            found = np.reshape(each.differentiate(curved, x.copy()), exact.shape)
+        error = float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+        assert error <= each.tolerance, f"{each.name}: relative error {error:.1e}"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def dense(scale: Scale) -> Section:
+    """Dense Jacobians of n values by n entries."""
+    everyone, missing = peers()
+    check(everyone)
+    columns, targets = [], []
+    for n in scale.sizes:
+        x = point(n)
+        some = [each for each in everyone if n <= each.largest]
+        times = take_turns(
+            [Competitor(BARE, storing, np.inf, 10**9), *some], trivial, x, scale.effort
+        )
+        columns.append(_column(times, x, some))
+        targets += _targets(times, n)
+    names = [BARE, *(each.name for each in everyone)]
+    rows = [
+        [name, *(cell for column in columns for cell in column.get(name, ("", "", "")))]
+        for name in names
+    ]
+    head = ["", *(f"n = {n}: {what}" for n in scale.sizes for what in ("µs", "x bare", "calls"))]
+    text = table(head, rows)
+    if missing:
+        text += f"\n\nLeft out, not installed: {', '.join(missing)}."
+    return Section("Dense Jacobians: f returns its input at once, m = n", text, targets)
+
+
+def _column(
+    times: Timings, x: np.ndarray, some: Sequence[Competitor]
+) -> dict[str, tuple[str, str, str]]:
+    calls = {BARE: 2 * x.size}
+    for each in some:
+        with using(each.backend):
+            calls[each.name] = count_calls(each, trivial, x)
+    return {
+        name: (
+            figure(times.seconds(name) * 1e6),
+            figure(times.ratio(name, BARE)),
+            str(count),
+        )
+        for name, count in calls.items()
+    }
+
+
+def _targets(times: Timings, n: int) -> list[Target]:
+    if n == 3:
+        beyond = times.combined(lambda mine, bare: mine - bare, COMPILED, BARE) * 1e6
+        return [Target("n = m = 3: beyond a loop that stores", beyond, 4.0, " µs")]
+    if n >= 1000:
+        return [Target(f"n = m = {n}: compiled / loop", times.ratio(COMPILED, BARE), 1.1, " x")]
+    return []
+
+
+TABLES = (dense,)
+
+
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
+    scale = QUICK if options.quick else FULL
+    sections = [each(scale) for each in TABLES]
+    report("derivatives.md", "Jacobians by finite differences", sections, options)
+
+
+if __name__ == "__main__":
+    main()
