@@ -88,6 +88,125 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
     return check
 
 
+@pytest.fixture
+def assert_jacobian(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The same of ``assert_jacobian(f, jac, params)``: see `fastgrad.testing.assert_jacobian`."""
+    from fastgrad import testing
+
+    def check(
+        f: Any,
+        jac: Any,
+        params: Any,
+        *,
+        budget: int | None = None,
+        rtol: float = 0.0,
+        atol: float = 0.0,
+        bounds: Any = None,
+        workers: Any = None,
+        progress: bool = False,
+        seed: int = 0,
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            testing.assert_jacobian(
+                f,
+                jac,
+                params,
+                budget=budget,
+                rtol=rtol,
+                atol=atol,
+                bounds=bounds,
+                workers=workers,
+                progress=progress,
+                seed=seed,
+            )
+        except AssertionError as error:
+            _write(request.node, error)
+            raise
+
+    return check
+
+
+@pytest.fixture
+def assert_vjp(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The same of ``assert_vjp(f, vjp, params)``: see `fastgrad.testing.assert_vjp`."""
+    from fastgrad import testing
+
+    def check(
+        f: Any,
+        vjp: Any,
+        params: Any,
+        *,
+        strategy: str = "auto",
+        budget: int | None = None,
+        rtol: float = 0.0,
+        atol: float = 0.0,
+        bounds: Any = None,
+        workers: Any = None,
+        progress: bool = False,
+        seed: int = 0,
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            testing.assert_vjp(
+                f,
+                vjp,
+                params,
+                strategy=strategy,
+                budget=budget,
+                rtol=rtol,
+                atol=atol,
+                bounds=bounds,
+                workers=workers,
+                progress=progress,
+                seed=seed,
+            )
+        except AssertionError as error:
+            _write(request.node, error)
+            raise
+
+    return check
+
+
+@pytest.fixture
+def assert_jvp(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The same of ``assert_jvp(f, jvp, params)``: see `fastgrad.testing.assert_jvp`."""
+    from fastgrad import testing
+
+    def check(
+        f: Any,
+        jvp: Any,
+        params: Any,
+        *,
+        budget: int | None = None,
+        rtol: float = 0.0,
+        atol: float = 0.0,
+        bounds: Any = None,
+        workers: Any = None,
+        progress: bool = False,
+        seed: int = 0,
+    ) -> None:
+        __tracebackhide__ = True
+        try:
+            testing.assert_jvp(
+                f,
+                jvp,
+                params,
+                budget=budget,
+                rtol=rtol,
+                atol=atol,
+                bounds=bounds,
+                workers=workers,
+                progress=progress,
+                seed=seed,
+            )
+        except AssertionError as error:
+            _write(request.node, error)
+            raise
+
+    return check
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

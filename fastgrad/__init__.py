@@ -22,7 +22,9 @@ if _typing.TYPE_CHECKING:
     from fastgrad._checks.adjoint import check_adjoint
     from fastgrad._checks.check import check_gradient
     from fastgrad._checks.jacobian import check_jacobian
+    from fastgrad._checks.jvp import check_jvp
     from fastgrad._checks.relative_error import relative_error
+    from fastgrad._checks.vjp import check_vjp
     from fastgrad._derivatives.coloring import color_columns
     from fastgrad._derivatives.estimate import estimate
     from fastgrad._derivatives.estimated import Estimate
@@ -70,6 +72,8 @@ __all__ = [
     "check_adjoint",
     "check_gradient",
     "check_jacobian",
+    "check_jvp",
+    "check_vjp",
     "color_columns",
     "derivative",
     "estimate",
@@ -110,6 +114,8 @@ _PLACES = {
     "check_adjoint": "_checks.adjoint",
     "check_gradient": "_checks.check",
     "check_jacobian": "_checks.jacobian",
+    "check_jvp": "_checks.jvp",
+    "check_vjp": "_checks.vjp",
     "color_columns": "_derivatives.coloring",
     "derivative": "_derivatives.gradient",
     "estimate": "_derivatives.estimate",

@@ -26,7 +26,9 @@ __all__ = ["main"]
 
 EXIT_CODES = {fg.Verdict.RIGHT: 0, fg.Verdict.WRONG: 1, fg.Verdict.CANNOT_TELL: 2}
 USAGE_ERROR = 2
+# What a target has: for a gradient, or for a Jacobian.
 _WANTED = ("cost", "grad", "params")
+_OF_VECTORS = ("residual", "jac", "params")
 INTERRUPTED = 130
 
 
@@ -93,13 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--bug", choices=sorted(BUGS), metavar="NAME", help=_bug_help())
     demo.set_defaults(run=_demo)
 
-    check = commands.add_parser("check", parents=[common], help="check a gradient of your own")
+    check = commands.add_parser(
+        "check", parents=[common], help="check a gradient or Jacobian of your own"
+    )
     check.add_argument(
         "target",
         metavar="MODULE:NAME",
         help="a module that can be imported, or a .py file, and in it the name of an object or "
         "dict with cost, grad and params, or of a function without arguments that returns such an "
-        "object, or a tuple of the three",
+        "object, or a tuple of the three; or with residual, jac and params, for a Jacobian",
     )
     check.set_defaults(run=_check)
     return parser
@@ -178,19 +182,7 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
     if options.plot:
         figure.new_figure(1, 1, "--plot")  # what is missing is told before the work
     with _clean_output(options):
-        progress = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
-        report = fg.check_gradient(
-            problem.cost,
-            problem.grad,
-            problem.params,
-            strategy=options.strategy,
-            budget=options.budget,
-            rtol=options.rtol,
-            atol=options.atol,
-            workers=options.workers,
-            progress=progress,
-            seed=options.seed,
-        )
+        report = _report(problem, options)
     as_json = options.json
     _show(json.dumps(report.to_dict(), indent=2, allow_nan=False) if as_json else str(report))
     if options.html:
@@ -199,6 +191,24 @@ def _judge(problem: Problem, options: argparse.Namespace) -> int:
         kind = os.path.splitext(options.plot)[1][1:] or "png"
         _write(options.plot, lambda file: report.plot().savefig(file, format=kind))
     return EXIT_CODES[report.verdict]
+
+
+def _report(problem: Problem, options: argparse.Namespace) -> fg.Report:
+    """Judge the gradient, or the Jacobian."""
+    how = {
+        "budget": options.budget,
+        "rtol": options.rtol,
+        "atol": options.atol,
+        "workers": options.workers,
+        "progress": sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
+        "seed": options.seed,
+    }
+    arguments = (problem.cost, problem.grad, problem.params)
+    if problem.derivative == "gradient":
+        return fg.check_gradient(*arguments, strategy=options.strategy, **how)
+    if options.strategy == "probe":
+        raise UsageError("--strategy=probe is for gradients; every entry of a Jacobian is judged")
+    return fg.check_jacobian(*arguments, **how)
 
 
 def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
@@ -227,7 +237,9 @@ def _find(target: str) -> Problem:
         if not hasattr(found, part):
             raise UsageError(f"{place} has no {name!r}")
         found = getattr(found, part)
-    if callable(found) and not all(hasattr(found, each) for each in _WANTED):
+    if callable(found) and not any(
+        all(hasattr(found, each) for each in wanted) for wanted in (_WANTED, _OF_VECTORS)
+    ):
         found = _called(found, target)
     if isinstance(found, tuple) and len(found) == len(_WANTED):
         return Problem(*found)
@@ -235,6 +247,9 @@ def _find(target: str) -> Problem:
     missing = [each for each in _WANTED if each not in named]
     if not missing:
         return Problem(*(named[each] for each in _WANTED))
+    if all(each in named for each in _OF_VECTORS):
+        residual, jac, params = (named[each] for each in _OF_VECTORS)
+        return Problem(residual, jac, params, derivative="Jacobian")
     got = with_article(type(found).__name__)
     if isinstance(found, tuple):
         got = f"a tuple of {len(found)}"
@@ -242,7 +257,7 @@ def _find(target: str) -> Problem:
         got += f" without {' and '.join(missing)}"
     raise UsageError(
         f"{target} must be, or return, something with cost, grad and params (attributes, keys, or "
-        f"a tuple of the three); got {got}"
+        f"a tuple of the three), or with residual, jac and params; got {got}"
     )
 
 

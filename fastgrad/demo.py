@@ -23,11 +23,12 @@ HIDDEN = 4
 
 @dataclass(frozen=True)
 class Problem:
-    """What a gradient check needs: the cost, its gradient, and the parameters."""
+    """What a check needs: the cost, its gradient, and the parameters; or the same of a Jacobian."""
 
     cost: Callable[[Arrays], float]
     grad: Callable[[Arrays], Arrays]
     params: Arrays
+    derivative: str = "gradient"
 
 
 def load_iris() -> tuple[np.ndarray, np.ndarray]:

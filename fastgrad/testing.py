@@ -1,4 +1,4 @@
-"""Gradient checks as assertions, for test suites."""
+"""Checks of gradients, Jacobians and products as assertions, for test suites."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from typing import Any
 
 from fastgrad._checks.adjoint import check_adjoint
 from fastgrad._checks.check import check_gradient
+from fastgrad._checks.jacobian import check_jacobian
+from fastgrad._checks.jvp import check_jvp
+from fastgrad._checks.vjp import check_vjp
+from fastgrad._report.report import Report
 from fastgrad._tree import Params
 
-__all__ = ["assert_adjoint", "assert_gradient"]
+__all__ = [
+    "assert_adjoint",
+    "assert_gradient",
+    "assert_jacobian",
+    "assert_jvp",
+    "assert_vjp",
+]
 
 
 def assert_gradient(
@@ -69,10 +79,147 @@ def assert_gradient(
         progress=progress,
         seed=seed,
     )
-    if not report:
-        error = AssertionError(str(report))
-        vars(error)["report"] = report
-        raise error
+    _raise_unless_right(report)
+
+
+def assert_jacobian(
+    f: Callable[[Any], Any],
+    jac: Any,
+    params: Params,
+    *,
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> None:
+    """Raise an AssertionError that shows the report, unless the Jacobian is right.
+
+    Parameters
+    ----------
+    f, jac, params, budget, rtol, atol, bounds, workers, progress, seed
+        As for `check_jacobian`.
+
+    Raises
+    ------
+    AssertionError
+        As from `assert_gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.testing.assert_jacobian(np.sin, lambda x: np.diag(np.cos(x)), np.ones(3))
+    """
+    __tracebackhide__ = True
+    report = check_jacobian(
+        f,
+        jac,
+        params,
+        budget=budget,
+        rtol=rtol,
+        atol=atol,
+        bounds=bounds,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
+    _raise_unless_right(report)
+
+
+def assert_vjp(
+    f: Callable[[Any], Any],
+    vjp: Callable[[Any, Any], Any],
+    params: Params,
+    *,
+    strategy: str = "auto",
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> None:
+    """Raise an AssertionError that shows the report, unless the vector-Jacobian product is right.
+
+    Parameters
+    ----------
+    f, vjp, params, strategy, budget, rtol, atol, bounds, workers, progress, seed
+        As for `check_vjp`.
+
+    Raises
+    ------
+    AssertionError
+        As from `assert_gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.testing.assert_vjp(np.sin, lambda x, u: u * np.cos(x), np.ones(3))
+    """
+    __tracebackhide__ = True
+    report = check_vjp(
+        f,
+        vjp,
+        params,
+        strategy=strategy,
+        budget=budget,
+        rtol=rtol,
+        atol=atol,
+        bounds=bounds,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
+    _raise_unless_right(report)
+
+
+def assert_jvp(
+    f: Callable[[Any], Any],
+    jvp: Callable[[Any, Any], Any],
+    params: Params,
+    *,
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> None:
+    """Raise an AssertionError that shows the report, unless the Jacobian-vector product is right.
+
+    Parameters
+    ----------
+    f, jvp, params, budget, rtol, atol, bounds, workers, progress, seed
+        As for `check_jvp`.
+
+    Raises
+    ------
+    AssertionError
+        As from `assert_gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.testing.assert_jvp(np.sin, lambda x, v: v * np.cos(x), np.ones(3))
+    """
+    __tracebackhide__ = True
+    report = check_jvp(
+        f,
+        jvp,
+        params,
+        budget=budget,
+        rtol=rtol,
+        atol=atol,
+        bounds=bounds,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
+    _raise_unless_right(report)
 
 
 def assert_adjoint(
@@ -106,6 +253,11 @@ def assert_adjoint(
     __tracebackhide__ = True
     options: dict[str, Any] = {"strategy": strategy, "budget": budget, "seed": seed}
     report = check_adjoint(forward, adjoint, x, rtol=rtol, atol=atol, **options)
+    _raise_unless_right(report)
+
+
+def _raise_unless_right(report: Report) -> None:
+    __tracebackhide__ = True
     if not report:
         error = AssertionError(str(report))
         vars(error)["report"] = report

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from fastgrad._checks.claim import Analytic, check_arguments, compared, raised
 from fastgrad._checks.jacobian_claim import check_claim, claimed, given
 from fastgrad._checks.jacobian_result import Told, told, untold
 from fastgrad._checks.layout import Layout
-from fastgrad._checks.options import tolerance, whole_budget, whole_seed
+from fastgrad._checks.options import Options
 from fastgrad._checks.wording import Wording
 from fastgrad._errors import FastgradError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
@@ -29,9 +29,8 @@ from fastgrad._outputs import Outputs
 from fastgrad._report.report import Report
 from fastgrad._returns import at_block
 from fastgrad._tree import Params, as_params, check_places, flatten
-from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["check_jacobian"]
+__all__ = ["check_jacobian", "judge_jacobian", "report_of"]
 
 # Evaluations beside two for each parameter: two at the parameters, six for the noise, one at the
 # end.
@@ -127,62 +126,45 @@ def check_jacobian(
     >>> [entry.path for entry in fg.check_jacobian(residual, wrong, x).wrong]
     ['out[3] / params[1]']
     """
-    started = time.perf_counter()
     check_arguments(f, jac, params, "jac")
     check_claim(jac)
-    whole_budget(budget)
-    seed = whole_seed(seed)
-    rtol, atol = tolerance("rtol", rtol), tolerance("atol", atol)
+    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
+    return judge_jacobian(f, partial(_claim, jac), params, options, "jac")
+
+
+def judge_jacobian(
+    f: Callable[[Any], Any],
+    make: Callable[[Metered, Layout, Params], Analytic],
+    params: Params,
+    options: Options,
+    name: str,
+) -> Report:
+    """Judge every entry of the Jacobian that `make` makes of functions that `name` names."""
+    started = time.perf_counter()
     argument = as_params(params)
     leaves = flatten(argument)
-    limits = bounds_of(bounds, argument, leaves)
-    vector = _Vector(f)
-    run = evaluator(
-        Lenient(vector),
-        argument,
-        leaves,
-        vector=True,
-        workers=workers,
-        budget=math.inf if budget is None else int(budget),
-        expected=2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD,
-        progress=progress,
-        bounds=limits,
-    )
+    limits = bounds_of(options.bounds, argument, leaves)
+    expected = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
+    run = options.evaluator(Lenient(f), argument, leaves, limits, vector=True, expected=expected)
     try:
         with run:
             shared = Shared(run)
             shared.base(0)
-            layout = Layout(vector.described, argument, leaves)
-            claim = replace(_claim(run, jac, argument, layout), rtol=rtol, atol=atol)
-            found = _judged(run, shared, layout, claim, seed)
-            found = _seen(found, run, vector, argument, limits)
+            assert run.outputs is not None
+            layout = Layout(run.outputs, argument, leaves)
+            claim = make(run, layout, argument)
+            claim = replace(claim, rtol=options.rtol, atol=options.atol)
+            found = _judged(run, shared, layout, claim, options.seed)
+            found = _seen(found, run, f, argument, limits)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    return _report(found, layout, claim, run.evaluations, seed, started)
+    wording = Wording(layout.spans, "Jacobian", name)
+    seconds = time.perf_counter() - started
+    return report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Jacobian")
 
 
-class _Vector:
-    """`f` as a function that returns a vector of real numbers; the first value describes it."""
-
-    def __init__(self, f: Callable[[Any], Any]) -> None:
-        self.f = f
-        self.outputs: Outputs | None = None
-
-    def __call__(self, params: Any) -> np.ndarray:
-        value = self.f(params)
-        if self.outputs is None:
-            self.outputs = Outputs.of(value)
-        return self.outputs.flat(value, at_block, 0)
-
-    @property
-    def described(self) -> Outputs:
-        """How its values are laid out, after the first one."""
-        assert self.outputs is not None
-        return self.outputs
-
-
-def _claim(run: Metered, jac: Any, argument: Params, layout: Layout) -> Analytic:
+def _claim(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analytic:
     """The Jacobian, with what a second call of a function shows."""
     claim = claimed(given(jac, argument), layout, argument)
     if not callable(jac):
@@ -210,14 +192,15 @@ def _judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed:
 
 
 def _seen(
-    found: Told, run: Metered, vector: _Vector, argument: Params, bounds: Bounds | None
+    found: Told, run: Metered, f: Callable[[Any], Any], argument: Params, bounds: Bounds | None
 ) -> Told:
     """The same, or why nothing is known where no parameter moves any output."""
     result = found.result
     if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
         return found
+    assert run.outputs is not None
     try:
-        seen = sees_moves(run, vector, argument, found.base, bounds)
+        seen = sees_moves(run, partial(_flat, f, run.outputs), argument, found.base, bounds)
     except OutOfBudget:
         return found
     claimed = any(not leaf.still for leaf in result.leaves)
@@ -226,10 +209,20 @@ def _seen(
     return found
 
 
-def _report(
-    found: Told, layout: Layout, claim: Analytic, evaluations: int, seed: int, started: float
+def _flat(f: Callable[[Any], Any], outputs: Outputs, params: Params) -> np.ndarray:
+    return outputs.flat(f(params), at_block, 0)
+
+
+def report_of(
+    found: Told,
+    layout: Layout,
+    wording: Wording,
+    evaluations: int,
+    seed: int,
+    seconds: float,
+    derivative: str,
 ) -> Report:
-    wording = Wording(layout.spans, "Jacobian", "jac")
+    """The report on what was found, in its words."""
     verdict, reason = found.conclusion
     result = found.result
     return Report(
@@ -243,11 +236,11 @@ def _report(
         strategy="exhaustive",
         backend=_backend.backend,
         seed=seed,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         curve=result.curve,
         steps=found.steps,
-        rtol=claim.rtol,
-        atol=claim.atol,
+        rtol=result.rtol,
+        atol=result.atol,
         structure=layout.structure,
-        derivative="Jacobian",
+        derivative=derivative,
     )

@@ -13,7 +13,7 @@ from fastgrad._derivatives.given import read_array
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._tree import Params, pair
 
-__all__ = ["check_claim", "claimed", "given"]
+__all__ = ["check_claim", "claimed", "given", "paired"]
 
 
 def check_claim(jac: Any) -> None:
@@ -51,22 +51,25 @@ def _parts(value: Any, layout: Layout, argument: Params) -> Iterator[Any]:
     """What stands in the place of each block."""
     # Of what `f` returned only the containers are asked for.
     outputs = layout.outputs.tree([np.empty(leaf.shape) for leaf in layout.outputs.leaves])
-    for leaf, nest in _paired(outputs, value, "out", "what `f` returns"):
-        where = f"`params`, at `{leaf.path}` of `jac`"
-        for _, part in _paired(argument, nest, "", where):
-            yield part
-
-
-def _paired(params: Any, other: Any, path: str, like: str) -> Iterator[Any]:
-    """As `pair`, and in an error the words for what the containers must be like."""
     try:
-        yield from pair(params, other, "jac", path)
+        for leaf, nest in paired(outputs, value, "out", "what `f` returns", "jac"):
+            where = f"`params`, at `{leaf.path}` of `jac`"
+            for _, part in paired(argument, nest, "", where, "jac"):
+                yield part
     except InputTypeError as error:
-        said = str(error).replace("like the parameters", f"like {like}")
         raise InputTypeError(
-            f"{said}. A Jacobian has the structure of what `f` returns, and each array in it that "
+            f"{error}. A Jacobian has the structure of what `f` returns, and each array in it that "
             "of the parameters, as with jax.jacobian"
         ) from None
+
+
+def paired(params: Any, other: Any, path: str, like: str, name: str) -> Iterator[Any]:
+    """As `pair`, and in an error the words for what the containers must be like."""
+    try:
+        yield from pair(params, other, name, path)
+    except InputTypeError as error:
+        said = str(error).replace("like the parameters", f"like {like}")
+        raise InputTypeError(said) from None
 
 
 def _block_array(block: Block, value: Any) -> np.ndarray:

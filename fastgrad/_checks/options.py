@@ -4,13 +4,74 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.bounds import Bounds
+from fastgrad._evaluation.lenient import Objective
+from fastgrad._evaluation.meter import Metered
+from fastgrad._leaf import Leaf
+from fastgrad._tree import Params
+from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["tolerance", "whole_budget", "whole_seed"]
+__all__ = ["Options", "tolerance", "whole_budget", "whole_seed"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What checks of several outputs have in common."""
+
+    budget: float
+    rtol: float
+    atol: float
+    bounds: Any
+    workers: Any
+    progress: bool
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        budget: int | None,
+        rtol: float,
+        atol: float,
+        bounds: Any,
+        workers: Any,
+        progress: bool,
+        seed: int,
+    ) -> Options:
+        """The same, checked."""
+        whole_budget(budget)
+        most = math.inf if budget is None else int(budget)
+        granted = tolerance("rtol", rtol), tolerance("atol", atol)
+        return cls(most, *granted, bounds, workers, progress, whole_seed(seed))
+
+    def evaluator(
+        self,
+        f: Objective,
+        argument: Params,
+        leaves: Sequence[Leaf],
+        limits: Bounds | None,
+        *,
+        vector: bool,
+        expected: int = 0,
+    ) -> Metered:
+        """What evaluates `f` as is asked for."""
+        return evaluator(
+            f,
+            argument,
+            leaves,
+            workers=self.workers,
+            budget=self.budget,
+            expected=expected,
+            progress=self.progress,
+            vector=vector,
+            bounds=limits,
+        )
 
 
 def whole_seed(seed: Any) -> int:

@@ -71,13 +71,13 @@ def _is_one_number(value: Any) -> bool:
     return True
 
 
-def arrays_of(argument: Params, given: Any) -> list[np.ndarray]:
-    """What stands in `given` for each leaf, as arrays of exactly their shapes."""
+def arrays_of(argument: Params, given: Any, name: str = "grad") -> list[np.ndarray]:
+    """What stands in `given`, the user's `name`, for each leaf: arrays of exactly their shapes."""
     # The commonest case first: a check of a few entries feels a microsecond.
     plain = type(given) is type(argument) is np.ndarray and given.dtype.char in "df"
     if plain and given.shape == argument.shape:
         return [given]
-    return [_gradient_array(leaf, part) for leaf, part in pair(argument, given, "grad")]
+    return [_gradient_array(leaf, part, name) for leaf, part in pair(argument, given, name)]
 
 
 def column_of(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarray:
@@ -95,21 +95,25 @@ def column_of(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarra
     return column
 
 
-def _gradient_array(leaf: Leaf, value: Any) -> np.ndarray:
+def _gradient_array(leaf: Leaf, value: Any, name: str) -> np.ndarray:
     """The gradient of one leaf as an array of exactly its shape."""
     path, shape = leaf.path, leaf.array.shape
-    array = read_array(f"`grad` at `{path}`", shape, value)
+    array = read_array(f"`{name}` at `{path}`", shape, value)
     allowed = "iufc" if leaf.is_complex else "iuf"
     if array.dtype.kind not in allowed:
         raise InputTypeError(
-            f"`grad` at `{path}` must hold {'complex' if 'c' in allowed else 'real'} numbers; "
+            f"`{name}` at `{path}` must hold {'complex' if 'c' in allowed else 'real'} numbers; "
             f"got dtype {array.dtype}"
         )
     if array.shape != shape:
-        said = (
-            f"`grad` at `{path}` must have shape {shape}; got {array.shape} (nothing is broadcast)"
-        )
-        if shape and array.ndim > len(shape) and array.shape[-len(shape) :] == shape:
+        said = f"`{name}` at `{path}` must have shape {shape}; got {array.shape}"
+        said += " (nothing is broadcast)"
+        if (
+            name == "grad"
+            and shape
+            and array.ndim > len(shape)
+            and array.shape[-len(shape) :] == shape
+        ):
             said += (
                 "; if that is the Jacobian of a vector-valued `f`, fg.check_jacobian judges it: "
                 "here `f` must return one real number, and `grad` its gradient"

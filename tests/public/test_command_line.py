@@ -109,6 +109,9 @@ pair = (cost, grad)
 half = {"cost": cost}
 holder = SimpleNamespace(inner=instance)
 integers = {"cost": cost, "grad": grad, "params": np.array([1, 2])}
+
+squares = {"residual": lambda x: x**2, "jac": lambda x: np.diag(2 * x), "params": np.ones(2)}
+no_squares = squares | {"jac": lambda x: np.diag(x)}
 """
 
 
@@ -178,6 +181,17 @@ def test_json_is_the_report_and_nothing_else(capsys):
 def test_check_finds_the_problem(place, name, workplace, capsys):
     assert main(["check", f"{place}:{name}"]) == 0
     assert "RIGHT" in capsys.readouterr().out
+
+
+def test_check_finds_jacobians(workplace, capsys):
+    assert main(["check", "model.py:squares"]) == 0
+    assert "all 4 entries agree" in capsys.readouterr().out
+    assert main(["check", "model.py:no_squares", "--json"]) == 1
+    report = strict_json(capsys.readouterr().out)
+    assert report["derivative"] == "Jacobian"
+    assert {entry["output"] for entry in report["wrong"]} == {"out[0]", "out[1]"}
+    assert main(["check", "model.py:squares", "--strategy", "probe"]) == 2
+    assert "every entry of a Jacobian is judged" in capsys.readouterr().err
 
 
 def test_check_from_another_directory(workplace, monkeypatch, capsys):

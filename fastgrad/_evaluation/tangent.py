@@ -1,0 +1,63 @@
+"""A function of one number: how far the parameters are moved along one direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastgrad import _backend
+from fastgrad._dtypes import EPS
+from fastgrad._evaluation.around import Around
+from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Along, Changes, Samples, Single, Where
+from fastgrad._leaf import Leaf
+
+__all__ = ["Tangent"]
+
+
+class Tangent(Around):
+    """Evaluates ``f(params + t * v)`` for a direction `v`, as if the number `t` were all.
+
+    It is zero, of the length 1 and of the coarsest type among the parameters, so that steps are
+    those that these can make.
+    """
+
+    def __init__(self, run: Metered, direction: Direction, name: str) -> None:
+        super().__init__(run)
+        self._direction = direction
+        types = [leaf.real.dtype for leaf in run.leaves if leaf.real.size]
+        coarsest = max(types, key=lambda dtype: EPS[dtype.char], default=np.dtype(float))
+        zero = np.zeros((), coarsest.newbyteorder("="))
+        self.leaves = [Leaf(name, zero)]
+        self._zero = zero
+
+    def scale(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The length by which steps are measured: see `Evaluator`."""
+        return np.ones(len(where) if isinstance(where, np.ndarray) else 1)
+
+    def read(self, leaf: int, where: Where = ...) -> np.ndarray:
+        """The number itself: see `Evaluator`."""
+        return np.zeros(len(where) if isinstance(where, np.ndarray) else 1)
+
+    def single(self, request: Single) -> Samples:
+        """Move the number to each offset, once for each time that it is listed."""
+        steps = request.steps.given
+        if steps is None:
+            steps = np.full(request.count, request.steps.absolute + request.steps.relative)
+        times = np.multiply.outer(steps, np.array(request.offsets, dtype=np.float64))
+        found = self._at(times.ravel().tolist())
+        return Samples(times, found.reshape(*times.shape, *found.shape[1:]))
+
+    def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
+        """Move the number along a direction of its own: see `Evaluator`."""
+        move = request.direction.mover(0, self._zero, _backend.kernel_for(self._zero))
+        target, times = np.empty_like(self._zero), []
+        for time in request.times:
+            move(target, time, None)
+            times.append(float(target))
+        return Changes(tuple(self._at(times)))
+
+    def _at(self, times: Sequence[float]) -> np.ndarray:
+        return np.array(self._inner.along(Along(self._direction, tuple(times))).values)
