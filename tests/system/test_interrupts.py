@@ -79,6 +79,10 @@ def squares(x):
     clock.tick()
     return np.diff(x, prepend=0.0) ** 2
 
+def parts(p):
+    clock.tick()
+    return {"sines": [np.sin(x) for x in p], "sum": float(sum(x.sum() for x in p))}
+
 def with_zero(p):  # one wrong entry: bisection, refinement
     claimed = ones(p)
     claimed[-1].flat[0] = 0
@@ -128,6 +132,11 @@ KINDS = [
     (many[:9], lambda p: fg.check_gradient(f, with_zero(p), p, strategy="probe",
                                            where=[x > 0 for x in p])),
     (small[0], lambda p: fg.check_gradient(f, ones(p)[0], p, retraction=lambda x, v: x + v)),
+    (small[0], lambda p: fg.jacobian(squares, p)),
+    (real, lambda p: fg.jacobian(parts, p)),
+    (real, lambda p: fg.jacobian(parts, p, workers=map)),
+    (real, lambda p: fg.jvp(parts, p, ones(p))),
+    (nest, lambda p: fg.vjp(f, p, 1.0)),
     (small[0], lambda p: fg.sparse_jacobian(squares, p, (1, 1))),
     (small[0], lambda p: fg.jacobian_sparsity(squares, p)),
     (nest, requests),
