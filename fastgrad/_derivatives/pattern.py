@@ -88,6 +88,12 @@ class Sparsity:
     missed : float
         Bound on the chance that an entry is missing whose derivative is other than zero at all of
         the points, by more than rounding.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.jacobian_sparsity(lambda x: np.diff(x) ** 2, np.zeros(100))
+    Sparsity: 198 entries of 99 x 100, found in 58 evaluations, verified at 5 points
     """
 
     __module__ = "fastgrad"  # where users, pickles and tracebacks find it

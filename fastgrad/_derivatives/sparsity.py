@@ -35,10 +35,11 @@ __all__ = ["jacobian_sparsity"]
 _FIRST = (2.0**-3, 2.0**-6, 2.0**-10, 2.0**-16, 2.0**-24)
 # Points where the pattern is verified: the mirror image of the first one, for what one side of a
 # kink hides; then close to `x`; then far from it, on both sides. The two of a pair mirror each
-# other. Where `f` is not finite, points come closer twice.
+# other.
 _LATER = (-(2.0**-3), 2.0**-10, 1.0, -1.0)
-_CLOSER = 2.0**-3
-_TRIES = 3
+# Where `f` is not finite at such a point, it comes closer by this factor, twice: from a length to
+# a sixty-fourth of it, beyond which the point close to `x` is as good.
+_CLOSER, _TRIES = 2.0**-3, 3
 # Moves of the least width are many spacings of the type, so that none is lost.
 _SPACINGS = 16.0
 # A missing entry escapes one look along a random direction if 14 random bits of its move happen to

@@ -38,10 +38,9 @@ _LEAST_SHARE = 2.0**-20
 # Rows that are looked at closely, the worst ones first: each costs two evaluations if nothing is
 # missing there. A forgotten entry mostly stands out by orders of magnitude.
 _ROWS = 8
-# A value that depends on an entry moves about this many times as far when the entry does; noise
-# and rounding that spreads grow far less.
-_FARTHER = 64.0
-_GROWS = 8.0
+# A value that depends on an entry moves about this many times as far when the entry does, and at
+# least the root of that; noise and rounding that spreads hardly grow.
+_FARTHER, _GROWS = 64.0, 8.0
 
 
 @dataclass(frozen=True, eq=False)
