@@ -252,32 +252,32 @@ class _State:
         """Estimate these pairs, and decide."""
         plain, first = rows.of(pairs)
         table = plain.with_quantization()
-        positions = pairs // rows.outputs
         found = estimate(table)
         view = _View(table, found)
-        top, end = first - view.top, first - view.end
-        can_go_up, can_go_down = rows.highest[positions] > top, rows.lowest[positions] < end
-        alone = view.alone & can_go_down
-        met = found.converged & ~found.kink & ~view.astray & ~alone
-        met &= found.bound <= goal.atol + goal.rtol * view.size
-        flat = ~table.moves & np.isfinite(found.value)
+        positions = pairs // rows.outputs
+        highest, top, end = rows.highest[positions], first - view.top, first - view.end
+        can_go_up, can_go_down = highest > top, rows.lowest[positions] < end
+        flat, alone = ~table.moves & np.isfinite(found.value), view.alone & can_go_down
         # What stands still may move at larger steps, as a staircase does.
-        hidden = goal.rtol * rows.slopes(pairs)
-        met = np.where(
-            flat, ~can_go_up & ((found.bound <= goal.atol + hidden) | (hidden == 0)), met
-        )
+        still = flat & ~can_go_up & _no_change_matters(rows.slopes(pairs), found.bound, goal)
+        met = still | (~flat & ~alone & view.meets(goal))
         telling = found.kink & (end > -_BELOW_KINKS)
         limited = ~found.converged | (view.at_end & view.mostly_truncation) | alone | telling
         down = ~met & can_go_down & ((limited & ~view.drowned) | view.has_gap_to_fill)
         near = found.converged & (view.pick - view.top <= _AHEAD)
         up = ~met & ~down & can_go_up & (flat | view.nothing_on_top | near)
-        target = top + 1
         far = top + _LEFT_OUT + 2
-        leap = view.nothing_on_top & (far <= rows.highest[positions])
-        target = np.where(leap, far, target)
-        target = np.where(flat, rows.highest[positions], target)
+        target = np.where(view.nothing_on_top & (far <= highest), far, top + 1)
+        target = np.where(flat, highest, target)
         outcome = Outcome(found.value, found.bound, *view.sides, found.kink, met, table.moves)
         return cls(outcome, positions, up, down, target, end - 1, top)
+
+
+def _no_change_matters(slopes: np.ndarray, bound: np.ndarray, goal: Goal) -> np.ndarray:
+    """Whether a change that matters would have been seen, of pairs at which nothing moves."""
+    # Values that are all 0 have no rounding, and their least noise is ours.
+    found: np.ndarray = (bound <= goal.atol + goal.rtol * slopes) | (slopes == 0)
+    return found
 
 
 class _View:
@@ -357,6 +357,12 @@ class _View:
         lost = self.astray | (self.pick > self.end)
         found: np.ndarray = self._below.any(axis=0) & lost
         return found
+
+    def meets(self, goal: Goal) -> np.ndarray:
+        """Whether the estimate is as accurate as it has to be, and no smaller step contradicts."""
+        found = self._found
+        met: np.ndarray = found.converged & ~found.kink & ~self.astray
+        return met & (found.bound <= goal.atol + goal.rtol * self.size)
 
     @property
     def size(self) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from evaluators import bits_of
+from evaluators import bits_of, native_of
 
 import fastgrad as fg
 
@@ -504,6 +504,14 @@ def test_batched_objectives():
     assert (np.abs(found.value - np.cos(x)) <= found.uncertainty).all()
     rows = fg.estimate(fg.batched(lambda x: np.stack([x[:, 0] ** 2, x[:, 1]], axis=1)), x)
     np.testing.assert_allclose(rows.value, [[0.6, 0], [0, 1]], atol=1e-8)
+
+
+def test_native_objectives():
+    x = np.array([0.3, 1.0])
+    f = native_of(lambda x: math.exp(x[0]) + math.sin(x[1]))
+    found = fg.estimate(f, x)
+    assert (np.abs(found.value - [math.exp(0.3), math.cos(1)]) <= found.uncertainty).all()
+    np.testing.assert_array_equal(fg.estimate(f, x, workers=2).value, found.value)
 
 
 # ---------------------------------------------------------------- input and output
