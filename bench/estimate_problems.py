@@ -103,7 +103,6 @@ class Problem:
     f: Callable[[Any], Any]  # of a float64, or of an array of them, elementwise
     x: float
     exact: float
-    held_out: bool = False
 
 
 # What each function is, and where it is differentiated.
@@ -220,18 +219,17 @@ TABLE: dict[str, tuple[Callable[[Any, Any], Any], tuple[float, ...]]] = {
 
 
 def table(units: Sequence[float] = UNITS) -> tuple[Problem, ...]:
-    """All functions of the table, at all points and in all units; every second one is held out."""
-    number = itertools.count()
+    """All functions of the table, at all points and in all units."""
     return tuple(
-        _problem(name, f, point, unit, held_out)
+        _problem(name, f, point, unit)
         for name, (f, points) in TABLE.items()
-        for point, held_out in ((point, bool(next(number) % 2)) for point in points)
+        for point in points
         for unit in units
     )
 
 
 def drawn(count: int, seed: int) -> tuple[Problem, ...]:
-    """The same functions beside their points, at random ones and in random units: all held out."""
+    """The same functions beside their points, at random ones and in random units."""
     rng = np.random.default_rng(seed)
     made = []
     for name, (f, points) in TABLE.items():
@@ -240,17 +238,15 @@ def drawn(count: int, seed: int) -> tuple[Problem, ...]:
             # where the domains of some functions end.
             share = 0.02 * min(1.0, abs(1 - abs(point)) + 0.05)
             there = point * (1 + share * rng.standard_normal())
-            made.append(_problem(name, f, there, 10.0 ** rng.uniform(-8, 8), held_out=True))
+            made.append(_problem(name, f, there, 10.0 ** rng.uniform(-8, 8)))
     return tuple(made)
 
 
-def _problem(
-    name: str, f: Callable[[Any, Any], Any], point: float, unit: float, held_out: bool
-) -> Problem:
+def _problem(name: str, f: Callable[[Any, Any], Any], point: float, unit: float) -> Problem:
     x = float(point * unit)
     exact = derivative(lambda t: f(t / mpmath.mpf(unit), EXACT), x)
     title = f"{name} at {point:g} in units of {unit:g}"
-    return Problem(title, lambda t: f(t / unit, FLOATS), x, exact, held_out)
+    return Problem(title, lambda t: f(t / unit, FLOATS), x, exact)
 
 
 def derivative(f: Callable[[Any], Any], x: float) -> float:
@@ -269,9 +265,8 @@ def hashed(t: float, size: float) -> float:
 
 def hard() -> tuple[Problem, ...]:
     """Functions on which one step, or a sequence that starts large, goes wrong."""
-    number = itertools.count()
     return tuple(
-        Problem(f"{name} at {x:.15g}", _elementwise(f), x, exact, bool(next(number) % 2))
+        Problem(f"{name} at {x:.15g}", _elementwise(f), x, exact)
         for name, f, x, exact in itertools.chain(_steep(), _noisy(), _singular(), _one_sided())
     )
 
