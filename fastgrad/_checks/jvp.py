@@ -25,7 +25,7 @@ from fastgrad._checks.product_claims import Pushed, by_columns, fractions, spaci
 from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._errors import FastgradError, InputTypeError
-from fastgrad._evaluation.bounds import bounds_of
+from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.direction import Given, Region
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.meter import Metered
@@ -138,7 +138,7 @@ def check_jvp(
             base = run.base()
             assert run.outputs is not None
             Layout(run.outputs, argument, leaves)  # which refuses complex parameters
-            judge = _Judge(run, Pushed(jvp, argument, leaves, run.outputs), options, base)
+            judge = _Judge(run, Pushed(jvp, argument, leaves, run.outputs), options, limits, base)
             report = judge.report()
             check_places(argument, leaves)
     finally:
@@ -154,6 +154,7 @@ class _Judge:
     run: Metered
     pushed: Pushed
     options: Options
+    limits: Bounds | None
     base: np.ndarray
 
     def report(self) -> Report:
@@ -164,7 +165,7 @@ class _Judge:
         found: Report | None = None
         for number in range(_TANGENTS):
             rng = np.random.default_rng([self.options.seed, number])
-            v = units * fractions(rng, len(units))
+            v = self._inward(units * fractions(rng, len(units)))
             report = self._judged(v, "v")
             if report.verdict is Verdict.WRONG:
                 return self._located(report, v)
@@ -191,7 +192,7 @@ class _Judge:
         if claim.trouble is not None or not len(claim.column):
             return untold(layout, claim)
         try:
-            along = Metered(Tangent(self.run, self._direction(v), name))
+            along = Metered(Tangent(self.run, self._direction(v), name, self._range(v)))
             rows = judge_rows(along, Shared(along), layout, claim, self.options.seed)
         except OutOfBudget:
             return untold(layout, claim, measured=0)
@@ -210,6 +211,36 @@ class _Judge:
             return replace(claim, trouble=raised(error))
         self.run.guard.check("jvp")
         return compared(claim, again)
+
+    def _rooms(self) -> tuple[np.ndarray, np.ndarray]:
+        """How far each parameter may go down and up."""
+        downs, ups = [np.empty(0)], [np.empty(0)]
+        for k, leaf in enumerate(self.pushed.leaves):
+            x = leaf.real.astype(float)
+            low, high = np.array(-np.inf), np.array(np.inf)
+            if self.limits is not None:
+                low, high = self.limits.lower[k], self.limits.upper[k]
+            downs.append((x - low).ravel())
+            ups.append((high - x).ravel())
+        return np.concatenate(downs), np.concatenate(ups)
+
+    def _inward(self, v: np.ndarray) -> np.ndarray:
+        """A tangent whose entries point to where their bounds leave more room, if any."""
+        down, up = self._rooms()
+        inward = np.where(up >= down, np.abs(v), -np.abs(v))
+        bounded = np.isfinite(down) | np.isfinite(up)
+        return np.where(bounded, np.where(np.fmax(down, up) > 0, inward, 0.0), v)
+
+    def _range(self, v: np.ndarray) -> tuple[float, float]:
+        """The multiples of a tangent that leave all parameters within their bounds."""
+        down, up = self._rooms()
+        moving = v != 0
+        size, rises = np.abs(v[moving]), v[moving] > 0
+        ahead = np.where(rises, up[moving], down[moving]) / size
+        behind = np.where(rises, down[moving], up[moving]) / size
+        # A rounding less, so that no sum is beyond a bound.
+        shares = (float(behind.min(initial=math.inf)), float(ahead.min(initial=math.inf)))
+        return -shares[0] * (1 - ROUNDED), shares[1] * (1 - ROUNDED)
 
     def _direction(self, v: np.ndarray) -> Given:
         """The moves of the leaves of which some entry moves."""
@@ -278,6 +309,9 @@ class _Judge:
         part[entries] = v[entries]
         claimed = self.pushed.vector(part)
         times = (step, -step, _CLOSER * step, -_CLOSER * step)
+        low, high = self._range(part)
+        if not low <= -step < step <= high:  # what bounds hold back shows no derivative
+            return 0.0
         values = self.run.along(Along(self._direction(part), times)).values
         slopes = [(values[k] - values[k + 1]) / (2 * times[k]) for k in (0, 2)]
         noise = SIGMAS * spacings(self.pushed.outputs) * np.abs(self.base) / (_CLOSER * step)

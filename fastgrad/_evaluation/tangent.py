@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,13 +21,20 @@ __all__ = ["Tangent"]
 class Tangent(Around):
     """Evaluates ``f(params + t * v)`` for a direction `v`, as if the number `t` were all.
 
-    It is zero, of the length 1 and of the coarsest type among the parameters, so that steps are
-    those that these can make.
+    It is within `room`: `f` is not evaluated outside, and counts as NaN there. It is zero, of the
+    length 1 and of the coarsest type among the parameters, so that steps are those that these make.
     """
 
-    def __init__(self, run: Metered, direction: Direction, name: str) -> None:
+    def __init__(
+        self,
+        run: Metered,
+        direction: Direction,
+        name: str,
+        room: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:
         super().__init__(run)
         self._direction = direction
+        self._room = room
         types = [leaf.real.dtype for leaf in run.leaves if leaf.real.size]
         coarsest = max(types, key=lambda dtype: EPS[dtype.char], default=np.dtype(float))
         zero = np.zeros((), coarsest.newbyteorder("="))
@@ -60,4 +68,11 @@ class Tangent(Around):
         return Changes(tuple(self._at(times)))
 
     def _at(self, times: Sequence[float]) -> np.ndarray:
-        return np.array(self._inner.along(Along(self._direction, tuple(times))).values)
+        low, high = self._room
+        inside = np.array([low <= time <= high for time in times], bool)
+        asked = tuple(np.array(times)[inside].tolist())
+        outputs = self._inner.outputs
+        found = np.full((len(times), 0 if outputs is None else outputs.size), np.nan)
+        if asked:
+            found[inside] = self._inner.along(Along(self._direction, asked)).values
+        return found

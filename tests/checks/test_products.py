@@ -247,3 +247,22 @@ def test_short_types_have_tangents_and_cotangents_of_their_own():
     wide = x.astype(float)
     report = fg.check_vjp(lambda x: np.sin(x).astype(np.float32), pull, wide)
     assert report.verdict is not Verdict.WRONG
+
+
+def test_bounds_hold_tangents_back_and_are_no_error():
+    n = 100
+    x = np.linspace(0.0, 1.0, n)
+    B = np.random.default_rng(0).normal(size=(7, n)) / 10
+
+    def inside(x):
+        assert ((x >= 0) & (x <= 1)).all()
+        return np.sin(B @ x)
+
+    def right(x, v):
+        return np.cos(B @ x) * (B @ v)
+
+    report = fg.check_jvp(inside, right, x, bounds=(0, 1))
+    assert report.verdict is not Verdict.WRONG, report
+    report = fg.check_jvp(inside, lambda x, v: -right(x, v), x, bounds=(0, 1))
+    assert report.verdict is Verdict.WRONG
+    assert fg.check_jvp(inside, right, x, bounds=(-1, 2))
