@@ -223,7 +223,7 @@ OF_HESSIANS: dict[str, Make] = {
 }
 # What some problems have of their own: see `jacobian_problems.Second.slips`.
 OF_SOME = {
-    "Gauss-Newton": NO_PATTERN | {"FACTOR", "SINGLE"},
+    "Gauss-Newton": NO_PATTERN | {"APPROXIMATION", "SINGLE"},
     "no penalty": frozenset({"OFFSET", "UNKNOWN", "MISSING_L2"}),
     "not symmetrized": NO_PATTERN | {"SYMMETRIC", "SINGLE"},
 }

@@ -21,6 +21,8 @@ if _typing.TYPE_CHECKING:
     from fastgrad import plots, testing
     from fastgrad._checks.adjoint import check_adjoint
     from fastgrad._checks.check import check_gradient
+    from fastgrad._checks.hessian import check_hessian
+    from fastgrad._checks.hvp import check_hvp
     from fastgrad._checks.jacobian import check_jacobian
     from fastgrad._checks.jvp import check_jvp
     from fastgrad._checks.relative_error import relative_error
@@ -71,6 +73,8 @@ __all__ = [
     "central",
     "check_adjoint",
     "check_gradient",
+    "check_hessian",
+    "check_hvp",
     "check_jacobian",
     "check_jvp",
     "check_vjp",
@@ -113,6 +117,8 @@ _PLACES = {
     "central": "_stencils",
     "check_adjoint": "_checks.adjoint",
     "check_gradient": "_checks.check",
+    "check_hessian": "_checks.hessian",
+    "check_hvp": "_checks.hvp",
     "check_jacobian": "_checks.jacobian",
     "check_jvp": "_checks.jvp",
     "check_vjp": "_checks.vjp",

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastgrad._checks.adjoint import check_adjoint
 from fastgrad._checks.check import check_gradient
+from fastgrad._checks.hessian import check_hessian
+from fastgrad._checks.hvp import check_hvp
 from fastgrad._checks.jacobian import check_jacobian
 from fastgrad._checks.jvp import check_jvp
 from fastgrad._checks.vjp import check_vjp
@@ -16,6 +18,8 @@ from fastgrad._tree import Params
 __all__ = [
     "assert_adjoint",
     "assert_gradient",
+    "assert_hessian",
+    "assert_hvp",
     "assert_jacobian",
     "assert_jvp",
     "assert_vjp",
@@ -262,3 +266,99 @@ def _raise_unless_right(report: Report) -> None:
         error = AssertionError(str(report))
         vars(error)["report"] = report
         raise error
+
+
+def assert_hessian(
+    f: Callable[[Any], Any],
+    hess: Any,
+    params: Params,
+    grad: Any = None,
+    *,
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> None:
+    """Raise an AssertionError that shows the report, unless the Hessian is right.
+
+    Parameters
+    ----------
+    f, hess, params, grad, budget, rtol, atol, bounds, workers, progress, seed
+        As for `check_hessian`.
+
+    Raises
+    ------
+    AssertionError
+        The verdict is WRONG, or CANNOT_TELL; its attribute `report` is the `Report`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.testing.assert_hessian(lambda x: (x**3).sum(), lambda x: np.diag(6 * x), np.ones(2))
+    """
+    __tracebackhide__ = True
+    report = check_hessian(
+        f,
+        hess,
+        params,
+        grad,
+        budget=budget,
+        rtol=rtol,
+        atol=atol,
+        bounds=bounds,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
+    _raise_unless_right(report)
+
+
+def assert_hvp(
+    f: Callable[[Any], Any],
+    hvp: Callable[[Any, Any], Any],
+    params: Params,
+    grad: Any = None,
+    *,
+    budget: int | None = None,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
+) -> None:
+    """Raise an AssertionError that shows the report, unless the product is right.
+
+    Parameters
+    ----------
+    f, hvp, params, grad, budget, rtol, atol, bounds, workers, progress, seed
+        As for `check_hvp`.
+
+    Raises
+    ------
+    AssertionError
+        The verdict is WRONG, or CANNOT_TELL; its attribute `report` is the `Report`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> fg.testing.assert_hvp(lambda x: (x**3).sum(), lambda x, v: 6 * x * v, np.ones(2))
+    """
+    __tracebackhide__ = True
+    report = check_hvp(
+        f,
+        hvp,
+        params,
+        grad,
+        budget=budget,
+        rtol=rtol,
+        atol=atol,
+        bounds=bounds,
+        workers=workers,
+        progress=progress,
+        seed=seed,
+    )
+    _raise_unless_right(report)

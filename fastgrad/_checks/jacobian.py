@@ -30,7 +30,7 @@ from fastgrad._report.report import Report
 from fastgrad._returns import at_block
 from fastgrad._tree import Params, as_params, check_places, flatten
 
-__all__ = ["check_jacobian", "judge_jacobian", "report_of"]
+__all__ = ["check_jacobian", "claim_of", "judge_jacobian", "judged", "report_of", "seen"]
 
 # Evaluations beside two for each parameter: two at the parameters, six for the noise, one at the
 # end.
@@ -129,7 +129,7 @@ def check_jacobian(
     check_arguments(f, jac, params, "jac")
     check_claim(jac)
     options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
-    return judge_jacobian(f, partial(_claim, jac), params, options, "jac")
+    return judge_jacobian(f, partial(claim_of, jac), params, options, "jac")
 
 
 def judge_jacobian(
@@ -154,8 +154,8 @@ def judge_jacobian(
             layout = Layout(run.outputs, argument, leaves)
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
-            found = _judged(run, shared, layout, claim, options.seed)
-            found = _seen(found, run, f, argument, limits)
+            found = judged(run, shared, layout, claim, options.seed)
+            found = seen(found, run, f, argument, limits)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -164,7 +164,7 @@ def judge_jacobian(
     return report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Jacobian")
 
 
-def _claim(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analytic:
+def claim_of(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analytic:
     """The Jacobian, with what a second call of a function shows."""
     claim = claimed(given(jac, argument), layout, argument)
     if not callable(jac):
@@ -180,7 +180,7 @@ def _claim(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analytic
     return compared(claim, second.column)
 
 
-def _judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed: int) -> Told:
+def judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed: int) -> Told:
     """Judge all entries, and explain what is wrong."""
     if claim.trouble is not None or not len(claim.column):
         return untold(layout, claim)
@@ -191,7 +191,7 @@ def _judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed:
     return told(rows, layout, claim, run)
 
 
-def _seen(
+def seen(
     found: Told, run: Metered, f: Callable[[Any], Any], argument: Params, bounds: Bounds | None
 ) -> Told:
     """The same, or why nothing is known where no parameter moves any output."""

@@ -16,15 +16,18 @@ from fastgrad._tree import Params, pair
 __all__ = ["check_claim", "claimed", "given", "paired"]
 
 
-def check_claim(jac: Any) -> None:
+def check_claim(jac: Any, name: str = "jac", derivative: str = "Jacobian") -> None:
     """Refuse what cannot be a Jacobian, before anything is evaluated."""
     if jac is True:
         raise InputTypeError(
-            "`jac` must be a function, or the Jacobian itself; got True. Where a function returns "
-            "(values, Jacobian), pass lambda p: both(p)[0] as `f` and lambda p: both(p)[1] as `jac`"
+            f"`{name}` must be a function, or the {derivative} itself; got True. Where a function "
+            f"returns (values, {derivative}), pass lambda p: both(p)[0] as `f` and lambda p: "
+            f"both(p)[1] as `{name}`"
         )
     if jac is None or jac is False:
-        raise InputTypeError(f"`jac` must be a function, or the Jacobian itself; got {jac!r}")
+        raise InputTypeError(
+            f"`{name}` must be a function, or the {derivative} itself; got {jac!r}"
+        )
 
 
 def given(jac: Any, argument: Params) -> Any:

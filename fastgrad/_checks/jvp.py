@@ -39,11 +39,11 @@ from fastgrad._report.report import Report
 from fastgrad._tree import Params, as_params, check_places, describe, flatten
 from fastgrad._words import counted
 
-__all__ = ["check_jvp"]
+__all__ = ["MOST_UNITS", "TangentJudge", "check_jvp"]
 
 # Parameters up to which `jvp` is called with each unit vector, so that the whole Jacobian is
 # judged: two calls and two evaluations each.
-_MOST_UNITS = 64
+MOST_UNITS = 64
 # Random tangents: an error that one of them hides is in the other.
 _TANGENTS = 2
 # Parameters that are located, at most.
@@ -129,7 +129,7 @@ def check_jvp(
     options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
     argument = as_params(params)
     leaves = flatten(argument)
-    if sum(leaf.real.size for leaf in leaves) <= _MOST_UNITS:
+    if sum(leaf.real.size for leaf in leaves) <= MOST_UNITS:
         return judge_jacobian(f, partial(by_columns, jvp), argument, options, "jvp")
     limits = bounds_of(bounds, argument, leaves)
     run = options.evaluator(Lenient(f), argument, leaves, limits, vector=True)
@@ -138,7 +138,9 @@ def check_jvp(
             base = run.base()
             assert run.outputs is not None
             Layout(run.outputs, argument, leaves)  # which refuses complex parameters
-            judge = _Judge(run, Pushed(jvp, argument, leaves, run.outputs), options, limits, base)
+            judge = TangentJudge(
+                run, Pushed(jvp, argument, leaves, run.outputs), options, limits, base
+            )
             report = judge.report()
             check_places(argument, leaves)
     finally:
@@ -148,7 +150,7 @@ def check_jvp(
 
 
 @dataclass
-class _Judge:
+class TangentJudge:
     """Judges derivatives along tangents, and finds the parameters that are wrong."""
 
     run: Metered
@@ -156,6 +158,8 @@ class _Judge:
     options: Options
     limits: Bounds | None
     base: np.ndarray
+    noisy: bool = False  # whether values are noisier than they are rounded, as of a difference
+    level: float = 0.0  # their noise then
 
     def report(self) -> Report:
         """The verdict on random tangents or, where one is wrong, on what is behind it."""
@@ -261,6 +265,7 @@ class _Judge:
         if report.causes and report.causes[0].kind not in (*DOUBTFUL, Cause.NEARBY):
             return report  # it says already what is wrong
         step = max(report.steps, default=1e-5)
+        self.level = float(np.nan_to_num(report.noise)) if self.noisy else 0.0
         with quiet():
             try:
                 wrong = list(self._halved(v, step))
@@ -314,7 +319,8 @@ class _Judge:
             return 0.0
         values = self.run.along(Along(self._direction(part), times)).values
         slopes = [(values[k] - values[k + 1]) / (2 * times[k]) for k in (0, 2)]
-        noise = SIGMAS * spacings(self.pushed.outputs) * np.abs(self.base) / (_CLOSER * step)
+        level = np.fmax(spacings(self.pushed.outputs) * np.abs(self.base), self.level)
+        noise = SIGMAS * level / (_CLOSER * step)
         bound = SAFETY * (np.abs(slopes[0] - slopes[1]) + noise) + (MATERIAL + ROUNDED) * np.fmax(
             np.abs(claimed), np.abs(slopes[0])
         )

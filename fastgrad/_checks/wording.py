@@ -27,7 +27,7 @@ class Wording:
     """The words for a derivative whose blocks are these."""
 
     def __init__(self, spans: Sequence[LeafSpan], derivative: str, claim: str) -> None:
-        self._derivative, self._claim = derivative, claim
+        self.derivative, self._claim = derivative, claim
         self._by_path = {span.path: span for span in spans}
         # Longest first: a path may begin with another one.
         paths = sorted(self._by_path, key=len, reverse=True)
@@ -79,7 +79,7 @@ class Wording:
         return f"{span.output}{_joined(mine)} / {span.leaf}{_joined(theirs)}"
 
     def _reworded(self, text: str) -> str:
-        return derivative_named(text, self._derivative).replace("`grad`", f"`{self._claim}`")
+        return derivative_named(text, self.derivative).replace("`grad`", f"`{self._claim}`")
 
 
 def _joined(sides: Sequence[str]) -> str:

@@ -118,6 +118,10 @@ class Cause(Enum):
         "multiply by the transpose; the two are one only where all lengths are kept, as by a "
         "rotation",
     )
+    APPROXIMATION = (
+        "an approximation of the Hessian",
+        "add the second derivatives of the residuals, each times its residual",
+    )
     PRECISION = (
         "computed in too short a format",
         "compute the gradient in float64, or look for a cast on the way",
