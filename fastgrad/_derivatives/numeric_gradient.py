@@ -14,6 +14,7 @@ from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Changes, Evaluator, Samples, Single, Steps
+from fastgrad._outputs import Outputs
 
 __all__ = ["NumericGradient"]
 
@@ -59,6 +60,11 @@ class NumericGradient(Around):
         spacing = np.repeat(spacings, sizes) if leaves else np.empty(0)
         relative = np.minimum((_BALANCE * np.maximum(share, spacing / 2)) ** 0.2, _LARGEST)
         return short(np.maximum(relative, _SPACINGS * spacing) * self.positions.lengths())
+
+    @property
+    def outputs(self) -> Outputs:
+        """How its values are laid out: array after array of the parameters."""
+        return Outputs.of([np.empty(leaf.real.shape) for leaf in self.leaves])
 
     def halved(self) -> NumericGradient:
         """The same at half the steps, of which the truncation is a sixteenth."""
