@@ -77,6 +77,15 @@ def test_smoke_run_of_sparse_jacobians(tmp_path):
 
 
 @pytest.mark.slow
+def test_smoke_run_of_the_jacobians(tmp_path):
+    written = smoke(tmp_path, BENCH / "jacobians.py", result="jacobians.md")
+    figures = dict(re.findall(r"^\| ([a-z, ]+?) +\| +(\d+) ", written, flags=re.MULTILINE))
+    assert int(figures["right"]) > 0
+    assert int(figures["wrong"]) > 0
+    assert figures["false alarms"] == figures["misses"] == figures["exceptions"] == "0"
+
+
+@pytest.mark.slow
 def test_smoke_run_of_the_mutants(tmp_path):
     """Each package may be missing; SciPy's models are always there."""
     pytest.importorskip("scipy")
