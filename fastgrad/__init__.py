@@ -13,6 +13,7 @@ from fastgrad._errors import (
     MissingPackageError,
     MutationError,
     ObjectiveError,
+    StepWarning,
     WorkerError,
 )
 from fastgrad._report.pickles import find_old_names as _find_old_names
@@ -30,7 +31,8 @@ if _typing.TYPE_CHECKING:
     from fastgrad._derivatives.coloring import color_columns
     from fastgrad._derivatives.estimate import estimate
     from fastgrad._derivatives.estimated import Estimate
-    from fastgrad._derivatives.gradient import derivative, gradient
+    from fastgrad._derivatives.derivative import derivative
+    from fastgrad._derivatives.gradient import gradient
     from fastgrad._derivatives.hessian import hessian, hvp
     from fastgrad._derivatives.jacobian import jacobian
     from fastgrad._derivatives.pattern import Sparsity
@@ -41,12 +43,20 @@ if _typing.TYPE_CHECKING:
     from fastgrad._evaluation.batched import batched
     from fastgrad._evaluation.native import Native, native
     from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
-    from fastgrad._stencils import Stencil, backward, central, forward
+    from fastgrad._stencils import (
+        ComplexStep,
+        Stencil,
+        backward,
+        central,
+        complex_step,
+        forward,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Cause",
+    "ComplexStep",
     "ConcurrencyError",
     "Entries",
     "Entry",
@@ -65,6 +75,7 @@ __all__ = [
     "Report",
     "Sparsity",
     "Stencil",
+    "StepWarning",
     "Verdict",
     "WorkerError",
     "backend",
@@ -79,6 +90,7 @@ __all__ = [
     "check_jvp",
     "check_vjp",
     "color_columns",
+    "complex_step",
     "derivative",
     "estimate",
     "forward",
@@ -101,6 +113,7 @@ __all__ = [
 # Where each name is found when it is first asked for: of a hundred modules a program needs a few.
 _PLACES = {
     "Cause": "_report.report",
+    "ComplexStep": "_stencils",
     "Entries": "_report.report",
     "Entry": "_report.report",
     "Estimate": "_derivatives.estimated",
@@ -123,8 +136,9 @@ _PLACES = {
     "check_jvp": "_checks.jvp",
     "check_vjp": "_checks.vjp",
     "color_columns": "_derivatives.coloring",
-    "derivative": "_derivatives.gradient",
     "estimate": "_derivatives.estimate",
+    "complex_step": "_stencils",
+    "derivative": "_derivatives.derivative",
     "forward": "_stencils",
     "gradient": "_derivatives.gradient",
     "hessian": "_derivatives.hessian",

@@ -16,6 +16,7 @@ __all__ = [
     "MissingPackageError",
     "MutationError",
     "ObjectiveError",
+    "StepWarning",
     "WorkerError",
 ]
 
@@ -88,6 +89,20 @@ class FastgradWarning(UserWarning):
     """
 
 
+class StepWarning(FastgradWarning):
+    """A derivative is uncertain: its automatic step was too large, and smaller ones disagree.
+
+    Examples
+    --------
+    >>> import warnings, numpy as np, fastgrad as fg
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     slope = fg.derivative(lambda x: np.sin(1 / x), 1e-9)
+    >>> caught[0].category.__name__
+    'StepWarning'
+    """
+
+
 class MissingPackageError(FastgradError, ImportError):
     """What was asked for needs a package that is not installed; the text says which."""
 
@@ -99,13 +114,13 @@ def missing_package_error(package: str, purpose: str, extra: str) -> MissingPack
     )
 
 
-def warn(text: str) -> None:
-    """Give a `FastgradWarning` that points to the line that called fastgrad."""
+def warn(text: str, kind: type[FastgradWarning] = FastgradWarning) -> None:
+    """Give a warning that points to the line that called fastgrad."""
     level = 2  # the caller of this function
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "fastgrad":
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, FastgradWarning, stacklevel=level)
+    warnings.warn(text, kind, stacklevel=level)
 
 
 def step_vanished_error(where: str, x: float, h: float, dtype: np.dtype) -> InputValueError:

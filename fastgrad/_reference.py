@@ -88,7 +88,7 @@ def differentiate(
     `first` on.
     """
     array = leaf.real
-    mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil)
+    mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil, steps=steps)
     # `f` may hold `out` as well, and resize it.
     target, store = _Look(out), _arithmetic(out.dtype)[2]
     places = out if out.shape == array.shape and not first else out.reshape(-1)
@@ -205,6 +205,7 @@ class _Mover:
         base: Any,
         stencil: Stencil | None = None,
         outputs: Outputs | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self._f, self._argument, self._leaf = f, argument, leaf
         self._look = _Look(leaf.real)
@@ -216,6 +217,10 @@ class _Mover:
         self._offsets = [int(k) for k in offsets.tolist()]
         quotients = stencil.quotients if stencil else ()
         self._weights = [kind(v.numerator) / kind(v.denominator) for _, _, v in quotients]
+        # Weights of the inner difference, where derivatives can be doubted.
+        inner = stencil.inner if stencil and steps and steps.apart > 0 else None
+        self._inner = [] if inner is None else [kind(v) for v in inner]
+        self._doubt = (steps.apart, steps.noise) if steps else (0.0, 0.0)
         self._extended = self.wide is np.longdouble
         # A longdouble has padding bytes, which only a copy of the raw bytes brings back. (By its
         # name: NumPy swallows a Ctrl-C while it looks at a tuple such as (np.void, 16).)
@@ -242,13 +247,26 @@ class _Mover:
         return [float(self.wide(p) - x) for p in points]
 
     def combine(self, points: list[Any], values: list[Any]) -> Any:
-        """Weighted sum of difference quotients, each over the step actually taken."""
+        """Weighted sum of difference quotients, each over the step actually taken.
+
+        NaN where the inner difference is too far from it.
+        """
         total: Any = 0.0
+        inner: Any = 0.0
         for j, weight in enumerate(self._weights):
             width = self.wide(points[2 * j]) - self.wide(points[2 * j + 1])
             if not width < inf:
                 return nan
-            total += weight * ((values[2 * j] - values[2 * j + 1]) / width)
+            quotient = (values[2 * j] - values[2 * j + 1]) / width
+            total += weight * quotient
+            if j < len(self._inner):
+                inner += self._inner[j] * quotient
+        if self._inner:
+            width = self.wide(points[0]) - self.wide(points[1])
+            largest = max(0.0, *map(abs, values))
+            apart, noise = self._doubt
+            if not abs(total - inner) <= apart * abs(total) + noise * (largest / width):
+                return nan
         return total
 
     def measure(self, entry: int, index: tuple[int, ...], points: list[Any]) -> list[Any]:
@@ -296,11 +314,17 @@ def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, t
 
 
 def small_gradient(
-    f: Callable[[Any], Any], leaf: Leaf, stencil: Stencil, steps: Steps, native: bool
-) -> np.ndarray:
-    """Gradient of ``f(array)`` for one small plain array, guarded.
+    f: Callable[[Any], Any],
+    leaf: Leaf,
+    stencil: Stencil,
+    steps: Steps,
+    native: bool,
+    known: Any = None,
+) -> tuple[np.ndarray, bool]:
+    """Gradient of ``f(array)`` for one small plain array, guarded; and whether it is in doubt.
 
-    `native` says that `f` is native, for which the compiled kernel has a loop of its own.
+    `native` says that `f` is native, for which the compiled kernel has a loop of its own. In doubt
+    are derivatives that are no numbers, and those of `small` or `large` entries: see `Steps`.
     """
     array = leaf.array
     out = np.empty_like(array)
@@ -310,10 +334,16 @@ def small_gradient(
         lock(key, (array,))
         saved = array.copy()  # not before: another thread's moves would be taken for the values
         found = Fingerprint(array)
-        base = as_scalar(f(array), at_base, 0) if stencil.uses_base else 0.0
+        base = 0.0
+        if stencil.uses_base:
+            base = as_scalar(f(array) if known is None else known, at_base, 0)
         if found.changed():
             raise _errors.moved_error(leaf.path)
         differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
+        with np.errstate(invalid="ignore"):  # a signalling NaN is "invalid"
+            size = np.abs(array, dtype=np.float64)
+            odd = ((size < steps.small) & (size != 0)) | (size > steps.large)
+        doubt = bool(odd.any()) or not np.isfinite(out).all()
     finally:
         try:
             if found is not None:
@@ -322,7 +352,7 @@ def small_gradient(
             locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
     if written is not None:
         raise written
-    return out
+    return out, doubt
 
 
 def small_jacobian(

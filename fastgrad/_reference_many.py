@@ -172,20 +172,28 @@ def gather(
     """Turn the values of the rows that `scatter` moved into derivatives."""
     count = int(np.count_nonzero(stencil.offsets))
     mine = values[: len(points) * count].reshape(-1, count)
-    derivatives = combined(stencil, points, mine, base)
+    derivatives = combined(stencil, points, mine, base, steps)
     with np.errstate(all="ignore"):
         out.flat[start - first : stop - first] = derivatives.astype(out.dtype)
 
 
-def combined(stencil: Stencil, points: np.ndarray, values: np.ndarray, base: Any) -> np.ndarray:
+def combined(
+    stencil: Stencil,
+    points: np.ndarray,
+    values: np.ndarray,
+    base: Any,
+    steps: Steps | None = None,
+) -> np.ndarray:
     """`_Mover.combine` for many entries: (n,), or of vectors (n, m).
 
     `points`, of shape (n, p), are those of the quotients; `values` has no column for those at which
-    no entry is moved.
+    no entry is moved. Numbers that automatic `steps` leave in doubt are NaN.
     """
     kind, moved = points.dtype.type, stencil.offsets != 0
     columns = np.cumsum(moved) - 1
-    total = np.zeros(values.shape[:1] + values.shape[2:], points.dtype)
+    total, inner = np.zeros((2, *values.shape[:1], *values.shape[2:]), points.dtype)
+    apart, noise = (steps.apart, steps.noise) if steps else (0.0, 0.0)
+    weights = stencil.inner if apart and stencil.inner is not None else ()
     for j, (_, _, v) in enumerate(stencil.quotients):
         above, below = (values[:, columns[k]] if moved[k] else base for k in (2 * j, 2 * j + 1))
         with np.errstate(all="ignore"):
@@ -193,4 +201,12 @@ def combined(stencil: Stencil, points: np.ndarray, values: np.ndarray, base: Any
             quotient = (above - below) / width.reshape(-1, *(1,) * (values.ndim - 2))
             total += kind(v.numerator) / kind(v.denominator) * quotient
         total[~(width < inf)] = nan  # later summands leave it so
-    return total
+        if j < len(weights):
+            inner += kind(weights[j]) * quotient
+    if len(weights):
+        with np.errstate(all="ignore"):
+            known = abs(base) if stencil.uses_base else 0.0
+            largest = np.fmax(np.fmax.reduce(np.abs(values), axis=1, initial=0.0), known)
+            room = noise * (largest / (points[:, 0] - points[:, 1]))
+            total[~(np.abs(total - inner) <= apart * np.abs(total) + room)] = nan
+    return np.asarray(total)

@@ -17,14 +17,24 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from math import factorial, prod
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from fastgrad._dtypes import EPS, FLOATS
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._steps import GROWTH, INNER, INNER_PROMISES, OWN_SCALE, PROMISES, ROUNDING, Steps
 
-__all__ = ["Stencil", "Steps", "backward", "central", "forward", "resolve"]
+__all__ = [
+    "ComplexStep",
+    "Stencil",
+    "Steps",
+    "backward",
+    "central",
+    "complex_step",
+    "forward",
+    "resolve",
+]
 
 MAX_QUOTIENTS = 4  # what the compiled kernel has room for
 # How far the sum of weights that are floats may be from one, relative to the sum of their sizes:
@@ -32,19 +42,6 @@ MAX_QUOTIENTS = 4  # what the compiled kernel has room for
 # Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2), and twice that.
 _ROUNDED = 4 * 2.0**-52
 Quotient: TypeAlias = tuple[int, int, Fraction]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Steps of many entries: ``absolute + relative * max(1, |x|)``, or one given for each."""
-
-    absolute: float = 0.0
-    relative: float = 0.0
-    given: np.ndarray | None = None  # (n,) float64, contiguous
-
-    def part(self, start: int, stop: int) -> "Steps":
-        """The steps of the entries from `start` to `stop`."""
-        return self if self.given is None else Steps(given=self.given[start:stop])
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,7 @@ class Stencil:
 
     __module__ = "fastgrad"  # where users, pickles and tracebacks find it
 
+    nth: ClassVar[int] = 1  # of the derivative
     name: str
     order: int
     quotients: tuple[Quotient, ...]
@@ -82,6 +80,9 @@ class Stencil:
     # Offsets of the points, in steps: the upper and the lower one of each quotient.
     offsets: np.ndarray = field(init=False, repr=False, compare=False)
     uses_base: bool = field(init=False, repr=False, compare=False)
+    # Weights of the same quotients without the last one, or None where there is but one, or where
+    # the quotients are not those of `central`, `forward` or `backward`.
+    inner: np.ndarray | None = field(init=False, repr=False, compare=False)
     _automatic: dict[str, Steps] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -101,10 +102,32 @@ class Stencil:
         offsets.flags.writeable = False
         object.__setattr__(self, "offsets", offsets)
         # Steps for every type, made once: a gradient of a small array has no time for powers.
-        power = 1.0 / (self.order + 1)
-        steps = {char: Steps(relative=EPS[char] ** power) for char in FLOATS}
-        object.__setattr__(self, "_automatic", steps)
+        object.__setattr__(self, "inner", _inner(exact))
+        object.__setattr__(self, "_automatic", {char: self._steps(EPS[char]) for char in FLOATS})
         object.__setattr__(self, "uses_base", bool((table[:, :2] == 0).any()))
+
+    def _steps(self, eps: float) -> Steps:
+        """Automatic steps in a type with this spacing, and what makes them doubtful.
+
+        All goes by a function like ``log`` or ``1 / x``, whose derivatives grow by ``k / x`` from
+        one to the next: truncation is ``truncation * order! * (h / x)**order`` of its derivative.
+        """
+        relative = eps ** (1.0 / (self.order + 1))
+        promise = eps / relative
+        agreed = max(OWN_SCALE, PROMISES * promise)
+        if self.inner is None:
+            ratio = (self.truncation * factorial(self.order) / agreed) ** (1.0 / self.order)
+            small = ratio * relative
+            return Steps(relative=relative, small=small, large=1 / relative, agreed=agreed)
+        most = max(INNER, INNER_PROMISES * promise)
+        apart = (most / GROWTH) ** (self.inner_order / self.order)
+        noise = ROUNDING * eps * self.amplification
+        return Steps(relative=relative, large=1 / relative, agreed=agreed, apart=apart, noise=noise)
+
+    @property
+    def inner_order(self) -> int:
+        """Order of the difference without the last quotient, of a stencil that has an inner one."""
+        return self.order * (len(self.quotients) - 1) // len(self.quotients)
 
     def __getstate__(self) -> dict[str, Any]:
         # The rest follows from these.
@@ -265,6 +288,68 @@ def _at_zero(nodes: list[Fraction]) -> list[Fraction]:
     return [prod((b / (b - a) for b in nodes if b != a), start=Fraction(1)) for a in nodes]
 
 
+def _inner(quotients: tuple[Quotient, ...]) -> np.ndarray | None:
+    """Weights of all quotients but the last, at the next lower order; None where there are none."""
+    count = len(quotients)
+    nodes = [Fraction(k) for k in range(1, count + 1)]
+    central = all(q[:2] == (k, -k) for k, q in enumerate(quotients, 1))
+    forward = all(q[:2] == (k, 0) for k, q in enumerate(quotients, 1))
+    backward = all(q[:2] == (0, -k) for k, q in enumerate(quotients, 1))
+    if count == 1 or not (central or forward or backward):
+        return None
+    if central:
+        nodes = [node * node for node in nodes]
+    exact = zip(quotients, _at_zero(nodes), strict=True)
+    if not all(abs(q[2] - v) <= _ROUNDED * abs(v) for q, v in exact):
+        return None
+    weights = np.array([float(v) for v in _at_zero(nodes[:-1])])
+    weights.flags.writeable = False
+    return weights
+
+
+@dataclass(frozen=True)
+class ComplexStep:
+    """The derivative from one evaluation at ``x + i h``, as `complex_step` makes it."""
+
+    __module__ = "fastgrad"  # where users, pickles and tracebacks find it
+
+    def __repr__(self) -> str:
+        return "complex_step()"
+
+
+def complex_step() -> ComplexStep:
+    """Complex step: one evaluation for each entry, exact to rounding.
+
+    The imaginary part of ``f(x + i h) / h`` is the derivative of an `f` that is real on the real
+    numbers and complex-analytic, without the subtraction that costs differences half of their
+    digits. So the step can be so small, 1e-100, that no truncation is left.
+
+    `f` gets a complex copy of the parameters, and must compute with it as with real numbers: it
+    must use NumPy's functions instead of those of `math`, and neither ``abs``, ``conj`` nor a
+    buffer of real numbers. One that does not is found by a comparison with a central difference
+    along a direction, three evaluations, and is refused.
+
+    Returns
+    -------
+    ComplexStep
+
+    Notes
+    -----
+    float64 becomes complex128. float32 and float16 become complex64, with a step of 1e-12; the
+    derivatives are exact to the rounding of float32. A longdouble becomes a complex of two. See
+    Squire and Trapp, "Using complex variables to estimate derivatives of real functions", SIAM
+    Review 40 (1998).
+
+    Examples
+    --------
+    >>> import numpy as np, fastgrad as fg
+    >>> slope = fg.derivative(np.log, 1e-6, method=fg.complex_step())
+    >>> abs(slope / 1e6 - 1) < 1e-15
+    True
+    """
+    return ComplexStep()
+
+
 def _check_order(name: str, order: int, allowed: tuple[int, ...]) -> None:
     if isinstance(order, (bool, float)) or order not in allowed:
         choices = ", ".join(map(str, allowed))
@@ -288,6 +373,11 @@ def resolve(method: Stencil | str) -> Stencil:
     names = ", ".join(map(repr, _RESOLVED))
     if isinstance(method, str):
         raise InputValueError(f"`method` must be one of {names}; got {method!r}")
+    if isinstance(method, ComplexStep):
+        raise InputTypeError(
+            "`method` must be a stencil such as fg.central(order=4) here; got fg.complex_step(), "
+            "which is for fg.derivative, fg.gradient, fg.jacobian and fg.jvp"
+        )
     raise InputTypeError(
         f"`method` must be a stencil such as fg.central(order=4), or one of {names}; got {method!r}"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastgrad._derivatives.gradient import derivative as difference
+from fastgrad._derivatives.derivative import derivative as difference
 from fastgrad._report.figure import BLACK, BLUE, GREEN, GREY, VERMILION, new_figure, tidy
 from fastgrad._stencils import Stencil, resolve
 

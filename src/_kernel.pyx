@@ -141,6 +141,24 @@ cdef inline double combine(const double* rows, int quotients,
     return total
 
 
+cdef inline bint doubtful(const double* inner, int quotients, double apart,
+                          double noise, const double* points, const double* values,
+                          double derivative) noexcept nogil:
+    """Whether the inner difference, of all quotients but the last, is too far from the derivative."""
+    cdef int j
+    cdef double width
+    cdef double total = 0.0
+    cdef double largest = 0.0
+    for j in range(2 * quotients):
+        if fabs(values[j]) > largest:
+            largest = fabs(values[j])
+    for j in range(quotients - 1):
+        width = points[2 * j] - points[2 * j + 1]
+        total += inner[j] * ((values[2 * j] - values[2 * j + 1]) / width)
+    width = points[0] - points[1]
+    return not fabs(derivative - total) <= apart * fabs(derivative) + noise * (largest / width)
+
+
 # ---------------------------------------------------------------- what a loop is to do
 
 cdef struct Vector:
@@ -151,6 +169,9 @@ cdef struct Vector:
 
 cdef struct Plan:
     const double* rows     # of the stencil, to combine by; NULL where samples are wanted
+    const double* inner    # weights of its inner difference, NULL where nothing is doubted
+    double apart           # how far both may be apart: see `Steps`
+    double noise
     int count              # points of each entry
     double offsets[2 * MAX_QUOTIENTS]
     double absolute
@@ -166,6 +187,17 @@ cdef struct Plan:
     const double* base_vector  # stands for the value at offset 0
 
 
+cdef inline double derivative_of(const Plan* plan, const double* points,
+                                 const double* values) noexcept nogil:
+    """What is stored for an entry: NaN where the derivative is doubtful."""
+    cdef int quotients = plan.count // 2
+    cdef double derivative = combine(plan.rows, quotients, points, values)
+    if plan.inner != NULL and doubtful(plan.inner, quotients, plan.apart, plan.noise,
+                                       points, values, derivative):
+        return NAN
+    return derivative
+
+
 cdef void plan_steps(Plan* plan, object steps):
     cdef cnp.ndarray given = steps.given
     plan.absolute, plan.relative = steps.absolute, steps.relative
@@ -177,6 +209,15 @@ cdef void plan_offsets(Plan* plan, cnp.ndarray offsets):
     memcpy(plan.offsets, cnp.PyArray_DATA(offsets), plan.count * sizeof(double))
 
 
+cdef void plan_doubt(Plan* plan, object stencil, object steps):
+    cdef cnp.ndarray inner
+    plan.inner = NULL
+    if plan.count > 2 and steps.apart > 0.0 and stencil.inner is not None:
+        inner = stencil.inner
+        plan.inner = <const double*> cnp.PyArray_DATA(inner)
+        plan.apart, plan.noise = steps.apart, steps.noise
+
+
 cdef void plan_derivatives(Plan* plan, object stencil, object steps, double base, intptr_t start,
                            intptr_t first):
     cdef cnp.ndarray table = stencil.table
@@ -184,6 +225,7 @@ cdef void plan_derivatives(Plan* plan, object stencil, object steps, double base
     plan_offsets(plan, stencil.offsets)
     plan.rows = <const double*> cnp.PyArray_DATA(table)
     plan.base, plan.first = base, first
+    plan_doubt(plan, stencil, steps)
     if plan.steps != NULL:
         plan.steps -= start  # they are those of the entries from `start` on
     plan.entries, plan.moved, plan.values, plan.width = NULL, NULL, NULL, -1
@@ -193,7 +235,7 @@ cdef int plan_samples(Plan* plan, cnp.ndarray offsets, object steps, cnp.ndarray
                       cnp.ndarray moved, cnp.ndarray values, object outputs) except -1:
     plan_steps(plan, steps)
     plan_offsets(plan, offsets)
-    plan.rows, plan.base, plan.first = NULL, NAN, 0
+    plan.rows, plan.inner, plan.base, plan.first = NULL, NULL, NAN, 0
     plan.entries = <const intptr_t*> cnp.PyArray_DATA(entries)
     plan.moved = <double*> cnp.PyArray_DATA(moved)
     plan.values = <double*> cnp.PyArray_DATA(values)
@@ -337,8 +379,7 @@ cdef int run_python(object f, object argument, object leaf, const Plan* plan, cn
             elif plan.width >= 0:
                 combine_vectors(plan, points, &target.array, entry)
             else:
-                store(&target.array, entry - plan.first,
-                      combine(plan.rows, plan.count // 2, points, values))
+                store(&target.array, entry - plan.first, derivative_of(plan, points, values))
             position += 1
             if position % SIGNALS_EVERY == 0:
                 PyErr_CheckSignals()
@@ -365,7 +406,8 @@ def sample(object f, object argument, object leaf, cnp.ndarray offsets, object s
     run_python(f, argument, leaf, &plan, None, 0, cnp.PyArray_DIM(entries, 0), outputs)
 
 
-def small_gradient(object f, object leaf, object stencil, object steps, bint native):
+def small_gradient(object f, object leaf, object stencil, object steps, bint native,
+                   object known=None):
     cdef cnp.ndarray array = leaf.array
     cdef cnp.ndarray owner = owner_of(array)
     cdef cnp.ndarray out = cnp.PyArray_EMPTY(
@@ -377,6 +419,7 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
     cdef bytes saved = None
     cdef bytes now = None
     cdef bint gone
+    cdef bint doubt = False
     try:
         (<dict> locks)[key] = (PyThread_get_thread_ident(), (array,))
         if len(<dict> locks) > 1:
@@ -385,13 +428,14 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
         track(&mine, array, owner)
         saved = mine.array.data[:mine.array.nbytes]
         if stencil.uses_base:
-            base = as_scalar(f(array), at_base, 0)
+            base = as_scalar(f(array) if known is None else known, at_base, 0)
             if changed(&mine, array, owner):
                 raise _errors.moved_error(leaf.path)
         if native:
             native_differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
         else:
             differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
+        doubt = any_doubt(&mine.array, out, steps.small, steps.large)
     finally:
         # No call into Python before the bits are back: an interrupt could end it.
         gone = saved is not None and not alive(&mine, owner)
@@ -406,7 +450,22 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
             written = overwritten(leaf.path, now, saved, out)
     if written is not None:
         raise written
-    return out
+    return out, doubt
+
+
+cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double large):
+    """Whether an entry is small or large, or a derivative is no number: see `Steps`."""
+    cdef const char* derivatives = <const char*> cnp.PyArray_DATA(out)
+    cdef Py_ssize_t i
+    cdef double x, d
+    for i in range(array.nbytes // array.itemsize):
+        if array.itemsize == 4:
+            x, d = (<float*> array.data)[i], (<const float*> derivatives)[i]
+        else:
+            x, d = (<double*> array.data)[i], (<const double*> derivatives)[i]
+        if (fabs(x) < small and x != 0.0) or fabs(x) > large or not fabs(d) < INFINITY:
+            return True
+    return False
 
 
 # ---------------------------------------------------------------- many entries, many points

@@ -292,7 +292,7 @@ cdef void collect(const Plan* plan, const double* points, const double* values,
             if plan.offsets[k] != 0.0:
                 mine[k] = values[0]
                 values += 1
-        store(target, position - plan.first, combine(plan.rows, plan.count // 2, points, mine))
+        store(target, position - plan.first, derivative_of(plan, points, mine))
         points += plan.count
 
 

@@ -106,7 +106,7 @@ cdef int measure_one(NativePlan* native, intptr_t position) noexcept nogil:
     elif plan.width >= 0:
         combine_vectors(plan, points, native.out, entry)
     else:
-        store(native.out, entry - plan.first, combine(plan.rows, plan.count // 2, points, values))
+        store(native.out, entry - plan.first, derivative_of(plan, points, values))
     return DONE
 
 
@@ -348,6 +348,7 @@ cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, doubl
     cdef intptr_t reached
     cdef int k
     plan.rows, plan.count = TABLES[method][order], 2 * LENGTHS[method][order]
+    plan.inner = NULL
     for k in range(plan.count):
         plan.offsets[k] = plan.rows[3 * (k // 2) + k % 2]
     plan.absolute, plan.relative, plan.first = eps, relative, 0

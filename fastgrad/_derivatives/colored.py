@@ -10,6 +10,7 @@ import numpy as np
 
 from fastgrad import _backend, _errors
 from fastgrad._derivatives.coloring import groups_of
+from fastgrad._derivatives.higher import Higher
 from fastgrad._derivatives.pattern import Pattern
 from fastgrad._derivatives.within import pieces_within
 from fastgrad._errors import InputTypeError, InputValueError
@@ -86,9 +87,11 @@ def _within(
     which = np.zeros(len(colors), np.intp)
     kinds: list[Stencil | None] = []
     for piece in pieces_within(bounds, 0, leaf, stencil, steps):
-        if piece.stencil not in kinds:
-            kinds.append(piece.stencil)
-        which[piece.entries] = kinds.index(piece.stencil)
+        kind = piece.stencil
+        assert not isinstance(kind, Higher)  # `stencil` and one-sided ones are for first ones
+        if kind not in kinds:
+            kinds.append(kind)
+        which[piece.entries] = kinds.index(kind)
         lengths[piece.entries], shrunk[piece.entries] = piece.steps, piece.shrunk
     for columns in _cut(*groups_of(colors * len(kinds) + which)):
         kind = kinds[int(which[columns[0]])]

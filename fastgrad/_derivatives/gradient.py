@@ -1,95 +1,43 @@
-"""Derivatives by finite differences: `derivative` and `gradient`."""
+"""Derivatives of one real number with respect to many: `gradient`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend, _errors
-from fastgrad._derivatives.within import pieces_within
+from fastgrad import _errors
+from fastgrad._derivatives.complex_steps import complex_gradient, refuse_options
+from fastgrad._derivatives.filling import Filling
+from fastgrad._derivatives.steps import steps_of
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
-from fastgrad._evaluation.local import check_callable, of_numbers, small_gradient
-from fastgrad._evaluation.meter import Metered
-from fastgrad._evaluation.protocol import Gradient, Target
+from fastgrad._evaluation.local import check_callable, small_gradient
+from fastgrad._evaluation.masks import masks_of
 from fastgrad._leaf import Leaf
-from fastgrad._stencils import Stencil, Steps, resolve
-from fastgrad._tree import Params, as_params, check_places, flatten, pair, unflatten
+from fastgrad._returns import as_scalar, at_base
+from fastgrad._stencils import ComplexStep, Stencil, resolve
+from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
 from fastgrad._words import with_article
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["derivative", "gradient", "refuse_unseen", "steps_of"]
-
-
-def derivative(
-    f: Callable[[Any], Any],
-    x: float,
-    *,
-    method: Stencil | str = "central",
-    eps: float | None = None,
-) -> float:
-    """Differentiate a function of one real number.
-
-    Parameters
-    ----------
-    f : callable
-        ``f(t)`` takes a number of the type of `x` and returns a real number.
-    x : float or NumPy floating scalar
-        Where to differentiate. The derivative has its type.
-    method : Stencil or str, default "central"
-        The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
-        alone. A central difference costs no more than a forward one here, two evaluations, and is
-        far more accurate.
-    eps : float, optional
-        Absolute step. By default ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon
-        `u` of the type of `x`, which balances truncation and rounding.
-
-    Returns
-    -------
-    float or NumPy floating scalar
-
-    Raises
-    ------
-    InputTypeError
-        `x` is not one real number, or `f` does not return one.
-    InputValueError
-        `eps` is not a positive number, or so small that ``x + eps == x``.
-
-    See Also
-    --------
-    gradient : for arrays and nested parameters.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> round(fg.derivative(lambda t: t**3, 1.0, eps=0.01), 10)
-    3.0001
-    >>> round(fg.derivative(lambda t: t**3, 1.0, eps=0.01, method="forward"), 10)
-    3.0301
-    """
-    check_callable(f, "f")
-    place = as_params(x)
-    if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
-        raise InputTypeError(f"`x` must be one real number; got {x!r} (use fg.gradient for arrays)")
-    if isinstance(x, (int, float)) and not isinstance(x, np.floating):
-        return float(gradient(of_numbers(f, np.ndarray.item), place, method=method, eps=eps))
-    place = place.copy()  # `x` may be the user's own 0-d array
-    return gradient(of_numbers(f, lambda at: at[()]), place, method=method, eps=eps)[()]
+__all__ = ["gradient", "refuse_unseen"]
 
 
 def gradient(
     f: Callable[[Any], Any],
     params: Params,
     *,
-    method: Stencil | str = "central",
+    method: Stencil | ComplexStep | str = "central",
     eps: Any = None,
+    rel_eps: Any = None,
+    f0: Any = None,
     bounds: Any = None,
+    where: Any = None,
     out: Params | None = None,
     workers: Any = None,
     progress: bool = False,
@@ -107,13 +55,21 @@ def gradient(
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
         Writable arrays of a floating or complex type that share no memory, of any shape, strides
         and byte order. A number or a list of numbers is converted to an array first.
-    method : Stencil or str, default "central"
+    method : Stencil, ComplexStep or str, default "central"
         The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
-        alone.
+        alone; or ``fg.complex_step()``, for an `f` that takes complex numbers.
     eps : float, or the structure of `params`, optional
         Absolute step: one for all entries, or one for each. By default
         ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon `u` of the array's type,
-        which balances truncation and rounding.
+        which balances truncation and rounding where `f` changes on the scale of this length; what
+        it leaves in doubt gets a smaller one (see Notes). A step that is given is never changed.
+    rel_eps : float, or the structure of `params`, optional
+        Relative step: entries move by ``rel_eps * |x|``, and those that are 0 by the automatic
+        step, as with ``rel_step`` of SciPy. Both parts of a complex entry move in proportion to its
+        modulus.
+    f0 : real number, optional
+        The value of `f` at `params`, where it is known. One-sided differences take it instead of an
+        evaluation; central ones use it only where they look again (see Notes). It is not verified.
     bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
         Where `f` may be evaluated, bounds included. Each of the two is a number for all entries,
         None, or the structure of `params` with an array, a number or None in place of each leaf;
@@ -121,6 +77,10 @@ def gradient(
         across a bound is differentiated by a one-sided difference of the same order (4 at most)
         that points inward; where this has no room either, by a smaller step. It is NaN where both
         bounds are equal, as it cannot be moved. Differences are those of float64.
+    where : structure of `params`, optional
+        A boolean array of the shape of each leaf, or True or False for all of its entries: the
+        entries to differentiate with respect to. Only these are moved, and the others are NaN.
+        Differences are those of float64.
     out : structure of `params`, optional
         Arrays to write the result to; they are returned. They may have another floating type.
     workers : int, Executor, dask Client or map-like callable, optional
@@ -137,16 +97,20 @@ def gradient(
     -------
     structure of `params`
         Arrays with the shapes and types of those in `params`. In a complex array an entry is
-        ``df/dRe + 1j * df/dIm``, the direction of steepest ascent. An entry is NaN where `f` is.
+        ``df/dRe + 1j * df/dIm``, the direction of steepest ascent. An entry is NaN where `f` is,
+        and where it is left out by `where`.
 
     Raises
     ------
     InputTypeError
-        A parameter is not an array of a floating type, or `f` did not return one real number.
+        A parameter is not an array of a floating type, `f0` is not one real number, `where` holds
+        anything but booleans, or `f` did not return one real number.
     InputValueError
-        An array is read-only or shares memory with another, `eps` is not a usable step, `out` does
-        not fit, or a parameter lies outside of its bounds. Or `f` does not see parameters that are
-        moved in place, and sees a moved copy: it caches by the identity of its argument.
+        An array is read-only or shares memory with another, `eps` or `rel_eps` is not a usable
+        step, or both are given, `out` or `where` does not fit, or a parameter lies outside of its
+        bounds. With ``complex_step``, `f` is not complex-analytic. Or `f` does not see
+        parameters that are moved in place, and sees a moved copy: it caches by the identity of its
+        argument.
     MutationError
         `f` wrote into its input or resized it. What it wrote is undone; in parameters beyond
         256 KiB, where no copy is kept, only if it did so at the first entry.
@@ -162,6 +126,9 @@ def gradient(
 
     Warns
     -----
+    StepWarning
+        An automatic step is too large for an entry, and smaller ones do not agree either: the text
+        names the entry and says how uncertain its derivative is.
     FastgradWarning
         Nothing that is done to the parameters moves `f`: it reads another copy of them, or is
         constant. This takes up to seven evaluations more where all entries of the gradient are
@@ -170,7 +137,20 @@ def gradient(
     Notes
     -----
     A central difference of order `p` takes `p` evaluations for each entry; a forward or backward
-    difference takes `p` for each entry, and one more. Memory beyond the parameters and the result
+    difference takes `p` for each entry, and one more.
+
+    An automatic step goes by ``max(1, |x|)``, and `f` may change on a smaller scale. Three kinds of
+    entries are looked at again, for `p` evaluations each, and one at the parameters: those that are
+    small beside their step, ``0 < |x| < 1000 h`` for a second-order central difference of float64,
+    and in general where the truncation of a function like ``log`` would be more than 3e-7, or ten
+    times the rounding that the type allows for; those so large that the step is longer than 1; and
+    those whose derivative is NaN or infinite at an `f` that has a value. A difference of higher
+    order doubts itself, instead of small entries: it compares its result with that of its inner
+    points, at no cost. Where the two do not agree, up to five smaller steps follow until two do, or
+    the best one is taken, with a `StepWarning`. A function whose scale is 1 keeps the digits of the
+    first step. Steps that are given are not doubted.
+
+    Memory beyond the parameters and the result
     stays below 1 MiB.
 
     With workers, `f` and the parameters are pickled together, with the memory that their arrays
@@ -192,11 +172,18 @@ def gradient(
     [ 6. 12.] 5.0
     """
     check_callable(f, "f")
-    stencil = resolve(method)
+    if method.__class__ is ComplexStep:
+        refuse_options(eps=eps, rel_eps=rel_eps, f0=f0, workers=workers)
+        return _complex(f, params, bounds, where, out, progress)
+    stencil = resolve(method)  # type: ignore[arg-type]
+    known = None if f0 is None else _known(f0)
     # Everything else costs some fifty microseconds, which a tight loop over small fits would feel.
-    if eps is bounds is out is workers is None and not progress:
-        small = small_gradient(f, params, stencil)
-        if small is not None:
+    if eps is rel_eps is bounds is where is out is workers is None and not progress:
+        found = small_gradient(f, params, stencil, known)
+        if found is not None:
+            small, doubt = found
+            if doubt:
+                _settle_small(f, params, stencil, small, known)
             # A look at the first entry is cheaper still, and mostly enough.
             if small.size and not small.item(0) and not np.count_nonzero(small):
                 refuse_unseen(f, params, [Leaf("params", params)])
@@ -204,59 +191,95 @@ def gradient(
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
-    results = _results(argument, leaves, out)
-    steps = steps_of(argument, leaves, stencil, eps)
+    chosen = chosen_entries(where, argument, leaves)
+    results = results_of(argument, leaves, out)
+    steps = steps_of(argument, leaves, stencil, eps, rel_eps)
+    # Now, as `f` may put more into the containers it is given.
     answer = unflatten(argument, iter([result.array for result in results]))
-    expected = stencil.evaluations * sum([leaf.real.size for leaf in leaves])
+    if chosen is not None and not any(map(len, chosen)):
+        for result in results:
+            result.array.fill(np.nan)
+        return out if out is not None else _answer(params, argument, answer)
+    sizes = [leaf.real.size for leaf in leaves] if chosen is None else list(map(len, chosen))
+    expected = stencil.evaluations * sum(sizes)
     how = {"results": results, "workers": workers, "expected": expected, "progress": progress}
     run = evaluator(f, argument, leaves, bounds=limits, **how)
+    filling = Filling(run, stencil, steps, results, known)
     try:
         with run:
-            if limits is None:
-                _fill(run, stencil, steps, results)
+            if limits is None and chosen is None:
+                filling.fill()
             else:
-                _fill_within(run, limits, stencil, steps, results)
+                filling.fill_pieces(limits, chosen)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    if expected and not any(np.count_nonzero(result.array) for result in results):
+    filling.warn()
+    # With `where` the other entries may be what `f` depends on.
+    if chosen is None and expected and not any(np.count_nonzero(each.array) for each in results):
         refuse_unseen(f, argument, leaves, limits)
-    if out is not None:
-        return out
+    return out if out is not None else _answer(params, argument, answer)
+
+
+def _answer(params: Params, argument: Params, answer: Any) -> Any:
+    """What the user gets: a number for a number, or the structure of the parameters."""
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
-        return results[0].array[()]
+        return answer[()]
     return answer
 
 
-def _fill(run: Metered, stencil: Stencil, steps: Sequence[Steps], results: Sequence[Leaf]) -> None:
-    """Differentiate with respect to all leaves.
+def chosen_entries(where: Any, argument: Params, leaves: Sequence[Leaf]) -> list[np.ndarray] | None:
+    """Numbers of the real entries that are meant, in C order; None where all are."""
+    if where is None:
+        return None
+    chosen = []
+    for leaf, mask in zip(leaves, masks_of(where, argument, leaves), strict=True):
+        numbers = np.flatnonzero(mask)
+        if leaf.is_complex:
+            numbers = (2 * numbers[:, np.newaxis] + (0, 1)).ravel()
+        chosen.append(numbers.astype(np.intp, copy=False))
+    return chosen
 
-    Results are stored only after the first evaluations, for until then they may hold the copy of
-    large parameters.
-    """
-    found = [_backend.kernel.Fingerprint(result.array) for result in results]
-    base = run.base() if stencil.uses_base else math.nan
-    requests = [
-        Gradient(k, 0, result.real.size, stencil, each, base, result.real.dtype)
-        for k, (result, each) in enumerate(zip(results, steps, strict=True))
-        if result.real.size
-    ]
-    first = None
-    if run.guard.large:
-        # One entry alone, so that a write by `f` at its first evaluations can still be undone.
-        first = requests[0].part(0, 1).run(run).values
-        run.guard.thin()
-        requests[0] = requests[0].part(1, requests[0].count)
-    elif stencil.uses_base:
-        run.guard.check()
-    # Nothing is stored in memory that `f` has given away meanwhile.
-    for result, before in zip(results, found, strict=True):
-        if before.changed():
-            raise _errors.moved_error(result.path)
-    targets = [Target(results[request.leaf].real) for request in requests]
-    if first is not None:
-        targets[0].array.flat[:1] = first
-    run.gradient(requests, targets)
+
+def _known(f0: Any) -> Any:
+    """The value of `f` that the user knows, as one real number."""
+    try:
+        extended = isinstance(f0, np.longdouble)
+        return as_scalar(f0, at_base, 0, np.longdouble if extended else float)
+    except InputTypeError:
+        seen = describe(f0) if isinstance(f0, np.ndarray) else repr(f0)
+        raise InputTypeError(
+            f"`f0` must be one real number, the value of `f` at the parameters; got {seen}"
+        ) from None
+
+
+def _settle_small(
+    f: Callable[[Any], Any], params: np.ndarray, stencil: Stencil, result: np.ndarray, known: Any
+) -> None:
+    """Look again at what is in doubt of the gradient of one small array."""
+    leaves, results = [Leaf("params", params)], [Leaf("gradient", result)]
+    run = evaluator(f, params, leaves)
+    filling = Filling(run, stencil, [stencil.steps(params.dtype)], results, known)
+    try:
+        with run:
+            filling.settle()
+    finally:
+        run.guard.close()
+    filling.warn()
+
+
+def _complex(
+    f: Callable[[Any], Any], params: Params, bounds: Any, where: Any, out: Any, progress: bool
+) -> Any:
+    """The gradient by complex steps."""
+    argument = as_params(params)
+    leaves = flatten(argument)
+    limits = bounds_of(bounds, argument, leaves)
+    chosen = chosen_entries(where, argument, leaves)
+    results = results_of(argument, leaves, out)
+    answer = unflatten(argument, iter([result.array for result in results]))
+    complex_gradient(f, argument, leaves, results, chosen, limits, progress)
+    return out if out is not None else _answer(params, argument, answer)
 
 
 def refuse_unseen(
@@ -285,33 +308,7 @@ def refuse_unseen(
         _errors.warn(f"the gradient is zero: {sees.value}")
 
 
-def _fill_within(
-    run: Metered,
-    bounds: Bounds,
-    stencil: Stencil,
-    steps: Sequence[Steps],
-    results: Sequence[Leaf],
-) -> None:
-    """Differentiate with respect to all leaves, within bounds; store results as `_fill` does."""
-    found = [_backend.kernel.Fingerprint(result.array) for result in results]
-    base = math.nan
-    fresh = run.guard.large  # one entry alone, as in `_fill`
-    for number, (leaf, each, result) in enumerate(zip(run.leaves, steps, results, strict=True)):
-        run.phase(leaf.path)
-        for piece in pieces_within(bounds, number, leaf, stencil, each):
-            if math.isnan(base) and piece.uses_base:
-                base = float(run.base())
-            for part in piece.first() if fresh else (piece,):
-                derivatives = part.derivatives(run, base)
-                if fresh:
-                    run.guard.thin()
-                    fresh = False
-                if found[number].changed():
-                    raise _errors.moved_error(result.path)
-                result.real.flat[part.entries] = derivatives
-
-
-def _results(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:
+def results_of(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:
     """Arrays for the derivatives: the caller's where given, else like the leaves."""
     if out is None:
         return [Leaf(leaf.path, np.empty_like(leaf.array, subok=False)) for leaf in leaves]
@@ -334,50 +331,3 @@ def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"shape {value.shape}, dtype {value.dtype}"
     return with_article(type(value).__name__)
-
-
-def steps_of(argument: Params, leaves: Sequence[Leaf], stencil: Stencil, eps: Any) -> list[Steps]:
-    """The steps of each leaf."""
-    if eps is None:
-        return [stencil.steps(leaf.real.dtype) for leaf in leaves]
-    if isinstance(eps, (int, float, np.floating, np.integer, np.bool_)):
-        return [Steps(absolute=_positive(eps, "eps"))] * len(leaves)
-    steps = []
-    for leaf, given in pair(argument, eps, "eps"):
-        name = f"eps of {leaf.path}"
-        if isinstance(given, (int, float, np.floating, np.integer, np.bool_)):
-            steps.append(Steps(absolute=_positive(given, name)))
-            continue
-        array = _array_of_steps(given, name)
-        if array.shape != leaf.array.shape:
-            raise InputValueError(
-                f"`{name}` must be a number or have shape {leaf.array.shape}; got {array.shape}"
-            )
-        if not ((array > 0) & (array < np.inf)).all():
-            raise InputValueError(f"`{name}` must hold positive finite steps; got {array}")
-        # Both parts of a complex entry move by its step.
-        steps.append(Steps(given=np.repeat(array.ravel(), 2 if leaf.is_complex else 1)))
-    return steps
-
-
-def _array_of_steps(given: Any, name: str) -> np.ndarray:
-    try:
-        if np.asarray(given).dtype.kind == "b":
-            raise TypeError
-        return np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputTypeError(
-            f"`{name}` must be a positive number, or an array of them; got {given!r}"
-        ) from None
-
-
-def _positive(eps: Any, name: str) -> float:
-    if isinstance(eps, (bool, np.bool_)):
-        raise InputTypeError(f"`{name}` must be a positive number, or None; got {eps!r}")
-    try:
-        step = float(eps)
-    except OverflowError:
-        step = math.inf
-    if not 0 < step < math.inf:
-        raise InputValueError(f"`{name}` must be a positive finite step, or None; got {eps!r}")
-    return step

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.given import GradientFunction
-from fastgrad._derivatives.gradient import refuse_unseen, steps_of
+from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.positions import Positions
 from fastgrad._derivatives.second import Curvature
 from fastgrad._derivatives.settling import Look, settled
 from fastgrad._derivatives.slopes import NEAR_ZERO, Slopes
+from fastgrad._derivatives.steps import steps_of
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable, is_plain_function
 from fastgrad._evaluation.meter import Metered

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend, _errors
-from fastgrad._derivatives.gradient import steps_of
-from fastgrad._derivatives.within import Piece, pieces_within
+from fastgrad._derivatives.steps import steps_of
+from fastgrad._derivatives.pieces import Piece
+from fastgrad._derivatives.within import pieces_within
 from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of

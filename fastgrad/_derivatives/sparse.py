@@ -11,8 +11,9 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._derivatives.colored import Plan, differences, name_of_row, plan_of
 from fastgrad._derivatives.coloring import color_vertices, colored
-from fastgrad._derivatives.gradient import refuse_unseen, steps_of
+from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.pattern import Pattern, pattern_of
+from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.undeclared import (
     Residual,
     Undeclared,

@@ -79,8 +79,13 @@ def local(
     return InPlace(f, argument, guard, vector=vector)
 
 
-def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np.ndarray | None:
+def small_gradient(
+    f: Callable[[Any], Any], params: Any, stencil: Stencil, known: Any = None
+) -> tuple[np.ndarray, bool] | None:
     """Gradient with automatic steps with respect to one small plain array; None for others.
+
+    And whether it is in doubt, so that it wants a second look. `known` is the value of `f` at the
+    parameters, if it was evaluated before.
 
     The commonest case, where a microsecond counts: it goes straight to the kernel.
     """
@@ -91,8 +96,10 @@ def small_gradient(f: Callable[[Any], Any], params: Any, stencil: Stencil) -> np
     if kind is Batched or (kind is Native and not _in_small_loop(f, params)):
         return None
     leaf, steps = Leaf("params", params, params), stencil.steps(params.dtype)
-    gradient: np.ndarray = _backend.kernel.small_gradient(f, leaf, stencil, steps, kind is Native)
-    return gradient
+    found: tuple[np.ndarray, bool] = _backend.kernel.small_gradient(
+        f, leaf, stencil, steps, kind is Native, known
+    )
+    return found
 
 
 def small_jacobian(

@@ -207,7 +207,7 @@ def test_derivative_leaves_a_given_array_alone():
     assert set(seen) == {2.0}
 
 
-@pytest.mark.parametrize("x", ["1", None, [1.0], np.ones(1), 1j, np.ones(2)], ids=repr)
+@pytest.mark.parametrize("x", ["1", None, [1.0], 1j], ids=repr)
 def test_derivative_refuses_what_is_not_one_real_number(x):
     with pytest.raises(fg.InputTypeError, match=r"`x` must be one real number.*use fg\.gradient"):
         fg.derivative(math.sin, x)
