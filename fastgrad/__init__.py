@@ -29,9 +29,9 @@ if _typing.TYPE_CHECKING:
     from fastgrad._checks.relative_error import relative_error
     from fastgrad._checks.vjp import check_vjp
     from fastgrad._derivatives.coloring import color_columns
+    from fastgrad._derivatives.derivative import derivative
     from fastgrad._derivatives.estimate import estimate
     from fastgrad._derivatives.estimated import Estimate
-    from fastgrad._derivatives.derivative import derivative
     from fastgrad._derivatives.gradient import gradient
     from fastgrad._derivatives.hessian import hessian, hvp
     from fastgrad._derivatives.jacobian import jacobian

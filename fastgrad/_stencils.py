@@ -309,7 +309,14 @@ def _inner(quotients: tuple[Quotient, ...]) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class ComplexStep:
-    """The derivative from one evaluation at ``x + i h``, as `complex_step` makes it."""
+    """The derivative from one evaluation at ``x + i h``, as `complex_step` makes it.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.ComplexStep() == fg.complex_step()
+    True
+    """
 
     __module__ = "fastgrad"  # where users, pickles and tracebacks find it
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend, _errors
-from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.pieces import Piece
+from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.within import pieces_within
 from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
@@ -350,7 +350,7 @@ def _fill_within(
 def _of_piece(run: Metered, piece: Piece, part: np.ndarray, base: np.ndarray) -> np.ndarray:
     """Rows of some of the entries of a piece, from the values at all points."""
     entries, steps, stencil = piece.entries[part], piece.steps[part], piece.stencil
-    if stencil is None:
+    if not isinstance(stencil, Stencil):  # no room
         return np.full((len(entries), len(base)), np.nan)
     moved = stencil.offsets != 0
     offsets = tuple(int(k) for k in stencil.offsets[moved])

@@ -180,7 +180,14 @@ def test_public_names_are_documented(name):
         assert "\nExamples\n--------\n>>> " in text
 
 
-@pytest.mark.parametrize("name", [n for n, each in PUBLIC.items() if inspect.isfunction(each)])
+TAKE_SOMETHING = [
+    name
+    for name, each in PUBLIC.items()
+    if inspect.isfunction(each) and inspect.signature(each).parameters
+]
+
+
+@pytest.mark.parametrize("name", TAKE_SOMETHING)
 def test_every_parameter_is_documented(name):
     text = inspect.getdoc(PUBLIC[name])
     start = text.index("Parameters\n----------")
