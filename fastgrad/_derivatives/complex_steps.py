@@ -57,8 +57,7 @@ _FINE = 1e-12
 # A derivative is refused if it is off by more than this share of the larger one, and this many
 # times as far as the two differences are apart. What is lost of one entry of many is a share of the
 # order of one over their number: of more than 1e5 it may stay unseen.
-_LOST = 1e-5
-_APART = 10.0
+_LOST, _APART = 1e-5, 10.0
 
 
 class ComplexCopy:

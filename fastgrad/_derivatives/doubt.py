@@ -28,8 +28,7 @@ __all__ = ["Base", "Doubts", "Settled", "doubtful", "settled"]
 
 # Smaller steps, at most, and the least ratio of one to the next. An eighth makes second-order
 # truncation 64 times smaller, and rounding but 8 times larger.
-_ROUNDS = 5
-_RATIO = 8.0
+_ROUNDS, _RATIO = 5, 8.0
 # Of a higher derivative rounding grows by the n-th power of the ratio: by 64 here for a sixth one.
 _HIGHER_RATIO = 2.0
 # The last of them, where the entry does not say how small it is to be: this many times

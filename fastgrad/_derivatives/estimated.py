@@ -1,6 +1,6 @@
 """`Estimate`, what `estimate` returns: in the structure of the derivative, and shown."""
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,9 +1,9 @@
 """Sparsity patterns: which entries of a Jacobian may not be zero, however they are given."""
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from fastgrad._errors import InputTypeError, InputValueError, missing_package_er
 from fastgrad._tree import describe
 from fastgrad._words import counted
 
-if TYPE_CHECKING:
-    from scipy import sparse as sparse_module  # type: ignore[import-untyped,unused-ignore]
+__all__ = ["Pattern", "SparseArray", "Sparsity", "pattern_of", "sparse_of_scipy"]
 
-__all__ = ["Pattern", "Sparsity", "pattern_of", "sparse_of_scipy"]
+# A `scipy.sparse.csr_array`, or `csc_array`: SciPy is imported where it is used.
+SparseArray: TypeAlias = Any
 
 _KINDS = (
     "`sparsity` must be a SciPy sparse array, a mask with two axes, what fg.jacobian_sparsity "
@@ -26,7 +26,7 @@ _KINDS = (
 def sparse_of_scipy() -> Any:
     """The module ``scipy.sparse``."""
     try:
-        from scipy import sparse
+        from scipy import sparse  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise missing_package_error("SciPy", "a sparse Jacobian", "sparse") from None
     return sparse
@@ -54,12 +54,12 @@ class Pattern:
         """How many entries each row has."""
         return np.bincount(self.rows, minlength=self.shape[0])
 
-    def matrix(self, data: np.ndarray) -> sparse_module.csc_array:
+    def matrix(self, data: np.ndarray) -> SparseArray:
         """A matrix with these entries, which shares all memory."""
         sparse = sparse_of_scipy()
         return sparse.csc_array((data, self.rows, self.starts), shape=self.shape)
 
-    def without_rows(self, which: np.ndarray) -> Pattern:
+    def without_rows(self, which: np.ndarray) -> "Pattern":
         """The same with these rows empty; `which` is a mask."""
         kept = ~which[self.rows]
         # The number of entries kept before each one, and before the end.
@@ -113,7 +113,7 @@ class Sparsity:
         )
 
 
-def pattern_of(sparsity: Any, size: int | None = None) -> Pattern:
+def pattern_of(sparsity: Any, size: int | None = None) -> "Pattern":
     """The pattern that the user gave; `size` is the number of columns, where it is known."""
     sparse = sparse_of_scipy()
     sparsity = sparsity.pattern if isinstance(sparsity, Sparsity) else sparsity
@@ -135,7 +135,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _of_sparse(matrix: Any, sparse: Any) -> Pattern:
+def _of_sparse(matrix: Any, sparse: Any) -> "Pattern":
     """Every stored entry counts, whatever its value: a zero may be one by accident."""
     if matrix.ndim != 2:
         raise InputValueError(f"{_KINDS}; got a sparse array of shape {matrix.shape}")
@@ -154,7 +154,7 @@ def _of_sparse(matrix: Any, sparse: Any) -> Pattern:
     return Pattern((int(m), int(n)), starts, np.ascontiguousarray(columns.indices, kind))
 
 
-def _banded(lower: int, upper: int, size: int | None) -> Pattern:
+def _banded(lower: int, upper: int, size: int | None) -> "Pattern":
     """A square band: `lower` diagonals below the main one, `upper` above it."""
     if lower < 0 or upper < 0:
         raise InputValueError(

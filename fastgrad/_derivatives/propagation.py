@@ -1,6 +1,6 @@
 """Covariances through a function, to first order: `propagate`."""
 
-from __future__ import annotations
+# Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

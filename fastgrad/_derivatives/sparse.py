@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from fastgrad import _errors
 from fastgrad._derivatives.colored import Plan, differences, name_of_row, plan_of
 from fastgrad._derivatives.coloring import color_vertices, colored
 from fastgrad._derivatives.gradient import refuse_unseen
-from fastgrad._derivatives.pattern import Pattern, pattern_of
+from fastgrad._derivatives.pattern import Pattern, SparseArray, pattern_of
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.undeclared import (
     Residual,
@@ -29,9 +29,6 @@ from fastgrad._leaf import Leaf
 from fastgrad._stencils import Stencil, resolve
 from fastgrad._tree import as_params, describe, flatten, pair
 from fastgrad._workers.evaluator import evaluator
-
-if TYPE_CHECKING:
-    from scipy import sparse as sparse_module  # type: ignore[import-untyped,unused-ignore]
 
 __all__ = ["one_real_array", "sparse_hessian", "sparse_jacobian"]
 
@@ -52,7 +49,7 @@ def sparse_jacobian(
     bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
-) -> sparse_module.csr_array:
+) -> SparseArray:
     """Differentiate a function of many numbers whose Jacobian is sparse.
 
     Columns that share no row have one color and are measured together, in place: a tridiagonal
@@ -169,7 +166,7 @@ def sparse_hessian(
     bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
-) -> sparse_module.csr_array:
+) -> SparseArray:
     """Differentiate a gradient whose Jacobian, the Hessian, is sparse.
 
     As the Hessian is symmetric, each entry needs to be alone in one of its two places only: columns
