@@ -44,6 +44,7 @@ def jacobian(
     *,
     method: Stencil | str = "central",
     eps: Any = None,
+    rel_eps: Any = None,
     bounds: Any = None,
     out: Any = None,
     workers: Any = None,
@@ -71,6 +72,11 @@ def jacobian(
         Absolute step: one for all entries, or one for each. By default
         ``u**(1 / (order + 1)) * max(1, |x|)``, which balances truncation and rounding, with the
         larger of the machine epsilons `u` of the array's type and of the types that `f` returns.
+        Unlike those of `gradient`, these steps are not looked at again: beside an entry that is
+        small and matters, as under a logarithm, choose them by `rel_eps`.
+    rel_eps : float, or the structure of `params`, optional
+        Relative step, instead of `eps`: an entry `x` moves by ``rel_eps * |x|``, and by the
+        automatic step where that is 0.
     bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
         Where `f` may be evaluated, bounds included; see `gradient`.
     out : structure of the result, optional
@@ -134,7 +140,7 @@ def jacobian(
     stencil = resolve(method)
     vector: bool | Outputs = True
     known = None
-    if eps is bounds is out is workers is None and not progress:
+    if eps is rel_eps is bounds is out is workers is None and not progress:
         small = small_jacobian(f, params, stencil)
         if small is not None:
             value, rows = small
@@ -145,7 +151,8 @@ def jacobian(
     argument = as_params(params)
     leaves = real_leaves(argument)
     limits = bounds_of(bounds, argument, leaves)
-    given = None if eps is None else steps_of(argument, leaves, stencil, eps)
+    chosen = eps is not None or rel_eps is not None
+    given = steps_of(argument, leaves, stencil, eps, rel_eps) if chosen else None
     expected = 1 + stencil.evaluations * sum([leaf.real.size for leaf in leaves])
     how = {"workers": workers, "expected": expected, "progress": progress, "bounds": limits}
     run = evaluator(f, argument, leaves, vector=vector, **how)

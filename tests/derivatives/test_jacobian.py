@@ -283,6 +283,24 @@ def test_steps_and_bounds():
         fg.jacobian(lambda x: x, np.ones(2), eps=1e-30, bounds=(0, 2))
 
 
+def test_relative_steps():
+    x = np.array([1e-6, -3e4, 0.0])
+
+    def f(x):
+        return np.array([np.log(x[0]), x[1] ** 2, np.cos(x[2]), x[0] * x[2]])
+
+    found = fg.jacobian(f, x, rel_eps=1e-5)
+    np.testing.assert_allclose(np.diag(found[:3]), [1e6, -6e4, 0.0], rtol=1e-8, atol=1e-9)
+    each = fg.jacobian(f, x, rel_eps=np.full(3, 1e-5), method=fg.central(4))
+    np.testing.assert_allclose(np.diag(each[:3]), [1e6, -6e4, 0.0], rtol=1e-8, atol=1e-9)
+    first = fg.gradient(lambda x: float(f(x)[1]), x, rel_eps=1e-5)
+    np.testing.assert_array_equal(found[1], first)
+    with pytest.raises(fg.InputValueError, match="`eps` and `rel_eps` both"):
+        fg.jacobian(f, x, eps=1e-5, rel_eps=1e-5)
+    with pytest.raises(fg.InputValueError, match="`rel_eps` must be a positive"):
+        fg.jacobian(f, x, rel_eps=-1.0)
+
+
 def test_chunks_change_nothing(monkeypatch):
     from fastgrad._derivatives import jacobian as module
 
