@@ -21,6 +21,7 @@ from fastgrad._evaluation.local import is_plain_function
 from fastgrad._evaluation.meter import Bar
 from fastgrad._evaluation.protocol import Along, Evaluator, Single
 from fastgrad._leaf import Leaf, in_double
+from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._steps import Steps
 from fastgrad._tree import Params, unflatten
 from fastgrad._words import with_article
@@ -98,16 +99,26 @@ class ComplexCopy:
         """The step `h` of the entries of a leaf."""
         return self._steps[leaf]
 
-    def along(self, tangents: Sequence[np.ndarray]) -> tuple[Any, float]:
-        """What `f` returns with all entries moved by `i h` times a tangent, and the step `h`."""
+    def fill(self, outputs: Outputs, leaf: int, start: int, rows: np.ndarray) -> None:
+        """The derivatives of all outputs by the entries of a leaf from `start` on, row by row."""
+        for position, row in enumerate(rows):
+            entry = start + position
+            _read(outputs, self.entry(leaf, entry), row)
+            row /= self._steps[leaf]
+
+    def slopes(self, outputs: Outputs, tangents: Sequence[np.ndarray]) -> np.ndarray:
+        """The derivatives of all outputs with all entries moved by `i h` times a tangent."""
         step = max(self._steps, default=1.0)
         try:
             for array, tangent in zip(self.arrays, tangents, strict=True):
                 array.imag[...] = step * tangent
-            return self._call("all parameters"), step
+            value = self._call("all parameters")
         finally:
             for array in self.arrays:
                 array.imag[...] = 0.0
+        found = np.empty(outputs.size)
+        _read(outputs, value, found)
+        return found / step
 
     def _call(self, moved: str) -> Any:
         return _noted(self._f, self.argument, moved)
@@ -145,6 +156,29 @@ def imaginary(value: Any, where: str) -> Any:
         return number.imag
     seen = f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)
     raise InputTypeError(f"`f` returned {seen} at {where}; it must return one number")
+
+
+def _read(outputs: Outputs, value: Any, out: np.ndarray) -> None:
+    """The imaginary parts of all that `f` returned."""
+    for output, part in zip(outputs.leaves, outputs.nodes(value, "out"), strict=True):
+        out[output.start : output.stop] = _imaginary_of(output, part)
+
+
+def _imaginary_of(output: OutputLeaf, value: Any) -> np.ndarray:
+    """The imaginary parts of what `f` returned in one place, in C order."""
+    array = np.asarray(value)
+    if output.is_complex:
+        raise InputValueError(
+            f"`f` returns complex numbers as `{output.path}`, of which fg.complex_step() cannot "
+            "tell the imaginary part of the step; return both parts as arrays, or use "
+            "fg.central(order=4)"
+        )
+    if array.shape != output.shape or array.dtype.kind not in "biufc":
+        raise InputTypeError(
+            f"`f` returned shape {array.shape} and dtype {array.dtype} as `{output.path}` at the "
+            f"complex step, and shape {output.shape} at the parameters; neither must change"
+        )
+    return array.imag.reshape(-1)
 
 
 def refuse_options(**given: Any) -> None:

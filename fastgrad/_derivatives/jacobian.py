@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend, _errors
+from fastgrad import _errors
+from fastgrad._derivatives.complex_steps import ComplexCopy, refuse_options, tangents_of, verify
+from fastgrad._derivatives.jacobian_blocks import Blocks, outputs_first
 from fastgrad._derivatives.pieces import Piece
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.within import pieces_within
@@ -16,17 +18,16 @@ from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
-from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable, small_jacobian
-from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Gradient, Single, Target
 from fastgrad._leaf import Leaf
-from fastgrad._outputs import OutputLeaf, Outputs
+from fastgrad._outputs import Outputs
 from fastgrad._reference_many import combined
 from fastgrad._returns import at_base
-from fastgrad._stencils import Stencil, Steps, resolve
-from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
+from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
+from fastgrad._tree import Params, as_params, check_places, flatten
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["jacobian", "real_leaves", "refuse_unseen_vector", "steps_for"]
@@ -42,7 +43,7 @@ def jacobian(
     f: Callable[[Any], Any],
     params: Params,
     *,
-    method: Stencil | str = "central",
+    method: Stencil | ComplexStep | str = "central",
     eps: Any = None,
     rel_eps: Any = None,
     bounds: Any = None,
@@ -65,9 +66,10 @@ def jacobian(
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
         Writable arrays of a floating type that share no memory, of any shape, strides and byte
         order. A number or a list of numbers is converted to an array first.
-    method : Stencil or str, default "central"
+    method : Stencil, ComplexStep or str, default "central"
         The method: ``fg.forward()``, ``fg.backward()``, ``fg.central(order=4)``, or its name
-        alone.
+        alone. With ``fg.complex_step()``, `f` gets complex numbers, and derivatives of real outputs
+        are exact but for rounding: see `complex_step`.
     eps : float, or the structure of `params`, optional
         Absolute step: one for all entries, or one for each. By default
         ``u**(1 / (order + 1)) * max(1, |x|)``, which balances truncation and rounding, with the
@@ -137,6 +139,9 @@ def jacobian(
      [0. 4.]]
     """
     check_callable(f, "f")
+    if isinstance(method, ComplexStep):
+        refuse_options(eps=eps, rel_eps=rel_eps, workers=workers)
+        return _complex(f, params, bounds, out, progress)
     stencil = resolve(method)
     vector: bool | Outputs = True
     known = None
@@ -162,7 +167,7 @@ def jacobian(
             outputs = run.outputs
             assert outputs is not None
             run.guard.thin()  # the copy of large parameters is memory for the result
-            result = _Result(argument, leaves, outputs, out)
+            result = Blocks(argument, leaves, outputs, out)
             steps = steps_for(leaves, stencil, outputs) if given is None else given
             room = _SHARED if workers is not None else 1
             _fill(run, _Task(stencil, steps, base, limits, given is None, room), result)
@@ -174,6 +179,52 @@ def jacobian(
     if out is not None:
         return out
     return result.nested(argument is not params)
+
+
+def _complex(f: Callable[[Any], Any], params: Params, bounds: Any, out: Any, progress: bool) -> Any:
+    """The Jacobian by complex steps, compared with a difference along one direction."""
+    argument = as_params(params)
+    leaves = real_leaves(argument)
+    limits = bounds_of(bounds, argument, leaves)
+    run = evaluator(f, argument, leaves, vector=True, bounds=limits)
+    copy = ComplexCopy(f, argument, leaves)
+    bar = Bar(sum(leaf.real.size for leaf in leaves)) if progress else None
+    try:
+        with run:
+            run.base()
+            assert run.outputs is not None
+            result = Blocks(argument, leaves, run.outputs, out)
+            tangents = tangents_of(leaves, None, limits)
+            verify(run, tangents, _complex_rows(copy, run.outputs, tangents, result, bar))
+            check_places(argument, leaves)
+    finally:
+        run.guard.close()
+        if bar is not None:
+            bar.close()
+    return result.nested(argument is not params) if out is None else out
+
+
+def _complex_rows(
+    copy: ComplexCopy,
+    outputs: Outputs,
+    tangents: Sequence[np.ndarray],
+    result: Blocks,
+    bar: Bar | None,
+) -> np.ndarray:
+    """Fill the rows of all leaves; returned are the derivatives along the tangents."""
+    along, done = np.zeros(outputs.size), 0
+    most = max(1, _BYTES // (8 * outputs.size + 1))
+    for number, tangent in enumerate(tangents):
+        parts = tangent.reshape(-1)
+        for start, rows in result.rows(number, most):
+            copy.fill(outputs, number, start, rows)
+            with np.errstate(all="ignore"):
+                along += parts[start : start + len(rows)] @ rows
+            done += len(rows)
+            if bar is not None:
+                bar.to(done)
+    copy.check()
+    return along
 
 
 def real_leaves(argument: Params) -> list[Leaf]:
@@ -210,121 +261,10 @@ class _Task:
     room: int  # entries at a time, at least
 
 
-# ---------------------------------------------------------------- the result
-
-
-class _Result:
-    """Arrays for the derivatives of each output by each leaf, and how rows get there.
-
-    A row holds the derivatives of all numbers that `f` returns by one entry. Where the result
-    needs no other type, it is views of the rows, which are then memory of the result.
-    """
-
-    def __init__(
-        self, argument: Params, leaves: Sequence[Leaf], outputs: Outputs, out: Any
-    ) -> None:
-        self._argument, self._leaves, self.outputs = argument, leaves, outputs
-        self.moved = False  # whether any derivative is not zero
-        self._parts: list[list[np.ndarray]] = []  # by leaf and by output
-        self._whole: list[np.ndarray | None] = [None] * len(leaves)
-        self._found: list[Any] = []
-        if out is None:
-            for number, leaf in enumerate(leaves):
-                self._parts.append(self._made(number, leaf))
-            return
-        trees = [list(pair(argument, tree, "out")) for tree in outputs.nodes(out, "out")]
-        for number, leaf in enumerate(leaves):
-            arrays = [tree[number][1] for tree in trees]
-            for output, array in zip(outputs.leaves, arrays, strict=True):
-                _check_fits(array, output, leaf)
-            self._parts.append(arrays)
-        given = [Leaf("out", array) for arrays in self._parts for array in arrays]
-        check_layout([*leaves, *given])
-        self._found = [_backend.kernel.Fingerprint(leaf.array) for leaf in given]
-
-    def _made(self, number: int, leaf: Leaf) -> list[np.ndarray]:
-        types = [output.derivative_type(leaf.array.dtype) for output in self.outputs.leaves]
-        if all(kind.char in "dD" for kind in types):
-            rows = np.empty((leaf.real.size, self.outputs.size))
-            self._whole[number] = rows
-            return [_seen(output.part(rows), output, leaf) for output in self.outputs.leaves]
-        return [
-            np.empty(output.shape + leaf.array.shape, kind)
-            for output, kind in zip(self.outputs.leaves, types, strict=True)
-        ]
-
-    def rows(self, number: int, most: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Memory for the rows of a leaf, with the first entry; they are stored once filled."""
-        size, whole = self._leaves[number].real.size, self._whole[number]
-        if whole is not None:
-            if size:
-                yield 0, whole
-                self._look_at(whole)
-            return
-        memory = np.empty((min(most, size), self.outputs.size))
-        for start in range(0, size, max(1, most)):
-            rows = memory[: min(most, size - start)]
-            yield start, rows
-            self._look_at(rows)
-            self._store(number, start, rows)
-
-    def _look_at(self, rows: np.ndarray) -> None:
-        # Row by row, as the first one mostly tells.
-        self.moved = self.moved or any(np.count_nonzero(row) for row in rows)
-
-    def _store(self, number: int, start: int, rows: np.ndarray) -> None:
-        if any(found.changed() for found in self._found):
-            raise _errors.moved_error("out")
-        shape = self._leaves[number].array.shape
-        place: Any = ...
-        if shape:
-            entries = np.arange(start, start + len(rows))
-            place = (..., *np.unravel_index(entries, shape))
-        for output, target in zip(self.outputs.leaves, self._parts[number], strict=True):
-            part = np.moveaxis(output.part(rows), 0, -1)
-            with np.errstate(over="ignore", invalid="ignore"):  # of a narrow type
-                target[place] = part if shape else part[..., 0]
-
-    def nested(self, converted: bool) -> Any:
-        """The result, as the user gets it; `converted` tells that numbers were made arrays."""
-        trees = []
-        for which in range(len(self.outputs.leaves)):
-            arrays: list[Any] = [parts[which] for parts in self._parts]
-            if converted and isinstance(self._argument, np.ndarray) and not arrays[0].ndim:
-                arrays = [arrays[0][()]]
-            trees.append(unflatten(self._argument, iter(arrays)))
-        return self.outputs.tree(trees)
-
-
-def _seen(part: np.ndarray, output: OutputLeaf, leaf: Leaf) -> np.ndarray:
-    """Rows of one output as an array of shape ``output.shape + leaf.shape``: a view."""
-    shape = leaf.array.shape
-    return _outputs_first(part.reshape(shape + output.shape), len(shape))
-
-
-def _outputs_first(whole: np.ndarray, count: int) -> np.ndarray:
-    """A view with the first axes, those of a leaf, as the last ones."""
-    return np.moveaxis(whole, range(count), range(-count, 0))
-
-
-def _check_fits(array: Any, output: OutputLeaf, leaf: Leaf) -> None:
-    shape = output.shape + leaf.array.shape
-    kind = "c" if output.is_complex else "f"
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != kind:
-        seen = describe(array)
-        if isinstance(array, np.ndarray):
-            seen += f" and dtype {array.dtype}"
-        raise InputValueError(
-            f"`out` must hold an array of shape {shape} and a "
-            f"{'complex' if kind == 'c' else 'floating'} type for the derivatives of "
-            f"`{output.path}` by `{leaf.path}`; got {seen}"
-        )
-
-
 # ---------------------------------------------------------------- rows
 
 
-def _fill(run: Metered, task: _Task, result: _Result) -> None:
+def _fill(run: Metered, task: _Task, result: Blocks) -> None:
     """Differentiate with respect to all leaves."""
     width = max(1, result.outputs.size)
     for number, leaf in enumerate(run.leaves):
@@ -388,7 +328,7 @@ def _of_small(
     if value.ndim == params.ndim == 1:
         turned: np.ndarray = rows.T
         return turned
-    return _outputs_first(rows.reshape(params.shape + value.shape), params.ndim)
+    return outputs_first(rows.reshape(params.shape + value.shape), params.ndim)
 
 
 def refuse_unseen_vector(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad._derivatives.complex_steps import ComplexCopy, verify
 from fastgrad._derivatives.gradient import gradient
 from fastgrad._derivatives.jacobian import real_leaves, refuse_unseen_vector
 from fastgrad._dtypes import EPS
@@ -21,7 +22,7 @@ from fastgrad._evaluation.protocol import Along
 from fastgrad._leaf import Leaf, lengths_of
 from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._returns import at_block
-from fastgrad._stencils import Stencil, resolve
+from fastgrad._stencils import ComplexStep, Stencil, resolve
 from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
 from fastgrad._workers.evaluator import evaluator
 
@@ -42,7 +43,9 @@ _FINE = 1e-9
 _ROUNDINGS = 2.0
 
 
-def jvp(f: Callable[[Any], Any], params: Params, v: Params) -> Any:
+def jvp(
+    f: Callable[[Any], Any], params: Params, v: Params, *, method: ComplexStep | None = None
+) -> Any:
     """Differentiate all that a function returns along one direction of its parameters.
 
     This is the product of the Jacobian with `v`, from a few evaluations, however many parameters
@@ -57,6 +60,9 @@ def jvp(f: Callable[[Any], Any], params: Params, v: Params) -> Any:
     v : structure of `params`
         The direction: finite real numbers in the shapes of those in `params`. Its length does not
         matter for the precision.
+    method : ComplexStep, optional
+        With ``fg.complex_step()``, `f` gets complex numbers once, and derivatives of real outputs
+        are exact but for rounding: see `complex_step`. By default differences are extrapolated.
 
     Returns
     -------
@@ -103,6 +109,12 @@ def jvp(f: Callable[[Any], Any], params: Params, v: Params) -> Any:
     argument = as_params(params)
     leaves = real_leaves(argument)
     moves = _moves(argument, leaves, v)
+    if method is not None:
+        if not isinstance(method, ComplexStep):
+            raise InputTypeError(
+                f"`method` must be fg.complex_step(), or None for differences; got {method!r}"
+            )
+        return _complex(f, argument, leaves, moves)
     run = evaluator(Lenient(f), argument, leaves, vector=True)
     try:
         with run:
@@ -122,6 +134,34 @@ def jvp(f: Callable[[Any], Any], params: Params, v: Params) -> Any:
     if still and len(found):
         refuse_unseen_vector(f, argument, leaves, outputs)
     return outputs.tree(_as_returned(found, leaf) for leaf in outputs.leaves)
+
+
+def _complex(
+    f: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf], moves: list[np.ndarray]
+) -> Any:
+    """The derivatives by one complex step, compared with a difference along the direction."""
+    run = evaluator(f, argument, leaves, vector=True)
+    copy = ComplexCopy(f, argument, leaves)
+    # In units of the entry that moves farthest over its length, so that steps suit `f`.
+    shares = [
+        np.abs(move / lengths_of(leaf.real)).max(initial=0.0)
+        for move, leaf in zip(moves, leaves, strict=True)
+    ]
+    unit = max(shares, default=0.0)
+    # Of a 0-d array NumPy makes a number.
+    tangents = [np.asarray(move / (unit or 1.0)) for move in moves]
+    try:
+        with run:
+            run.base()
+            outputs = run.outputs
+            assert outputs is not None
+            found = copy.slopes(outputs, tangents)
+            copy.check()
+            verify(run, tangents, found)
+            check_places(argument, leaves)
+    finally:
+        run.guard.close()
+    return outputs.tree(_as_returned(found * unit, leaf) for leaf in outputs.leaves)
 
 
 def _moves(argument: Params, leaves: Sequence[Leaf], v: Any) -> list[np.ndarray]:

@@ -215,3 +215,101 @@ def test_it_is_a_value():
     assert repr(STEP) == "complex_step()"
     with pytest.raises(fg.InputTypeError, match=r"got fg\.complex_step\(\), which is for"):
         resolve(STEP)
+
+
+# ---------------------------------------------------------------- Jacobians
+
+
+def nested(p):
+    w, b = p["w"], p["b"]
+    return {"flux": np.sin(w) * b, "total": (w**2).sum() / b, "list": [w[0] * b, np.log(w[1])]}
+
+
+@pytest.mark.parametrize("kind", ["f8", "f4", ">f8"])
+def test_jacobians_are_exact_but_for_rounding(kind):
+    w, b = np.array([0.3, 1e-6, -2.0]), np.array(1.5)
+    w[1] = abs(w[1])
+    p = {"w": w.astype(kind), "b": b.astype(kind)}
+    before = {key: array.tobytes() for key, array in p.items()}
+    found = fg.jacobian(nested, p, method=fg.complex_step())
+    assert {key: array.tobytes() for key, array in p.items()} == before
+    x, eps = p["w"].astype(float), float(np.finfo(p["w"].dtype).eps)
+    exact = {
+        ("flux", "w"): np.diag(np.cos(x) * b),
+        ("flux", "b"): np.sin(x),
+        ("total", "w"): 2 * x / b,
+        ("total", "b"): -(x**2).sum() / b**2,
+    }
+    for (output, parameter), value in exact.items():
+        np.testing.assert_allclose(found[output][parameter], value, rtol=8 * eps, atol=8 * eps)
+    assert found["list"]["w"][1, 1] == pytest.approx(1 / x[1], rel=8 * eps)
+    assert found["flux"]["w"].dtype == np.result_type(kind)
+
+
+BAD = {
+    "abs": lambda x: np.abs(x) * x,
+    "real": lambda x: x.real * 2.0,
+    "conj": lambda x: np.conj(x) * x[::-1],
+    "in one output": lambda x: np.stack([x[0] ** 2 + 0j, x[1] + 1j * 0 + abs(x[0])]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_jacobians_of_functions_that_are_not_analytic_are_refused(name):
+    def f(x):
+        value = BAD[name](x)
+        return value if np.iscomplexobj(x) else value.real
+
+    with pytest.raises(fg.InputValueError, match="not complex-analytic"):
+        fg.jacobian(f, np.array([1.0, 2.0]), method=fg.complex_step())
+
+
+def test_what_a_complex_jacobian_refuses():
+    x, step = np.array([1.0, 2.0]), fg.complex_step()
+    with pytest.raises(fg.InputValueError, match="returns complex numbers as `out`"):
+        fg.jacobian(lambda x: 1j * x, x, method=step)
+    with pytest.raises(fg.InputValueError, match="`eps` does not go with"):
+        fg.jacobian(lambda x: x, x, method=step, eps=1e-3)
+    with pytest.raises(fg.InputTypeError, match="neither must change"):
+        fg.jacobian(lambda x: x[:1] if np.iscomplexobj(x) else x, x, method=step)
+    with pytest.raises(fg.MutationError):
+        fg.jacobian(lambda x: x.__iadd__(1.0), x, method=step)
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_a_complex_jacobian_keeps_to_bounds_and_fills_out():
+    x, seen = np.array([1.0, 2.0, 0.0]), []
+
+    def f(x):
+        seen.append(x.real.copy())
+        return np.array([x[0] * x[1], np.exp(x[2])])
+
+    out = np.empty((2, 3))
+    bounds = (np.array([1.0, 0.0, 0.0]), np.array([1.0, 9.0, 9.0]))
+    assert fg.jacobian(f, x, method=fg.complex_step(), bounds=bounds, out=out) is out
+    np.testing.assert_allclose(out, [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]], rtol=1e-15)
+    assert all((bounds[0] <= each).all() and (each <= bounds[1]).all() for each in seen)
+
+
+@pytest.mark.parametrize("length", [1e-9, 1.0, 1e9])
+def test_products_are_exact_but_for_rounding(length):
+    p = {"w": np.array([0.3, 1e-6, -2.0]), "b": np.array(1.5)}
+    before = {key: array.tobytes() for key, array in p.items()}
+    v = {"w": length * np.array([1.0, 2e-6, 0.5]), "b": length * np.array(-1.0)}
+    found = fg.jvp(nested, p, v, method=fg.complex_step())
+    assert {key: array.tobytes() for key, array in p.items()} == before
+    w, b = p["w"], p["b"]
+    flux = np.cos(w) * b * v["w"] + np.sin(w) * v["b"]
+    np.testing.assert_allclose(found["flux"], flux, rtol=1e-14)
+    total = 2 * w @ v["w"] / b - (w @ w) / b**2 * v["b"]
+    assert found["total"] == pytest.approx(total, rel=1e-14)
+    assert found["list"][1] == pytest.approx(v["w"][1] / w[1], rel=1e-14)
+
+
+def test_what_a_complex_product_refuses():
+    x, v = np.array([1.0, 2.0]), np.array([1.0, 0.5])
+    with pytest.raises(fg.InputValueError, match="not complex-analytic"):
+        fg.jvp(np.abs, x, v, method=fg.complex_step())
+    with pytest.raises(fg.InputTypeError, match=r"`method` must be fg\.complex_step"):
+        fg.jvp(np.sin, x, v, method="central")
+    assert fg.jvp(np.sin, x, 0 * v, method=fg.complex_step()).tolist() == [0.0, 0.0]
