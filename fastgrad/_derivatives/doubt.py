@@ -24,7 +24,7 @@ from fastgrad._stencils import Stencil
 from fastgrad._steps import GROWTH, ROUNDING, Steps
 from fastgrad._words import counted
 
-__all__ = ["Base", "Doubts", "Settled", "doubtful", "settled"]
+__all__ = ["Base", "Doubts", "Looks", "Settled", "doubtful", "settled"]
 
 # Smaller steps, at most, and the least ratio of one to the next. An eighth makes second-order
 # truncation 64 times smaller, and rounding but 8 times larger.
@@ -97,7 +97,7 @@ def settled(run: Entries, piece: Piece, first: np.ndarray, base: Base, own: Step
         large = (size > own.large) & (piece.steps > 1.0)
         which = np.flatnonzero((small | large | ~np.isfinite(first)) & (size < np.inf))
     if which.size:
-        looks = _Looks(run, piece.part(which), first[which], base, own)
+        looks = Looks(run, piece.part(which), first[which], base, own)
         derivatives[which], off[which] = looks.settled()
     return Settled(derivatives, off)
 
@@ -134,7 +134,7 @@ class Doubts:
         )
 
 
-class _Looks:
+class Looks:
     """Looks at entries at other steps than the first."""
 
     def __init__(
@@ -174,6 +174,10 @@ class _Looks:
         if which.size:
             derivatives[which], off[which] = self._smaller(which)
         return derivatives, off
+
+    def smaller(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same where it is known that none of the first ones stands."""
+        return self._smaller(np.arange(len(self._first)))
 
     def _stands(self, which: np.ndarray) -> np.ndarray:
         """Whether the first derivatives agree with others at one smaller step.

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad import _errors
+from fastgrad import _backend, _errors
 from fastgrad._derivatives.complex_steps import ComplexCopy, refuse_options, tangents_of, verify
+from fastgrad._derivatives.doubt import Doubts
+from fastgrad._derivatives.doubt_rows import settle_rows, small_beside
 from fastgrad._derivatives.jacobian_blocks import Blocks, outputs_first
 from fastgrad._derivatives.pieces import Piece
 from fastgrad._derivatives.steps import steps_of
@@ -74,8 +76,7 @@ def jacobian(
         Absolute step: one for all entries, or one for each. By default
         ``u**(1 / (order + 1)) * max(1, |x|)``, which balances truncation and rounding, with the
         larger of the machine epsilons `u` of the array's type and of the types that `f` returns.
-        Unlike those of `gradient`, these steps are not looked at again: beside an entry that is
-        small and matters, as under a logarithm, choose them by `rel_eps`.
+        An entry that is small beside its step is looked at once more: see Notes.
     rel_eps : float, or the structure of `params`, optional
         Relative step, instead of `eps`: an entry `x` moves by ``rel_eps * |x|``, and by the
         automatic step where that is 0.
@@ -113,6 +114,8 @@ def jacobian(
     FastgradWarning
         Nothing that is done to the parameters moves `f`. This takes up to seven evaluations more
         where all derivatives are zero, which also tell `f` from one that caches.
+    StepWarning
+        The derivative of an output by an entry that is small beside its step does not stand.
 
     See Also
     --------
@@ -125,6 +128,11 @@ def jacobian(
     value of each evaluation is copied as it comes, in float64, and combined for one entry at a
     time: memory beyond the parameters and the result stays below 8 MiB, or that of the values for
     one entry.
+
+    Where an entry is small beside its automatic step, `f` is evaluated at one smaller step more.
+    Outputs whose derivatives differ there by more than rounding explains, as of a logarithm, are
+    settled at up to five steps, as by `gradient`; a derivative that does not stand at any is told
+    of by a `StepWarning`.
 
     Examples
     --------
@@ -146,7 +154,7 @@ def jacobian(
     vector: bool | Outputs = True
     known = None
     if eps is rel_eps is bounds is out is workers is None and not progress:
-        small = small_jacobian(f, params, stencil)
+        small = None if _has_small(params, stencil) else small_jacobian(f, params, stencil)
         if small is not None:
             value, rows = small
             if rows is not None:
@@ -170,7 +178,9 @@ def jacobian(
             result = Blocks(argument, leaves, outputs, out)
             steps = steps_for(leaves, stencil, outputs) if given is None else given
             room = _SHARED if workers is not None else 1
-            _fill(run, _Task(stencil, steps, base, limits, given is None, room), result)
+            _fill(
+                run, _Task(stencil, steps, base, limits, given is None, outputs.kind, room), result
+            )
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -179,6 +189,15 @@ def jacobian(
     if out is not None:
         return out
     return result.nested(argument is not params)
+
+
+def _has_small(params: Any, stencil: Stencil) -> bool:
+    """Whether one plain array has entries that are small beside their automatic steps."""
+    if type(params) is not np.ndarray or not _backend.kernel.is_plain(params):
+        return False
+    below = small_beside(stencil.steps(params.dtype), stencil)
+    small: bool = _backend.kernel.has_tiny(params, below)
+    return small
 
 
 def _complex(f: Callable[[Any], Any], params: Params, bounds: Any, out: Any, progress: bool) -> Any:
@@ -258,6 +277,7 @@ class _Task:
     base: np.ndarray
     limits: Bounds | None
     automatic: bool
+    kind: np.dtype  # the coarsest type of the outputs
     room: int  # entries at a time, at least
 
 
@@ -267,6 +287,7 @@ class _Task:
 def _fill(run: Metered, task: _Task, result: Blocks) -> None:
     """Differentiate with respect to all leaves."""
     width = max(1, result.outputs.size)
+    doubts = Doubts()
     for number, leaf in enumerate(run.leaves):
         run.phase(leaf.path)
         # Of rows, and with bounds of the values that they come from.
@@ -274,15 +295,27 @@ def _fill(run: Metered, task: _Task, result: Blocks) -> None:
         most = max(task.room, _BYTES // each)
         for start, rows in result.rows(number, most):
             if task.limits is not None:
-                _fill_within(run, task, number, start, rows, most)
+                _fill_within(run, task, number, start, rows, most, doubts)
                 continue
             part = task.steps[number].part(start, start + len(rows))
             request = Gradient(number, start, start + len(rows), task.stencil, part, task.base)
             run.gradient((request,), (Target(rows, start),))
+            if task.automatic:
+                entries = np.arange(start, start + len(rows), dtype=np.intp)
+                steps = part.relative * run.scale(number, entries)
+                piece = Piece(number, entries, task.stencil, steps, np.zeros(len(rows), bool))
+                settle_rows(run, piece, rows, task.base, part, doubts)
+    doubts.warn(run.leaves)
 
 
 def _fill_within(
-    run: Metered, task: _Task, number: int, start: int, rows: np.ndarray, most: int
+    run: Metered,
+    task: _Task,
+    number: int,
+    start: int,
+    rows: np.ndarray,
+    most: int,
+    doubts: Doubts,
 ) -> None:
     """The rows from entry `start` on, within bounds."""
     assert task.limits is not None
@@ -291,7 +324,11 @@ def _fill_within(
         mine = np.flatnonzero((piece.entries >= start) & (piece.entries < stop))
         for low in range(0, len(mine), most):
             part = mine[low : low + most]
-            rows[piece.entries[part] - start] = _of_piece(run, piece, part, task.base)
+            found = _of_piece(run, piece, part, task.base)
+            if task.automatic and piece.stencil is not None:
+                own = piece.stencil.steps(_coarser(leaf.real.dtype, task.kind))
+                settle_rows(run, piece.part(part), found, task.base, own, doubts)
+            rows[piece.entries[part] - start] = found
 
 
 def _of_piece(run: Metered, piece: Piece, part: np.ndarray, base: np.ndarray) -> np.ndarray:

@@ -301,6 +301,61 @@ def test_relative_steps():
         fg.jacobian(f, x, rel_eps=-1.0)
 
 
+def poles(x):
+    with np.errstate(all="ignore"):
+        powers = [np.log(x[0]), np.cos(x[0]), 1 / x[0], np.sqrt(x[0]) * x[1]]
+        return {"powers": np.array(powers), "linear": x[0] + 1e-3 * x[1]}
+
+
+@pytest.mark.parametrize("method", ["central", fg.central(4), fg.central(8), "forward"], ids=str)
+@pytest.mark.parametrize("at", [1e-3, 1e-5, 1e-6, 1e-9])
+@pytest.mark.parametrize("way", ["plain", "nested", "bounds", "batched"])
+def test_entries_that_are_small_beside_their_steps(method, at, way):
+    x = np.array([at, 2.0])
+    exact = [1 / at, -np.sin(at), -1 / at**2, 0.5 * 2.0 / np.sqrt(at)]
+    f, params, options = poles, x, {}
+    if way == "nested":
+        f, params = (lambda p: poles(np.array([p["a"][0], p["b"]]))), {"a": x[:1], "b": 2.0}
+    elif way == "bounds":
+        options = {"bounds": (0.0, None)}
+    elif way == "batched":
+        f = fg.batched(lambda x: {"powers": poles(x.T)["powers"].T, "linear": x @ [1.0, 1e-3]})
+    before = x.tobytes()
+    with warnings.catch_warnings():
+        if method == "forward":
+            warnings.simplefilter("ignore", fg.FastgradWarning)
+        found = fg.jacobian(f, params, method=method, **options)
+    assert x.tobytes() == before
+    mine = found["powers"]["a"][:, 0] if way == "nested" else found["powers"][:, 0]
+    coarse = method == "forward" or way == "bounds"
+    np.testing.assert_allclose(mine, exact, rtol=3e-5 if coarse else 1e-7, atol=2e-8)
+    linear = found["linear"]["a"] if way == "nested" else found["linear"]
+    assert np.ravel(linear)[0] == pytest.approx(1.0, rel=1e-7)
+
+
+def test_small_entries_cost_some_evaluations_and_no_others_do():
+    calls = []
+
+    def f(x):
+        calls.append(None)
+        return np.cos(x) * np.arange(1.0, 5.0)
+
+    fg.jacobian(f, np.array([0.5, 1e-5, 0.0, 3.0]))
+    assert len(calls) == 1 + 2 * 4 + 2  # and cos at 1e-5 is as it was
+    calls.clear()
+    fg.jacobian(f, np.array([0.5, 1e-5, 0.0, 3.0]), eps=1e-6)
+    assert len(calls) == 1 + 2 * 4
+
+
+def test_a_derivative_that_does_not_stand_is_told_of():
+    def f(x):
+        return np.array([x[0], np.sin(1e9 * x[0])])
+
+    with pytest.warns(fg.StepWarning, match="params"):
+        found = fg.jacobian(f, np.array([1e-5, 1.0]))
+    assert found[0, 0] == pytest.approx(1.0)
+
+
 def test_chunks_change_nothing(monkeypatch):
     from fastgrad._derivatives import jacobian as module
 
