@@ -6,6 +6,7 @@ nor NumPy, and so that pytest-cov sees fastgrad's own imports.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import zlib
@@ -46,162 +47,58 @@ def assert_gradient(request: pytest.FixtureRequest) -> Callable[..., None]:
     As `fastgrad.testing.assert_gradient`. With ``--fastgrad-html DIR`` each failure of the test
     gets its page, those the test catches too.
     """
-    from fastgrad import testing
-
-    def check(
-        f: Any,
-        grad: Any,
-        params: Any,
-        *,
-        strategy: str = "auto",
-        budget: int | None = None,
-        rtol: float = 0.0,
-        atol: float = 0.0,
-        bounds: Any = None,
-        where: Any = None,
-        retraction: Any = None,
-        workers: Any = None,
-        progress: bool = False,
-        seed: int = 0,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            testing.assert_gradient(
-                f,
-                grad,
-                params,
-                strategy=strategy,
-                budget=budget,
-                rtol=rtol,
-                atol=atol,
-                bounds=bounds,
-                where=where,
-                retraction=retraction,
-                workers=workers,
-                progress=progress,
-                seed=seed,
-            )
-        except AssertionError as error:
-            _write(request.node, error)
-            raise
-
-    return check
+    return _with_pages(request.node, "assert_gradient")
 
 
 @pytest.fixture
 def assert_jacobian(request: pytest.FixtureRequest) -> Callable[..., None]:
     """The same of ``assert_jacobian(f, jac, params)``: see `fastgrad.testing.assert_jacobian`."""
-    from fastgrad import testing
-
-    def check(
-        f: Any,
-        jac: Any,
-        params: Any,
-        *,
-        budget: int | None = None,
-        rtol: float = 0.0,
-        atol: float = 0.0,
-        bounds: Any = None,
-        workers: Any = None,
-        progress: bool = False,
-        seed: int = 0,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            testing.assert_jacobian(
-                f,
-                jac,
-                params,
-                budget=budget,
-                rtol=rtol,
-                atol=atol,
-                bounds=bounds,
-                workers=workers,
-                progress=progress,
-                seed=seed,
-            )
-        except AssertionError as error:
-            _write(request.node, error)
-            raise
-
-    return check
+    return _with_pages(request.node, "assert_jacobian")
 
 
 @pytest.fixture
 def assert_vjp(request: pytest.FixtureRequest) -> Callable[..., None]:
     """The same of ``assert_vjp(f, vjp, params)``: see `fastgrad.testing.assert_vjp`."""
-    from fastgrad import testing
-
-    def check(
-        f: Any,
-        vjp: Any,
-        params: Any,
-        *,
-        strategy: str = "auto",
-        budget: int | None = None,
-        rtol: float = 0.0,
-        atol: float = 0.0,
-        bounds: Any = None,
-        workers: Any = None,
-        progress: bool = False,
-        seed: int = 0,
-    ) -> None:
-        __tracebackhide__ = True
-        try:
-            testing.assert_vjp(
-                f,
-                vjp,
-                params,
-                strategy=strategy,
-                budget=budget,
-                rtol=rtol,
-                atol=atol,
-                bounds=bounds,
-                workers=workers,
-                progress=progress,
-                seed=seed,
-            )
-        except AssertionError as error:
-            _write(request.node, error)
-            raise
-
-    return check
+    return _with_pages(request.node, "assert_vjp")
 
 
 @pytest.fixture
 def assert_jvp(request: pytest.FixtureRequest) -> Callable[..., None]:
     """The same of ``assert_jvp(f, jvp, params)``: see `fastgrad.testing.assert_jvp`."""
+    return _with_pages(request.node, "assert_jvp")
+
+
+@pytest.fixture
+def assert_hessian(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The same of ``assert_hessian(f, hess, params)``: see `fastgrad.testing.assert_hessian`."""
+    return _with_pages(request.node, "assert_hessian")
+
+
+@pytest.fixture
+def assert_hvp(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The same of ``assert_hvp(f, hvp, params)``: see `fastgrad.testing.assert_hvp`."""
+    return _with_pages(request.node, "assert_hvp")
+
+
+@pytest.fixture
+def assert_adjoint(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The same of ``assert_adjoint(forward, adjoint, x)``: see `fastgrad.testing`."""
+    return _with_pages(request.node, "assert_adjoint")
+
+
+def _with_pages(item: pytest.Item, name: str) -> Callable[..., None]:
+    """An assertion of `fastgrad.testing`, with its own signature, whose failures get a page."""
     from fastgrad import testing
 
-    def check(
-        f: Any,
-        jvp: Any,
-        params: Any,
-        *,
-        budget: int | None = None,
-        rtol: float = 0.0,
-        atol: float = 0.0,
-        bounds: Any = None,
-        workers: Any = None,
-        progress: bool = False,
-        seed: int = 0,
-    ) -> None:
+    assertion: Callable[..., None] = getattr(testing, name)
+
+    @functools.wraps(assertion)
+    def check(*arguments: Any, **options: Any) -> None:
         __tracebackhide__ = True
         try:
-            testing.assert_jvp(
-                f,
-                jvp,
-                params,
-                budget=budget,
-                rtol=rtol,
-                atol=atol,
-                bounds=bounds,
-                workers=workers,
-                progress=progress,
-                seed=seed,
-            )
+            assertion(*arguments, **options)
         except AssertionError as error:
-            _write(request.node, error)
+            _write(item, error)
             raise
 
     return check

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
+import fastgrad as fg
 from pytest_fastgrad import file_name
 
 pytest_plugins = ["pytester"]
@@ -79,6 +80,26 @@ def pages(directory):
 def test_pytest_finds_the_plugin():
     points = importlib.metadata.entry_points(group="pytest11", name="fastgrad")
     assert [point.value for point in points] == ["pytest_fastgrad"]
+
+
+def test_every_assertion_is_a_fixture_with_its_own_signature(pytester):
+    names = [name for name in vars(fg.testing) if name.startswith("assert_")]
+    assert "assert_hessian" in names
+    for name in names:
+        pytester.makepyfile(
+            **{
+                f"test_{name}": f"""
+                import inspect
+                import fastgrad as fg
+
+                def test_signature({name}):
+                    mine = inspect.signature({name})
+                    assert mine == inspect.signature(fg.testing.{name})
+                """
+            }
+        )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=len(names))
 
 
 def test_failures_show_the_report_and_the_callers_line(run):
