@@ -19,12 +19,18 @@ STEP = fg.complex_step()
 REFUSED = "`f` is not complex-analytic, so that fg.complex_step"
 
 
+# NumPy has no cbrt of complex numbers.
+ANALYTIC = [
+    pytest.param(*each, id=name)
+    for name, each in zip(IDS, POINTS, strict=True)
+    if each[0] != "cbrt"
+]
+
+
 @calm
-@pytest.mark.parametrize(("name", "f", "exact", "x"), POINTS, ids=IDS)
+@pytest.mark.parametrize(("name", "f", "exact", "x"), ANALYTIC)
 def test_exact_to_rounding(name, f, exact, x):
     mpmath = pytest.importorskip("mpmath")
-    if name == "cbrt":
-        pytest.skip("NumPy has no cbrt of complex numbers")
     slope = exact_derivative(mpmath, exact, x)
     condition = 1e3 if name == "1 / x ** 2" else 50
     assert fg.derivative(f, x, method=STEP) == pytest.approx(slope, rel=condition * 2.3e-16)
