@@ -23,6 +23,7 @@ from fastgrad._evaluation.protocol import Gradient, Target
 from fastgrad._leaf import Leaf, lengths_of
 from fastgrad._report.entries import LeafSpan, Verdict
 from fastgrad._stencils import central
+from fastgrad._steps import Steps
 from fastgrad._tree import Params, describe, flatten, pair, unflatten
 from fastgrad._workers.evaluator import evaluator
 
@@ -145,7 +146,9 @@ class Manifold:
         try:
             with run:
                 for k, leaf in enumerate(self.leaves):
-                    n, steps = leaf.real.size, _STENCIL.steps(leaf.real.dtype)
+                    # Without doubts: what a retraction does is smooth beside the point.
+                    steps = Steps(relative=_STENCIL.relative_step(leaf.real.dtype))
+                    n = leaf.real.size
                     out = np.empty(n)
                     if n:
                         request = Gradient(k, 0, n, _STENCIL, steps, store=np.float64)
