@@ -199,7 +199,9 @@ class Looks:
 
     def _at(self, which: np.ndarray, steps: np.ndarray) -> Found:
         piece = self._piece.part(which).at(steps)
-        return piece.found(self._run, self._base.at(piece.entries) if piece.uses_base else math.nan)
+        base = self._base.at(piece.entries) if piece.uses_base else math.nan
+        # Values at moved points are float64, whatever more the one at the parameters has.
+        return piece.found(self._run, np.asarray(base, np.float64)[()])
 
     def _smaller(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best of derivatives at smaller steps, and how far it is off if that is to be told."""
