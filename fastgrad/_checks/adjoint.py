@@ -189,7 +189,7 @@ def _rmatvec(operator: Any) -> Callable[[Any], Any]:
     def adjoint(y: Any) -> Any:
         try:
             return operator.rmatvec(y)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # what SciPy raises where there is none
             raise InputTypeError(
                 "`forward` has no rmatvec; pass the function that it lacks as `adjoint`"
             ) from error

@@ -19,6 +19,7 @@ from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable, small_gradient
 from fastgrad._evaluation.masks import masks_of
 from fastgrad._leaf import Leaf
+from fastgrad._outputs import Outputs
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._stencils import ComplexStep, Stencil, resolve
 from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
@@ -287,12 +288,13 @@ def refuse_unseen(
     argument: Params,
     leaves: Sequence[Leaf],
     bounds: Bounds | None = None,
+    outputs: Outputs | None = None,
 ) -> None:
-    """Of a gradient that is zero throughout: refuse an `f` that does not see the moves.
+    """Of derivatives that are all zero: refuse an `f` that does not see the moves.
 
-    Warn of one that nothing moves, which may be meant.
+    Warn of one that nothing moves, which may be meant. `outputs` are those of a vector-valued `f`.
     """
-    run = evaluator(Lenient(f), argument, leaves, bounds=bounds)
+    run = evaluator(Lenient(f), argument, leaves, bounds=bounds, vector=outputs or False)
     try:
         with run:
             try:
@@ -305,7 +307,8 @@ def refuse_unseen(
     if sees is Sees.CACHED:
         raise InputValueError(sees.value)
     if sees is Sees.UNRELATED:
-        _errors.warn(f"the gradient is zero: {sees.value}")
+        zero = "the gradient is" if outputs is None else "all derivatives are"
+        _errors.warn(f"{zero} zero: {sees.value}")
 
 
 def results_of(argument: Params, leaves: Sequence[Leaf], out: Params | None) -> list[Leaf]:

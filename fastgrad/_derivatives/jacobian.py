@@ -12,15 +12,14 @@ from fastgrad import _backend, _errors
 from fastgrad._derivatives.complex_steps import ComplexCopy, refuse_options, tangents_of, verify
 from fastgrad._derivatives.doubt import Doubts
 from fastgrad._derivatives.doubt_rows import settle_rows, small_beside
+from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.jacobian_blocks import Blocks, outputs_first
 from fastgrad._derivatives.pieces import Piece
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.within import pieces_within
 from fastgrad._dtypes import EPS
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import InputTypeError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
-from fastgrad._evaluation.copies import Sees, sees_moves
-from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable, small_jacobian
 from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._evaluation.protocol import Gradient, Single, Target
@@ -32,7 +31,7 @@ from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
 from fastgrad._tree import Params, as_params, check_places, flatten
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["jacobian", "real_leaves", "refuse_unseen_vector", "steps_for"]
+__all__ = ["jacobian", "real_leaves", "steps_for"]
 
 # Bytes of values, or of rows of derivatives, that are held beside the result.
 _BYTES = 2**22
@@ -185,7 +184,7 @@ def jacobian(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if expected > 1 and outputs.size and not result.moved:
-        refuse_unseen_vector(f, argument, leaves, outputs, limits)
+        refuse_unseen(f, argument, leaves, limits, outputs)
     if out is not None:
         return out
     return result.nested(argument is not params)
@@ -359,37 +358,10 @@ def _of_small(
     """The Jacobian of one small array from its rows."""
     if rows.size and not rows.item(0) and not np.count_nonzero(rows):
         leaves = [Leaf("params", params)]
-        refuse_unseen_vector(f, params, leaves, Outputs.of(value))
+        refuse_unseen(f, params, leaves, outputs=Outputs.of(value))
     if value.dtype.char == "f" and params.dtype.char == "f":
         rows = rows.astype(np.float32)
     if value.ndim == params.ndim == 1:
         turned: np.ndarray = rows.T
         return turned
     return outputs_first(rows.reshape(params.shape + value.shape), params.ndim)
-
-
-def refuse_unseen_vector(
-    f: Callable[[Any], Any],
-    argument: Params,
-    leaves: Sequence[Leaf],
-    outputs: Outputs,
-    bounds: Bounds | None = None,
-) -> None:
-    """Of derivatives that are all zero: refuse an `f` that does not see the moves.
-
-    Warn of one that nothing moves, which may be meant.
-    """
-    run = evaluator(Lenient(f), argument, leaves, bounds=bounds, vector=outputs)
-    try:
-        with run:
-            try:
-                base = run.base()
-            except Exception:  # it need not be defined there: a central difference leaves it out
-                return
-            sees = sees_moves(run, f, argument, base, bounds)
-    finally:
-        run.guard.close()
-    if sees is Sees.CACHED:
-        raise InputValueError(sees.value)
-    if sees is Sees.UNRELATED:
-        _errors.warn(f"all derivatives are zero: {sees.value}")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.complex_steps import ComplexCopy, verify
-from fastgrad._derivatives.gradient import gradient
-from fastgrad._derivatives.jacobian import real_leaves, refuse_unseen_vector
+from fastgrad._derivatives.gradient import gradient, refuse_unseen
+from fastgrad._derivatives.jacobian import real_leaves
 from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.batched import Batched
@@ -132,7 +132,7 @@ def jvp(
             f"`f` raised at every point along `v`, as it lies there outside of its domain: {raised}"
         )
     if still and len(found):
-        refuse_unseen_vector(f, argument, leaves, outputs)
+        refuse_unseen(f, argument, leaves, outputs=outputs)
     return outputs.tree(_as_returned(found, leaf) for leaf in outputs.leaves)
 
 
