@@ -180,6 +180,9 @@ def arrays(p):
         return [p]
     return [leaf for part in (p.values() if isinstance(p, dict) else p) for leaf in arrays(part)]
 
+# Imports before signals come: where an exec (of a dataclass) is interrupted, CPython notes it, and
+# ends the process by SIGINT after all was done.
+fg.gradient(slow, nest)
 inside = turn = 0
 while inside < rounds:  # a signal that comes outside of the runs, as under load, does not count
     f, params = cases[turn % len(cases)]
