@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import importlib.util
-import inspect
 import io
 import json
 import os
@@ -14,32 +12,26 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import fastgrad as fg
-from fastgrad._report import figure
-from fastgrad._words import with_article
-from fastgrad.demo import BUGS, Problem, iris_network
+from fastgrad._report import figure, several
+from fastgrad._targets import CLAIMS, Target, UsageError, found
+from fastgrad.demo import BUGS, iris_network
 
 __all__ = ["main"]
 
 EXIT_CODES = {fg.Verdict.RIGHT: 0, fg.Verdict.WRONG: 1, fg.Verdict.CANNOT_TELL: 2}
 USAGE_ERROR = 2
-# What a target has: for a gradient, or for a Jacobian.
-_WANTED = ("cost", "grad", "params")
-_OF_VECTORS = ("residual", "jac", "params")
 INTERRUPTED = 130
-
-
-class UsageError(Exception):
-    """The command cannot be carried out; the message is the line that the user sees."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    0: the gradient is right. 1: it is wrong. 2: cannot tell, or the command could not be run.
+    0: all that was judged is right. 1: something is wrong. 2: cannot tell, or the command could not
+    be run.
     """
     options = _parser().parse_args(argv)
     _tell_if_slow()
@@ -81,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastgrad",
         description="Is this gradient right? If not, which entries are wrong, and why?",
-        epilog="exit status: 0 right, 1 wrong, 2 cannot tell or usage error",
+        epilog="exit status: 0 right, 1 wrong, 2 cannot tell or usage error; of several "
+        "derivatives 1 if any is wrong, and 0 if all are right",
     )
     version = f"fastgrad {fg.__version__} ({fg.backend} kernel)"
     parser.add_argument("--version", action="version", version=version)
@@ -96,14 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     check = commands.add_parser(
-        "check", parents=[common], help="check a gradient or Jacobian of your own"
+        "check", parents=[common], help="check a gradient, Jacobian or Hessian of your own"
     )
     check.add_argument(
         "target",
         metavar="MODULE:NAME",
         help="a module that can be imported, or a .py file, and in it the name of an object or "
         "dict with cost, grad and params, or of a function without arguments that returns such an "
-        "object, or a tuple of the three; or with residual, jac and params, for a Jacobian",
+        "object, or a tuple of the three; with hess, the Hessian of cost is judged too, and with "
+        "residual and jac a Jacobian, each with a report of its own",
     )
     check.set_defaults(run=_check)
     return parser
@@ -112,7 +106,11 @@ def _parser() -> argparse.ArgumentParser:
 def _common() -> argparse.ArgumentParser:
     """The options that both commands have."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print the report as JSON")
+    common.add_argument(
+        "--json",
+        action="store_true",
+        help="print the report as JSON; of several, the worst verdict and the list of reports",
+    )
     common.add_argument("--html", metavar="FILE", help="write the report as a web page")
     common.add_argument("--plot", metavar="FILE", help="draw the report (.png, .svg, .pdf)")
     common.add_argument(
@@ -122,7 +120,12 @@ def _common() -> argparse.ArgumentParser:
         help="judge every entry (exhaustive), or look along random directions (probe); auto probes "
         "where judging every entry would exceed the budget",
     )
-    common.add_argument("--budget", type=int, metavar="N", help="evaluate cost at most N times")
+    common.add_argument(
+        "--budget",
+        type=int,
+        metavar="N",
+        help="evaluate the function at most N times for each derivative that is judged",
+    )
     for name, of in (("rtol", "of the numeric value"), ("atol", "in absolute terms")):
         common.add_argument(
             f"--{name}",
@@ -155,11 +158,12 @@ def _tell_if_slow() -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     problem = iris_network(options.bug)
+    target = Target({"cost": problem.cost, "grad": problem.grad, "params": problem.params})
     if not options.json:
         _print_lecture()
         planted = f", with a bug: {BUGS[options.bug].sentence}" if options.bug else ""
         _show(f"Backpropagation on Fisher's Iris data{planted}\n")
-    return _judge(problem, options)
+    return _judge(target, options)
 
 
 def _print_lecture() -> None:
@@ -174,27 +178,63 @@ def _print_lecture() -> None:
 
 def _check(options: argparse.Namespace) -> int:
     with _clean_output(options):
-        problem = _find(options.target)
-    return _judge(problem, options)
+        target = found(options.target)
+    if options.strategy == "probe" and target.claims != ["grad"]:
+        raise UsageError(
+            "--strategy=probe is for gradients; every entry of a Jacobian or Hessian is judged"
+        )
+    return _judge(target, options)
 
 
-def _judge(problem: Problem, options: argparse.Namespace) -> int:
+def _judge(target: Target, options: argparse.Namespace) -> int:
+    """Judge all that is claimed, one after the other, and render the reports."""
     if options.plot:
         figure.new_figure(1, 1, "--plot")  # what is missing is told before the work
-    with _clean_output(options):
-        report = _report(problem, options)
-    as_json = options.json
-    _show(json.dumps(report.to_dict(), indent=2, allow_nan=False) if as_json else str(report))
+    reports: dict[str, fg.Report] = {}
+    alone = len(target.claims) == 1
+    for name in target.claims:
+        against = _gradient(target, reports) if name == "hess" else None
+        title = _title(name, target, against)
+        with _clean_output(options):
+            reports[title] = _report(name, target, against, options)
+        if not options.json:  # as soon as it is known, in case the next one takes long
+            before = "" if alone else "\n" * (len(reports) > 1) + f"{title}\n\n"
+            _show(f"{before}{reports[title]}")
+    _render(reports, options)
+    return EXIT_CODES[several.worst(reports.values())]
+
+
+def _render(reports: Mapping[str, fg.Report], options: argparse.Namespace) -> None:
+    """What the options ask for beside the text."""
+    if options.json:
+        _show(json.dumps(several.to_dict(reports), indent=2, allow_nan=False))
     if options.html:
-        _write(options.html, lambda file: file.write(report.to_html().encode()))
+        _write(options.html, lambda file: file.write(several.to_html(reports).encode()))
     if options.plot:
         kind = os.path.splitext(options.plot)[1][1:] or "png"
-        _write(options.plot, lambda file: report.plot().savefig(file, format=kind))
-    return EXIT_CODES[report.verdict]
+        _write(options.plot, lambda file: several.plot(reports).savefig(file, format=kind))
 
 
-def _report(problem: Problem, options: argparse.Namespace) -> fg.Report:
-    """Judge the gradient, or the Jacobian."""
+def _gradient(target: Target, reports: Mapping[str, fg.Report]) -> Any:
+    """The gradient to judge the Hessian against, or None if none is known to be right."""
+    grad = target.get("grad")
+    known = [report for report in reports.values() if report.derivative == "gradient" and report]
+    return grad if known and (callable(grad) or grad is True) else None
+
+
+def _title(name: str, target: Target, against: Any) -> str:
+    """What a report is of, among others."""
+    claim = CLAIMS[name]
+    title = f"{name}: the {claim.derivative} of {claim.of}"
+    if name != "hess" or "grad" not in target.claims:
+        return title
+    if against is not None:
+        return f"{title}, from differences of grad"
+    return f"{title}, from values, as grad is not known to be right"
+
+
+def _report(name: str, target: Target, against: Any, options: argparse.Namespace) -> fg.Report:
+    """Judge one of the claims."""
     how = {
         "budget": options.budget,
         "rtol": options.rtol,
@@ -203,12 +243,24 @@ def _report(problem: Problem, options: argparse.Namespace) -> fg.Report:
         "progress": sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
         "seed": options.seed,
     }
-    arguments = (problem.cost, problem.grad, problem.params)
-    if problem.derivative == "gradient":
-        return fg.check_gradient(*arguments, strategy=options.strategy, **how)
-    if options.strategy == "probe":
-        raise UsageError("--strategy=probe is for gradients; every entry of a Jacobian is judged")
-    return fg.check_jacobian(*arguments, **how)
+    function, claim, params = target[CLAIMS[name].of], target[name], target["params"]
+    if name == "grad":
+        return fg.check_gradient(function, claim, params, strategy=options.strategy, **how)
+    if name == "jac":
+        return fg.check_jacobian(function, claim, params, **how)
+    if against is None and target.get("grad") is True:  # cost returns pairs
+        return fg.check_hessian(_First(function), claim, params, **how)
+    return fg.check_hessian(function, claim, params, against, **how)
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first of the pair that a function returns, also in other processes."""
+
+    pairs: Callable[[Any], Any]
+
+    def __call__(self, params: Any) -> Any:
+        return self.pairs(params)[0]
 
 
 def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
@@ -225,112 +277,6 @@ def _write(path: str, render: Callable[[BinaryIO], object]) -> None:
 def _clean_output(options: argparse.Namespace) -> AbstractContextManager[object]:
     """Send what the user's code prints to standard error, where JSON goes to standard output."""
     return contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
-
-
-def _find(target: str) -> Problem:
-    """Import the object that ``MODULE:NAME`` names, and take cost, grad and params from it."""
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise UsageError(f"TARGET must be MODULE:NAME, such as mymodel.py:problem; got {target!r}")
-    found: Any = _module(place)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"{place} has no {name!r}")
-        found = getattr(found, part)
-    if callable(found) and not any(
-        all(hasattr(found, each) for each in wanted) for wanted in (_WANTED, _OF_VECTORS)
-    ):
-        found = _called(found, target)
-    if isinstance(found, tuple) and len(found) == len(_WANTED):
-        return Problem(*found)
-    named: Any = found if isinstance(found, Mapping) else _Attributes(found)
-    missing = [each for each in _WANTED if each not in named]
-    if not missing:
-        return Problem(*(named[each] for each in _WANTED))
-    if all(each in named for each in _OF_VECTORS):
-        residual, jac, params = (named[each] for each in _OF_VECTORS)
-        return Problem(residual, jac, params, derivative="Jacobian")
-    got = with_article(type(found).__name__)
-    if isinstance(found, tuple):
-        got = f"a tuple of {len(found)}"
-    elif len(missing) < len(_WANTED):
-        got += f" without {' and '.join(missing)}"
-    raise UsageError(
-        f"{target} must be, or return, something with cost, grad and params (attributes, keys, or "
-        f"a tuple of the three), or with residual, jac and params; got {got}"
-    )
-
-
-class _Attributes:
-    """The attributes of an object, as a mapping has its keys."""
-
-    def __init__(self, thing: object) -> None:
-        self._thing = thing
-
-    def __contains__(self, name: str) -> bool:
-        return hasattr(self._thing, name)
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self._thing, name)
-
-
-def _called(make: Callable[[], Any], target: str) -> Any:
-    try:
-        inspect.signature(make).bind()
-    except ValueError:  # of some functions in C nothing is known
-        pass
-    except TypeError as error:
-        raise UsageError(
-            f"{target} must be a function without arguments that returns cost, grad and params; "
-            f"this one is called with {inspect.signature(make)}"
-        ) from error
-    return make()
-
-
-def _module(place: str) -> ModuleType:
-    if place.endswith(".py"):
-        if not os.path.isfile(place):
-            what = "a directory" if os.path.isdir(place) else "not there"
-            raise UsageError(f"{place} must be a file; it is {what}")
-        spec = importlib.util.spec_from_file_location(_free_name(place), place)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"{place} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        _add_folder(os.path.dirname(os.path.abspath(place)))
-        spec.loader.exec_module(module)
-        return module
-    if not all(part.isidentifier() for part in place.split(".")):
-        raise UsageError(f"{place} must be a module or a .py file")
-    sys.path.insert(0, os.getcwd())  # fastgrad itself is imported already: this cannot hide it
-    try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise
-        if os.path.exists(place):
-            raise UsageError(f"{place} must be a module or a .py file") from None
-        raise UsageError(f"there is no module {place} here or on the Python path") from None
-
-
-def _free_name(place: str) -> str:
-    """The name of a file as a module, or another where something installed has that name."""
-    name = os.path.basename(place)[:-3]
-    try:
-        other = importlib.util.find_spec(name) if "." not in name else None
-    except ValueError:  # a module that says nothing of itself, such as __main__
-        return f"{name}_file"
-    here = os.path.realpath(place)
-    taken = other is not None and os.path.realpath(other.origin or "") != here
-    return f"{name}_file" if taken else name
-
-
-def _add_folder(folder: str) -> None:
-    """Let a file's neighbors be imported, but none in place of the standard library's modules."""
-    library = os.path.dirname(os.__file__)
-    standard = (library, os.path.join(library, "lib-dynload"))
-    last = max((k for k, each in enumerate(sys.path) if each in standard), default=-1)
-    sys.path.insert(last + 1, folder)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,11 @@ HIDDEN = 4
 
 @dataclass(frozen=True)
 class Problem:
-    """What a check needs: the cost, its gradient, and the parameters; or the same of a Jacobian."""
+    """What a check needs: the cost, its gradient, and the parameters."""
 
     cost: Callable[[Arrays], float]
     grad: Callable[[Arrays], Arrays]
     params: Arrays
-    derivative: str = "gradient"
 
 
 def load_iris() -> tuple[np.ndarray, np.ndarray]:

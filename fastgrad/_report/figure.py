@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "VERMILION", "new_figure", "report_figure", "tidy"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "VERMILION",
+    "Drawn",
+    "new_figure",
+    "report_figure",
+    "reports_figure",
+    "tidy",
+]
 
 # Okabe and Ito's palette, which color-blind readers can tell apart.
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -71,19 +83,47 @@ def _png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of a report: its values, the columns of its leaves, and what it is of."""
+
+    report: Values
+    parts: Sequence[Columns]
+    title: str = ""
+
+
 def report_figure(report: Values, parts: Sequence[Columns], verdicts: Sequence[str]) -> Figure:
     """Panels: error by parameter, analytic against numeric, and the curve if there is one."""
-    curve = report["curve"]
-    figure = new_figure(13.5 if curve else 9.0, 4.2, "report.plot()")
-    color = _STYLES[report["verdict"]][0]
-    title = f"{HEADLINES[report['verdict']]}: {_headline(report)}"
-    figure.suptitle(title, color=color, fontweight="bold", parse_math=False)
-    panels = list(figure.subfigures(1, 3 if curve else 2, wspace=0.04, squeeze=False).flat)
-    _maps(panels[0], report, parts, verdicts)
-    _scatter(panels[1].subplots(), parts, verdicts)
-    if curve:
-        _curve(panels[2].subplots(), report)
+    return reports_figure([Drawn(report, parts)], verdicts)
+
+
+def reports_figure(drawn: Sequence[Drawn], verdicts: Sequence[str]) -> Figure:
+    """The panels of each report, one report above the other."""
+    columns = max(_panels(each.report) for each in drawn)
+    figure = new_figure(4.5 * columns, 4.2 * len(drawn), "report.plot()")
+    alone = len(drawn) == 1
+    bands = [figure] if alone else figure.subfigures(len(drawn), 1, squeeze=False).flat
+    for band, each in zip(bands, drawn, strict=True):
+        _draw(band, each, verdicts, columns)
     return figure
+
+
+def _panels(report: Values) -> int:
+    return 3 if report["curve"] else 2
+
+
+def _draw(band: Figure | SubFigure, drawn: Drawn, verdicts: Sequence[str], columns: int) -> None:
+    """One report, in as many columns as others have."""
+    report = drawn.report
+    headline = f"{HEADLINES[report['verdict']]}: {_headline(report)}"
+    title = f"{drawable(drawn.title)}\n{headline}" if drawn.title else headline
+    color = _STYLES[report["verdict"]][0]
+    band.suptitle(title, color=color, fontweight="bold", parse_math=False)
+    panels = list(band.subfigures(1, columns, wspace=0.04, squeeze=False).flat)
+    _maps(panels[0], report, drawn.parts, verdicts)
+    _scatter(panels[1].subplots(), drawn.parts, verdicts)
+    if report["curve"]:
+        _curve(panels[2].subplots(), report)
 
 
 def _headline(report: Values) -> str:

@@ -25,7 +25,7 @@ from fastgrad._report.format import (
 )
 from fastgrad._words import counted
 
-__all__ = ["fragment", "index", "page"]
+__all__ = ["fragment", "index", "joint_page", "page"]
 
 # A page scrolls, and may hold more than a terminal; a model of thousands of arrays still fits.
 MOST_LEAVES = 100
@@ -96,6 +96,19 @@ def page(report: Values, title: str | None = None) -> str:
         named += f", {_text(title)}"
         body = f'<div class="fastgrad"><p><code>{_text(title)}</code></p></div>\n{body}'
     return _PAGE.format(title=named, body=body)
+
+
+def joint_page(reports: Mapping[str, Values], worst: str) -> str:
+    """A page of several reports, by what each is of, and the worst of their verdicts."""
+    headline = HEADLINES[worst].lower()
+    parts = [
+        f'<div class="fastgrad">\n<p><code>{_text(title)}</code></p></div>\n'
+        f"{_block(report, '<h2', 'h2>')}"
+        for title, report in reports.items()
+    ]
+    title = f"fastgrad: {headline}"
+    summary = f'<div class="fastgrad">\n<h1>{counted(len(parts), "derivative")}: {headline}</h1>\n'
+    return _PAGE.format(title=title, body="".join([f"{summary}</div>\n", *parts]))
 
 
 def index(pages: Sequence[tuple[str, str, str]]) -> str:

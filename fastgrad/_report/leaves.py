@@ -15,6 +15,7 @@ __all__ = [
     "LeafReport",
     "as_array",
     "as_columns",
+    "columns_of",
     "detection_limit",
     "granted",
     "leaf_report",
@@ -159,6 +160,11 @@ def as_array(column: np.ndarray, span: LeafSpan, missing: float) -> np.ndarray:
         values[span.numbers] = column[span.start : span.stop]
     values = values.astype(np.float64)  # a copy: it is the user's to write into
     return (values.view(np.complex128) if span.is_complex else values).reshape(span.shape)
+
+
+def columns_of(entries: Entries) -> list[list[np.ndarray]]:
+    """Those of `as_columns`, of each leaf."""
+    return [as_columns(entries, span) for span in entries.spans]
 
 
 def as_columns(entries: Entries, span: LeafSpan) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from fastgrad._report.format import derivative_named, to_json
 from fastgrad._report.leaves import (
     LeafReport,
     as_array,
-    as_columns,
+    columns_of,
     granted,
     leaf_report,
     limits,
@@ -344,8 +344,8 @@ class Report:
         >>> len(report.plot().get_axes()) >= 3  # doctest: +SKIP
         True
         """
-        parts = [as_columns(self.entries, span) for span in self.entries.spans]
-        return figure.report_figure(self.to_dict(), parts, [each.name for each in Verdict])
+        columns, verdicts = columns_of(self.entries), [each.name for each in Verdict]
+        return figure.report_figure(self.to_dict(), columns, verdicts)
 
 
 def _limit_at(report: Report) -> str | None:

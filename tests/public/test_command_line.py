@@ -112,6 +112,36 @@ integers = {"cost": cost, "grad": grad, "params": np.array([1, 2])}
 
 squares = {"residual": lambda x: x**2, "jac": lambda x: np.diag(2 * x), "params": np.ones(2)}
 no_squares = squares | {"jac": lambda x: np.diag(x)}
+
+cubes = {"cost": cost, "grad": grad, "hess": lambda x: np.diag(6 * x), "params": x}
+everything = cubes | {"residual": lambda x: x**2, "jac": lambda x: np.diag(2 * x)}
+one_wrong = everything | {"jac": lambda x: np.diag(x)}
+without_grad = {name: each for name, each in cubes.items() if name != "grad"}
+with_none = everything | {"grad": None, "residual": None, "jac": None}
+wrong_grad = cubes | {"grad": lambda x: 3 * x}
+pairs = cubes | {"cost": lambda x: (cost(x), grad(x)), "grad": True}
+wrong_pairs = cubes | {"cost": lambda x: (cost(x), 3 * x), "grad": True}
+array_grad = cubes | {"grad": grad(x)}
+undecided = one_wrong | {"cost": lambda x: float("nan"), "hess": lambda x: np.diag(x)}
+undecided_alone = cubes | {"cost": lambda x: float("nan")}
+jac_of_cost = {"cost": cost, "jac": grad, "params": x}
+hess_of_nothing = squares | {"hess": lambda x: np.diag(x)}
+grad_of_nothing = {"grad": grad, "hess": cubes["hess"], "params": x}
+no_params = {"cost": cost, "hess": cubes["hess"]}
+no_jac = {"residual": cost, "params": x}
+bad_shape = everything | {"hess": lambda x: x}
+
+
+def interrupted():
+    def hess(x):
+        raise KeyboardInterrupt
+
+    return SimpleNamespace(cost=cost, grad=grad, hess=hess, params=x)
+
+
+class Model:
+    params = x
+    cost, grad, hess = map(staticmethod, (cost, grad, cubes["hess"]))
 """
 
 
@@ -191,7 +221,79 @@ def test_check_finds_jacobians(workplace, capsys):
     assert report["derivative"] == "Jacobian"
     assert {entry["output"] for entry in report["wrong"]} == {"out[0]", "out[1]"}
     assert main(["check", "model.py:squares", "--strategy", "probe"]) == 2
-    assert "every entry of a Jacobian is judged" in capsys.readouterr().err
+    assert "every entry of a Jacobian or Hessian is judged" in capsys.readouterr().err
+
+
+def _judged(capsys, name, status):
+    """Title, verdict and derivative of each of several reports, and the verdict on all."""
+    assert main(["check", f"model.py:{name}", "--json"]) == status
+    found = strict_json(capsys.readouterr().out)
+    reports = [(each["title"], each["verdict"], each["derivative"]) for each in found["reports"]]
+    return reports, found["verdict"]
+
+
+GRAD, JAC = "grad: the gradient of cost", "jac: the Jacobian of residual"
+HESS = "hess: the Hessian of cost"
+FROM_GRAD = f"{HESS}, from differences of grad"
+FROM_VALUES = f"{HESS}, from values, as grad is not known to be right"
+RIGHT_GRAD, RIGHT_HESS = (GRAD, "RIGHT", "gradient"), (FROM_GRAD, "RIGHT", "Hessian")
+
+
+@pytest.mark.parametrize("name", ["cubes", "pairs", "Model"])
+def test_gradient_and_hessian_are_judged_both(name, workplace, backend, capsys):
+    assert _judged(capsys, name, 0) == ([RIGHT_GRAD, RIGHT_HESS], "RIGHT")
+
+
+def test_all_that_is_claimed_is_judged_and_the_worst_counts(workplace, capsys):
+    right, wrong = (JAC, "RIGHT", "Jacobian"), (JAC, "WRONG", "Jacobian")
+    assert _judged(capsys, "everything", 0) == ([RIGHT_GRAD, right, RIGHT_HESS], "RIGHT")
+    assert _judged(capsys, "one_wrong", 1) == ([RIGHT_GRAD, wrong, RIGHT_HESS], "WRONG")
+    unclear = [(GRAD, "CANNOT_TELL", "gradient"), (FROM_VALUES, "CANNOT_TELL", "Hessian")]
+    assert _judged(capsys, "undecided", 1) == ([unclear[0], wrong, unclear[1]], "WRONG")
+    assert _judged(capsys, "undecided_alone", 2) == (unclear, "CANNOT_TELL")
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("wrong_grad", "WRONG"), ("wrong_pairs", "WRONG"), ("array_grad", "RIGHT")],
+)
+def test_a_hessian_is_not_held_against_a_gradient_that_may_be_wrong(
+    name, verdict, workplace, capsys
+):
+    reports, _ = _judged(capsys, name, 0 if verdict == "RIGHT" else 1)
+    assert reports == [(GRAD, verdict, "gradient"), (FROM_VALUES, "RIGHT", "Hessian")]
+
+
+@pytest.mark.parametrize("name", ["without_grad", "with_none"])
+def test_a_hessian_alone_is_one_report(name, workplace, capsys):
+    assert main(["check", f"model.py:{name}", "--json"]) == 0
+    assert strict_json(capsys.readouterr().out)["derivative"] == "Hessian"
+
+
+def test_several_reports_as_text_page_and_picture(workplace, capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["check", "model:one_wrong", "--html", "page.html", "--plot", "picture.svg"]) == 1
+    out = capsys.readouterr().out
+    places = [out.index(each) for each in (GRAD, JAC, "WRONG", FROM_GRAD)]
+    assert places == sorted(places)
+    page = (workplace / "page.html").read_text()
+    assert page.count("<!doctype html>") == page.count("<h1") == 1
+    assert "<h1>3 derivatives: wrong</h1>" in page
+    assert all(f"<code>{title}</code>" in page for title in (GRAD, JAC, FROM_GRAD))
+    assert (workplace / "picture.svg").stat().st_size > 10_000
+    assert main(["check", "model:one_wrong", "--strategy", "probe"]) == 2
+    assert "every entry of a Jacobian or Hessian is judged" in capsys.readouterr().err
+
+
+def test_what_was_judged_before_an_error_or_an_interrupt_is_shown(workplace, capsys):
+    assert main(["check", "model.py:bad_shape"]) == 2
+    out, err = capsys.readouterr()
+    assert GRAD in out
+    assert "`hess` at `params / params` must have shape (3, 3)" in err
+    assert main(["check", "model.py:interrupted"]) == 130
+    out, err = capsys.readouterr()
+    assert GRAD in out
+    assert "interrupted" in err
 
 
 def test_check_from_another_directory(workplace, monkeypatch, capsys):
@@ -256,6 +358,11 @@ def test_what_the_users_code_prints_stays_out_of_the_json(workplace, capsys):
         ("model:demanding", "without arguments * this one is called with (argument)"),
         ("model:pair", "got a tuple of 2"),
         ("model:half", "got a dict without grad and params"),
+        ("model:no_params", "got a dict without params"),
+        ("model:no_jac", "got a dict without jac"),
+        ("model:jac_of_cost", "no residual: add it, or leave jac out; * cost is called grad"),
+        ("model:hess_of_nothing", "has hess, the Hessian of cost, but no cost"),
+        ("model:grad_of_nothing", "has grad, the gradient of cost, but no cost"),
         ("model:integers", "int"),
         ("model:leaving", "sys.exit(0)"),
         ("broken:x", "a_module_that_is_not_there"),
