@@ -109,15 +109,20 @@ class Baseline:
         return ErrorModel(*known, claim.eps[leaf], spacing, *seen, claim.rtol, claim.atol)
 
 
-def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -> Baseline:
-    """Evaluate `f` once more, and along one random direction, and choose each leaf's step."""
+def measure_baseline(
+    run: Metered, analytic: Analytic, base: float, seed: int, rounding: float = 0.0
+) -> Baseline:
+    """Evaluate `f` once more, and along one random direction, and choose each leaf's step.
+
+    `rounding` is that of its values where it is known to be more than that of their type.
+    """
     again = float(run.base()) if math.isfinite(base) else base
     trouble = _trouble(base, again)
     if trouble:
         return Baseline(base, again, abs(base - again), noise.rounding_unit(()), (), trouble)
     regions = tuple(_thinned(k, leaf) for k, leaf in enumerate(run.leaves) if leaf.real.size)
     x = [run.read(region.leaf, region.box) for region in regions]
-    table = _table(run, regions, x, base, seed)
+    table = _table(run, regions, x, base, seed, rounding)
     # Two calls that differ show noise that a table may miss, as of a busy thread.
     least = max(abs(base - again), TINY)
     levels = dict.fromkeys(range(len(run.leaves)), max(table.level, least))
@@ -125,7 +130,7 @@ def measure_baseline(run: Metered, analytic: Analytic, base: float, seed: int) -
     if 1 < len(regions) <= _MOST_APART and table.coarse:
         # One leaf at which f jumps as soon as it moves hides what it does with the others.
         for region, part in zip(regions, x, strict=True):
-            own = _table(run, (region,), [part], base, seed)
+            own = _table(run, (region,), [part], base, seed, rounding)
             levels[region.leaf], coarse[region.leaf] = max(own.level, least), own.coarse
     level = min(levels[region.leaf] for region in regions)
     least_variation = LEAST_VARIATION * max(abs(base), table.far)
@@ -187,7 +192,12 @@ class NoiseTable(NamedTuple):
 
 
 def _table(
-    run: Metered, regions: tuple[Region, ...], x: Sequence[np.ndarray], base: float, seed: int
+    run: Metered,
+    regions: tuple[Region, ...],
+    x: Sequence[np.ndarray],
+    base: float,
+    seed: int,
+    least: float,
 ) -> NoiseTable:
     """Measure noise at equally spaced points along a random direction."""
     values, width = [base], SPACINGS[0]
@@ -205,11 +215,11 @@ def _table(
             for same_sign, times in zip((False, True), _FAR_TIMES, strict=True):
                 values += _along(run, OddMultiples(seed, regions, _FAR, same_sign), times)
         far = max(abs(value) for value in values if math.isfinite(value))
-        return noise_table(values, width, equally=False)._replace(far=far)
-    found = noise_table(values, width)
+        return noise_table(values, width, least, equally=False)._replace(far=far)
+    found = noise_table(values, width, least)
     if found.coarse:
         # A jump at the parameters, to one side, is no noise.
-        behind = _behind(run, direction, base, width)
+        behind = _behind(run, direction, base, width, least)
         if behind is not None and behind.level < found.level:
             found = behind
     if found.is_wild(values) or any(map(some_tiny, x)):
@@ -217,13 +227,15 @@ def _table(
         for share in _PROPORTIONS:
             finer = [base, *_along(run, Proportional(regions, share), TIMES)]
             if noise.varies(finer) and all(map(math.isfinite, finer)):
-                closer = noise_table(finer, width)
+                closer = noise_table(finer, width, least)
                 if closer.level < found.level or not all(map(math.isfinite, values)):
                     return closer
     return found
 
 
-def _behind(run: Metered, direction: Direction, base: float, width: float) -> NoiseTable | None:
+def _behind(
+    run: Metered, direction: Direction, base: float, width: float, least: float
+) -> NoiseTable | None:
     """The noise against a direction, if `f` is finite there."""
     found = None
     # Seven values that are rounded to a grid lie on a line in one of six cases: asked twice.
@@ -231,7 +243,7 @@ def _behind(run: Metered, direction: Direction, base: float, width: float) -> No
         values = [base, *_along(run, direction, [-times * time for time in TIMES])]
         if not all(map(math.isfinite, values)):
             return found
-        table = noise_table(values, times * width)
+        table = noise_table(values, times * width, least)
         found = table if found is None or table.level > found.level else found
         if found.coarse:
             break
@@ -249,13 +261,18 @@ def _complete(run: Metered, direction: Direction, base: float) -> list[float]:
     return values
 
 
-def noise_table(values: list[float], spacing: float, *, equally: bool = True) -> NoiseTable:
-    """Noise of equally spaced values, or where they are not complete, their rounding."""
+def noise_table(
+    values: list[float], spacing: float, least: float = 0.0, *, equally: bool = True
+) -> NoiseTable:
+    """Noise of equally spaced values, or where they are not complete, their rounding.
+
+    `least` is the rounding that is known: seven values that are rounded alike show none.
+    """
     finite = list(filter(math.isfinite, values))
     complete = equally and len(values) == len(finite) == noise.POINTS
     unit = noise.unit_of_table(finite) if complete else noise.rounding_unit(finite)
-    rounding = unit * max(map(abs, finite))
-    level = noise.noise_of(values, unit) if complete else rounding
+    rounding = max(unit * max(map(abs, finite)), least)
+    level = max(noise.noise_of(values, unit), least) if complete else rounding
     moved = max(max(finite) - values[0], values[0] - min(finite))
     coarse = level > _COARSE_UNITS * rounding and level > _COARSE_MOVE * moved
     return NoiseTable(level, unit, spacing, coarse)

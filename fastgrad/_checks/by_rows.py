@@ -116,7 +116,8 @@ def _row(
     eps = claim.eps[output * count : (output + 1) * count]
     tolerances = (claim.rtol, claim.atol)
     own = Analytic(mine.analytic, eps, None, layout.row_spans, None, *tolerances)
-    baseline = measure_baseline(run, own, run.base(), seed)
+    rounding = 0.0 if shared.rounding is None else float(shared.rounding[j])
+    baseline = measure_baseline(run, own, run.base(), seed, rounding)
     return Row(j, layout.outputs.name(j), run, own, mine, baseline)
 
 

@@ -166,7 +166,7 @@ def judge_hessian(
         with run:
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
-            found = _judged(run, layout, claim, options.seed)
+            found = _judged(run, numeric, layout, claim, options.seed)
             if numeric is not None:
                 found = _with_truncation(found, numeric, layout)
             if function is not None:
@@ -189,11 +189,14 @@ def called(theirs: str, ours: str) -> Iterator[None]:
         raise type(error)(str(error).replace(f"`{theirs}`", f"`{ours}`")) from None
 
 
-def _judged(run: Metered, layout: Layout, claim: Analytic, seed: int) -> Told:
+def _judged(
+    run: Metered, numeric: NumericGradient | None, layout: Layout, claim: Analytic, seed: int
+) -> Told:
     """Judge all entries."""
     shared = Shared(run)
     try:
         shared.base(0)
+        shared.rounding = None if numeric is None else numeric.rounding
     except OutOfBudget:
         return untold(layout, claim, measured=0)
     return judged(run, shared, layout, claim, seed)

@@ -121,9 +121,10 @@ def check_hvp(
         try:
             with run:
                 pushed = Pushed(hvp, argument, leaves, outputs)
-                noisy = numeric is not None
                 limits = bounds_of(options.bounds, argument, leaves)
-                judge = TangentJudge(run, pushed, options, limits, run.base(), noisy=noisy)
+                base = run.base()
+                rounding = None if numeric is None else numeric.rounding
+                judge = TangentJudge(run, pushed, options, limits, base, rounding)
                 report = judge.report()
                 check_places(argument, leaves)
         finally:

@@ -158,7 +158,7 @@ class TangentJudge:
     options: Options
     limits: Bounds | None
     base: np.ndarray
-    noisy: bool = False  # whether values are noisier than they are rounded, as of a difference
+    rounding: np.ndarray | None = None  # of each value, if it is more than that of its type
     level: float = 0.0  # their noise then
 
     def report(self) -> Report:
@@ -197,7 +197,7 @@ class TangentJudge:
             return untold(layout, claim)
         try:
             along = Metered(Tangent(self.run, self._direction(v), name, self._range(v)))
-            rows = judge_rows(along, Shared(along), layout, claim, self.options.seed)
+            rows = judge_rows(along, Shared(along, self.rounding), layout, claim, self.options.seed)
         except OutOfBudget:
             return untold(layout, claim, measured=0)
         return told(rows, layout, claim, along)
@@ -265,7 +265,7 @@ class TangentJudge:
         if report.causes and report.causes[0].kind not in (*DOUBTFUL, Cause.NEARBY):
             return report  # it says already what is wrong
         step = max(report.steps, default=1e-5)
-        self.level = float(np.nan_to_num(report.noise)) if self.noisy else 0.0
+        self.level = float(np.nan_to_num(report.noise)) if self.rounding is not None else 0.0
         with quiet():
             try:
                 wrong = list(self._halved(v, step))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastgrad._derivatives.positions import Positions, short
-from fastgrad._derivatives.second import noise_near
+from fastgrad._derivatives.second import Near, noise_near
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.direction import Direction
@@ -21,6 +21,8 @@ __all__ = ["NumericGradient"]
 # A difference of fourth order at the step h is off by ``h**4 f''''' / 30`` and by ``1.5 s / h`` for
 # noise s of the values: the sum is least at ``h**5 = 11 s / f'''''``.
 _BALANCE = 11.0
+# What the rounding u of values makes of such a difference, at most, is so many times ``u / h``.
+_ROUNDED = 1.5
 # The largest step over the length of an entry, and the least one in spacings of its type: as for
 # second differences.
 _LARGEST, _SPACINGS = 0.1, 256.0
@@ -40,7 +42,7 @@ class NumericGradient(Around):
     def __init__(self, run: Metered, steps: np.ndarray | None = None) -> None:
         super().__init__(run)
         self._run, self.positions = run, Positions(run)
-        self._steps = steps
+        self._steps, self._near = steps, Near(0.0, 0.0, _UNIT)
 
     @property
     def steps(self) -> np.ndarray:
@@ -52,7 +54,9 @@ class NumericGradient(Around):
     def _found(self) -> np.ndarray:
         base = float(self._run.base())
         leaves = [k for k, leaf in enumerate(self.leaves) if leaf.real.size]
-        level, largest = noise_near(self._run, base, leaves) if leaves else (0.0, 0.0)
+        if leaves:
+            self._near = noise_near(self._run, base, leaves)
+        level, largest, _ = self._near
         share = max(level / largest, _UNIT) if largest > 0 else _UNIT
         # What is computed from numbers of a short type is mostly rounded as they are.
         spacings = np.array([eps_of(leaf.real) for leaf in self.leaves])
@@ -60,6 +64,13 @@ class NumericGradient(Around):
         spacing = np.repeat(spacings, sizes) if leaves else np.empty(0)
         relative = np.minimum((_BALANCE * np.maximum(share, spacing / 2)) ** 0.2, _LARGEST)
         return short(np.maximum(relative, _SPACINGS * spacing) * self.positions.lengths())
+
+    @property
+    def rounding(self) -> np.ndarray:
+        """How far its values may be off by the rounding of those of `f` alone."""
+        steps = self.steps  # which are found with what is known of values
+        found: np.ndarray = _ROUNDED * self._near.unit * self._near.largest / steps
+        return found
 
     @property
     def outputs(self) -> Outputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from fastgrad._evaluation.direction import OddMultiples
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Displaced, Samples, Single, Steps
 
-__all__ = ["Curvature", "noise_near"]
+__all__ = ["Curvature", "Near", "noise_near"]
 
 # A second difference at the step h is off by ``h**2 f'''' / 12`` and by ``4 s / h**2`` for noise s
 # of the values: the sum is least at ``h**4 = 48 s / f''''``. With s a share r of the values, and f
@@ -45,8 +46,16 @@ _TOLD, _VARIES = 1e-2, 1e-4
 _HELD = 2**16
 
 
-def noise_near(run: Metered, base: float, leaves: Sequence[int]) -> tuple[float, float]:
-    """Noise of values as some leaves move, as a standard deviation, and the largest of the values.
+class Near(NamedTuple):
+    """Values near the parameters."""
+
+    level: float  # of their noise, as a standard deviation
+    largest: float  # of their sizes
+    unit: float  # their relative rounding
+
+
+def noise_near(run: Metered, base: float, leaves: Sequence[int]) -> Near:
+    """Noise of values as some leaves move.
 
     It takes six evaluations where `f` moves, and at most six where it does not.
     """
@@ -60,8 +69,10 @@ def noise_near(run: Metered, base: float, leaves: Sequence[int]) -> tuple[float,
     finite = [value for value in values if math.isfinite(value)]
     largest = max(map(abs, finite), default=0.0)
     if len(finite) < noise.POINTS:
-        return noise.rounding_unit(finite) * largest if finite else 0.0, largest
-    return noise.noise_of(values, noise.unit_of_table(values)), largest
+        unit = noise.rounding_unit(finite)
+        return Near(unit * largest, largest, unit)
+    unit = noise.unit_of_table(values)
+    return Near(noise.noise_of(values, unit), largest, unit)
 
 
 class Curvature:
@@ -83,7 +94,7 @@ class Curvature:
         for spacing in np.unique(spacings).tolist():
             of_type = [k for k, x in enumerate(self.run.leaves) if eps_of(x.real) == spacing]
             mine = [k for k in of_type if self.run.leaves[k].real.size]
-            level, largest = noise_near(self.run, self.base, mine)
+            level, largest, _ = noise_near(self.run, self.base, mine)
             self.level[spacings == spacing] = level
             if largest > 0:
                 self.share[spacings == spacing] = max(level / largest, _UNIT)

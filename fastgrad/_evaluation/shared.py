@@ -30,8 +30,9 @@ _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
 class Shared:
     """What a vector-valued `f` returned at and around its parameters."""
 
-    def __init__(self, run: Metered) -> None:
+    def __init__(self, run: Metered, rounding: np.ndarray | None = None) -> None:
         self.run = run
+        self.rounding = rounding  # of each output, if it is more than that of its type
         self.size = 0  # of the vector, which the first value shows
         self.bases: list[np.ndarray] = []  # at the parameters, in the order of the calls
         self._points: list[_Points] = []

@@ -181,6 +181,36 @@ def test_truncation_of_values_is_no_alarm():
     expect(report, RIGHT, UNCLEAR)
 
 
+@pytest.mark.parametrize("rest", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("claim", [0.5, 0.9, -1.0])
+def test_rounding_of_values_is_known_where_it_does_not_show(claim, rest):
+    """At the bottom of a square all differences are rounded alike, or are mere rounding."""
+
+    def square(x):
+        return rest + ((x - 1) ** 2).sum() / 2
+
+    x = np.ones(3)
+    report = fg.check_hessian(square, claim * np.eye(3), x)
+    expect(report, WRONG)
+    assert len(report.wrong) == 3, str(report)
+    expect(fg.check_hessian(square, np.eye(3), x), RIGHT)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_all_wrong_entries_are_named(seed):
+    """Noise of a numeric gradient never passes for a function as steep as is claimed."""
+    rng = np.random.default_rng(seed)
+    X, x = rng.normal(size=(12, 4)), rng.normal(size=4) / 2
+
+    def cost(x):
+        return np.log(1 + np.exp(X @ x)).sum()
+
+    p = 1 / (1 + np.exp(-X @ x))
+    report = fg.check_hessian(cost, X.T @ (X * (p * (1 - p))[:, None]) / 2, x)
+    expect(report, WRONG)
+    assert len(report.wrong) == 16, str(report)
+
+
 @by
 @pytest.mark.parametrize("at", [0, 1, 7, 13])
 def test_an_exception_puts_every_bit_back(how, at, backend):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -230,3 +231,22 @@ def test_claims_of_fast_functions_agree_on_their_own_scale(rng):
                 differences, entries, claims, np.abs(claims), np.ones(1), model.noise
             )
             assert found.tolist() == [agrees]
+
+
+# ------------------------------------------------------------------------- steep at small scales
+
+
+def noisy(x):
+    """Values that depend on the last bits of the parameters."""
+    return float(np.sum(x) + 4e-6 * (crc32(x.tobytes()) / 2**32 - 0.5))
+
+
+def test_noise_is_not_steep():
+    """One quotient of noise is near a claim in one of 36 cases: several must be."""
+    n = 300
+    with looking(noisy, np.linspace(1, 2, n), noise=1e-6) as (differences, model, entries):
+        claims = np.linspace(-3, 3, n) + 0.01
+        found = scales.agree_at_small(
+            differences, entries, claims, np.abs(claims), np.full(n, 1e-6), DOUBLE
+        )
+    assert not found.any()
