@@ -244,7 +244,7 @@ def noisy(x):
 def test_noise_is_not_steep():
     """One quotient of noise is near a claim in one of 36 cases: several must be."""
     n = 300
-    with looking(noisy, np.linspace(1, 2, n), noise=1e-6) as (differences, model, entries):
+    with looking(noisy, np.linspace(1, 2, n), noise=1e-6) as (differences, _, entries):
         claims = np.linspace(-3, 3, n) + 0.01
         found = scales.agree_at_small(
             differences, entries, claims, np.abs(claims), np.full(n, 1e-6), DOUBLE
