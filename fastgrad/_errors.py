@@ -145,6 +145,14 @@ def written_error(where: str, function: str = "f", *, undone: bool) -> MutationE
     )
 
 
+def lent_error() -> MutationError:
+    """The error for an `f` that wrote into a gradient that is too large to be copied."""
+    return MutationError(
+        "`f` wrote into the array that was passed as `grad`, which is too large for a copy to be "
+        "kept; pass `grad`.copy(), or the function that computes it"
+    )
+
+
 def moved_error(path: str, function: str = "f") -> MutationError:
     """The error for a function that resized, retyped, froze or moved the memory of a leaf."""
     return MutationError(

@@ -324,7 +324,8 @@ def _is_called(grad: Any) -> bool:
 
 def _first_call(run: Metered, asked: _Asked) -> Analytic:
     """The claim, of one call of the gradient where it is a function."""
-    claim = analytic(asked.f, asked.grad, asked.argument, asked.leaves)
+    lend = asked.plan.strategy == "probe" and asked.selection is None
+    claim = analytic(asked.f, asked.grad, asked.argument, asked.leaves, lend=lend)
     if asked.grad is True:
         run.count_call()
     if _is_called(asked.grad):
@@ -345,7 +346,7 @@ def _look(
     run: Metered, whole: Analytic, again: Callable[[], Analytic] | None, asked: _Asked
 ) -> Result:
     """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
-    claim = chosen(whole, asked.selection)
+    claim = kept = chosen(whole, asked.selection)
     if not len(claim.column):
         return Result(unjudged(claim))
     run.phase("baseline")
@@ -354,16 +355,22 @@ def _look(
         base = float(run.base())
         if asked.plan.strategy == "probe":
             run.guard.thin()
-        baseline = measure_baseline(run, claim, base, asked.seed)
+        # By then the copy of the parameters is gone, and one of the gradient takes its place: an
+        # `f` that writes into it does so at the first points, and if it does not, none is needed.
+        kept = claim.kept()
+        baseline = measure_baseline(run, kept, base, asked.seed)
     except OutOfBudget:
-        return Result(unjudged(claim), measured=0)
-    if claim.trouble:
-        return Result(unjudged(claim), baseline=baseline, trouble=claim.trouble.sentence)
+        return Result(unjudged(kept.kept()), measured=0)
+    if kept.trouble:
+        return Result(unjudged(kept), baseline=baseline, trouble=kept.trouble.sentence)
     if baseline.trouble:
-        return Result(unjudged(claim), baseline=baseline)
+        return Result(unjudged(kept), baseline=baseline)
+    claim = claim if claim.untouched else kept
+    del kept
     run.calibrate()
     strategy = probe if asked.plan.strategy == "probe" else judge_all
     result = strategy(run, claim, baseline, asked.seed)
+    claim.check()
     last = float(run.last())
     if not has_drifted(baseline.base, last, baseline.noise):
         return result

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend
+from fastgrad import _backend, _errors
 from fastgrad._derivatives.given import arrays_of, column_of, given_pair, split
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf
-from fastgrad._memory import bounds
+from fastgrad._memory import bounds, checksum
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, is_function
@@ -35,6 +35,9 @@ _ROUNDED = 64.0
 # the first, with one k for all entries: looked for up to this k, beyond which a factor of 1 + 1 / k
 # is close to any other.
 _MOST_SUMMED = 100
+# A gradient beyond this many bytes is read where the user has it, and not copied: a copy of 64 MiB
+# takes some 30 ms, and less memory than NumPy, SciPy and this package take by themselves.
+LENT_BYTES = 2**26
 # Paths in a sentence, at most.
 _NAMED = 3
 
@@ -108,13 +111,55 @@ class Analytic:
     trouble: Repeated | None = None
     rtol: float = 0.0
     atol: float = 0.0
+    # The checksum of a column that is the user's own memory, which `f` could write into.
+    lent: int | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the column holds what the user passed."""
+        return self.lent is None or checksum(self.column) == self.lent
+
+    def check(self) -> None:
+        """Refuse an `f` that wrote into the gradient, of which there is no copy."""
+        if not self.untouched:
+            raise _errors.lent_error()
+
+    def kept(self) -> Analytic:
+        """The same, with a column that is not the user's."""
+        if self.lent is None:
+            return self
+        kept = replace(self, column=self.column.copy(), lent=None)
+        self.check()
+        return kept
 
 
 def analytic(
-    f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
+    f: Callable[[Any], Any],
+    grad: Any,
+    argument: Params,
+    leaves: Sequence[Leaf],
+    *,
+    lend: bool = False,
 ) -> Analytic:
-    """The analytic gradient as a copy, from whichever form of `grad` the user passed."""
-    return _copied(*_given(f, grad, argument, leaves), leaves)
+    """The analytic gradient as a copy, from whichever form of `grad` the user passed.
+
+    With `lend`, the column may be the user's own memory where it is large: see `Analytic`.
+    """
+    arrays, value = _given(f, grad, argument, leaves)
+    found = _copied if not (lend and _may_lend(grad, arrays, leaves)) else _lent
+    return found(arrays, value, leaves)
+
+
+def _may_lend(grad: Any, arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> bool:
+    """Whether a gradient is one large array as the column is, and lies beside the parameters."""
+    if callable(grad) or grad is True or len(arrays) != 1 or leaves[0].is_complex:
+        return False  # what a function returned it may use again at its second call
+    array = arrays[0]
+    plain = type(array) is np.ndarray and array.dtype.char == "d" and array.flags.c_contiguous
+    if not plain or array.nbytes <= LENT_BYTES or not _backend.kernel.is_native(array):
+        return False
+    (low, high), (start, stop) = bounds(array), bounds(leaves[0].array)
+    return high <= start or stop <= low
 
 
 def _given(
@@ -235,8 +280,21 @@ def _told_apart(
     return Repeated(kind, kind.value.format(place, most, max(_largest(first), _largest(then))))
 
 
+def _lent(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:
+    """The one array itself, read-only."""
+    column = arrays[0].reshape(-1)
+    column.flags.writeable = False
+    return replace(_described(column, arrays, value, leaves), lent=checksum(column))
+
+
 def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:
     """Copy arrays, before `f` is called again, which may reuse their memory."""
+    return _described(column_of(arrays, leaves), arrays, value, leaves)
+
+
+def _described(
+    column: np.ndarray, arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]
+) -> Analytic:
     spans = []
     start = 0
     for leaf in leaves:
@@ -245,7 +303,7 @@ def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) ->
         start = stop
     eps = tuple(map(spacing_of, arrays))
     number = None if value is None else float(as_scalar(value, at_base, 0))
-    return Analytic(column_of(arrays, leaves), eps, number, tuple(spans))
+    return Analytic(column, eps, number, tuple(spans))
 
 
 def spacing_of(array: np.ndarray) -> float:

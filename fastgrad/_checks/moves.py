@@ -49,7 +49,7 @@ class Claimed(Protocol):
         """The largest claim about some of them."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class LeafClaim:
     """One leaf, the gradient that is claimed of it, and how well differences tell."""
 
@@ -79,6 +79,12 @@ class LeafClaim:
     def region(self, box: Box) -> Region:
         """Some of them."""
         return Region(self.number, box, self.leaf.real.shape)
+
+    def writable(self) -> np.ndarray:
+        """What is claimed, as one axis to write to: a copy where it is the user's own memory."""
+        if not self.analytic.flags.writeable:
+            self.analytic = self.analytic.copy()
+        return self.analytic.reshape(-1)
 
 
 class Moves(Protocol):

@@ -105,16 +105,17 @@ class Search:
         So would entries of which a sum overflows.
         """
         most = sys.float_info.max / (_WIDEST * self._claim.leaf.real.size)
-        finite = np.abs(self._claim.analytic) <= most  # False for NaN
-        if not finite.all():
-            bad = np.flatnonzero(~finite)
-            # Beyond MOST_WRONG of them the others count as zero from here on.
-            self.suspects.leave_out(bad)
-            sizes = np.abs(self._claim.analytic).ravel()
-            # Beside the largest of the others a derivative of zero is known to be finite.
-            beside = np.argsort(-sizes, kind="stable")[:_BESIDE]
-            self.suspects.judge(np.concatenate([bad[:MOST_WRONG], beside[sizes[beside] > 0]]))
-            self.suspects.repair()
+        if self._claim.largest(self._claim.whole) <= most:  # False for NaN
+            return
+        finite = np.abs(self._claim.analytic) <= most
+        bad = np.flatnonzero(~finite)
+        # Beyond MOST_WRONG of them the others count as zero from here on.
+        self.suspects.leave_out(bad)
+        sizes = np.abs(self._claim.analytic).ravel()
+        # Beside the largest of the others a derivative of zero is known to be finite.
+        beside = np.argsort(-sizes, kind="stable")[:_BESIDE]
+        self.suspects.judge(np.concatenate([bad[:MOST_WRONG], beside[sizes[beside] > 0]]))
+        self.suspects.repair()
 
     def _look_along_directions(self) -> None:
         # Each runs over the repaired gradient: what is known no longer hides the rest.

@@ -113,19 +113,22 @@ class Suspects:
 
     def repair(self) -> None:
         """Put the numeric values of wrong entries, and at kinks, in place of the analytic ones."""
-        flat, table = self._claim.analytic.reshape(-1), self.table
+        table = self.table
         known = self.replaced & np.isfinite(table.numeric)
-        flat[self.judged[known]] = table.numeric[known]
+        if known.any():
+            self._claim.writable()[self.judged[known]] = table.numeric[known]
 
     def leave_out(self, entries: np.ndarray) -> None:
         """Let the gradient claim nothing of some entries, until `finish` puts them back."""
-        flat = self._claim.analytic.reshape(-1)
+        flat = self._claim.writable()
         self._left_out = entries, flat[entries]
         flat[entries] = 0.0
 
     def finish(self) -> None:
         """Put the analytic values back."""
-        flat = self._claim.analytic.reshape(-1)
+        if not self._claim.analytic.flags.writeable:
+            return  # the user's own memory, of which nothing was repaired
+        flat = self._claim.writable()
         entries, values = self._left_out
         flat[entries] = values
         flat[self.judged] = self.table.analytic
