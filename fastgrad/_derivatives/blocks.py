@@ -80,7 +80,10 @@ class _Search:
     moves: np.ndarray
 
     def down(self, which: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """From the root to the leaves: rows and columns of the entries, and crowded rows."""
+        """From the root to the leaves: rows and columns of the entries, and crowded rows.
+
+        Pairs of a row and a block that it follows are kept sorted by block, then by row.
+        """
         n = len(self.moves)
         size = 1 << max(n - 1, 0).bit_length()
         rows = np.flatnonzero(which)
@@ -113,10 +116,10 @@ class _Search:
         maybe = np.flatnonzero(cut)
         follows_right = ~follows_left
         follows_right[maybe] |= self._follow(rows[maybe], right[maybe], size, open_[maybe])
-        return (
-            np.concatenate([rows[follows_left], rows[follows_right]]),
-            np.concatenate([left[follows_left], right[follows_right]]),
-        )
+        rows = np.concatenate([rows[follows_left], rows[follows_right]])
+        blocks = np.concatenate([left[follows_left], right[follows_right]])
+        order = np.argsort(blocks, kind="stable")  # fast: it merges two sorted halves
+        return rows[order], blocks[order]
 
     def _follow(
         self, rows: np.ndarray, blocks: np.ndarray, size: int, asked: np.ndarray
@@ -124,20 +127,18 @@ class _Search:
         """Whether rows follow blocks of this size, pair by pair: False where it is not asked.
 
         The pairs are all that there may be, so that no two blocks that a row may follow both of are
-        moved together.
+        moved together. They are sorted by block, then by row.
         """
         follows = np.zeros(len(rows), bool)
-        mine = np.flatnonzero(np.isin(blocks, blocks[asked]))
-        rows, asked = rows[mine], asked[mine]
-        names, number = np.unique(blocks[mine], return_inverse=True)
-        order = np.lexsort((rows, number))
-        starts = np.searchsorted(number[order], np.arange(len(names) + 1))
-        shape = (len(self.base), len(names))
-        colors = colored(Pattern(shape, starts, rows[order].astype(starts.dtype)))
+        mine = _of_asked_blocks(blocks, asked)
+        rows, blocks, asked = rows[mine], blocks[mine], asked[mine]
+        starts, number = _runs(blocks)
+        shape = (len(self.base), len(starts) - 1)
+        colors = colored(Pattern(shape, starts, rows))
         together, groups = groups_of(colors)
         color = np.where(asked, colors[number], len(groups) - 1)  # those not asked come last
-        by_color = np.argsort(color, kind="stable")
-        of_color = np.searchsorted(color[by_color], np.arange(len(groups)))
+        by_color, of_color = groups_of(color)
+        names = blocks[starts[:-1]]
         for low, high, values in self._values(names[together], groups, size):
             pairs = by_color[of_color[low] : of_color[high]]
             seen = values[color[pairs] - low, rows[pairs]]
@@ -185,3 +186,18 @@ class _Search:
             return None, np.asarray(seen.all(axis=0))
         columns, rows = np.nonzero(seen)
         return (rows, columns), np.zeros(len(which), bool)
+
+
+def _of_asked_blocks(blocks: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Positions of the pairs whose block is asked of by any row; blocks are sorted."""
+    starts, number = _runs(blocks)
+    which = np.zeros(len(starts) - 1, bool)
+    which[number[asked]] = True
+    return np.flatnonzero(which[number])
+
+
+def _runs(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of the sorted blocks starts, and the end; the number of each pair's block."""
+    new = np.ones(len(blocks), bool)
+    new[1:] = blocks[1:] != blocks[:-1]
+    return np.append(np.flatnonzero(new), len(blocks)), np.cumsum(new) - 1
