@@ -34,57 +34,72 @@ def _squares(name: str, r: Callable[[Any], Any], jac: Callable[[Any], Any], x: V
     return Second(name, lambda x: float((r(x) ** 2).sum() / 2), grad, hessian_of(grad), x, slips)
 
 
-def _least_squares() -> Iterator[Second]:
-    t = np.linspace(0, 2, 12)
-    rng = random_of("least squares")
-    data = 2 * np.exp(-0.7 * t) + 0.3 + rng.normal(size=12) / 10
-
-    def decay(x: Any) -> Any:
-        return x[0] * np.exp(-x[1] * t) + x[2] - data
-
-    def decay_jac(x: Any) -> Any:
-        e = np.exp(-x[1] * t)
-        return np.stack([e, -x[0] * t * e, 0 * e + 1], axis=1)
-
-    def rosen(x: Any) -> Any:
-        return np.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]])
-
-    def rosen_jac(x: Any) -> Any:
-        n = len(x)
-        J = np.zeros((2 * n - 2, n), x.dtype)
-        i = np.arange(n - 1)
-        J[i, i + 1], J[i, i], J[n - 1 + i, i] = 10, -20 * x[:-1], -1
-        return J
-
-    def logistic(x: Any) -> Any:
-        return x[0] / (1 + np.exp(-x[1] * (t - x[2]))) - data
-
-    def logistic_jac(x: Any) -> Any:
-        e = np.exp(-x[1] * (t - x[2]))
-        s = 1 / (1 + e)
-        return np.stack([s, x[0] * s**2 * e * (t - x[2]), -x[0] * s**2 * e * x[1]], axis=1)
-
-    def sines(x: Any) -> Any:
-        return x[0] * np.sin(x[1] * t + x[2]) - data
-
-    def sines_jac(x: Any) -> Any:
-        angle = x[1] * t + x[2]
-        return np.stack([np.sin(angle), x[0] * t * np.cos(angle), x[0] * np.cos(angle)], axis=1)
-
-    def ranges(x: Any) -> Any:
-        return np.sqrt(((x - ANCHORS) ** 2).sum(axis=1)) - np.array([1.0, 1.5, 2.0, 1.2])
-
-    def ranges_jac(x: Any) -> Any:
-        return (x - ANCHORS) / np.sqrt(((x - ANCHORS) ** 2).sum(axis=1))[:, None]
-
-    yield _squares("squares, decay", decay, decay_jac, np.array([1.5, 0.9, 0.1]))
-    yield _squares("squares, rosenbrock", rosen, rosen_jac, np.linspace(-1.2, 1.3, 6))
-    yield _squares("squares, logistic growth", logistic, logistic_jac, np.array([2.0, 1.3, 0.6]))
-    yield _squares("squares, a sine", sines, sines_jac, np.array([1.5, 1.8, 0.4]))
-    yield _squares("squares, ranges", ranges, ranges_jac, np.array([0.4, 0.7]))
-
-
+T = np.linspace(0, 2, 12)
+DATA = 2 * np.exp(-0.7 * T) + 0.3 + random_of("least squares").normal(size=12) / 10
 ANCHORS = np.array([[0.0, 0.0], [2.0, 0.3], [0.5, 2.5], [-1.0, 1.0]])
+
+
+def decay(x: Any) -> Any:
+    return x[0] * np.exp(-x[1] * T) + x[2] - DATA
+
+
+def decay_jac(x: Any) -> Any:
+    e = np.exp(-x[1] * T)
+    return np.stack([e, -x[0] * T * e, 0 * e + 1], axis=1)
+
+
+def rosen(x: Any) -> Any:
+    return np.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]])
+
+
+def rosen_jac(x: Any) -> Any:
+    n = len(x)
+    J = np.zeros((2 * n - 2, n), x.dtype)
+    i = np.arange(n - 1)
+    J[i, i + 1], J[i, i], J[n - 1 + i, i] = 10, -20 * x[:-1], -1
+    return J
+
+
+def logistic(x: Any) -> Any:
+    return x[0] / (1 + np.exp(-x[1] * (T - x[2]))) - DATA
+
+
+def logistic_jac(x: Any) -> Any:
+    e = np.exp(-x[1] * (T - x[2]))
+    s = 1 / (1 + e)
+    return np.stack([s, x[0] * s**2 * e * (T - x[2]), -x[0] * s**2 * e * x[1]], axis=1)
+
+
+def sines(x: Any) -> Any:
+    return x[0] * np.sin(x[1] * T + x[2]) - DATA
+
+
+def sines_jac(x: Any) -> Any:
+    angle = x[1] * T + x[2]
+    return np.stack([np.sin(angle), x[0] * T * np.cos(angle), x[0] * np.cos(angle)], axis=1)
+
+
+def ranges(x: Any) -> Any:
+    return np.sqrt(((x - ANCHORS) ** 2).sum(axis=1)) - np.array([1.0, 1.5, 2.0, 1.2])
+
+
+def ranges_jac(x: Any) -> Any:
+    return (x - ANCHORS) / np.sqrt(((x - ANCHORS) ** 2).sum(axis=1))[:, None]
+
+
+SQUARES = (
+    ("squares, decay", decay, decay_jac, [1.5, 0.9, 0.1]),
+    ("squares, rosenbrock", rosen, rosen_jac, np.linspace(-1.2, 1.3, 6)),
+    ("squares, logistic growth", logistic, logistic_jac, [2.0, 1.3, 0.6]),
+    ("squares, a sine", sines, sines_jac, [1.5, 1.8, 0.4]),
+    ("squares, ranges", ranges, ranges_jac, [0.4, 0.7]),
+)
+
+
+def _least_squares() -> Iterator[Second]:
+    for name, r, jac, x in SQUARES:
+        yield _squares(name, r, jac, np.array(x))
+
 
 # -------------------------------------------------------------------------------------- likelihoods
 
@@ -145,64 +160,78 @@ def _likelihoods() -> Iterator[Second]:
 # ----------------------------------------------------------------------------------------- energies
 
 
-def _energies() -> Iterator[Second]:
-    def chain(x: Any) -> Any:
-        """Springs of Fermi, Pasta, Ulam and Tsingou."""
-        d = np.diff(np.concatenate([[0], x, [0]]))
-        return (d**2 / 2 + d**3 / 12 + d**4 / 4).sum()
-
-    def chain_grad(x: Any) -> Any:
-        d = np.diff(np.concatenate([[0], x, [0]]))
-        force = d + d**2 / 4 + d**3
-        return force[:-1] - force[1:]
-
-    def atoms(x: Any) -> Any:
-        """Lennard-Jones, three atoms in the plane."""
-        at = x.reshape(3, 2)
-        r2 = np.array([((at[i] - at[j]) ** 2).sum() for i, j in PAIRS])
-        return (r2**-6 - 2 * r2**-3).sum()
-
-    def atoms_grad(x: Any) -> Any:
-        at, g = x.reshape(3, 2), np.zeros((3, 2), x.dtype)
-        for i, j in PAIRS:
-            d = at[i] - at[j]
-            r2 = (d**2).sum()
-            force = (-6 * r2**-7 + 6 * r2**-4) * 2 * d
-            g[i] += force
-            g[j] -= force
-        return g.reshape(-1)
-
-    def entropy(x: Any) -> Any:
-        return (x * np.log(x)).sum() + (x[:-1] * x[1:]).sum()
-
-    def entropy_grad(x: Any) -> Any:
-        g = np.log(x) + 1
-        g[:-1] += x[1:]
-        g[1:] += x[:-1]
-        return g
-
-    def barrier(x: Any) -> Any:
-        return (x**2).sum() / 2 - np.log(3 - x.sum()) - np.log(x).sum()
-
-    def barrier_grad(x: Any) -> Any:
-        return x + 1 / (3 - x.sum()) - 1 / x
-
-    def sumexp(x: Any) -> Any:
-        return np.log(np.exp(x).sum())
-
-    yield _analytic("chain of springs", chain, chain_grad, np.array([0.2, -0.3, 0.5, 0.1, -0.2]))
-    yield _analytic("three atoms", atoms, atoms_grad, np.array([0.0, 0.1, 1.05, 0.0, 0.45, 0.95]))
-    yield _analytic("entropy", entropy, entropy_grad, np.array([0.2, 0.5, 0.9, 0.4]))
-    yield _analytic("barrier", barrier, barrier_grad, np.array([0.4, 0.7, 0.5]))
-    yield _analytic(
-        "log of a sum",
-        sumexp,
-        lambda x: np.exp(x) / np.exp(x).sum(),
-        np.array([0.1, 1.0, -0.5, 0.4]),
-    )
-
-
 PAIRS = ((0, 1), (0, 2), (1, 2))
+
+
+def chain(x: Any) -> Any:
+    """Springs of Fermi, Pasta, Ulam and Tsingou."""
+    d = np.diff(np.concatenate([[0], x, [0]]))
+    return (d**2 / 2 + d**3 / 12 + d**4 / 4).sum()
+
+
+def chain_grad(x: Any) -> Any:
+    d = np.diff(np.concatenate([[0], x, [0]]))
+    force = d + d**2 / 4 + d**3
+    return force[:-1] - force[1:]
+
+
+def atoms(x: Any) -> Any:
+    """Lennard-Jones, three atoms in the plane."""
+    at = x.reshape(3, 2)
+    r2 = np.array([((at[i] - at[j]) ** 2).sum() for i, j in PAIRS])
+    return (r2**-6 - 2 * r2**-3).sum()
+
+
+def atoms_grad(x: Any) -> Any:
+    at, g = x.reshape(3, 2), np.zeros((3, 2), x.dtype)
+    for i, j in PAIRS:
+        d = at[i] - at[j]
+        r2 = (d**2).sum()
+        force = (-6 * r2**-7 + 6 * r2**-4) * 2 * d
+        g[i] += force
+        g[j] -= force
+    return g.reshape(-1)
+
+
+def entropy(x: Any) -> Any:
+    return (x * np.log(x)).sum() + (x[:-1] * x[1:]).sum()
+
+
+def entropy_grad(x: Any) -> Any:
+    g = np.log(x) + 1
+    g[:-1] += x[1:]
+    g[1:] += x[:-1]
+    return g
+
+
+def barrier(x: Any) -> Any:
+    return (x**2).sum() / 2 - np.log(3 - x.sum()) - np.log(x).sum()
+
+
+def barrier_grad(x: Any) -> Any:
+    return x + 1 / (3 - x.sum()) - 1 / x
+
+
+def sumexp(x: Any) -> Any:
+    return np.log(np.exp(x).sum())
+
+
+def sumexp_grad(x: Any) -> Any:
+    return np.exp(x) / np.exp(x).sum()
+
+
+ENERGIES = (
+    ("chain of springs", chain, chain_grad, [0.2, -0.3, 0.5, 0.1, -0.2]),
+    ("three atoms", atoms, atoms_grad, [0.0, 0.1, 1.05, 0.0, 0.45, 0.95]),
+    ("entropy", entropy, entropy_grad, [0.2, 0.5, 0.9, 0.4]),
+    ("barrier", barrier, barrier_grad, [0.4, 0.7, 0.5]),
+    ("log of a sum", sumexp, sumexp_grad, [0.1, 1.0, -0.5, 0.4]),
+)
+
+
+def _energies() -> Iterator[Second]:
+    for name, f, grad, x in ENERGIES:
+        yield _analytic(name, f, grad, np.array(x))
 
 
 def _forms() -> Iterator[Second]:
