@@ -27,7 +27,7 @@ from measure import (
 import fastgrad as fg
 
 PACKAGES = ("fastgrad", "numpy", "scipy", "torch")
-ONE, MANY = "entry by entry", "batched"
+ONE, MANY, ALONE = "entry by entry", "batched", "f on the same rows"
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,41 @@ def gains(scale: Scale) -> Section:
     return Section("Times faster than entry by entry", table(head, rows), targets)
 
 
+def ceilings(scale: Scale) -> Section:
+    """What `f` takes for the same rows alone, beyond which nothing can be gained."""
+    n = 100
+    x, rows, targets = point(n), [], []
+    for name, (one, many) in functions().items():
+        batches = _batches_of(many, x)
+        everyone = [
+            Competitor(ONE, fg.gradient, 1e-6, 10**6),
+            batched(many),
+            Competitor(ALONE, lambda _, x, m=many, b=batches: [*map(m, b)], np.inf, 10**6),
+        ]
+        times = interleave(everyone, one, x, scale.effort, bare_calls=2)
+        seconds = [1e6 * times.seconds(each) for each in (ONE, MANY, ALONE)]
+        beyond = times.ratio(MANY, ALONE) - 1
+        gains = [times.ratio(ONE, MANY), times.ratio(ONE, ALONE)]
+        rows.append([name, *map(figure, (*seconds, beyond, *gains))])
+        if name != "torch":
+            promise = f"{name}, n = {n}: beyond f / f alone"
+            targets.append(Target(promise, beyond, 0.5, " x"))
+    head = [f"n = {n}", "one by one", "batched", "f alone", "beyond / f", "gain", "ceiling"]
+    return Section("The ceiling: f on the same rows alone, µs", table(head, rows), targets)
+
+
+def _batches_of(many: Callable, x: np.ndarray) -> list[np.ndarray]:
+    """The batches that a gradient asks for."""
+    seen: list[np.ndarray] = []
+
+    def noting(rows: np.ndarray) -> np.ndarray:
+        seen.append(rows.copy())
+        return many(rows)
+
+    fg.gradient(fg.batched(noting), x)
+    return seen
+
+
 def bounds(scale: Scale) -> Section:
     """Time against the bound on memory, relative to the best of each row."""
     rows = []
@@ -144,7 +179,7 @@ def main() -> None:
     refuse_unless_installed(options.quick)
     scale = QUICK if options.quick else FULL
     settle_allocator()
-    sections = [gains(scale), bounds(scale)]
+    sections = [gains(scale), ceilings(scale), bounds(scale)]
     report("batched.md", "Batched objectives", sections, options, PACKAGES)
 
 

@@ -1,26 +1,28 @@
-"""What `fastgrad.check_gradient` costs: ``python bench/check_cost.py [--quick] [--out DIR]``.
+"""What large checks cost: ``python bench/check_cost.py [--quick] [--out DIR]``.
 
 README.md, beside this file, says what is measured.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import repeat
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
-from competitors import BARE, Competitor, Objective
+from competitors import Objective
+from from_tests import Network
 from measure import (
-    Effort,
     Section,
     Target,
     arguments,
     figure,
-    interleave,
     point,
     refuse_unless_installed,
     report,
@@ -33,34 +35,28 @@ from memory import (
     reading,
     reading_gradient,
 )
-from recipes import central_differences, norm_ratio
 
 import fastgrad as fg
 
 PACKAGES = ("fastgrad", "numpy", "scipy")
-SMALL = 10
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SMALL_NETWORK = (40, 50, 20, 10)
 
 
 @dataclass(frozen=True)
 class Scale:
     """How large and how long: the benchmark proper, or the smoke run."""
 
-    effort: Effort
     reading: int
     quadratic: int
     rounds: int
+    probes: int
+    network: tuple[int, ...] | None  # None: that of a million parameters
+    largest: int  # array that is probed
 
 
-FULL = Scale(Effort(300, 4.0), 10**6, 10**5, 3)
-QUICK = Scale(Effort(3, 0.03), 10**4, 10**3, 1)
-
-
-def linear(x: np.ndarray) -> float:
-    """Moves with every entry, and costs little more than a call."""
-    return float(WEIGHTS.dot(x))
-
-
-WEIGHTS = point(SMALL)
+FULL = Scale(10**6, 10**5, 3, 30, None, 10**7)
+QUICK = Scale(10**4, 10**3, 1, 2, SMALL_NETWORK, 10**5)
 
 
 def quadratic(x: np.ndarray) -> float:
@@ -74,56 +70,10 @@ def check(f: Objective, x: np.ndarray, grad: Callable | np.ndarray) -> fg.Report
     return found
 
 
-def by_scipy(f: Objective, x: np.ndarray) -> None:
-    from scipy.optimize import check_grad
-
-    assert check_grad(f, lambda x: WEIGHTS, x) < 1e-6
-
-
-def by_course(f: Objective, x: np.ndarray) -> None:
-    assert norm_ratio(central_differences(f, x, 1e-7), WEIGHTS) < 2e-7
-
-
-def competitors() -> list[Competitor]:
-    """Those who check; `differentiate` is the whole check."""
-    limit = {"tolerance": 0.0, "largest": SMALL}
-    return [
-        Competitor("fastgrad", partial(check, grad=WEIGHTS), **limit),
-        Competitor("fastgrad.gradient alone", fg.gradient, **limit),
-        Competitor("scipy check_grad", by_scipy, **limit),
-        Competitor("course recipe", by_course, **limit),
-    ]
-
-
-def fixed_cost(scale: Scale) -> Section:
-    """Microseconds of one small check beyond its evaluations."""
-    x, everyone = point(SMALL), competitors()
-    bare = 100
-    times = interleave(everyone, linear, x, scale.effort, bare)
-    rows, beyond = [], {}
-    for each in everyone:
-        calls = _calls(each, x)
-        share = calls / bare
-        cost = times.combined(lambda t, b, share=share: t - share * b, each.name, BARE) * 1e6
-        beyond[each.name] = cost
-        whole = times.seconds(each.name) * 1e6
-        rows.append([each.name, str(calls), figure(whole), figure(cost)])
-    target = Target(f"n = {SMALL}: µs beyond the evaluations", beyond["fastgrad"], 150, " µs")
-    head = ["", "evaluations", "µs", "µs beyond them"]
-    call = figure(times.seconds(BARE) / bare * 1e6)
-    title = f"Fixed cost: n = {SMALL}, an f of {call} µs"
-    return Section(title, table(head, rows), [target])
-
-
-def _calls(competitor: Competitor, x: np.ndarray) -> int:
-    calls = []
-    competitor.differentiate(lambda x: calls.append(1) or linear(x), x)
-    return len(calls)
-
-
 def large_checks(scale: Scale) -> Section:
     """A cheap `f` beside its calls in a bare loop; a costly one with a clock in it."""
     rows, targets = [], []
+    check(quadratic, point(3), np.copy)  # imports
     for name, n, f, grad, split in (
         ("x[0]², bare loop", scale.reading, reading, reading_gradient, _beside_bare),
         ("x·x / 2, clock in f", scale.quadratic, quadratic, np.copy, _clocked),
@@ -163,18 +113,10 @@ def _beside_bare(f: Objective, x: np.ndarray, grad: np.ndarray) -> tuple[float, 
 
 def _clocked(f: Objective, x: np.ndarray, grad: np.ndarray) -> tuple[float, float, int]:
     """The same from one run: what else the machine does cancels. The clock counts as outside."""
-    inside = 0.0
-
-    def timed(x: np.ndarray) -> float:
-        nonlocal inside
-        start = perf_counter()
-        value = f(x)
-        inside += perf_counter() - start
-        return value
-
+    clock = Clock(f)
     start = perf_counter()
-    calls = check(timed, x, grad).evaluations
-    return perf_counter() - start, inside, calls
+    calls = check(clock, x, grad).evaluations
+    return perf_counter() - start, clock.seconds, calls
 
 
 def memory(scale: Scale) -> Section:
@@ -194,11 +136,60 @@ def memory(scale: Scale) -> Section:
     return Section(f"Memory: x[0]², n = {n}", table(["", "beyond"], rows), targets)
 
 
+def probes(scale: Scale) -> Section:
+    """The share of a probe that is not spent in `f`, with one BLAS thread; and its memory."""
+    environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
+    command = [sys.executable, __file__, "--probe", *["--quick"] * (scale is QUICK)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    outside = 100 * float(done.stdout)
+    arrays = in_fresh_process("resident", "probe", scale.largest) / (8 * scale.largest)
+    rows = [
+        ["a network of 987,210 parameters, right: not spent in f", figure(outside, " %")],
+        [f"{scale.largest:,} in one array: peak beyond them", f"{figure(arrays)} arrays"],
+    ]
+    targets = [
+        Target("a right probe of a network: outside f", outside, 20, " %"),
+        Target("a right probe: peak memory, in arrays", arrays, 1.5, ""),
+    ]
+    return Section("Probes, one BLAS thread", table(["", ""], rows), targets)
+
+
+def outside_of_probes(scale: Scale) -> float:
+    """The median share of the time outside `f`, of right probes."""
+    net = Network(**({"sizes": scale.network} if scale.network else {}))
+    claimed = net.gradient(net.params)
+    shares = []
+    for seed in range(scale.probes):
+        clock = Clock(net.cost)
+        start = perf_counter()
+        assert fg.check_gradient(clock, claimed, net.params, strategy="probe", seed=seed)
+        shares.append(1 - clock.seconds / (perf_counter() - start))
+    return median(shares)
+
+
+class Clock:
+    """A function that keeps count of the time spent in it."""
+
+    def __init__(self, f: Callable[[Any], Any]) -> None:
+        self.f, self.seconds = f, 0.0
+
+    def __call__(self, params: Any) -> Any:
+        start = perf_counter()
+        value = self.f(params)
+        self.seconds += perf_counter() - start
+        return value
+
+
 def main() -> None:
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--probe", action="store_true", help="print one share and no more")
+    options = parser.parse_args()
     refuse_unless_installed(options.quick)
     scale = QUICK if options.quick else FULL
-    sections = [measure(scale) for measure in (fixed_cost, large_checks, memory)]
+    if options.probe:
+        print(outside_of_probes(scale))
+        return
+    sections = [measure(scale) for measure in (large_checks, memory, probes)]
     report("check_cost.md", "What a check costs", sections, options, PACKAGES)
 
 

@@ -1,4 +1,4 @@
-"""Benchmark of Jacobians: ``python bench/derivatives.py [--quick] [--out DIR]``.
+"""Benchmark of Jacobians and Hessians: ``python bench/derivatives.py [--quick] [--out DIR]``.
 
 README.md, beside this file, says what is measured and how to read it. A table is a function of a
 `Scale` that returns a `Section`, and a line in `TABLES`.
@@ -6,12 +6,13 @@ README.md, beside this file, says what is measured and how to read it. A table i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
-from competitors import PEERS, Competitor, Objective, count_calls
+from competitors import PEERS, Competitor, Objective, bare_loop, count_calls
 from measure import (
     Effort,
     Section,
@@ -39,10 +40,11 @@ class Scale:
 
     effort: Effort
     sizes: tuple[int, ...]
+    hessians: tuple[int, ...]
 
 
-FULL = Scale(Effort(100, 4.0), (3, 30, 1000))
-QUICK = Scale(Effort(3, 0.03), (3, 30))
+FULL = Scale(Effort(100, 4.0), (3, 30, 1000), (10, 100))
+QUICK = Scale(Effort(3, 0.03), (3, 30), (10,))
 
 
 def trivial(x: np.ndarray) -> np.ndarray:
@@ -181,7 +183,92 @@ def _targets(times: Timings, n: int) -> list[Target]:
     return []
 
 
-TABLES = (dense,)
+# ---------------------------------------------------------------- Hessians
+
+BY_VALUES, BY_GRADIENTS = "fastgrad, from f", "fastgrad, from gradients"
+
+
+@dataclass
+class Bowl:
+    """A convex function with an exact Hessian; how often it and its gradient are called."""
+
+    calls: int = 0
+
+    def __call__(self, x: np.ndarray) -> float:
+        self.calls += 1
+        return float(np.einsum("i,i,i->", x, x, x) / 6 + x.sum() ** 2 / 2)
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        found: np.ndarray = x * x / 2 + x.sum()
+        return found
+
+    @staticmethod
+    def hessian(x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.diag(x) + 1.0
+        return found
+
+
+def hessian_makers() -> dict[str, tuple[int, Callable[[Bowl, np.ndarray], Any]]]:
+    """Everyone who is installed, and the n beyond which a measurement takes too long."""
+    found: dict[str, tuple[int, Callable[[Bowl, np.ndarray], Any]]] = {
+        BY_VALUES: (10**3, fg.hessian),
+        BY_GRADIENTS: (10**3, lambda f, x: fg.hessian(f, x, f.gradient)),
+    }
+    if find_spec("statsmodels"):
+        from statsmodels.tools.numdiff import approx_hess
+
+        found["statsmodels approx_hess"] = (10**3, lambda f, x: approx_hess(x, f))
+    if find_spec("numdifftools"):
+        from numdifftools import Hessian
+
+        found["numdifftools Hessian"] = (10, lambda f, x: Hessian(f)(x))
+    return found
+
+
+def hessians(scale: Scale) -> Section:
+    """Evaluations, and time against a bare loop of as many calls of the same function."""
+    rows: dict[str, list[str]] = {}
+    targets = []
+    for n in scale.hessians:
+        x = point(n)
+        for name, (largest, make) in hessian_makers().items():
+            called = "gradient" if name == BY_GRADIENTS else "__call__"
+            some = _one_hessian(make, called, x, scale) if n <= largest else ["", "", ""]
+            rows.setdefault(name, []).extend(some)
+        if n == 100:
+            for name, limit in ((BY_VALUES, n**2 + 10 * n), (BY_GRADIENTS, 2 * n + 10)):
+                calls = int(rows[name][-3])
+                targets.append(Target(f"Hessian of n = {n}, {name}: calls", calls, limit, ""))
+    head = [f"n = {n}: {what}" for n in scale.hessians for what in ("calls", "error", "x bare")]
+    text = table(["", *head], [[name, *cells] for name, cells in rows.items()])
+    return Section("Hessians: calls of f or of its gradient, largest error, time", text, targets)
+
+
+def _one_hessian(make: Callable, called: str, x: np.ndarray, scale: Scale) -> list[str]:
+    """Calls, error, and time against a loop over what is called."""
+    f, exact = Bowl(), Bowl.hessian(x)
+    error = float(np.abs(make(f, x) - exact).max() / np.abs(exact).max())
+    calls = f.calls
+    loop = bare_loop(calls).differentiate
+    everyone = [
+        Competitor(BARE, lambda _, x: loop(getattr(f, called), x), np.inf, x.size),
+        Competitor(COMPILED, lambda _, x: make(f, x), np.inf, x.size),
+    ]
+    times = take_turns(everyone, f, x, scale.effort)
+    return [str(calls), f"{error:.0e}", figure(times.ratio(COMPILED, BARE))]
+
+
+def sparse(scale: Scale) -> Section:
+    """Where the sparse ones are."""
+    return Section(
+        "Sparse ones",
+        "Colors, evaluations and memory: [sparse.md](sparse.md). Patterns found: "
+        "[patterns.md](patterns.md).",
+    )
+
+
+TABLES = (dense, hessians, sparse)
 
 
 def main() -> None:
@@ -189,7 +276,7 @@ def main() -> None:
     refuse_unless_installed(options.quick)
     scale = QUICK if options.quick else FULL
     sections = [each(scale) for each in TABLES]
-    report("derivatives.md", "Jacobians by finite differences", sections, options)
+    report("derivatives.md", "Jacobians and Hessians by finite differences", sections, options)
 
 
 if __name__ == "__main__":

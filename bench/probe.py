@@ -1,30 +1,34 @@
-"""Probing a network of 987,210 parameters: evaluations, what is found, overhead, memory.
+"""Probes of a million parameters, in a network and in many arrays: evaluations, what is found.
 
-    python bench/probe.py [--quick] [--out DIR] [--outside]
+    python bench/probe.py [--quick] [--out DIR]
 
-Writes probe.md and probe.png. Every row is a number of runs with other seeds, errors in other
-places; a run that misses what was planted, or names anything else, fails the benchmark.
+Writes probe.md and probe.png. Nothing is timed. Every row is a number of runs with other seeds,
+errors in other places; a run that misses what was planted, or names anything else, fails the
+benchmark.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from from_tests import Network, Params
-from measure import Section, arguments, figure, folder_of, report, table
-from memory import MIB, in_fresh_process
+from measure import (
+    Section,
+    Target,
+    arguments,
+    folder_of,
+    refuse_unless_installed,
+    report,
+    table,
+)
 
 import fastgrad as fg
 
 SMALL = (40, 50, 20, 10)
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -96,40 +100,22 @@ class Tally:
     failures: list[str]
     unclear: int
     limits: list[float]
-    outside: list[float]
 
 
 def tally(case: Case, seeds: int, sizes: tuple[int, ...] | None) -> Tally:
     """Run a case with many seeds."""
     net = Network(case.activation, case.dtype, **({"sizes": sizes} if sizes else {}))
     right = net.gradient(net.params)
-    evaluations, failures, limits, outside, unclear = [], [], [], [], 0
+    evaluations, failures, limits, unclear = [], [], [], 0
     for seed in range(seeds):
         claimed, entries = plant(case.kind, right, np.random.default_rng(1000 + seed))
-        clock = Clock(net.cost)
-        start = time.perf_counter()
-        found = fg.check_gradient(clock, claimed, net.params, strategy="probe", seed=seed)
-        seconds = time.perf_counter() - start
+        found = fg.check_gradient(net.cost, claimed, net.params, strategy="probe", seed=seed)
         failure = judged_well(case, found, entries, right["W1"].shape)
         failures += [failure] if failure else []
         unclear += found.verdict is fg.Verdict.CANNOT_TELL
         evaluations.append(found.evaluations)
         limits.append(found.leaves[0].limit)
-        outside.append(1 - clock.seconds / seconds)
-    return Tally(evaluations, failures, unclear, limits, outside)
-
-
-class Clock:
-    """A function that keeps count of the time spent in it."""
-
-    def __init__(self, f) -> None:
-        self.f, self.seconds = f, 0.0
-
-    def __call__(self, p):
-        start = time.perf_counter()
-        value = self.f(p)
-        self.seconds += time.perf_counter() - start
-        return value
+    return Tally(evaluations, failures, unclear, limits)
 
 
 def counts(quick: bool) -> tuple[str, list[str]]:
@@ -147,7 +133,6 @@ def counts(quick: bool) -> tuple[str, list[str]]:
                 f"{seeds - len(found.failures)} of {seeds}",
                 f"{found.unclear}",
                 f"{np.median(finite):.1g}" if finite else "",
-                f"{np.median(found.outside):.0%}",
             ]
         )
         broken += [f"{case.name}: {each}" for each in sorted(set(found.failures))]
@@ -160,7 +145,6 @@ def counts(quick: bool) -> tuple[str, list[str]]:
         "as planted",
         "cannot tell",
         "detects",
-        "outside f",
     ]
     return table(head, rows), broken
 
@@ -212,55 +196,144 @@ def draw(points: list[tuple[int, int, int]], path: Path) -> bool:
     return True
 
 
-def outside_alone(quick: bool) -> str:
-    """The share of the time outside the cost where BLAS has one thread, in a fresh process."""
-    environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
-    command = [sys.executable, __file__, "--outside", *["--quick"] * quick]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return (
-        f"With one BLAS thread the cost takes longer: {float(done.stdout):.0%} of the time of a "
-        "run with nothing wrong are outside it."
-    )
+# ---------------------------------------------------------------- many arrays
 
 
-def memory_used(quick: bool) -> str:
-    """Peak beyond parameters and gradient, in units of the largest leaf."""
-    n = 10**5 if quick else 10**7
-    used = in_fresh_process("resident", "probe", n)
-    return (
-        f"Peak resident memory of a probe of {n:,} parameters in one array, beyond them and the "
-        f"gradient that is passed: {figure(used / (8 * n))} x the array, {figure(used / MIB)} MiB."
-    )
+@dataclass(frozen=True)
+class Planted:
+    """An error in some of many arrays, and how many evaluations finding it may take."""
+
+    name: str
+    kind: str
+    dtype: str
+    limit: int
+    seeds: int = 20
+
+
+PLANTED = (
+    Planted("nothing wrong", "right", "f8", 16),
+    Planted("one entry off by 1 %", "one", "f8", 100),
+    Planted("one array off by a factor 1.05", "array", "f8", 60),
+    Planted("20 entries off by 10 %", "twenty", "f8", 900, seeds=5),
+    Planted("nothing wrong, float32", "right", "f4", 60),
+)
+
+
+class Arrays:
+    """A smooth function of parameters in many arrays, which costs a few passes over them."""
+
+    def __init__(self, arrays: int, entries: int, dtype: str) -> None:
+        random = np.random.default_rng(arrays)
+        sizes = np.diff(np.linspace(0, entries, arrays + 1).astype(int))
+        self.params: Params = {
+            f"p{k}": random.normal(size=size).astype(dtype) for k, size in enumerate(sizes)
+        }
+
+    def __call__(self, p: Params) -> float:
+        """In float64: a float32 sum of a million terms would be noise."""
+        total = 0.0
+        for x in p.values():
+            total += np.einsum("i,i,i->", x, x, x, dtype=float) / 30
+            total += np.einsum("i,i->", x, x, dtype=float) / 2
+        return total
+
+    def gradient(self, p: Params) -> Params:
+        return {key: 0.1 * x * x + x for key, x in p.items()}
+
+
+def plant_in_arrays(
+    kind: str, gradient: Params, random: np.random.Generator
+) -> tuple[Params, set[tuple[str, int]]]:
+    """A copy with errors in it, and where they are: entries, or a whole array as entry -1."""
+    wrong = {key: value.copy() for key, value in gradient.items()}
+    keys, places = list(wrong), set()
+    if kind == "array":
+        key = keys[random.integers(len(keys))]
+        wrong[key] *= 1.05
+        return wrong, {(key, -1)}
+    while len(places) < {"one": 1, "twenty": 20}.get(kind, 0):
+        key = keys[random.integers(len(keys))]
+        places.add((key, int(random.integers(wrong[key].size))))
+    for key, entry in places:
+        wrong[key][entry] *= 1.01 if kind == "one" else 1.1
+    return wrong, places
+
+
+def as_planted(found: fg.Report, places: set[tuple[str, int]]) -> str:
+    """What is wrong with the report, in a word; nothing if it is as it should be."""
+    if not places:
+        return "false alarm" if found.verdict is fg.Verdict.WRONG else ""
+    if found.verdict is not fg.Verdict.WRONG:
+        return "missed"
+    named = {(entry.leaf, int(entry.index[0])) for entry in found.wrong}
+    if -1 not in {entry for _, entry in places}:
+        return "" if named == places else "missed" if named < places else "falsely named"
+    if {leaf for leaf, _ in named} != {leaf for leaf, _ in places}:
+        return "falsely named"
+    cause = found.causes[0]
+    factor = cause.kind is fg.Cause.FACTOR and abs(cause.evidence["factor"] - 1.05) < 1e-3
+    return "" if factor else "cause not named"
+
+
+def many_arrays(quick: bool) -> tuple[Section, list[str]]:
+    """The same number of parameters in 1 to 96 arrays."""
+    entries, counts = (40_000, (1, 6)) if quick else (10**6, (1, 6, 24, 96))
+    rows, broken, targets = [], [], []
+    for planted in PLANTED:
+        row: list[str] = []
+        most = 0
+        for count in counts:
+            evaluations, failures = many_of(planted, count, entries, 1 if quick else planted.seeds)
+            row.append(f"{int(np.median(evaluations)):,}")
+            most = max(most, *evaluations)
+            broken += [f"{planted.name}, {count} arrays: {each}" for each in sorted(failures)]
+            print(planted.name, count, row[-1], flush=True)
+        rows.append([planted.name, *row, f"{most:,}", f"{planted.limit:,}"])
+        targets.append(Target(f"{planted.name}, any number of arrays", most, planted.limit, ""))
+    head = ["planted", *(f"in {count}" for count in counts), "at most", "limit"]
+    title = f"{entries:,} parameters in one array and in many: evaluations, medians"
+    return Section(title, table(head, rows), targets), broken
+
+
+def many_of(planted: Planted, arrays: int, entries: int, seeds: int) -> tuple[list[int], set[str]]:
+    """Evaluations of each seed, and what went wrong."""
+    f = Arrays(arrays, entries, planted.dtype)
+    right = f.gradient(f.params)
+    evaluations, failures = [], set()
+    for seed in range(seeds):
+        claimed, places = plant_in_arrays(planted.kind, right, np.random.default_rng(seed))
+        found = fg.check_gradient(f, claimed, f.params, strategy="probe", seed=seed)
+        evaluations.append(found.evaluations)
+        failures |= {as_planted(found, places)} - {""}
+    return evaluations, failures
+
+
+READ = (
+    "*Evaluations* is the median, *detects* the stated detection limit for a single entry of W1 in "
+    "the median."
+)
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--outside", action="store_true", help="print one share and no more")
-    options = parser.parse_args()
-    if options.outside:
-        print(np.median(tally(CASES[0], *((2, SMALL) if options.quick else (30, None))).outside))
-        return 0
-    memory = memory_used(options.quick)
-    alone = outside_alone(options.quick)
+    options = arguments(__doc__).parse_args()
+    refuse_unless_installed(options.quick)
     counted, broken = counts(options.quick)
+    many, more_broken = many_arrays(options.quick)
     points = curve(options.quick)
     rows = [[f"{n:,}", f"{2 * n + 9:,}", str(right), str(wrong)] for n, right, wrong in points]
     head = ["parameters", "entry by entry", "probe, right", "probe, one wrong"]
     parts = [
-        counted,
-        "*Evaluations* is the median, *detects* the stated detection limit for a single entry of "
-        "W1 in the median, *outside f* the share of the time not spent in the cost. " + alone,
-        table(head, rows),
-        memory,
+        Section("A network of 987,210 parameters", f"{counted}\n\n{READ}"),
+        many,
+        Section("Networks of other sizes", table(head, rows)),
     ]
     folder = folder_of(options)
     if folder and draw(points, folder / "probe.png"):
-        parts.append("![Evaluations against parameters](probe.png)")
-    sections = [Section("", part) for part in parts]
-    report("probe.md", "Probing a network", sections, options, ("fastgrad", "numpy"))
-    for each in broken:
+        parts.append(Section("", "![Evaluations against parameters](probe.png)"))
+    report("probe.md", "Probes", parts, options, ("fastgrad", "numpy"))
+    for each in broken + more_broken:
         print(each, file=sys.stderr)
-    return int(bool(broken))
+    return int(bool(broken + more_broken))
 
 
 if __name__ == "__main__":

@@ -66,13 +66,36 @@ def test_smoke_run_of_dense_jacobians(tmp_path):
     written = smoke(tmp_path, BENCH / "derivatives.py", result="derivatives.md")
     for row in ("| bare loop that stores", "| fastgrad compiled", "| n = m = 3: beyond"):
         assert row in written
+    found = re.search(r"^\| fastgrad, from gradients \| +(\d+) ", written, flags=re.MULTILINE)
+    assert int(found[1]) <= 2 * 10 + 5
 
 
 @pytest.mark.slow
 def test_smoke_run_of_sparse_jacobians(tmp_path):
     pytest.importorskip("scipy")
     written = smoke(tmp_path, BENCH / "sparse.py", result="sparse.md")
-    for row in ("| tridiagonal", "| Brusselator", "| arrow", "patterns found wrong"):
+    for row in ("| tridiagonal", "| Brusselator", "colors than SciPy's", "evaluations alone"):
+        assert row in written
+
+
+@pytest.mark.slow
+def test_smoke_run_of_patterns(tmp_path):
+    pytest.importorskip("scipy")
+    written = smoke(tmp_path, BENCH / "patterns.py", result="patterns.md")
+    for row in ("banded", "block-diagonal", "arrow", "random, 3 in a row"):
+        assert re.search(rf"\| {row} .*\| 0 of 2 \|", written)
+
+
+@pytest.mark.slow
+def test_smoke_run_of_tight_loops(tmp_path):
+    pytest.importorskip("scipy")
+    written = smoke(tmp_path, BENCH / "tight_loops.py", result="tight_loops.md")
+    for row in (
+        "| scipy check_grad",
+        "| a gradient, 4 nested",
+        "one entry wrong",
+        "beyond NumPy's",
+    ):
         assert row in written
 
 
@@ -197,14 +220,14 @@ def test_causes_of_hostile_problems_are_tested_on_the_data(monkeypatch):
 @pytest.mark.slow
 def test_smoke_run_of_the_cost_of_a_check(tmp_path):
     written = smoke(tmp_path, BENCH / "check_cost.py", result="check_cost.md")
-    for row in ("beyond the evaluations", "outside f", "tracemalloc peak", "objects per entry"):
+    for row in ("calls beyond 2n", "outside f", "tracemalloc peak", "objects per entry"):
         assert row in written
 
 
 @pytest.mark.slow
 def test_smoke_run_of_probing(tmp_path):
     written = smoke(tmp_path, BENCH / "probe.py", result="probe.md")
-    for row in ("| nothing wrong ", "| one entry off by 1 %", "entry by entry", "Peak resident"):
+    for row in ("| nothing wrong ", "| one entry off by 1 %", "entry by entry", "|  in 6 |"):
         assert row in written
 
 
@@ -218,7 +241,7 @@ def test_smoke_run_of_the_workers(tmp_path):
 @pytest.mark.slow
 def test_smoke_run_of_batches(tmp_path):
     written = smoke(tmp_path, BENCH / "batched.py", result="batched.md")
-    for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100"):
+    for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100", "f alone"):
         assert row in written
     assert max(map(len, written.splitlines())) <= 80
 
@@ -243,6 +266,25 @@ def test_smoke_run_of_the_walks(tmp_path):
         assert row in written
 
 
+def test_the_runner_runs_those_that_are_named(tmp_path):
+    done = run(tmp_path, BENCH / "run.py", "--only", "sparse", "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.glob("*.md")] == ["sparse.md"]
+    done = run(tmp_path, BENCH / "run.py", "--only", "spars")
+    assert done.returncode == 2
+    assert "'spars'" in done.stderr
+
+
+def test_the_runner_knows_every_benchmark(monkeypatch):
+    """Each script that writes results is run; each of the results is of a script."""
+    monkeypatch.syspath_prepend(BENCH)
+    runner = runpy.run_path(str(BENCH / "run.py"))
+    named = {*runner["TIMES"], *runner["COUNTS"]}
+    scripts = {path.stem for path in BENCH.glob("*.py") if " = arguments(" in path.read_text()}
+    assert named == scripts
+    assert {path.stem for path in (BENCH / "results").glob("*.md")} <= named
+
+
 def test_the_runner_takes_readmes_tables_from_the_results(monkeypatch):
     monkeypatch.syspath_prepend(BENCH)
     update = runpy.run_path(str(BENCH / "run.py"))["update"]
@@ -250,7 +292,7 @@ def test_the_runner_takes_readmes_tables_from_the_results(monkeypatch):
     assert update(readme, BENCH / "results") == readme
     other = re.sub(r"^\| statsmodels .*$", "| statsmodels | 0 | 0 |", readme, flags=re.MULTILINE)
     assert other != readme
-    assert update(other, BENCH / "results").count("| statsmodels ") == 2
+    assert update(other, BENCH / "results").count("| statsmodels ") == 3
 
 
 @pytest.mark.slow
