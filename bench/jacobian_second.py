@@ -17,6 +17,10 @@ def functions() -> Iterator[Second]:
     yield from _likelihoods()
     yield from _energies()
     yield from _forms()
+    if find_spec("scipy"):
+        from jacobian_second_more import more_functions
+
+        yield from more_functions()
     if find_spec("statsmodels"):
         yield from _statsmodels()
 

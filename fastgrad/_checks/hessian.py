@@ -49,8 +49,6 @@ _OVERHEAD, EACH = 9, 4
 # Columns with wrong entries in which the truncation of a numeric gradient is looked at, each with
 # 16 evaluations for each parameter: in others it is taken to be no larger.
 _COLUMNS = 32
-# The step of such a look, over the length of an entry: far above the noise of a numeric gradient.
-_STEP = 2.0**-10
 # Half the step leaves a sixteenth of the truncation of fourth order, so that what it changes is 15
 # of 16 parts; with as much again, as other orders contribute too.
 _TRUNCATION = 2.0
@@ -89,7 +87,7 @@ def check_hessian(
         ``grad(params)``, the gradient in the structure of `params`, or the pair (value, gradient).
         It must be right (see `check_gradient`): differences of it see errors of 1e-8 where those
         of values see 1e-6, and take 2 gradients for each parameter. By default the gradient is
-        taken from values of `f`, which takes ``8 n**2`` evaluations and ``36 n`` more.
+        taken from values of `f`, which takes ``8 n**2`` evaluations and ``42 n`` more.
     budget : int, optional
         Largest number of evaluations of `f`, or of `grad`. If it is used up, the report says what
         is known by then. By default there is no limit.
@@ -118,8 +116,9 @@ def check_hessian(
     Notes
     -----
     The Hessian is judged as the Jacobian of the gradient. From values, that is a numeric gradient
-    of fourth order at fixed steps, which is as smooth as `f`; before an entry is called wrong, half
-    of these steps tell whether their truncation explains it.
+    of fourth order at fixed steps, which is as smooth as `f`. They are halved beforehand, by two
+    evaluations each time, where `f` shows that it varies on a smaller scale, as beside a pole; and
+    before an entry is called wrong, half of them tell whether their truncation explains it.
 
     A Hessian is symmetric. Where `hess` is not, by more than rounding, one of two entries is wrong,
     though differences may not tell which: the verdict is WRONG, and the worst pair is named.
@@ -250,7 +249,9 @@ def _with_truncation(found: Told, gradient: NumericGradient, layout: Layout) -> 
     if not len(columns):
         return found
     try:
-        off = np.abs(_columns(gradient, columns) - _columns(gradient.halved(), columns))
+        steps = gradient.steps[columns]
+        finer = _columns(gradient.halved(), columns, steps)
+        off = np.abs(_columns(gradient, columns, steps) - finer)
     except OutOfBudget:
         return found
     codes, matrix = layout.matrix_of(entries.codes).copy(), layout.matrix_of
@@ -270,12 +271,14 @@ def _with_truncation(found: Told, gradient: NumericGradient, layout: Layout) -> 
     return replace(found, result=result, conclusion=(Verdict.CANNOT_TELL, reason))
 
 
-def _columns(gradient: NumericGradient, columns: np.ndarray) -> np.ndarray:
-    """Some columns of the Hessian, by one central difference each: (n, columns)."""
+def _columns(gradient: NumericGradient, columns: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Some columns of the Hessian, by one central difference each: (n, columns).
+
+    Steps like those of the gradient are far above its noise.
+    """
     parts = []
-    for leaf, entries, _ in gradient.positions.pieces(columns):
-        steps = _STEP * gradient.scale(leaf, entries)
-        found = gradient.single(Single(leaf, entries, Steps(given=steps)))
+    for leaf, entries, mine in gradient.positions.pieces(columns):
+        found = gradient.single(Single(leaf, entries, Steps(given=steps[mine])))
         width = found.moved[:, 0] - found.moved[:, 1]
         parts.append((found.values[:, 0] - found.values[:, 1]) / width[:, np.newaxis])
     matrix: np.ndarray = np.concatenate(parts).T

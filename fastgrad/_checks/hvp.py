@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from fastgrad._checks.claim import check_arguments
 from fastgrad._checks.hessian import (
     EACH,
@@ -23,14 +25,16 @@ from fastgrad._checks.options import Options
 from fastgrad._checks.product_claims import Pushed, by_columns
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import bounds_of
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._report.report import Report
 from fastgrad._tree import Params, as_params, check_places, describe, flatten
 
 __all__ = ["check_hvp"]
 
-# Evaluations that show the noise of `f`, at most, and one at the parameters, before a gradient of
-# four for each entry is taken from values.
-_NOISE = 19
+# Evaluations that show the noise of `f`, at most, and one at the parameters; and those that show at
+# each entry that `f` is smooth, at least: before a gradient is taken from values.
+_NOISE, _SMOOTH = 19, 6
 
 
 def check_hvp(
@@ -62,7 +66,7 @@ def check_hvp(
         every bit is as it was.
     grad : callable or True, optional
         ``grad(params)``, the gradient, as for `check_hessian`. By default it is taken from values
-        of `f`, with four evaluations for each parameter.
+        of `f`, with four evaluations for each parameter, and six more at first.
     budget, rtol, atol, bounds, workers, progress, seed
         As for `check_hessian`.
 
@@ -122,7 +126,7 @@ def check_hvp(
             with run:
                 pushed = Pushed(hvp, argument, leaves, outputs)
                 limits = bounds_of(options.bounds, argument, leaves)
-                base = run.base()
+                base = _base(run, options.budget)
                 rounding = None if numeric is None else numeric.rounding
                 judge = TangentJudge(run, pushed, options, limits, base, rounding)
                 report = judge.report()
@@ -134,10 +138,22 @@ def check_hvp(
 
 
 def _refuse_small_budget(budget: float, n: int, from_values: bool) -> None:
-    """Refuse a budget that does not reach for one gradient."""
-    least = EACH * n + _NOISE
+    """Refuse a budget that never reaches for one gradient."""
+    least = (EACH + _SMOOTH) * n + _NOISE
     if from_values and budget < least:
         raise InputValueError(
             f"`budget` must be at least {least:,} evaluations, which one gradient of {n:,} entries "
             f"from values of `f` takes; got {budget:,.0f} (pass `grad`)"
         )
+
+
+def _base(run: Metered, budget: float) -> np.ndarray:
+    """The gradient at the parameters; an error where the budget does not reach for it."""
+    try:
+        found: np.ndarray = run.base()
+    except OutOfBudget:
+        raise InputValueError(
+            "`budget` must reach for one gradient from values of `f`, which varies on scales that "
+            f"take more than {budget:,.0f} evaluations to find; pass a larger one, or `grad`"
+        ) from None
+    return found

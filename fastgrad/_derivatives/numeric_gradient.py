@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgrad._derivatives.positions import Positions, short
 from fastgrad._derivatives.second import Near, noise_near
+from fastgrad._derivatives.smooth_steps import smooth_steps
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.direction import Direction
@@ -63,7 +64,12 @@ class NumericGradient(Around):
         sizes = [leaf.real.size for leaf in self.leaves]
         spacing = np.repeat(spacings, sizes) if leaves else np.empty(0)
         relative = np.minimum((_BALANCE * np.maximum(share, spacing / 2)) ** 0.2, _LARGEST)
-        return short(np.maximum(relative, _SPACINGS * spacing) * self.positions.lengths())
+        lengths, least = self.positions.lengths(), _SPACINGS * spacing
+        steps = short(np.maximum(relative, least) * lengths)
+        if not leaves:
+            return steps
+        level = max(level, _UNIT * largest)
+        return smooth_steps(self.positions, steps, least * lengths, base, level)
 
     @property
     def rounding(self) -> np.ndarray:
