@@ -92,16 +92,7 @@ def differentiate(
     # `f` may hold `out` as well, and resize it.
     target, store = _Look(out), _arithmetic(out.dtype)[2]
     places = out if out.shape == array.shape and not first else out.reshape(-1)
-    for entry, index in zip(
-        range(start, stop), islice(_indices(array.shape), start, stop), strict=True
-    ):
-        x = mover.wide(array[index])
-        h = mover.step(x, steps) if steps.given is None else steps.given.item(entry - start)
-        points = mover.place(x, h)
-        # The points of a quotient lie side by side; without a width it would divide by zero.
-        if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
-            raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
-        values = mover.measure(entry, index, points)
+    for entry, index, points, values in _measured(mover, leaf, steps, start, stop):
         if target.moved(out):
             raise _errors.moved_error("out")
         places[index if places is out else entry - first] = store(mover.combine(points, values))
@@ -124,21 +115,29 @@ def differentiate_vectors(
 
     The derivatives of all its numbers by one entry are a row of `out`: float64, C-contiguous.
     """
-    array = leaf.real
     mover = _Mover(f, argument, leaf, stencil.offsets, base, stencil, outputs)
     target = _Look(out)
+    for entry, _, points, values in _measured(mover, leaf, steps, start, stop):
+        if target.moved(out):
+            raise _errors.moved_error("out")
+        out[entry - first] = mover.combine(points, values)
+
+
+def _measured(
+    mover: _Mover, leaf: Leaf, steps: Steps, start: int, stop: int
+) -> Iterator[tuple[int, tuple[int, ...], list[Any], list[Any]]]:
+    """Entries of a leaf with their indices, the points of a stencil, and the values there."""
+    array = leaf.real
     for entry, index in zip(
         range(start, stop), islice(_indices(array.shape), start, stop), strict=True
     ):
         x = mover.wide(array[index])
         h = mover.step(x, steps) if steps.given is None else steps.given.item(entry - start)
         points = mover.place(x, h)
+        # The points of a quotient lie side by side; without a width it would divide by zero.
         if any(points[k] == points[k + 1] for k in range(0, len(points), 2)):
             raise _errors.step_vanished_error(leaf.name(entry), x, h, array.dtype)
-        values = mover.measure(entry, index, points)
-        if target.moved(out):
-            raise _errors.moved_error("out")
-        out[entry - first] = mover.combine(points, values)
+        yield entry, index, points, mover.measure(entry, index, points)
 
 
 def sample(

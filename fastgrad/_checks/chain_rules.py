@@ -142,35 +142,30 @@ def _times(gain: Callable[[np.ndarray], np.ndarray]) -> Callable[[Case], Predict
     return predict
 
 
+# What is said of a claim that lacks a projection, and of one that has a needless one.
+_NOT_PROJECTED = (
+    "has a part along the parameter that the numeric gradient has not",
+    "`f` normalizes the parameter, and the chain rule of that, or a projection, is missing",
+)
+_PROJECTED = (
+    "lacks the part of the numeric gradient along the parameter",
+    "it is projected, as for a parameter that is normalized, which `f` does not do",
+)
+
+
 def _normalization(case: Case) -> Iterator[Relation]:
     """A multiple of the parameters by which the gradient, or the claim, is projected."""
     x = case.parameters
     if case.size < _FEWEST or np.iscomplexobj(x):
         return
-    for values, what, meaning in (
-        (
-            case.numeric,
-            "has a part along the parameter that the numeric gradient has not",
-            "`f` normalizes the parameter, and the chain rule of that, or a projection, is missing",
-        ),
-        (
-            case.analytic,
-            "lacks the part of the numeric gradient along the parameter",
-            "it is projected, as for a parameter that is normalized, which `f` does not do",
-        ),
-    ):
+    for values, (what, meaning) in ((case.numeric, _NOT_PROJECTED), (case.analytic, _PROJECTED)):
         if not vanishes(values * x, case, x):
             continue
         # The scale is that of the normalized parameter: of a unit vector it is one.
         a = coefficient(case.analytic, case.numeric - _along(case.numeric, x))
         b = coefficient(case.analytic - a * case.numeric, x)
-        relation = Relation(
-            Cause.NORMALIZATION,
-            what,
-            _combined(a, b),
-            meaning,
-            {"factor": a, "coefficient": b},
-        )
+        factors = {"factor": a, "coefficient": b}
+        relation = Relation(Cause.NORMALIZATION, what, _combined(a, b), meaning, factors)
         if fits(case, relation, fitted=2):
             yield relation
 

@@ -98,35 +98,21 @@ def _transposed(case: Case) -> Iterator[tuple[Relation, float]]:
     orders = sorted(permutations(range(len(shape))), key=lambda order: order != whole)
     for order in orders:
         turned = tuple(shape[axis] for axis in order)
-        # An order that moves axes of length 1 alone moves no value.
-        if [axis for axis in order if shape[axis] > 1] == [
-            a for a in sorted(order) if shape[a] > 1
-        ]:
+        long = [axis for axis in order if shape[axis] > 1]
+        if long == sorted(long):  # it moves axes of length 1 alone, and so no value
             continue
         how = "is the transpose of the numeric gradient"
         if len(shape) > 2 and order != whole:
             how = f"is the numeric gradient with its axes in the order {order}"
-        laid = "" if turned == shape else ", laid out in the wrong shape"
-        yield (
-            _moved(
-                Cause.TRANSPOSED,
-                how + laid,
-                _transpose(order, shape),
-                axes=order,
-            ),
-            math.factorial(len(shape)),
-        )
+        kinds = [
+            ("" if turned == shape else ", laid out in the wrong shape", _transpose(order, shape))
+        ]
         if turned != shape:
-            back = np.argsort(order)
-            yield (
-                _moved(
-                    Cause.TRANSPOSED,
-                    f"{how}, reshaped where it should be transposed",
-                    _reshape(turned, back),
-                    axes=order,
-                ),
-                math.factorial(len(shape)),
-            )
+            reshaped = _reshape(turned, np.argsort(order))
+            kinds.append((", reshaped where it should be transposed", reshaped))
+        for laid, move in kinds:
+            relation = _moved(Cause.TRANSPOSED, how + laid, move, axes=order)
+            yield relation, math.factorial(len(shape))
 
 
 def _shifted(case: Case) -> Iterator[tuple[Relation, float]]:

@@ -11,6 +11,7 @@ from fastgrad._derivatives.jacobian import jacobian, real_leaves
 from fastgrad._derivatives.products import value_of
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
+from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._stencils import Stencil
 from fastgrad._tree import as_params, describe
 
@@ -105,6 +106,20 @@ def propagate(
     leaves = real_leaves(argument)
     spread = _covariance(cov, argument)
     outputs, base = value_of(f, argument, leaves)
+    leaf = _only_output(outputs)
+    how = {"eps": eps, "bounds": bounds, "workers": workers, "progress": progress}
+    found = np.asarray(jacobian(f, argument, method=method, **how), np.float64)
+    rows = found.reshape(len(base), argument.size)
+    product = (rows * spread if spread.ndim == 1 else rows @ spread) @ rows.T
+    symmetric = (product + product.T) / 2
+    value = leaf.part(base).copy()
+    if leaf.shape:
+        return Propagated(value, symmetric)
+    return Propagated(value.item(), symmetric.item())
+
+
+def _only_output(outputs: Outputs) -> OutputLeaf:
+    """The one real array or number that `f` returns."""
     if outputs.plain is None and not outputs.is_number and len(outputs.leaves) != 1:
         raise InputTypeError(
             f"`f` must return one real array or number here; it returned {len(outputs.leaves)} "
@@ -116,15 +131,7 @@ def propagate(
             "`f` must return one real array or number here; it returned "
             + ("complex numbers (return both parts)" if leaf.is_complex else f"`{leaf.path}`")
         )
-    how = {"eps": eps, "bounds": bounds, "workers": workers, "progress": progress}
-    found = np.asarray(jacobian(f, argument, method=method, **how), np.float64)
-    rows = found.reshape(len(base), argument.size)
-    product = (rows * spread if spread.ndim == 1 else rows @ spread) @ rows.T
-    symmetric = (product + product.T) / 2
-    value = leaf.part(base).copy()
-    if leaf.shape:
-        return Propagated(value, symmetric)
-    return Propagated(value.item(), symmetric.item())
+    return leaf
 
 
 def _covariance(cov: Any, x: np.ndarray) -> np.ndarray:
@@ -143,6 +150,12 @@ def _covariance(cov: Any, x: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(spread).all():
         raise InputValueError("`cov` must be finite; it holds NaN or infinity")
+    _check_covariance(spread)
+    return spread
+
+
+def _check_covariance(spread: np.ndarray) -> None:
+    """Refuse negative variances and a matrix that is not symmetric."""
     variances = spread if spread.ndim == 1 else spread.diagonal()
     if (variances < 0).any():
         at = int(np.argmax(variances < 0))
@@ -156,4 +169,3 @@ def _covariance(cov: Any, x: np.ndarray) -> np.ndarray:
                 f"`cov` must be symmetric; it and its transpose differ by {apart:.3g} (pass "
                 "(cov + cov.T) / 2)"
             )
-    return spread
