@@ -48,6 +48,13 @@ def pytest_configure():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_itemcollected(item):
+    """What runs on both backends by itself need not be run again where one of them is chosen."""
+    one = any("backend" in mark.args[:1] for mark in item.iter_markers("parametrize"))
+    if "backend" in getattr(item, "fixturenames", ()) and not one:
+        item.add_marker("once")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Long files first, so that none runs alone when the rest is done: few tests are long ones."""

@@ -28,6 +28,8 @@ from corpus.verify import (
     precision_of,
 )
 
+pytestmark = pytest.mark.once
+
 
 def needs(item) -> None:
     for name in item.requires:

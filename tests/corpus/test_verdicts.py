@@ -63,6 +63,12 @@ def planted():
     )
 
 
+@pytest.fixture(scope="module")
+def probed_bugs():
+    """Reports on the same, of probing only."""
+    return cache(lambda backend: {b: probed(b) for b in available(bugs() + public_bugs(), backend)})
+
+
 def test_no_false_alarm(correct, backend):
     reports = correct(backend)
     assert [p.name for p, r in reports.items() if r.verdict is Verdict.WRONG] == []
@@ -139,9 +145,8 @@ def test_probing_raises_no_false_alarm(backend):
     assert np.mean([r.verdict is Verdict.CANNOT_TELL for r in reports.values()]) <= 0.1
 
 
-def test_probing_misses_nothing_above_its_limit_and_names_no_right_entry(backend):
-    for bug in available(bugs() + public_bugs(), backend):
-        report = probed(bug)
+def test_probing_misses_nothing_above_its_limit_and_names_no_right_entry(probed_bugs, backend):
+    for bug, report in probed_bugs(backend).items():
         assert report.verdict is not Verdict.RIGHT, bug.name
         mask = dict(leaves(bug.mask()))
         for entry in report.wrong:
@@ -160,9 +165,8 @@ OF_FEW = {
 }
 
 
-def test_probing_names_no_wrong_cause(backend):
-    for bug in available(bugs() + public_bugs(), backend):
-        report = probed(bug)
+def test_probing_names_no_wrong_cause(probed_bugs, backend):
+    for bug, report in probed_bugs(backend).items():
         if report.causes and report.verdict is Verdict.WRONG:
             said = report.causes[0].kind.name
             true = {bug.cause, "UNKNOWN", "SINGLE", "NEARBY"} | OF_FEW.get(bug.cause, set())

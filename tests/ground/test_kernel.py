@@ -33,6 +33,7 @@ from fastgrad import _reference
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Steps
 
+pytestmark = pytest.mark.once
 _kernel = pytest.importorskip("fastgrad._kernel")
 
 

@@ -18,6 +18,7 @@ from strategies import STENCIL_IDS, STENCILS, named, quick
 import fastgrad as fg
 from fastgrad._stencils import resolve
 
+pytestmark = pytest.mark.once
 every = pytest.mark.parametrize("stencil", STENCILS, ids=STENCIL_IDS)
 rationals = st.fractions(-10, 10, max_denominator=1000)
 step_sizes = st.fractions(Fraction(1, 1000), 10, max_denominator=1000)

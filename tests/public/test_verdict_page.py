@@ -13,6 +13,7 @@ import pytest
 from fastgrad._checks import error_model
 from fastgrad._derivatives import extrapolation, noise
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "verdict.md"
 

@@ -7,6 +7,8 @@ import pytest
 import fastgrad as fg
 from fastgrad._report.causes import Cause
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_has_its_meaning_and_its_advice(cause):

@@ -22,6 +22,7 @@ from fastgrad._report.format import (
     wrap,
 )
 
+pytestmark = pytest.mark.once
 TEXT = st.text(max_size=300)
 
 

@@ -12,6 +12,7 @@ from strategies import PATIENCE
 
 import fastgrad
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(fastgrad.__file__).resolve().parent
 KERNEL = "_kernel"  # compiled from src/_kernel.pyx
