@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 from kinds import WRONG, expect
+from linear_maps import SQUARE, A, C, times
 
 import fastgrad as fg
 from fastgrad import Cause
 
-RNG = np.random.default_rng(7)
-A = RNG.normal(size=(7, 5))
-C = A + 1j * RNG.normal(size=(7, 5))
-SQUARE = RNG.normal(size=(6, 6))
-
-
-def times(matrix):
-    return lambda x: matrix @ x
+RNG = np.random.default_rng(8)
 
 
 def check(forward, adjoint, x, **options):
