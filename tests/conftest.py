@@ -1,5 +1,6 @@
 """Both backends, through one suite; which copy of fastgrad is tested; and what a run prints."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -62,6 +63,12 @@ def pytest_collection_modifyitems(items):
     number = Counter(item.path for item in items)
     last = {path for path in number.keys() - slow if number[path] > FEW_TESTS}
     items.sort(key=lambda item: (item.path in last, -number[item.path]))
+
+
+def pytest_collection_finish():
+    """Half a million objects of tests stay: no search for garbage, and no fork, need visit them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -127,6 +134,16 @@ def backend(request, monkeypatch):
     _backend.use(request.param)
     yield request.param
     _backend.use(before)
+
+
+@pytest.fixture(scope="session")
+def pools():
+    """Processes and threads for evaluators; see evaluators."""
+    from evaluators import Pools
+
+    made = Pools()
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluators import ALL, NATIVE, Built, Pools, is_one_of
+from evaluators import ALL, NATIVE, Built, is_one_of
 from oracle import Guarded, Oracle, weigh
 from strategies import same
 
@@ -16,13 +16,6 @@ from fastgrad._evaluation.protocol import Along, Grouped, Single, Steps
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-
-@pytest.fixture(scope="module")
-def pools():
-    made = Pools()
-    yield made
-    made.end()
 
 
 START = np.array([1.0, -2.0, 0.5, 3.0])

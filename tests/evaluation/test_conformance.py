@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from evaluators import ALL, WORKERS, Built, Pools, cases, is_one_of, running
+from evaluators import ALL, WORKERS, Built, cases, is_one_of, running
 from oracle import Oracle, weigh
 from strategies import STENCILS, lay_out, same, specials
 
@@ -25,13 +25,6 @@ from fastgrad._evaluation.protocol import (
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-
-@pytest.fixture(scope="module")
-def pools():
-    made = Pools()
-    yield made
-    made.end()
 
 
 # ---------------------------------------------------------------- parameters

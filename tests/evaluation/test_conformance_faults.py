@@ -11,7 +11,6 @@ from evaluators import (
     PYTHON,
     WORKERS,
     Built,
-    Pools,
     is_one_of,
     native_vector_of,
 )
@@ -46,13 +45,6 @@ from fastgrad._evaluation.protocol import (
 from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-
-@pytest.fixture(scope="module")
-def pools():
-    made = Pools()
-    yield made
-    made.end()
 
 
 def params_for(name):

@@ -8,7 +8,7 @@ from itertools import chain, combinations
 
 import numpy as np
 import pytest
-from evaluators import ALL, BATCHED, NATIVE, PYTHON, WORKERS, Built, Pools, among, is_one_of
+from evaluators import ALL, BATCHED, NATIVE, PYTHON, WORKERS, Built, among, is_one_of
 from oracle import Disturbed, Oracle, Raise, Return, Warns, fingerprint, weigh, weigh_rows
 from sendable import guarded, guarded_gradient
 from strategies import same
@@ -19,13 +19,6 @@ from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Along, Grouped, Single, Steps
 
 pytestmark = pytest.mark.usefixtures("backend")
-
-
-@pytest.fixture(scope="module")
-def pools():
-    made = Pools()
-    yield made
-    made.end()
 
 
 def params_for(name):

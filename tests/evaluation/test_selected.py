@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluators import Pools, bits_of, running
+from evaluators import bits_of, running
 from oracle import weigh
 from strategies import LAYOUTS, REAL, lay_out, same
 
@@ -17,13 +17,6 @@ from fastgrad._tree import flatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 NAMES = ("in place", "batched", "executor", "metered, in place")
-
-
-@pytest.fixture(scope="module")
-def pools():
-    made = Pools()
-    yield made
-    made.end()
 
 
 def params():
