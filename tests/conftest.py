@@ -7,6 +7,11 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+# Before NumPy is imported: the tests run in as many processes as there are cores, and threads of
+# BLAS that wait for each other on them cost ten times what they compute.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 from which_copy import wrong_copy
