@@ -35,11 +35,12 @@ if _typing.TYPE_CHECKING:
     from fastgrad._derivatives.gradient import gradient
     from fastgrad._derivatives.hessian import hessian, hvp
     from fastgrad._derivatives.jacobian import jacobian
+    from fastgrad._derivatives.jvp import jvp
     from fastgrad._derivatives.pattern import Sparsity
-    from fastgrad._derivatives.products import jvp, vjp
     from fastgrad._derivatives.propagation import Propagated, propagate
     from fastgrad._derivatives.sparse import sparse_hessian, sparse_jacobian
     from fastgrad._derivatives.sparsity import jacobian_sparsity
+    from fastgrad._derivatives.vjp import vjp
     from fastgrad._evaluation.batched import batched
     from fastgrad._evaluation.native import Native, native
     from fastgrad._report.report import Cause, Entries, Entry, Finding, LeafReport, Report, Verdict
@@ -145,7 +146,7 @@ _PLACES = {
     "hvp": "_derivatives.hessian",
     "jacobian": "_derivatives.jacobian",
     "jacobian_sparsity": "_derivatives.sparsity",
-    "jvp": "_derivatives.products",
+    "jvp": "_derivatives.jvp",
     "native": "_evaluation.native",
     "plots": "plots",
     "propagate": "_derivatives.propagation",
@@ -153,7 +154,7 @@ _PLACES = {
     "sparse_hessian": "_derivatives.sparse",
     "sparse_jacobian": "_derivatives.sparse",
     "testing": "testing",
-    "vjp": "_derivatives.products",
+    "vjp": "_derivatives.vjp",
 }
 
 if not _typing.TYPE_CHECKING:  # for which the names above are all there are

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._derivatives.elementwise import Elementwise
+from fastgrad._derivatives.within import rooms_of
 from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds
@@ -99,12 +100,10 @@ class ComplexCopy:
         """The step `h` of the entries of a leaf."""
         return self._steps[leaf]
 
-    def fill(self, outputs: Outputs, leaf: int, start: int, rows: np.ndarray) -> None:
-        """The derivatives of all outputs by the entries of a leaf from `start` on, row by row."""
-        for position, row in enumerate(rows):
-            entry = start + position
-            _read(outputs, self.entry(leaf, entry), row)
-            row /= self._steps[leaf]
+    def fill(self, outputs: Outputs, leaf: int, entry: int, row: np.ndarray) -> None:
+        """The derivatives of all outputs by one entry of a leaf."""
+        _read(outputs, self.entry(leaf, entry), row)
+        row /= self._steps[leaf]
 
     def slopes(self, outputs: Outputs, tangents: Sequence[np.ndarray]) -> np.ndarray:
         """The derivatives of all outputs with all entries moved by `i h` times a tangent."""
@@ -300,6 +299,19 @@ def tangents_of(
             moves &= (x.ravel() - low >= room) & (high - x.ravel() >= room)
         tangents.append(np.where(moves.reshape(size.shape), tangent, 0.0))
     return tangents
+
+
+def within(
+    leaves: Sequence[Leaf], tangents: Sequence[np.ndarray], bounds: Bounds
+) -> list[np.ndarray]:
+    """The tangents without the entries that `verify` would move across their bounds."""
+    coarse = max((EPS[leaf.real.dtype.char] for leaf in leaves), default=0.0)
+    share, free = max(_shares(coarse)), []
+    for k, (leaf, tangent) in enumerate(zip(leaves, tangents, strict=True)):
+        up, down = rooms_of(bounds, k, np.arange(leaf.real.size), leaf)
+        fits = np.minimum(up, down) >= share * np.abs(tangent.reshape(-1))
+        free.append(np.where(fits.reshape(tangent.shape), tangent, 0.0))
+    return free
 
 
 def verify(run: Evaluator, tangents: Sequence[np.ndarray], claimed: Any) -> None:

@@ -10,19 +10,19 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._derivatives.complex_steps import complex_gradient, refuse_options
 from fastgrad._derivatives.filling import Filling
+from fastgrad._derivatives.known import known_number
 from fastgrad._derivatives.steps import steps_of
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable, small_gradient
-from fastgrad._evaluation.masks import masks_of
+from fastgrad._evaluation.masks import chosen_entries
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
-from fastgrad._returns import as_scalar, at_base
-from fastgrad._stencils import ComplexStep, Stencil, resolve
-from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
+from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
+from fastgrad._tree import Params, as_params, check_places, flatten, pair, unflatten
 from fastgrad._words import with_article
 from fastgrad._workers.evaluator import evaluator
 
@@ -177,7 +177,7 @@ def gradient(
         refuse_options(eps=eps, rel_eps=rel_eps, f0=f0, workers=workers)
         return _complex(f, params, bounds, where, out, progress)
     stencil = resolve(method)  # type: ignore[arg-type]
-    known = None if f0 is None else _known(f0)
+    known = None if f0 is None else known_number(f0)
     # Everything else costs some fifty microseconds, which a tight loop over small fits would feel.
     if eps is rel_eps is bounds is where is out is workers is None and not progress:
         found = small_gradient(f, params, stencil, known)
@@ -200,11 +200,27 @@ def gradient(
     if chosen is not None and not any(map(len, chosen)):
         for result in results:
             result.array.fill(np.nan)
-        return out if out is not None else _answer(params, argument, answer)
+    else:
+        how = {"bounds": limits, "results": results, "workers": workers, "progress": progress}
+        _differenced(f, argument, leaves, stencil, steps, chosen, known, how)
+    return out if out is not None else _answer(params, argument, answer)
+
+
+def _differenced(
+    f: Callable[[Any], Any],
+    argument: Params,
+    leaves: Sequence[Leaf],
+    stencil: Stencil,
+    steps: Sequence[Steps],
+    chosen: Sequence[np.ndarray] | None,
+    known: Any,
+    how: dict[str, Any],
+) -> None:
+    """Fill the results, which are among what the evaluator takes, `how`, with differences."""
+    limits, results = how["bounds"], how["results"]
     sizes = [leaf.real.size for leaf in leaves] if chosen is None else list(map(len, chosen))
     expected = stencil.evaluations * sum(sizes)
-    how = {"results": results, "workers": workers, "expected": expected, "progress": progress}
-    run = evaluator(f, argument, leaves, bounds=limits, **how)
+    run = evaluator(f, argument, leaves, expected=expected, **how)
     filling = Filling(run, stencil, steps, results, known)
     try:
         with run:
@@ -219,7 +235,6 @@ def gradient(
     # With `where` the other entries may be what `f` depends on.
     if chosen is None and expected and not any(np.count_nonzero(each.array) for each in results):
         refuse_unseen(f, argument, leaves, limits)
-    return out if out is not None else _answer(params, argument, answer)
 
 
 def _answer(params: Params, argument: Params, answer: Any) -> Any:
@@ -227,31 +242,6 @@ def _answer(params: Params, argument: Params, answer: Any) -> Any:
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
         return answer[()]
     return answer
-
-
-def chosen_entries(where: Any, argument: Params, leaves: Sequence[Leaf]) -> list[np.ndarray] | None:
-    """Numbers of the real entries that are meant, in C order; None where all are."""
-    if where is None:
-        return None
-    chosen = []
-    for leaf, mask in zip(leaves, masks_of(where, argument, leaves), strict=True):
-        numbers = np.flatnonzero(mask)
-        if leaf.is_complex:
-            numbers = (2 * numbers[:, np.newaxis] + (0, 1)).ravel()
-        chosen.append(numbers.astype(np.intp, copy=False))
-    return chosen
-
-
-def _known(f0: Any) -> Any:
-    """The value of `f` that the user knows, as one real number."""
-    try:
-        extended = isinstance(f0, np.longdouble)
-        return as_scalar(f0, at_base, 0, np.longdouble if extended else float)
-    except InputTypeError:
-        seen = describe(f0) if isinstance(f0, np.ndarray) else repr(f0)
-        raise InputTypeError(
-            f"`f0` must be one real number, the value of `f` at the parameters; got {seen}"
-        ) from None
 
 
 def _settle_small(

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend, _errors
+from fastgrad import _backend
 from fastgrad._derivatives.complex_steps import ComplexCopy, refuse_options, tangents_of, verify
-from fastgrad._derivatives.doubt import Doubts
-from fastgrad._derivatives.doubt_rows import settle_rows, small_beside
+from fastgrad._derivatives.doubt_rows import small_beside
 from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.jacobian_blocks import Blocks, outputs_first
-from fastgrad._derivatives.pieces import Piece
+from fastgrad._derivatives.jacobian_rows import BYTES, Task, fill_rows, steps_for
+from fastgrad._derivatives.known import known_values, laid_out_by
 from fastgrad._derivatives.steps import steps_of
-from fastgrad._derivatives.within import pieces_within
-from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError
-from fastgrad._evaluation.bounds import Bounds, bounds_of
+from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.local import check_callable, small_jacobian
-from fastgrad._evaluation.meter import Bar, Metered
-from fastgrad._evaluation.protocol import Gradient, Single, Target
+from fastgrad._evaluation.masks import chosen_entries
+from fastgrad._evaluation.meter import Bar
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
-from fastgrad._reference_many import combined
 from fastgrad._returns import at_base
 from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
 from fastgrad._tree import Params, as_params, check_places, flatten
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["jacobian", "real_leaves", "steps_for"]
-
-# Bytes of values, or of rows of derivatives, that are held beside the result.
-_BYTES = 2**22
-# Entries at a time where workers share them out, even if their rows take more memory: fewer would
-# leave workers without work.
-_SHARED = 32
+__all__ = ["jacobian", "real_leaves"]
 
 
 def jacobian(
@@ -47,7 +37,9 @@ def jacobian(
     method: Stencil | ComplexStep | str = "central",
     eps: Any = None,
     rel_eps: Any = None,
+    f0: Any = None,
     bounds: Any = None,
+    where: Any = None,
     out: Any = None,
     workers: Any = None,
     progress: bool = False,
@@ -79,8 +71,15 @@ def jacobian(
     rel_eps : float, or the structure of `params`, optional
         Relative step, instead of `eps`: an entry `x` moves by ``rel_eps * |x|``, and by the
         automatic step where that is 0.
+    f0 : structure of what `f` returns, optional
+        What `f` returns at `params`, where it is known, in the same shapes and types: one
+        evaluation less. It is not verified.
     bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
         Where `f` may be evaluated, bounds included; see `gradient`.
+    where : structure of `params`, optional
+        A boolean array of the shape of each leaf, or True or False for all of its entries: the
+        entries to differentiate with respect to. Only these are moved, and derivatives by the
+        others are NaN.
     out : structure of the result, optional
         Arrays to write the result to; they are returned. They may have another floating, or
         complex, type.
@@ -96,13 +95,14 @@ def jacobian(
         In place of each of its arrays stands the structure of `params`, with arrays of shape
         ``output.shape + parameter.shape``: those of ``jax.jacobian``. Their types are those of
         a sum of the two; a Python number takes the type of the parameter. A complex output has
-        complex derivatives, ``dRe/dx + 1j * dIm/dx``. An entry is NaN where `f` is.
+        complex derivatives, ``dRe/dx + 1j * dIm/dx``. An entry is NaN where `f` is, and where its
+        parameter is left out by `where`.
 
     Raises
     ------
     InputTypeError
         A parameter is not an array of a floating type, or is complex; `f` did not return numbers,
-        or numbers of another type than before.
+        or numbers of another type than before, or than `f0` holds; `f0` holds no numbers.
     InputValueError
         What `f` returns changed its structure or a shape; or as for `gradient`.
     MutationError, ConcurrencyError, WorkerError, MissingPackageError, ObjectiveError
@@ -123,7 +123,8 @@ def jacobian(
 
     Notes
     -----
-    `f` is evaluated once at the parameters, and as often for each entry as by `gradient`. The
+    `f` is evaluated once at the parameters, unless `f0` is given, and as often for each entry as
+    by `gradient`. The
     value of each evaluation is copied as it comes, in float64, and combined for one entry at a
     time: memory beyond the parameters and the result stays below 8 MiB, or that of the values for
     one entry.
@@ -147,47 +148,65 @@ def jacobian(
     """
     check_callable(f, "f")
     if isinstance(method, ComplexStep):
-        refuse_options(eps=eps, rel_eps=rel_eps, workers=workers)
-        return _complex(f, params, bounds, out, progress)
+        refuse_options(eps=eps, rel_eps=rel_eps, f0=f0, workers=workers)
+        return _complex(f, params, bounds, where, out, progress)
     stencil = resolve(method)
-    vector: bool | Outputs = True
-    known = None
-    if eps is rel_eps is bounds is out is workers is None and not progress:
+    known = None if f0 is None else known_values(f0)
+    if eps is rel_eps is f0 is bounds is where is out is workers is None and not progress:
         small = None if _has_small(params, stencil) else small_jacobian(f, params, stencil)
         if small is not None:
             value, rows = small
             if rows is not None:
                 return _of_small(f, params, value, rows)
-            vector = Outputs.of(value)
-            known = vector.flat(value, at_base, 0)
+            outputs = Outputs.of(value)
+            known = outputs, outputs.flat(value, at_base, 0)
     argument = as_params(params)
     leaves = real_leaves(argument)
     limits = bounds_of(bounds, argument, leaves)
-    chosen = eps is not None or rel_eps is not None
-    given = steps_of(argument, leaves, stencil, eps, rel_eps) if chosen else None
-    expected = 1 + stencil.evaluations * sum([leaf.real.size for leaf in leaves])
-    how = {"workers": workers, "expected": expected, "progress": progress, "bounds": limits}
-    run = evaluator(f, argument, leaves, vector=vector, **how)
+    chosen = chosen_entries(where, argument, leaves)
+    automatic = eps is None and rel_eps is None
+    given = None if automatic else steps_of(argument, leaves, stencil, eps, rel_eps)
+    how = {"bounds": limits, "workers": workers, "progress": progress}
+    with laid_out_by(f0):
+        result = _differenced(f, argument, leaves, stencil, given, chosen, known, out, how)
+    return result.nested(argument is not params) if out is None else out
+
+
+def _differenced(
+    f: Callable[[Any], Any],
+    argument: Params,
+    leaves: Sequence[Leaf],
+    stencil: Stencil,
+    given: Sequence[Steps] | None,
+    chosen: Sequence[np.ndarray] | None,
+    known: tuple[Outputs, np.ndarray] | None,
+    out: Any,
+    how: dict[str, Any],
+) -> Blocks:
+    """The Jacobian by differences; `how` is what the evaluator takes."""
+    count = sum(leaf.real.size for leaf in leaves) if chosen is None else sum(map(len, chosen))
+    expected = int(known is None) + stencil.evaluations * count
+    vector = True if known is None else known[0]
+    run = evaluator(f, argument, leaves, vector=vector, expected=expected, **how)
     try:
         with run:
-            base = run.base() if known is None else known
+            base = run.base() if known is None else known[1]
             outputs = run.outputs
             assert outputs is not None
-            run.guard.thin()  # the copy of large parameters is memory for the result
+            if known is None:  # else nothing was evaluated that may have written into them
+                run.guard.thin()  # the copy of large parameters is memory for the result
             result = Blocks(argument, leaves, outputs, out)
             steps = steps_for(leaves, stencil, outputs) if given is None else given
-            room = _SHARED if workers is not None else 1
-            _fill(
-                run, _Task(stencil, steps, base, limits, given is None, outputs.kind, room), result
-            )
+            shared, limits = how["workers"] is not None, how["bounds"]
+            task = Task(stencil, steps, base, limits, chosen, given is None, shared, outputs.kind)
+            fill_rows(run, task, result)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    if expected > 1 and outputs.size and not result.moved:
+    # With `where` the other entries may be what `f` depends on.
+    if chosen is None and count and outputs.size and not result.moved:
         refuse_unseen(f, argument, leaves, limits, outputs)
-    if out is not None:
-        return out
-    return result.nested(argument is not params)
+    return result
 
 
 def _has_small(params: Any, stencil: Stencil) -> bool:
@@ -199,21 +218,25 @@ def _has_small(params: Any, stencil: Stencil) -> bool:
     return small
 
 
-def _complex(f: Callable[[Any], Any], params: Params, bounds: Any, out: Any, progress: bool) -> Any:
+def _complex(
+    f: Callable[[Any], Any], params: Params, bounds: Any, where: Any, out: Any, progress: bool
+) -> Any:
     """The Jacobian by complex steps, compared with a difference along one direction."""
     argument = as_params(params)
     leaves = real_leaves(argument)
     limits = bounds_of(bounds, argument, leaves)
+    chosen = chosen_entries(where, argument, leaves)
     run = evaluator(f, argument, leaves, vector=True, bounds=limits)
     copy = ComplexCopy(f, argument, leaves)
-    bar = Bar(sum(leaf.real.size for leaf in leaves)) if progress else None
+    numbers = [np.arange(leaf.array.size) for leaf in leaves] if chosen is None else chosen
+    bar = Bar(sum(map(len, numbers))) if progress else None
     try:
         with run:
             run.base()
             assert run.outputs is not None
             result = Blocks(argument, leaves, run.outputs, out)
-            tangents = tangents_of(leaves, None, limits)
-            verify(run, tangents, _complex_rows(copy, run.outputs, tangents, result, bar))
+            tangents = tangents_of(leaves, chosen, limits)
+            verify(run, tangents, _complex_rows(copy, run.outputs, tangents, numbers, result, bar))
             check_places(argument, leaves)
     finally:
         run.guard.close()
@@ -226,19 +249,24 @@ def _complex_rows(
     copy: ComplexCopy,
     outputs: Outputs,
     tangents: Sequence[np.ndarray],
+    numbers: Sequence[np.ndarray],
     result: Blocks,
     bar: Bar | None,
 ) -> np.ndarray:
-    """Fill the rows of all leaves; returned are the derivatives along the tangents."""
+    """Fill the rows of the entries meant; returned are the derivatives along the tangents."""
     along, done = np.zeros(outputs.size), 0
-    most = max(1, _BYTES // (8 * outputs.size + 1))
-    for number, tangent in enumerate(tangents):
+    most = max(1, BYTES // (8 * outputs.size + 1))
+    for number, (tangent, entries) in enumerate(zip(tangents, numbers, strict=True)):
         parts = tangent.reshape(-1)
         for start, rows in result.rows(number, most):
-            copy.fill(outputs, number, start, rows)
+            low, high = np.searchsorted(entries, (start, start + len(rows)))
+            mine = entries[low:high]
+            rows.fill(np.nan)
+            for entry in mine.tolist():
+                copy.fill(outputs, number, entry, rows[entry - start])
             with np.errstate(all="ignore"):
-                along += parts[start : start + len(rows)] @ rows
-            done += len(rows)
+                along += parts[mine] @ rows[mine - start]
+            done += len(mine)
             if bar is not None:
                 bar.to(done)
     copy.check()
@@ -256,97 +284,6 @@ def real_leaves(argument: Params) -> list[Leaf]:
                 "complex numbers of them"
             )
     return leaves
-
-
-def steps_for(leaves: Sequence[Leaf], stencil: Stencil, outputs: Outputs) -> list[Steps]:
-    """The automatic steps of each leaf: by its type, or that of the outputs if it is coarser."""
-    return [stencil.steps(_coarser(leaf.real.dtype, outputs.kind)) for leaf in leaves]
-
-
-def _coarser(one: np.dtype, other: np.dtype) -> np.dtype:
-    return one if EPS[one.char] >= EPS[other.char] else other
-
-
-@dataclass(frozen=True)
-class _Task:
-    """How all leaves are differentiated."""
-
-    stencil: Stencil
-    steps: Sequence[Steps]
-    base: np.ndarray
-    limits: Bounds | None
-    automatic: bool
-    kind: np.dtype  # the coarsest type of the outputs
-    room: int  # entries at a time, at least
-
-
-# ---------------------------------------------------------------- rows
-
-
-def _fill(run: Metered, task: _Task, result: Blocks) -> None:
-    """Differentiate with respect to all leaves."""
-    width = max(1, result.outputs.size)
-    doubts = Doubts()
-    for number, leaf in enumerate(run.leaves):
-        run.phase(leaf.path)
-        # Of rows, and with bounds of the values that they come from.
-        each = 8 * width * (1 if task.limits is None else 1 + task.stencil.evaluations)
-        most = max(task.room, _BYTES // each)
-        for start, rows in result.rows(number, most):
-            if task.limits is not None:
-                _fill_within(run, task, number, start, rows, most, doubts)
-                continue
-            part = task.steps[number].part(start, start + len(rows))
-            request = Gradient(number, start, start + len(rows), task.stencil, part, task.base)
-            run.gradient((request,), (Target(rows, start),))
-            if task.automatic:
-                entries = np.arange(start, start + len(rows), dtype=np.intp)
-                steps = part.relative * run.scale(number, entries)
-                piece = Piece(number, entries, task.stencil, steps, np.zeros(len(rows), bool))
-                settle_rows(run, piece, rows, task.base, part, doubts)
-    doubts.warn(run.leaves)
-
-
-def _fill_within(
-    run: Metered,
-    task: _Task,
-    number: int,
-    start: int,
-    rows: np.ndarray,
-    most: int,
-    doubts: Doubts,
-) -> None:
-    """The rows from entry `start` on, within bounds."""
-    assert task.limits is not None
-    leaf, stop = run.leaves[number], start + len(rows)
-    for piece in pieces_within(task.limits, number, leaf, task.stencil, task.steps[number]):
-        mine = np.flatnonzero((piece.entries >= start) & (piece.entries < stop))
-        for low in range(0, len(mine), most):
-            part = mine[low : low + most]
-            found = _of_piece(run, piece, part, task.base)
-            if task.automatic and piece.stencil is not None:
-                own = piece.stencil.steps(_coarser(leaf.real.dtype, task.kind))
-                settle_rows(run, piece.part(part), found, task.base, own, doubts)
-            rows[piece.entries[part] - start] = found
-
-
-def _of_piece(run: Metered, piece: Piece, part: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Rows of some of the entries of a piece, from the values at all points."""
-    entries, steps, stencil = piece.entries[part], piece.steps[part], piece.stencil
-    if not isinstance(stencil, Stencil):  # no room
-        return np.full((len(entries), len(base)), np.nan)
-    moved = stencil.offsets != 0
-    offsets = tuple(int(k) for k in stencil.offsets[moved])
-    found = run.single(Single(piece.leaf, entries, Steps(given=steps), offsets))
-    points = np.zeros((len(entries), len(moved)))
-    points[:, moved] = found.moved
-    lost = (points[:, ::2] == points[:, 1::2]).any(axis=1) & ~piece.shrunk[part]
-    if lost.any():
-        at, leaf = int(lost.argmax()), run.leaves[piece.leaf]
-        entry = int(entries[at])
-        how = (leaf.real.flat[entry], float(steps[at]), leaf.real.dtype)
-        raise _errors.step_vanished_error(leaf.name(entry), *how)
-    return combined(stencil, points, found.values, base)
 
 
 # ---------------------------------------------------------------- small and constant ones

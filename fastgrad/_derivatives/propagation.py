@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad._derivatives.jacobian import jacobian, real_leaves
-from fastgrad._derivatives.products import value_of
+from fastgrad._derivatives.known import known_values, laid_out_by, values_of
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._outputs import OutputLeaf, Outputs
-from fastgrad._stencils import Stencil
+from fastgrad._stencils import ComplexStep, Stencil
 from fastgrad._tree import as_params, describe
 
 __all__ = ["Propagated", "propagate"]
@@ -41,8 +41,10 @@ def propagate(
     x: Any,
     cov: Any,
     *,
-    method: Stencil | str = "central",
+    method: Stencil | ComplexStep | str = "central",
     eps: Any = None,
+    rel_eps: Any = None,
+    f0: Any = None,
     bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
@@ -58,7 +60,7 @@ def propagate(
     cov : array
         The covariance of its numbers in C order, of shape ``(n, n)`` and symmetric; or their
         variances, of shape ``(n,)`` or that of `x`, where they are independent.
-    method, eps, bounds, workers, progress : optional
+    method, eps, rel_eps, f0, bounds, workers, progress : optional
         As of `jacobian`.
 
     Returns
@@ -105,10 +107,16 @@ def propagate(
         )
     leaves = real_leaves(argument)
     spread = _covariance(cov, argument)
-    outputs, base = value_of(f, argument, leaves)
+    outputs, base = values_of(f, argument, leaves) if f0 is None else known_values(f0)
     leaf = _only_output(outputs)
-    how = {"eps": eps, "bounds": bounds, "workers": workers, "progress": progress}
-    found = np.asarray(jacobian(f, argument, method=method, **how), np.float64)
+    steps = {"method": method, "eps": eps, "rel_eps": rel_eps, "bounds": bounds}
+    how: dict[str, Any] = {"workers": workers, "progress": progress}
+    if f0 is None and not isinstance(method, ComplexStep):
+        how["f0"] = leaf.part(base).astype(leaf.dtype)
+    elif f0 is not None:
+        how["f0"] = f0
+    with laid_out_by(f0):
+        found = np.asarray(jacobian(f, argument, **steps, **how), np.float64)
     rows = found.reshape(len(base), argument.size)
     product = (rows * spread if spread.ndim == 1 else rows @ spread) @ rows.T
     symmetric = (product + product.T) / 2

@@ -12,6 +12,7 @@ from fastgrad import _errors
 from fastgrad._derivatives.colored import Plan, differences, name_of_row, plan_of
 from fastgrad._derivatives.coloring import color_vertices, colored
 from fastgrad._derivatives.gradient import refuse_unseen
+from fastgrad._derivatives.known import known_values, laid_out_by
 from fastgrad._derivatives.pattern import Pattern, SparseArray, pattern_of
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.undeclared import (
@@ -26,7 +27,8 @@ from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.local import check_callable, is_plain_function
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
-from fastgrad._stencils import Stencil, resolve
+from fastgrad._outputs import Outputs
+from fastgrad._stencils import Stencil, Steps, resolve
 from fastgrad._tree import as_params, describe, flatten, pair
 from fastgrad._workers.evaluator import evaluator
 
@@ -46,6 +48,8 @@ def sparse_jacobian(
     *,
     method: Stencil | str = "central",
     eps: Any = None,
+    rel_eps: Any = None,
+    f0: Any = None,
     bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
@@ -76,6 +80,12 @@ def sparse_jacobian(
     eps : float or array of the shape of `x`, optional
         Absolute step: one for all entries, or one for each. By default
         ``u**(1 / (order + 1)) * max(1, |x|)`` with the machine epsilon `u` of the type of `x`.
+    rel_eps : float or array of the shape of `x`, optional
+        Relative step, instead of `eps`: an entry moves by ``rel_eps * |x|``, and by the automatic
+        step where that is 0.
+    f0 : structure of what `f` returns, optional
+        What `f` returns at `x`, where it is known, in the same shapes and types: one evaluation
+        less for one-sided differences. It is not verified.
     bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
         Where `f` may be evaluated, as for `gradient`. Entries beside a bound have differences that
         point inward; if a color has such entries and others, it is measured once for each kind.
@@ -97,8 +107,8 @@ def sparse_jacobian(
         numbers.
     InputValueError
         `sparsity` lacks an entry: the error names its row and its column. Or `sparsity` has not one
-        row for each value of `f` and one column for each entry of `x`; or `x`, `eps` or `bounds`
-        cannot be used, as for `gradient`.
+        row for each value of `f` and one column for each entry of `x`; or `x`, `eps`, `rel_eps` or
+        `bounds` cannot be used, as for `gradient`.
     MutationError, ConcurrencyError, WorkerError, ObjectiveError
         As for `gradient`.
     MissingPackageError
@@ -151,8 +161,12 @@ def sparse_jacobian(
     check_callable(f, "f")
     leaf = one_real_array(x)
     pattern = pattern_of(sparsity, leaf.real.size)
-    how = (method, eps, bounds, workers, progress)
-    data = _measured(f, leaf, pattern, *how)
+    stencil, known = resolve(method), None if f0 is None else known_values(f0)
+    (steps,) = steps_of(leaf.array, [leaf], stencil, eps, rel_eps)
+    automatic = eps is None and rel_eps is None
+    how = _How(stencil, steps, automatic, known, bounds, workers, progress)
+    with laid_out_by(f0):
+        data = _measured(f, leaf, pattern, how)
     return pattern.matrix(data).tocsr()
 
 
@@ -163,6 +177,7 @@ def sparse_hessian(
     *,
     method: Stencil | str = "central",
     eps: Any = None,
+    rel_eps: Any = None,
     bounds: Any = None,
     workers: Any = None,
     progress: bool = False,
@@ -182,7 +197,7 @@ def sparse_hessian(
     sparsity : scipy.sparse array or matrix, mask, Sparsity, or pair of int
         Where the Hessian, of shape (n, n), may be other than zero, as for `sparse_jacobian`; one of
         the two triangles is enough.
-    method, eps, bounds, workers, progress
+    method, eps, rel_eps, bounds, workers, progress
         As for `sparse_jacobian`.
 
     Returns
@@ -229,8 +244,11 @@ def sparse_hessian(
     check_callable(grad, "grad")
     leaf = one_real_array(x)
     pattern = _symmetric(pattern_of(sparsity, leaf.real.size))
-    how = (method, eps, bounds, workers, progress)
-    data = _measured(grad, leaf, pattern, *how, symmetric=True)
+    stencil = resolve(method)
+    (steps,) = steps_of(leaf.array, [leaf], stencil, eps, rel_eps)
+    automatic = eps is None and rel_eps is None
+    how = _How(stencil, steps, automatic, None, bounds, workers, progress)
+    data = _measured(grad, leaf, pattern, how, symmetric=True)
     return pattern.matrix(data).tocsr()
 
 
@@ -260,36 +278,48 @@ def _symmetric(pattern: Pattern) -> Pattern:
     return pattern_of(ones + ones.T)
 
 
+@dataclass(frozen=True, eq=False)
+class _How:
+    """What a user passes to differentiate sparsely, with the steps that it makes."""
+
+    stencil: Stencil
+    steps: Steps
+    automatic: bool
+    known: tuple[Outputs, np.ndarray] | None  # the value at the parameters, and how it is laid out
+    bounds: Any
+    workers: Any
+    progress: bool
+
+
 def _measured(
-    f: Callable[[Any], Any],
-    leaf: Leaf,
-    pattern: Pattern,
-    method: Stencil | str,
-    eps: Any,
-    bounds: Any,
-    workers: Any,
-    progress: bool,
-    *,
-    symmetric: bool = False,
+    f: Callable[[Any], Any], leaf: Leaf, pattern: Pattern, how: _How, *, symmetric: bool = False
 ) -> np.ndarray:
     """The verified entries of a sparse matrix, in the order of its pattern."""
-    stencil, argument = resolve(method), leaf.array
-    limits = bounds_of(bounds, argument, [leaf])
-    (steps,) = steps_of(argument, [leaf], stencil, eps)
+    argument, limits = leaf.array, bounds_of(how.bounds, leaf.array, [leaf])
     colors = color_vertices(pattern) if symmetric else colored(pattern)
-    plan = plan_of(leaf, colors, stencil, steps, limits)
-    how = {"workers": workers, "progress": progress, "expected": plan.evaluations + _TO_VERIFY}
-    run = evaluator(f, argument, [leaf], bounds=limits, vector=True, **how)
+    plan = plan_of(leaf, colors, how.stencil, how.steps, limits)
+    run = evaluator(
+        f,
+        argument,
+        [leaf],
+        bounds=limits,
+        vector=True if how.known is None else how.known[0],
+        workers=how.workers,
+        progress=how.progress,
+        expected=plan.evaluations + _TO_VERIFY,
+    )
     try:
         with run:
             if not all(pattern.shape):
                 return np.zeros(0)
-            base = run.base().copy() if plan.uses_base else None
+            base = None if how.known is None else how.known[1]
+            if base is None and plan.uses_base:
+                base = run.base().copy()
             data = differences(run, pattern, plan, base)
             if symmetric:
                 data = _mirrored(pattern, colors, data)
             del colors
-            residual = _verified(run, pattern, plan, data, base, automatic=eps is None)
+            residual = _verified(run, pattern, plan, data, base, automatic=how.automatic)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if residual is not None:

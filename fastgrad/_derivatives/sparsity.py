@@ -17,8 +17,10 @@ from fastgrad._derivatives.coloring import colored
 from fastgrad._derivatives.pattern import Sparsity, pattern_of, sparse_of_scipy
 from fastgrad._derivatives.sparse import one_real_array
 from fastgrad._derivatives.undeclared import moves_of, residual_of
+from fastgrad._derivatives.within import rooms_of
 from fastgrad._dtypes import eps_of
 from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.direction import UNIT, Region, Uniform, key_of
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.local import check_callable
@@ -53,7 +55,13 @@ _NOWHERE = (
 
 
 def jacobian_sparsity(
-    f: Callable[[Any], Any], x: Any, *, progress: bool = False, seed: int = 0
+    f: Callable[[Any], Any],
+    x: Any,
+    *,
+    bounds: Any = None,
+    workers: Any = None,
+    progress: bool = False,
+    seed: int = 0,
 ) -> Sparsity:
     """Find where the Jacobian of a function may be other than zero.
 
@@ -69,6 +77,12 @@ def jacobian_sparsity(
     x : array of a real floating type, of any shape, or numbers
         Around which the pattern is found. Its `n` entries, in C order, are the columns. They are
         moved in place and put back to the bit.
+    bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
+        Where `f` may be evaluated, as for `gradient`. Points and moves stay within; nothing is
+        known to depend on an entry whose two bounds are equal.
+    workers : int, Executor, dask Client or map-like callable, optional
+        The workers that evaluate `f`; see `gradient`. At each of the points they get `f` and its
+        parameters anew.
     progress : bool, default False
         Show a bar with the evaluations made, if standard error is a terminal, or in a notebook.
         This needs tqdm.
@@ -85,8 +99,9 @@ def jacobian_sparsity(
     InputTypeError
         `x` is not one real array, or `f` did not return real numbers.
     InputValueError
-        `f` is not finite at `x`, or nowhere around it, or it is not repeatable.
-    MutationError, ConcurrencyError
+        `f` is not finite at `x`, or nowhere around it, or it is not repeatable; or `x` lies outside
+        of its bounds.
+    MutationError, ConcurrencyError, WorkerError, ObjectiveError
         As for `gradient`.
     MissingPackageError
         SciPy is not installed, or `progress` is true and tqdm is not.
@@ -135,13 +150,15 @@ def jacobian_sparsity(
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InputTypeError(f"`seed` must be an integer that is not negative; got {seed!r}")
     leaf = one_real_array(x)
-    run = evaluator(Lenient(f), leaf.array, [leaf], progress=progress, vector=True)
+    limits = bounds_of(bounds, leaf.array, [leaf])
+    how = {"bounds": limits, "workers": workers, "progress": progress, "follow": True}
+    run = evaluator(Lenient(f), leaf.array, [leaf], vector=True, **how)
     try:
         with run:
             base = _repeated(run)
             run.guard.thin()
             with quiet():  # warnings of points that the user did not choose
-                entries, widths = _Finder(run, leaf, len(base), int(seed)).entries()
+                entries, widths = _Finder(run, leaf, len(base), int(seed), limits).entries()
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     n = leaf.real.size
@@ -181,6 +198,7 @@ class _Finder:
     leaf: Leaf
     m: int
     seed: int
+    bounds: Bounds | None
 
     def entries(self) -> tuple[Entries, tuple[float, ...]]:
         """The entries, and the widths of the points that they hold at."""
@@ -222,14 +240,14 @@ class _Finder:
             if base is None:
                 return None
             rows = np.zeros(self.m, bool)
-            rows[self._disagreeing(entries)] = True
+            rows[self._disagreeing(entries, base)] = True
             rows &= ~entries.full
             if not rows.any():
                 return entries
             more = self._searched(base, rows, [w for w in _FIRST if w <= abs(width)])
             return None if more is None else entries.together(more)
 
-    def _disagreeing(self, entries: Entries) -> np.ndarray:
+    def _disagreeing(self, entries: Entries, base: np.ndarray) -> np.ndarray:
         """Rows whose derivative along a random direction is not what their entries say."""
         shape = (self.m, self.leaf.real.size)
         ones = np.ones(len(entries.rows), np.int8)
@@ -237,10 +255,11 @@ class _Finder:
         pattern = pattern_of(sparse.csc_array((ones, (entries.rows, entries.columns)), shape=shape))
         stencil = central()
         steps = stencil.steps(self.leaf.real.dtype)
-        plan = plan_of(self.leaf, colored(pattern), stencil, steps, None)
-        data = differences(self.run, pattern, plan, None)
+        plan = plan_of(self.leaf, colored(pattern), stencil, steps, self.bounds)
+        used = base if plan.uses_base else None
+        data = differences(self.run, pattern, plan, used)
         moves = moves_of(self.run, plan, self.seed, automatic=True)
-        return residual_of(self.run, pattern, data, plan, moves, None).rows
+        return residual_of(self.run, pattern, data, plan, moves, used).rows
 
     def _searched(
         self, base: np.ndarray, rows: np.ndarray, widths: Sequence[float]
@@ -251,10 +270,22 @@ class _Finder:
         for width in widths:
             moves = drawn[0] * (self._wide(width) * UNIT) * self.run.scale(0)
             try:
-                return dependences(self.run, base, moves, rows, self.seed)
+                return dependences(self.run, base, self._within(moves), rows, self.seed)
             except Outside:
                 continue
         return None
+
+    def _within(self, moves: np.ndarray) -> np.ndarray:
+        """The moves, to the other side or smaller where they would leave the bounds."""
+        if self.bounds is None:
+            return moves
+        up, down = rooms_of(self.bounds, 0, np.arange(len(moves)), self.leaf)
+        ahead, behind = np.where(moves > 0, up, down), np.where(moves > 0, down, up)
+        size = np.abs(moves)
+        turned = (ahead < size) & (behind > ahead)
+        size = np.minimum(size, np.where(turned, behind, ahead))
+        inside: np.ndarray = np.where(turned, -size, size) * np.sign(moves)
+        return inside
 
     @contextmanager
     def _at(self, width: float) -> Iterator[np.ndarray | None]:

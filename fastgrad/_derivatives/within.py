@@ -12,10 +12,10 @@ from fastgrad._evaluation.bounds import Bounds
 from fastgrad._leaf import Leaf, lengths_of
 from fastgrad._stencils import Stencil, Steps, backward, forward
 
-__all__ = ["pieces_within"]
+__all__ = ["HIGHEST", "fitting", "pieces_within", "rooms_of"]
 
 # Orders of one-sided differences that there are.
-_HIGHEST = 4
+HIGHEST = 4
 # Room is taken to be smaller by this share, for the rounding of itself and of what is compared with
 # it: so a point within it is on this side of the bound once it is rounded.
 _ROUNDED = 4 * 2.0**-52
@@ -28,12 +28,17 @@ def pieces_within(
     stencil: Stencil,
     steps: Steps,
     chosen: np.ndarray | None = None,
+    dtype: np.dtype | None = None,
 ) -> Iterator[Piece]:
     """All entries of a leaf, or chosen ones, by the stencils that keep them within their bounds.
 
     Where the one that is wanted does not fit, a one-sided one of the same order points inward;
     where this does not fit either, the one that allows for the longer step has a smaller one.
+    Automatic steps go by the type of the leaf, or by `dtype`.
     """
+    if dtype is None:
+        # Values are float64 here, and so are what a longdouble's differences are worth.
+        dtype = np.dtype(float) if is_extended(leaf.real) else leaf.real.dtype
     for start in range(0, leaf.real.size if chosen is None else len(chosen), CHUNK):
         if chosen is None:
             entries = np.arange(start, min(start + CHUNK, leaf.real.size), dtype=np.intp)
@@ -41,9 +46,9 @@ def pieces_within(
             entries = chosen[start : start + CHUNK]
         wide = leaf.real.flat[entries].astype(np.result_type(leaf.real.dtype, np.float64))
         if bounds is not None:
-            yield from _within(bounds, number, leaf, stencil, steps, entries, wide)
+            yield from _within(bounds, number, leaf, stencil, steps, entries, wide, dtype)
         else:
-            wanted = _lengths(stencil, leaf, steps, wide, entries)
+            wanted = _lengths(stencil, dtype, steps, wide, entries)
             yield Piece(number, entries, stencil, wanted, np.zeros(len(entries), bool))
 
 
@@ -55,16 +60,13 @@ def _within(
     steps: Steps,
     entries: np.ndarray,
     wide: np.ndarray,
+    dtype: np.dtype,
 ) -> Iterator[Piece]:
-    order = min(stencil.order, _HIGHEST)
+    order = min(stencil.order, HIGHEST)
     choices = (stencil, forward(order), backward(order))
-    low, high = bounds.of(number, entries, leaf.real.shape)
-    with np.errstate(invalid="ignore", over="ignore"):
-        rooms = [np.asarray(r * (1 - _ROUNDED), float) for r in (high - wide, wide - low)]
-    # A NaN has no neighbors, and any points will do.
-    rooms = [np.where(np.isnan(room), np.inf, room) for room in rooms]
-    wanted = [_lengths(each, leaf, steps, wide, entries) for each in choices]
-    which, chosen = _chosen(choices, wanted, *rooms)
+    rooms = rooms_of(bounds, number, entries, leaf)
+    wanted = [_lengths(each, dtype, steps, wide, entries) for each in choices]
+    which, chosen = fitting(choices, wanted, *rooms)
     for k, each in enumerate((*choices, None)):
         mine = np.flatnonzero(which == k)
         if mine.size:
@@ -72,8 +74,21 @@ def _within(
             yield Piece(number, entries[mine], each, chosen[mine], shrunk)
 
 
+def rooms_of(
+    bounds: Bounds, number: int, entries: np.ndarray, leaf: Leaf
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far entries may move up, and down."""
+    wide = leaf.real.flat[entries].astype(np.result_type(leaf.real.dtype, np.float64))
+    low, high = bounds.of(number, entries, leaf.real.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        rooms = [np.asarray(r * (1 - _ROUNDED), float) for r in (high - wide, wide - low)]
+    # A NaN has no neighbors, and any points will do.
+    up, down = (np.where(np.isnan(room), np.inf, room) for room in rooms)
+    return up, down
+
+
 def _lengths(
-    stencil: Stencil, leaf: Leaf, steps: Steps, x: np.ndarray, entries: np.ndarray
+    stencil: Stencil, dtype: np.dtype, steps: Steps, x: np.ndarray, entries: np.ndarray
 ) -> np.ndarray:
     """The steps that a stencil takes: the user's, or automatic ones."""
     if steps.given is not None:
@@ -81,17 +96,16 @@ def _lengths(
         return given
     if not steps.relative:
         return np.full(len(x), steps.absolute)
-    # Values are float64 here, and so are what a longdouble's differences are worth.
-    dtype = np.dtype(float) if is_extended(leaf.real) else leaf.real.dtype
     return stencil.relative_step(dtype) * lengths_of(x)
 
 
-def _chosen(
+def fitting(
     choices: Sequence[Stencil], wanted: Sequence[np.ndarray], ahead: np.ndarray, behind: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which stencil each entry takes, by its number (that of none is behind the last), and steps.
 
-    `ahead` and `behind` are the rooms of the entries.
+    The choices are the stencil that is wanted, and two that point ahead and back; `ahead` and
+    `behind` are the rooms of the entries.
     """
     most = []  # the longest step that each stencil allows for
     for stencil in choices:

@@ -11,12 +11,25 @@ from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._leaf import Leaf
 from fastgrad._tree import Params, describe, pair
 
-__all__ = ["masks_of"]
+__all__ = ["chosen_entries", "masks_of"]
 
 _EXPECTED = (
     "`where` must be True or False, or have the structure of the parameters with a boolean array, "
     "True or False in place of each leaf"
 )
+
+
+def chosen_entries(where: Any, argument: Params, leaves: Sequence[Leaf]) -> list[np.ndarray] | None:
+    """Numbers of the real entries that are meant, in C order; None where all are."""
+    if where is None:
+        return None
+    chosen = []
+    for leaf, mask in zip(leaves, masks_of(where, argument, leaves), strict=True):
+        numbers = np.flatnonzero(mask)
+        if leaf.is_complex:
+            numbers = (2 * numbers[:, np.newaxis] + (0, 1)).ravel()
+        chosen.append(numbers.astype(np.intp, copy=False))
+    return chosen
 
 
 def masks_of(where: Any, argument: Params, leaves: Sequence[Leaf]) -> list[np.ndarray]:

@@ -39,6 +39,7 @@ def evaluator(
     bounds: Bounds | None = None,
     measured: Measured | None = None,
     selection: Selection | None = None,
+    follow: bool = False,
 ) -> Metered:
     """What evaluates `f` at and around its argument, whatever kind of `f` it is.
 
@@ -47,6 +48,7 @@ def evaluator(
     `expected` evaluations. With `vector`, `f` returns arrays or a nest of them, which the first
     value describes if they are not given. No evaluation leaves the `bounds`. What was `measured`
     before is not evaluated again. With a `selection`, its leaves stand for those of the argument.
+    With `follow`, workers go to displaced parameters too, for which they get copies anew.
     """
     check_layout(leaves)
     guard = Guard(leaves, spare=[result.array for result in results])
@@ -61,7 +63,7 @@ def evaluator(
         if here.in_threads:
             inner = threaded(here, thread_count(workers))
         elif (make_pool := pool_of(workers)) is not None:
-            inner = Scheduler(here, make_pool, bar, bounds)
+            inner = Scheduler(here, make_pool, bar, bounds, follow=follow)
     if bounds is not None:
         inner = Bounded(inner, bounds)
     if measured is not None:

@@ -11,11 +11,11 @@ import os
 import sys
 import uuid
 import warnings
-from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from fastgrad._errors import WorkerError
 from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.bounds import Bounds
-from fastgrad._evaluation.direction import claimed_changes
+from fastgrad._evaluation.direction import Direction, claimed_changes
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.lenient import is_quiet
 from fastgrad._evaluation.meter import Bar
@@ -32,6 +32,7 @@ from fastgrad._evaluation.protocol import (
     Along,
     Changes,
     Displaced,
+    Evaluator,
     Gradient,
     Grouped,
     Request,
@@ -42,8 +43,8 @@ from fastgrad._evaluation.protocol import (
 from fastgrad._workers.payload import pack
 from fastgrad._workers.pools import PoolFactory
 from fastgrad._workers.processes import Lost, Processes
+from fastgrad._workers.tasks import Queue, Task
 from fastgrad._workers.worker import (
-    Failure,
     TaskResult,
     Verification,
     forget,
@@ -89,19 +90,12 @@ _DIFFERS = (
 )
 
 
-class _Task(NamedTuple):
-    """A part of one request in a list of them."""
-
-    which: int  # the position of the request in the list
-    start: int  # the position in the request at which the part starts
-    request: Request  # the part, a request of its own
-
-
 class Scheduler(Around):
     """An evaluator that has requests evaluated by the workers of a pool.
 
     What a worker's copy of `f` gives is compared with what `f` gives here before it counts. In the
-    context `displaced` `f` is evaluated here, as the copies have not moved; `beside` moves them.
+    context `displaced` `f` is evaluated here, as the copies have not moved; `beside` moves them,
+    and with `follow` workers get copies of the displaced parameters.
     """
 
     _inner: InPlace | InBatches
@@ -112,11 +106,13 @@ class Scheduler(Around):
         make_pool: PoolFactory,
         bar: Bar | None = None,
         bounds: Bounds | None = None,
+        *,
+        follow: bool = False,
     ) -> None:
         super().__init__(inner)
         self.batch = sys.maxsize  # it cuts requests itself
         self._make_pool = make_pool
-        self._bounds = bounds
+        self._bounds, self._follow = bounds, follow
         self._bar = bar  # shows evaluations as they come in, and not with the answer alone
         self._remote = 0  # evaluations that workers made
         self._raised = ""  # there, by a lenient `f`
@@ -181,17 +177,19 @@ class Scheduler(Around):
     def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`.
 
-        Workers draw the direction themselves; the claims stay here. Without one, and where the
-        first points decide whether more are taken, they are taken here.
+        Workers draw the direction themselves; the claims stay here. One point alone, and those of
+        which the first decide whether more are taken, are taken here.
         """
-        if claims is None or request.still is not None:
+        if request.still is not None or (claims is None and request.count < 2):
             return self._inner.along(request, claims)
         answers = self._answers((request,))
+        values = tuple(value for _, answer in answers for value in answer.values)
+        if claims is None:
+            return Changes(values)
         guard = self.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
         rises, norm = claimed_changes(request.direction, before, request.times, claims)
-        values = [value for _, answer in answers for value in answer.values]
-        return Changes(tuple(values), rises, norm)
+        return Changes(values, rises, norm)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine, in tasks of all leaves together: see `Evaluator`."""
@@ -207,9 +205,24 @@ class Scheduler(Around):
             else:  # a row for each entry
                 target.array[place] = answer.values
 
+    @contextmanager
+    def displaced(self, direction: Direction, time: float) -> Iterator[Evaluator]:
+        """An evaluator at displaced parameters: see `Evaluator`."""
+        with self._inner.displaced(direction, time) as there:
+            if not self._follow:
+                yield there
+                return
+            here = self._token, self._payload
+            self._token, self._payload = uuid.uuid4().hex, b""  # packed there
+            try:
+                yield self
+            finally:
+                forget(self._token)
+                self._token, self._payload = here
+
     def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
         """Answer many requests, each at displaced parameters of the workers: see `Evaluator`."""
-        found: list[list[tuple[_Task, Samples]]] = [[] for _ in requests]
+        found: list[list[tuple[Task, Samples]]] = [[] for _ in requests]
         for task, answer in self._answers(requests):
             found[task.which].append((task, answer))
         return [
@@ -217,17 +230,17 @@ class Scheduler(Around):
             for request, answers in zip(requests, found, strict=True)
         ]
 
-    def _answers(self, requests: Sequence[Request]) -> list[tuple[_Task, Any]]:
+    def _answers(self, requests: Sequence[Request]) -> list[tuple[Task, Any]]:
         """All tasks with their answers, in the order of a serial run."""
         return sorted(self._finished(requests), key=lambda pair: pair[0][:2])
 
-    def _finished(self, requests: Sequence[Request]) -> Iterator[tuple[_Task, Any]]:
+    def _finished(self, requests: Sequence[Request]) -> Iterator[tuple[Task, Any]]:
         """Tasks as they are finished, with their answers.
 
         Where `f` fails, the exception that a serial run meets first is raised.
         """
         self.start()
-        queue = _Queue(self._cut(requests))
+        queue = Queue(self._cut(requests))
         while True:
             while self._pool.has_room() and (given := queue.take()):
                 number, task, with_payload = given
@@ -249,7 +262,7 @@ class Scheduler(Around):
         if queue.failure is not None:
             raise queue.failure.error()
 
-    def _cut(self, requests: Sequence[Request]) -> Iterator[_Task]:
+    def _cut(self, requests: Sequence[Request]) -> Iterator[Task]:
         """Cut requests into tasks of about equal duration, on which no answer depends."""
         share = math.ceil(sum(each.count for each in requests) / (_TASKS * self._pool.size))
         for which, request in enumerate(requests):
@@ -261,7 +274,7 @@ class Scheduler(Around):
             length = max(1, min(int(_SECONDS / once), share, most))
             for start in range(0, request.count, length):
                 part = request.part(start, min(start + length, request.count))
-                yield _Task(which, start, part)
+                yield Task(which, start, part)
 
     def _width(self) -> int:
         """Numbers that one evaluation gives."""
@@ -277,7 +290,7 @@ class Scheduler(Around):
             _compare(self._verification, result.verification)
         return result.answer
 
-    def _recover(self, queue: _Queue, number: int, lost: Lost) -> None:
+    def _recover(self, queue: Queue, number: int, lost: Lost) -> None:
         """Give a lost task to a new process, or all tasks to our own in place of an executor."""
         if isinstance(self._pool, Processes):
             queue.deaths[number] += 1
@@ -294,51 +307,10 @@ class Scheduler(Around):
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
-def _joined(answers: Sequence[tuple[_Task, Samples]]) -> Samples:
+def _joined(answers: Sequence[tuple[Task, Samples]]) -> Samples:
     """The answers of the parts of one request as one."""
     moved = np.concatenate([answer.moved for _, answer in answers])
     return Samples(moved, np.concatenate([answer.values for _, answer in answers]))
-
-
-class _Queue:
-    """Tasks, numbered as in a serial run: those that are out, and those to be given out again."""
-
-    def __init__(self, tasks: Iterator[_Task]) -> None:
-        self.out: dict[int, _Task] = {}  # by number: those that the pool has
-        self.deaths: Counter[int] = Counter()
-        self.failure: Failure | None = None
-        self._failed: float = math.inf  # number of the first task that failed
-        self._fresh = enumerate(tasks)
-        self._again: deque[tuple[int, _Task, bool]] = deque()
-
-    def take(self) -> tuple[int, _Task, bool] | None:
-        """The next task with its number, and whether to send the payload with it."""
-        while self._again:
-            # A serial run would not have come to tasks after the one that failed.
-            if self._again[0][0] < self._failed:
-                return self._taken(*self._again.popleft())
-            self._again.popleft()
-        if self.failure is not None:
-            return None  # what is fresh comes after what has failed
-        return next((self._taken(number, task, False) for number, task in self._fresh), None)
-
-    def _taken(self, number: int, task: _Task, with_payload: bool) -> tuple[int, _Task, bool]:
-        self.out[number] = task
-        return number, task, with_payload
-
-    def give_back(self, number: int, with_payload: bool = False) -> None:
-        """Let a task be given out again."""
-        self._again.append((number, self.out.pop(number), with_payload))
-
-    def fail(self, number: int, failure: Failure) -> None:
-        """Remember the failure, if it is the first in the order of a serial run."""
-        del self.out[number]
-        if number < self._failed:
-            self._failed, self.failure = number, failure
-
-    def waits(self) -> bool:
-        """Whether something that matters is out."""
-        return any(number < self._failed for number in self.out)
 
 
 def _compare(mine: Verification, theirs: Verification) -> None:
