@@ -33,7 +33,8 @@ if _typing.TYPE_CHECKING:
     from fastgrad._derivatives.estimate import estimate
     from fastgrad._derivatives.estimated import Estimate
     from fastgrad._derivatives.gradient import gradient
-    from fastgrad._derivatives.hessian import hessian, hvp
+    from fastgrad._derivatives.hessian import hessian
+    from fastgrad._derivatives.hvp import hvp
     from fastgrad._derivatives.jacobian import jacobian
     from fastgrad._derivatives.jvp import jvp
     from fastgrad._derivatives.pattern import Sparsity
@@ -143,7 +144,7 @@ _PLACES = {
     "forward": "_stencils",
     "gradient": "_derivatives.gradient",
     "hessian": "_derivatives.hessian",
-    "hvp": "_derivatives.hessian",
+    "hvp": "_derivatives.hvp",
     "jacobian": "_derivatives.jacobian",
     "jacobian_sparsity": "_derivatives.sparsity",
     "jvp": "_derivatives.jvp",

@@ -21,11 +21,17 @@ class GradientFunction:
     """A user's gradient as a function that returns one column: (n,) float64.
 
     With `pairs`, it returns (value, gradient). `eps` is the largest spacing of the types that
-    gradients came in so far.
+    gradients came in so far. Of the entries some may be meant only.
     """
 
-    def __init__(self, grad: Callable[[Any], Any], *, pairs: bool) -> None:
-        self.grad, self.pairs, self.eps = grad, pairs, EPS["d"]
+    def __init__(
+        self, grad: Callable[[Any], Any], *, pairs: bool, meant: np.ndarray | None = None
+    ) -> None:
+        self.grad, self.pairs, self.eps, self.meant = grad, pairs, EPS["d"], meant
+
+    def of(self, meant: np.ndarray) -> GradientFunction:
+        """The same of some entries, by their numbers."""
+        return GradientFunction(self.grad, pairs=self.pairs, meant=meant)
 
     def __call__(self, params: Params) -> np.ndarray:
         """The gradient at some real parameters, as a copy."""
@@ -33,7 +39,8 @@ class GradientFunction:
         arrays, _ = given_pair(params, given) if self.pairs else split(params, given)
         self.eps = max(self.eps, *(EPS.get(array.dtype.char, 0.0) for array in arrays), 0.0)
         flat = [array.reshape(-1).astype(np.float64) for array in arrays]
-        return np.concatenate(flat) if flat else np.empty(0)
+        column = np.concatenate(flat) if flat else np.empty(0)
+        return column if self.meant is None else column[self.meant]
 
 
 def given_pair(argument: Params, given: Any) -> tuple[list[np.ndarray], Any]:

@@ -1,4 +1,4 @@
-"""Second derivatives by finite differences: `hessian` and `hvp`."""
+"""Second derivatives by finite differences: `hessian`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,17 @@ from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.positions import Positions
 from fastgrad._derivatives.second import Curvature
-from fastgrad._derivatives.settling import Look, settled
-from fastgrad._derivatives.slopes import NEAR_ZERO, Slopes
+from fastgrad._derivatives.slopes import Slopes
 from fastgrad._derivatives.steps import steps_of
-from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.local import check_callable, is_plain_function
+from fastgrad._derivatives.twice import Moving, gradient_function, real_parameters
+from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
-from fastgrad._stencils import central
-from fastgrad._tree import Params, as_params, check_places, describe, flatten, pair, unflatten
+from fastgrad._stencils import Steps, central
+from fastgrad._tree import Params, check_places, unflatten
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["hessian", "hvp"]
-
-# The product along `v` itself, and the second difference along it, agree to this share and this
-# many error bars of the latter; truncation of both is far below.
-_DISAGREE, _BARS = 1e-3, 4.0
-_COMPLEX = (
-    "`{}` is complex, and second derivatives are those by real parameters; pass its real and its "
-    "imaginary part as two arrays"
-)
+__all__ = ["hessian"]
 
 
 def hessian(
@@ -40,6 +31,9 @@ def hessian(
     grad: Any = None,
     *,
     eps: Any = None,
+    rel_eps: Any = None,
+    bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
 ) -> Any:
@@ -63,6 +57,17 @@ def hessian(
     eps : float, or the structure of `params`, optional
         Absolute step: one for all entries, or one for each. By default the step is sought: see
         Notes.
+    rel_eps : float, or the structure of `params`, optional
+        Relative step, instead of `eps`: an entry moves by ``rel_eps * |x|``, and by the automatic
+        step of a central difference where that is 0.
+    bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
+        Where `f` or `grad` may be evaluated, bounds included; see `gradient`. Where an entry would
+        leave them, differences point inward, with an error of second order too. All second
+        derivatives by an entry that has no room are NaN.
+    where : structure of `params`, optional
+        A boolean array of the shape of each leaf, or True or False for all of its entries: the
+        entries to differentiate with respect to. Only these are moved, and second derivatives by
+        the others are NaN.
     workers : int, Executor, dask Client or map-like callable, optional
         The workers that evaluate `f` or `grad`: see `gradient`.
     progress : bool, default False
@@ -74,7 +79,7 @@ def hessian(
         As of `jax.hessian`: at `a` and there at `b` stands an array of shape ``a.shape + b.shape``
         with the second derivatives by the entries of `a` and of `b`. Of one array of `n` entries it
         is an (n, n) array. The type is the common one of `a` and `b`. An entry is NaN where `f` or
-        `grad` is not finite at a point that it needs.
+        `grad` is not finite at a point that it needs, and where `where` or bounds leave it out.
 
     Raises
     ------
@@ -103,7 +108,8 @@ def hessian(
     entry by a second step. Where it outweighs noise, as beside the pole of a logarithm, smaller
     steps are tried, at 2 evaluations each, and larger ones where noise hides the second derivative.
     By the balance of both, eight digits are left of a smooth `f` in float64. An `eps` is taken as
-    it is, with ``n**2 + n + 1`` evaluations.
+    it is, with ``n**2 + n + 1`` evaluations. A pair takes four evaluations instead of two where
+    bounds let one of its entries move to one side only.
 
     *From gradients.* Central differences of `grad`: ``2 n + 1`` gradients, two to six more for each
     entry that is not zero but smaller than 300 steps, and four for a pair that is not symmetric.
@@ -121,191 +127,60 @@ def hessian(
     array([[4., 2.],
            [2., 0.]])
     """
-    function = _function(f, grad)
-    argument, leaves = _real_parameters(params)
-    steps = None if eps is None else steps_of(argument, leaves, central(), eps)
-    n = sum(leaf.real.size for leaf in leaves)
-    expected = n * n + 3 * n + 7 if function is None else 2 * n + 1
+    function = gradient_function(f, grad)
+    argument, leaves = real_parameters(params)
+    limits = bounds_of(bounds, argument, leaves)
+    moving = Moving.of(argument, leaves, where, limits)
+    steps = None
+    if eps is not None or rel_eps is not None:
+        steps = moving.steps(steps_of(argument, leaves, central(), eps, rel_eps))
+    n, k = sum(leaf.real.size for leaf in leaves), len(moving.numbers)
+    matrix = np.full((n, n), np.nan)
+    if k:
+        how = {"bounds": limits, "workers": workers, "progress": progress}
+        found = _differenced(f, function, argument, moving, steps, how)
+        matrix[np.ix_(moving.numbers, moving.numbers)] = found
+        if function is None and k == n and not np.count_nonzero(found):
+            refuse_unseen(f, argument, leaves, limits)
+    return _nested(argument, leaves, matrix, is_number=argument is not params)
+
+
+def _differenced(
+    f: Callable[[Any], Any],
+    function: GradientFunction | None,
+    argument: Params,
+    moving: Moving,
+    steps: Sequence[Steps] | None,
+    how: dict[str, Any],
+) -> np.ndarray:
+    """The matrix of the entries that move; `how` is what the evaluator takes."""
+    k = len(moving.numbers)
+    if function is not None and moving.selection is not None:
+        function = function.of(moving.numbers)
     run = evaluator(
         f if function is None else function,
         argument,
-        leaves,
-        workers=workers,
-        progress=progress,
-        expected=expected,
+        moving.leaves,
+        expected=k * k + 3 * k + 7 if function is None else 2 * k + 1,
         vector=function is not None,
+        selection=moving.selection,
+        **how,
     )
     try:
         with run:
             at = Positions(run)
             given = None if steps is None else at.given(steps)
-            if not n:
-                matrix = np.empty((0, 0))
-            elif function is None:
-                matrix = _from_values(run, at, given)
+            if function is None:
+                matrix = _from_values(run, at, moving, given)
             else:
-                matrix = _from_gradients(run, at, function, given)
-            check_places(argument, leaves)
+                matrix = _from_gradients(run, at, moving, function, given)
+            check_places(argument, moving.leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    if function is None and n and not np.count_nonzero(matrix):
-        refuse_unseen(f, argument, leaves)
-    return _nested(argument, leaves, matrix, is_number=argument is not params)
-
-
-def hvp(
-    f: Callable[[Any], Any],
-    params: Params,
-    v: Params,
-    grad: Any = None,
-    *,
-    workers: Any = None,
-    progress: bool = False,
-) -> Any:
-    """Multiply the second derivatives of a real function with a vector.
-
-    Entries are moved in place and put back, as by `gradient`; the matrix itself is never made.
-
-    Parameters
-    ----------
-    f : callable
-        ``f(params)`` returns one real number. With ``grad=True`` it returns the pair
-        ``(value, gradient)``. It is not called where `grad` is a function.
-    params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
-        Where to differentiate, as for `hessian`.
-    v : structure of `params`
-        The vector: real arrays of the shapes of those in `params`.
-    grad : callable or True, optional
-        ``grad(params)`` returns the gradient in the structure of `params`, or the pair (value,
-        gradient): three gradients are taken instead of some ``4 n`` values of `f`.
-    workers : int, Executor, dask Client or map-like callable, optional
-        The workers that evaluate `f` or `grad`: see `gradient`.
-    progress : bool, default False
-        Show a bar, as `gradient` does.
-
-    Returns
-    -------
-    structure of `params`
-        The product ``H v``, in arrays with the shapes and types of those in `params`. An entry is
-        NaN where `f` or `grad` is not finite at a point that it needs.
-
-    Raises
-    ------
-    InputTypeError, InputValueError
-        As of `hessian`; or `v` does not have the structure of `params`, or is not finite.
-    MutationError, ConcurrencyError, WorkerError, MissingPackageError, ObjectiveError
-        As of `gradient`.
-
-    Warns
-    -----
-    FastgradWarning
-        The second derivative along `v`, or by an entry close to zero, may be off by 1 % or more at
-        any step.
-
-    Notes
-    -----
-    From gradients it is their central difference along `v`. The first step moves no entry by more
-    than 7e-6 of its length ``max(1, |x|)``; where it is more than 1/300 of an entry, smaller steps
-    are tried as well, at two gradients each.
-
-    From values it is the difference of two gradients along `v`, each by central differences:
-    ``4 n`` evaluations, six that show the noise of `f`, and some five that settle the step along
-    `v`. Entries that are not zero but below 300 steps, of 3e-4 each, take four evaluations or more
-    to settle theirs; so do all entries, and the difference is repeated, where the product is not
-    what the second difference along `v` shows. Both are as precise as `hessian`.
-
-    Examples
-    --------
-    >>> import numpy as np, fastgrad as fg
-    >>> x, v = np.array([1.0, 2.0]), np.array([1.0, -1.0])
-    >>> fg.hvp(lambda x: x[0] ** 2 * x[1], x, v).round(5)
-    array([2., 2.])
-    """
-    function = _function(f, grad)
-    argument, leaves = _real_parameters(params)
-    column = _column(argument, v)
-    results = [Leaf(leaf.path, np.zeros_like(leaf.array, subok=False)) for leaf in leaves]
-    run = evaluator(
-        f if function is None else function,
-        argument,
-        leaves,
-        workers=workers,
-        progress=progress,
-        expected=4 * len(column) + 12 if function is None else 3,
-        vector=function is not None,
-    )
-    try:
-        with run:
-            found = np.zeros(len(column))
-            if np.count_nonzero(column):
-                at = Positions(run)
-                if function is None:
-                    found = _product_of_values(run, at, column)
-                else:
-                    found = _product_of_gradients(run, at, function, column)
-            check_places(argument, leaves)
-    finally:
-        run.guard.close()  # as above
-    start = 0
-    for result in results:
-        stop = start + result.array.size
-        result.array[...] = found[start:stop].reshape(result.array.shape)
-        start = stop
-    if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
-        return results[0].array[()]
-    return unflatten(argument, iter([result.array for result in results]))
+    return matrix
 
 
 # ---------------------------------------------------------------- arguments and results
-
-
-def _function(f: Any, grad: Any) -> GradientFunction | None:
-    """The gradient as a function that returns one column, or None without one."""
-    check_callable(f, "f")
-    if grad is None:
-        return None
-    if grad is not True and not callable(grad):
-        raise InputTypeError(
-            f"`grad` must be callable as grad(params), or True where `f` returns (value, "
-            f"gradient); got {describe(grad)}"
-        )
-    made = f if grad is True else grad
-    if not is_plain_function(made):
-        raise InputTypeError(
-            f"`{'f' if grad is True else 'grad'}` must return a gradient at one point, and a "
-            "batched or native objective returns numbers; pass a Python function as `grad`"
-        )
-    return GradientFunction(made, pairs=grad is True)
-
-
-def _real_parameters(params: Params) -> tuple[Params, list[Leaf]]:
-    argument = as_params(params)
-    leaves = flatten(argument)
-    for leaf in leaves:
-        if leaf.is_complex:
-            raise InputTypeError(_COMPLEX.format(leaf.path))
-    return argument, leaves
-
-
-def _column(argument: Params, v: Any) -> np.ndarray:
-    """The vector as one column of finite numbers."""
-    parts = [np.empty(0)]
-    for leaf, given in pair(argument, as_params(v), "v"):
-        array = np.asarray(given)
-        if array.dtype.kind not in "iuf":
-            raise InputTypeError(
-                f"`v` at `{leaf.path}` must hold real numbers; got {describe(given)} of dtype "
-                f"{array.dtype}"
-            )
-        if array.shape != leaf.array.shape:
-            raise InputValueError(
-                f"`v` at `{leaf.path}` must have shape {leaf.array.shape}; got {array.shape} "
-                "(nothing is broadcast)"
-            )
-        parts.append(array.reshape(-1).astype(np.float64))
-        if not np.isfinite(parts[-1]).all():
-            raise InputValueError(f"`v` at `{leaf.path}` must be finite; got {array}")
-    return np.concatenate(parts)
 
 
 def _nested(argument: Params, leaves: Sequence[Leaf], matrix: np.ndarray, is_number: bool) -> Any:
@@ -331,12 +206,15 @@ def _spans(stops: np.ndarray) -> list[slice]:
 # ---------------------------------------------------------------- from values, and from gradients
 
 
-def _from_values(run: Metered, at: Positions, steps: np.ndarray | None) -> np.ndarray:
+def _from_values(
+    run: Metered, at: Positions, moving: Moving, given: np.ndarray | None
+) -> np.ndarray:
     run.phase("steps")
     curvature = Curvature(run, at)
-    if steps is None:
+    if given is None:
         curvature.learn_noise()
     run.guard.thin()
+    steps = moving.keep_inside(curvature, given)
     if steps is None:
         look, errors = curvature.settle()
         curvature.warn_of(look, errors)
@@ -348,58 +226,16 @@ def _from_values(run: Metered, at: Positions, steps: np.ndarray | None) -> np.nd
 
 
 def _from_gradients(
-    run: Metered, at: Positions, function: GradientFunction, given: np.ndarray | None
+    run: Metered,
+    at: Positions,
+    moving: Moving,
+    function: GradientFunction,
+    given: np.ndarray | None,
 ) -> np.ndarray:
     slopes = Slopes(run, at, function)
     run.guard.thin()
-    found, steps = slopes.jacobian(given)
+    found, steps = slopes.jacobian(moving.keep_inside(slopes, given))
     slopes.warn_of_asymmetry(found, steps)
     with np.errstate(all="ignore"):
         mean: np.ndarray = (found + found.T) / 2
     return mean
-
-
-def _product_of_values(run: Metered, at: Positions, v: np.ndarray) -> np.ndarray:
-    curvature = Curvature(run, at)
-    curvature.learn_noise()
-    run.guard.thin()
-    steps = curvature.first_steps()
-    near = at.near_zero(steps, NEAR_ZERO)
-    if len(near):
-        steps[near] = curvature.settled_steps(near, steps[near])
-    along, error = _settled_along(curvature, at, v, curvature.first_steps())
-    length = float(along.steps[0])
-    found = curvature.times(v, length, steps)
-    # The direction has found a step of its own; entries that need one do not agree with it.
-    terms = v * found
-    apart = abs(float(terms.sum()) - float(along.estimate[0]))
-    if apart > _DISAGREE * float(np.abs(terms).sum()) + _BARS * float(error[0]):
-        steps = curvature.settled_steps(np.arange(at.count), curvature.first_steps())
-        found = curvature.times(v, length, steps)
-    return found
-
-
-def _product_of_gradients(
-    run: Metered, at: Positions, function: GradientFunction, v: np.ndarray
-) -> np.ndarray:
-    slopes = Slopes(run, at, function)
-    run.guard.thin()
-    steps = slopes.first_steps()
-    length = at.reach(v, steps)
-    near = at.near_zero(length * np.abs(v), NEAR_ZERO)
-    look = slopes.look_along(v, length) if not len(near) else None
-    look = look or _settled_along(slopes, at, v, steps)[0]
-    found: np.ndarray = look.estimate[0]
-    return found
-
-
-def _settled_along(
-    what: Curvature | Slopes, at: Positions, v: np.ndarray, steps: np.ndarray
-) -> tuple[Look, np.ndarray]:
-    """The derivative along `v`, at the length that suits it best, with a bound on its error."""
-
-    def look(_: np.ndarray, lengths: np.ndarray) -> Look:
-        return what.look_along(v, lengths)
-
-    # The direction counts as one position, of number 0.
-    return settled(look, np.zeros(1, np.intp), at.reach(v, steps), at.reach(v, at.sizes()))

@@ -75,6 +75,15 @@ class Positions:
             where, step = x.name(entry), float(steps[lost[0]])
             raise _errors.step_vanished_error(where, x.real.flat[entry], step, x.real.dtype)
 
+    def refuse_still(self, v: np.ndarray, steps: np.ndarray, length: float) -> None:
+        """Refuse steps at which the entry vanishes in rounding that moves by its own along `v`."""
+        with np.errstate(divide="ignore", over="ignore"):
+            position = int((steps / np.abs(v)).argmin())
+        leaf, entry = self.place(position)
+        x = self.run.leaves[leaf].real.flat[entry]
+        moved = x + x.dtype.type(length * v[position]) - x
+        self.refuse_lost(np.array([[float(moved)]]), steps[position : position + 1], position)
+
     def sizes(self) -> np.ndarray:
         """How far entries are from zero: infinite where that says nothing of the scale of `f`."""
         x = np.abs(self.read())

@@ -10,8 +10,10 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._derivatives import noise
+from fastgrad._derivatives.pairs import Pairs
 from fastgrad._derivatives.positions import Positions, short, whole
 from fastgrad._derivatives.settling import Look, grown, settled
+from fastgrad._derivatives.sides import Sides, offsets_of, put_together, slope_weights
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.direction import OddMultiples
 from fastgrad._evaluation.meter import Metered
@@ -42,8 +44,8 @@ _SLIGHT = 1e-5
 # From this share of a second derivative on its error is told: two digits are left. `f` is taken to
 # vary by the other share of its value over a length, as in the baseline of a check.
 _TOLD, _VARIES = 1e-2, 1e-4
-# Values of pairs that are held at once, at most: 512 KiB of them.
-_HELD = 2**16
+# The same of the four values of a second difference to one side: the root of 4 + 25 + 16 + 1.
+_ASIDE = math.sqrt(46.0)
 
 
 class Near(NamedTuple):
@@ -80,6 +82,7 @@ class Curvature:
 
     def __init__(self, run: Metered, at: Positions) -> None:
         self.run, self.at = run, at
+        self.sides: Sides | None = None  # None: all entries move to both sides
         self.base = float(run.base())
         # Noise as each entry moves, and the same as a share of the values.
         self.level, self.share = np.zeros(at.count), np.full(at.count, _UNIT)
@@ -106,20 +109,35 @@ class Curvature:
         # not show close by: straight lines stay straight.
         share = np.maximum(self.share, spacings / 2)
         relative = np.minimum((_BALANCE * share) ** 0.25, _LARGEST)
-        return short(np.maximum(relative, _SPACINGS * spacings) * self.at.lengths())
+        steps = short(np.maximum(relative, _SPACINGS * spacings) * self.at.lengths())
+        return steps if self.sides is None else self.sides.cut(steps)
+
+    def stay(self, up: np.ndarray, down: np.ndarray, steps: np.ndarray | None = None) -> None:
+        """Move entries by no more than this, to one side where the other has too little room."""
+        self.sides = Sides.of(self.first_steps() if steps is None else steps, up, down)
 
     def look(self, positions: np.ndarray, steps: np.ndarray) -> Look:
         """Second differences of entries, each at its own step: see `settling.Looks`."""
-        found = self.at.single(positions, steps)
-        return self._look(steps, found, self.level[positions])
+        if self.sides is None:
+            return self._look(steps, self.at.single(positions, steps), self.level[positions])
+        parts = []
+        for side, mine in self.sides.groups(positions):
+            found = self.at.single(positions[mine], steps[mine], offsets_of(side))
+            look = self._aside if side else self._look
+            parts.append((mine, look(steps[mine], found, self.level[positions[mine]])))
+        return put_together(len(positions), parts)
 
-    def look_along(self, v: np.ndarray, lengths: np.ndarray) -> Look:
+    def look_along(self, v: np.ndarray, lengths: np.ndarray, side: int = 0) -> Look:
         """The second difference along `v` in units of its length, for one step."""
-        values = self.run.along(Along(self.at.along(v, float(lengths[0])), (1.0, -1.0))).values
-        moved = np.array([[lengths[0], -lengths[0]]])
-        return self._look(lengths, Samples(moved, np.array([values], np.float64)), self.level.max())
+        offsets = offsets_of(side)
+        direction = self.at.along(v, float(lengths[0]))
+        values = self.run.along(Along(direction, tuple(map(float, offsets)))).values
+        found = Samples(np.array([offsets]) * lengths[0], np.array([values], np.float64))
+        look = self._aside if side else self._look
+        return look(lengths, found, np.array([self.level.max()]))
 
     def _look(self, steps: np.ndarray, found: Samples, level: np.ndarray) -> Look:
+        """Central second differences."""
         (ahead, behind), (up, down) = found.moved.T, found.values.T
         with np.errstate(all="ignore"):
             slopes = (up - self.base) / ahead - (down - self.base) / behind
@@ -129,6 +147,23 @@ class Curvature:
             bound = noise.SIGMAS * _SUMMED * level / np.abs(ahead * behind)
         return Look(steps, found.moved, found.values, estimate, bound)
 
+    def _aside(self, steps: np.ndarray, found: Samples, level: np.ndarray) -> Look:
+        """Second differences to one side: the second derivative at 0 of a cubic."""
+        (a, b, c), (f_a, f_b, f_c) = found.moved.T, found.values.T
+        with np.errstate(all="ignore"):
+            # Newton's divided differences.
+            first, second, third = (
+                (f_a - self.base) / a,
+                (f_b - f_a) / (b - a),
+                (f_c - f_b) / (c - b),
+            )
+            bend, next_bend = (second - first) / b, (third - second) / (c - a)
+            estimate = 2 * (bend - (a + b) * (next_bend - bend) / c)
+            size = np.maximum(np.abs(found.values).max(axis=1), abs(self.base))
+            level = np.maximum(level, _UNIT * size)
+            bound = noise.SIGMAS * _ASIDE * level / a**2
+        return Look(steps, found.moved[:, :2], found.values[:, :2], estimate, bound)
+
     def settle(self) -> tuple[Look, np.ndarray]:
         """All entries at the steps that suit them best, with bounds on the errors."""
         everything = np.arange(self.at.count)
@@ -136,7 +171,10 @@ class Curvature:
         found = settled(self.look, everything, self.first_steps(), self.at.sizes())
         with np.errstate(all="ignore"):
             slight = _SLIGHT * self._largest(found[0], lengths) / lengths**2
-        return grown(self.look, found, everything, _LARGEST * lengths, slight)
+        largest = _LARGEST * lengths
+        if self.sides is not None:
+            largest = np.minimum(largest, self.sides.most)
+        return grown(self.look, found, everything, largest, slight)
 
     def _largest(self, look: Look, lengths: np.ndarray) -> float:
         """The largest change of the slope of `f` over a length, and of `f` itself."""
@@ -169,53 +207,8 @@ class Curvature:
         )
 
     def mixed(self, look: Look) -> np.ndarray:
-        """The matrix of second derivatives: those of pairs, with `look` on the diagonal.
-
-        ``(f(+i, +j) - f(+i) - f(+j) + f) + (f(-i, -j) - f(-i) - f(-j) + f)`` over the products of
-        the moves: exact for quadratic functions, for its first and third orders cancel, and two
-        evaluations for each pair (M. Abramowitz and I. A. Stegun, Handbook of Mathematical
-        Functions, 25.3.27).
-        """
-        found = np.empty((self.at.count, self.at.count))
-        np.fill_diagonal(found, look.estimate)
-        for rows in self._blocks():
-            requests = [each for i in rows for each in self._pairs(i, look.steps)]
-            answers = iter(self.run.beside(requests))
-            for i in rows:
-                self._fill_row(found, i, look, answers)
-        return found
-
-    def _blocks(self) -> Iterator[range]:
-        rows = max(1, _HELD // max(2 * self.at.count, 1))
-        for start in range(0, self.at.count, rows):
-            yield range(start, min(start + rows, self.at.count))
-
-    def _pairs(self, i: int, steps: np.ndarray) -> list[Displaced]:
-        """The requests that move one entry, up and down, with each of the later ones."""
-        later = np.arange(i + 1, self.at.count)
-        direction = self.at.move(i, steps[i])
-        return [
-            Displaced(
-                direction,
-                float(sign),
-                Single(leaf, entries, Steps(given=steps[later[mine]]), (sign,)),
-            )
-            for sign in (1, -1)
-            for leaf, entries, mine in self.at.pieces(later)
-        ]
-
-    def _fill_row(self, found: np.ndarray, i: int, look: Look, answers: Iterator[Samples]) -> None:
-        later = np.arange(i + 1, self.at.count)
-        pieces = sum(1 for _ in self.at.pieces(later))
-        if not pieces:
-            return
-        rise, area = np.zeros(len(later)), np.zeros(len(later))
-        with np.errstate(all="ignore"):
-            for side in (0, 1):
-                both = np.concatenate([next(answers).values[:, 0] for _ in range(pieces)])
-                rise += (both - look.values[i, side]) - (look.values[later, side] - self.base)
-                area += look.moved[i, side] * look.moved[later, side]
-            found[i, later] = found[later, i] = rise / area
+        """The matrix of second derivatives, with `look` on the diagonal."""
+        return Pairs(self.run, self.at, self.base, look, self.sides).matrix()
 
     def settled_steps(self, positions: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """The steps that suit some entries best; one whose error is large is named."""
@@ -223,22 +216,54 @@ class Curvature:
         self.warn_of(look, errors, positions)
         return look.steps
 
-    def times(self, v: np.ndarray, length: float, steps: np.ndarray) -> np.ndarray:
+    def times(self, v: np.ndarray, length: float, steps: np.ndarray, side: int = 0) -> np.ndarray:
         """The product of the second derivatives with `v`, along which entries move by a length.
 
-        It is the difference of two gradients, each by central differences at these steps.
+        It is a difference of gradients along `v`, each of which is one of values at these steps.
         """
         direction = self.at.along(v, length)
-        pieces = list(self.at.pieces(np.arange(self.at.count)))
+        times = tuple(map(float, offsets_of(side, 2)))
+        values = self.run.along(Along(direction, times)).values if self.sides else (0.0, 0.0)
+        groups = list(self._groups(steps))
         answers = self.run.beside(
-            [
-                Displaced(direction, time, Single(leaf, entries, Steps(given=steps[mine])))
-                for time in (1.0, -1.0)
-                for leaf, entries, mine in pieces
-            ]
+            [Displaced(direction, time, request) for time in times for _, request in groups]
+        )
+        each = [answers[: len(groups)], answers[len(groups) :]]
+        ahead, behind = (
+            self._gradient(groups, part, float(value))
+            for part, value in zip(each, values, strict=True)
         )
         with np.errstate(all="ignore"):
-            slopes = [np.diff(each.values)[:, 0] / np.diff(each.moved)[:, 0] for each in answers]
-            ahead, behind = slopes[: len(pieces)], slopes[len(pieces) :]
-            found: np.ndarray = (np.concatenate(ahead) - np.concatenate(behind)) / (2 * length)
-        return found
+            if not side:
+                return np.asarray((ahead - behind) / (2 * length))
+            here = [self.run.single(request) for _, request in groups]
+            start = self._gradient(groups, here, self.base)
+            weights = slope_weights(length * np.array([times]))[0]
+            return np.asarray(weights[0] * (ahead - start) + weights[1] * (behind - start))
+
+    def _groups(self, steps: np.ndarray) -> Iterator[tuple[np.ndarray, Single]]:
+        """Positions of one leaf that move to the same side, and the request for two points."""
+        everything = np.arange(self.at.count)
+        sides = [(0, everything)] if self.sides is None else self.sides.groups(everything)
+        for side, positions in sides:
+            for leaf, entries, mine in self.at.pieces(positions):
+                part = positions[mine]
+                given = Steps(given=steps[part])
+                yield part, Single(leaf, entries, given, offsets_of(side, 2))
+
+    def _gradient(
+        self,
+        groups: Sequence[tuple[np.ndarray, Single]],
+        answers: Sequence[Samples],
+        value: float,
+    ) -> np.ndarray:
+        """Slopes of all entries at one point, where `f` has this value."""
+        slopes = np.empty(self.at.count)
+        with np.errstate(all="ignore"):
+            for (part, request), found in zip(groups, answers, strict=True):
+                if request.offsets == (1, -1):
+                    slopes[part] = np.diff(found.values)[:, 0] / np.diff(found.moved)[:, 0]
+                else:
+                    rise = slope_weights(found.moved) * (found.values - value)
+                    slopes[part] = rise.sum(axis=1)
+        return slopes

@@ -11,6 +11,7 @@ from fastgrad._derivatives import noise
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.positions import Positions, short
 from fastgrad._derivatives.settling import Look, settled
+from fastgrad._derivatives.sides import Sides, offsets_of, put_together, slope_weights
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Samples
 
@@ -43,7 +44,8 @@ class Slopes:
 
     def __init__(self, run: Metered, at: Positions, function: GradientFunction) -> None:
         self.run, self.at = run, at
-        base = np.asarray(run.base(), np.float64)
+        self.sides: Sides | None = None  # None: all entries move to both sides
+        base = self.base = np.array(run.base(), np.float64)
         sizes = np.abs(base[np.isfinite(base)])
         largest = float(sizes.max(initial=0.0))
         told = np.sort(sizes[sizes > 0])[-_TELLING:]
@@ -55,17 +57,31 @@ class Slopes:
         """The steps at which a gradient of the size and the scale of its parameters is best."""
         relative = min((_BALANCE * self.unit) ** (1 / 3), _LARGEST)
         least = _SPACINGS * self.at.spacings()
-        return short(np.maximum(relative, least) * self.at.lengths())
+        steps = short(np.maximum(relative, least) * self.at.lengths())
+        return steps if self.sides is None else self.sides.cut(steps)
+
+    def stay(self, up: np.ndarray, down: np.ndarray, steps: np.ndarray | None = None) -> None:
+        """Move entries by no more than this, to one side where the other has too little room."""
+        self.sides = Sides.of(self.first_steps() if steps is None else steps, up, down, 2)
 
     def look(self, positions: np.ndarray, steps: np.ndarray) -> Look:
         """Derivatives of the gradient by entries: see `settling.Looks`."""
-        return self._look(steps, self.at.single(positions, steps))
+        if self.sides is None:
+            return self._look(steps, self.at.single(positions, steps))
+        parts = []
+        for side, mine in self.sides.groups(positions):
+            found = self.at.single(positions[mine], steps[mine], offsets_of(side, 2))
+            look = self._aside if side else self._look
+            parts.append((mine, look(steps[mine], found)))
+        return put_together(len(positions), parts)
 
-    def look_along(self, v: np.ndarray, lengths: np.ndarray) -> Look:
+    def look_along(self, v: np.ndarray, lengths: np.ndarray, side: int = 0) -> Look:
         """The derivative along `v` in units of its length, for one step."""
-        values = self.run.along(Along(self.at.along(v, float(lengths[0])), (1.0, -1.0))).values
-        moved = np.array([[lengths[0], -lengths[0]]])
-        return self._look(lengths, Samples(moved, np.array([values], np.float64)))
+        offsets = offsets_of(side, 2)
+        direction = self.at.along(v, float(lengths[0]))
+        values = self.run.along(Along(direction, tuple(map(float, offsets)))).values
+        found = Samples(np.array([offsets]) * lengths[0], np.array([values], np.float64))
+        return self._aside(lengths, found) if side else self._look(lengths, found)
 
     def _look(self, steps: np.ndarray, found: Samples) -> Look:
         with np.errstate(all="ignore"):
@@ -73,6 +89,15 @@ class Slopes:
             estimate = (found.values[:, 0] - found.values[:, 1]) / width[:, np.newaxis]
             bound = noise.SIGMAS * math.sqrt(2.0) * self.level / np.abs(width)
         # The values themselves are not needed any more, and they are large.
+        return Look(steps, found.moved, np.empty((len(steps), 0)), estimate, bound)
+
+    def _aside(self, steps: np.ndarray, found: Samples) -> Look:
+        """Differences to one side: the slope at 0 of a parabola."""
+        weights = slope_weights(found.moved)
+        with np.errstate(all="ignore"):
+            estimate = (weights[..., np.newaxis] * (found.values - self.base)).sum(axis=1)
+            norm = np.sqrt((weights**2).sum(axis=1) + weights.sum(axis=1) ** 2)
+        bound = noise.SIGMAS * norm * self.level
         return Look(steps, found.moved, np.empty((len(steps), 0)), estimate, bound)
 
     def jacobian(self, steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
