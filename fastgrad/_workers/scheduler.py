@@ -185,7 +185,7 @@ class Scheduler(Around):
         answers = self._answers((request,))
         values = tuple(value for _, answer in answers for value in answer.values)
         if claims is None:
-            return Changes(values)
+            return Changes(values, (0.0,) * len(values))
         guard = self.guard
         before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
         rises, norm = claimed_changes(request.direction, before, request.times, claims)
