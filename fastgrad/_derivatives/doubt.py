@@ -49,6 +49,12 @@ _TOLD = 3.0
 _USUAL = 30.0
 
 
+# Differences, with their gaps, that shrink like the step to this factor, at each of the steps, have
+# a derivative of zero as their limit: of ``x**2`` it is 1, and less of higher powers, and of a power
+# of 3/2, whose second derivative is infinite there, 2.8 at steps of an eighth.
+_VANISHES = 2.0
+
+
 @dataclass(frozen=True)
 class Settled:
     """Derivatives after a second look, and how far they may be off: zero where they stand."""
@@ -257,6 +263,8 @@ class Looks:
         else:
             off = rows.errors(self._stencil.order, self._stencil.nth)
         best, each = rows.best(off), np.arange(len(which))
+        vanishes = rows.vanishes()
+        best[vanishes], off[-1, vanishes] = _ROUNDS, 0.0
         derivatives, off = rows.derivatives[best, each], off[best, each]
         usual = _USUAL * self._eps ** (2 / 3) * rows.largest.max(axis=0)
         with np.errstate(all="ignore"):
@@ -288,6 +296,17 @@ class _Rows:
         with np.errstate(all="ignore"):
             share = off / (np.abs(self.derivatives) + self.rounding)
         return np.asarray(np.argmin(np.where(np.isnan(share), np.inf, share), axis=0))
+
+    def vanishes(self) -> np.ndarray:
+        """Where differences shrink like their steps: the derivative is zero, as of ``x**3`` at 0.
+
+        No two of them agree then, by their own size, and the last one is off by least.
+        """
+        with np.errstate(all="ignore"):
+            size = np.abs(self.derivatives[1:]) + self.gaps[1:]
+            ratio = self.steps[1:-1] / self.steps[2:]
+            shrinks = size[1:] * ratio <= _VANISHES * size[:-1]
+        return np.asarray((shrinks & (ratio >= _RATIO) & np.isfinite(size[1:])).all(axis=0))
 
     def inner_errors(self, power: float) -> np.ndarray:
         """How far each row may be off, where `gaps` are those to inner differences.

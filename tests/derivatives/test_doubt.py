@@ -130,6 +130,28 @@ def test_the_warning_is_a_warning_of_ours():
 
 
 @calm
+@pytest.mark.parametrize("method", [fg.forward(2), fg.backward(3), fg.central(4)], ids=repr)
+@pytest.mark.parametrize("power", [2, 3, 4])
+@pytest.mark.parametrize("factor", [1.0, 1e3, 1e-30])
+def test_a_derivative_that_vanishes_with_the_step_is_zero(method, power, factor):
+    """No two differences agree by their own size, and each is closer to zero than the last."""
+    found = fg.gradient(lambda x: factor * x[0] ** power, np.zeros(1), method=method)
+    assert abs(found[0]) <= 1e-9 * factor
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: abs(x[0]) ** 1.5,  # its second derivative is infinite
+        lambda x: np.sin(1e9 * x[0]) + x[0] ** 2,
+        lambda x: x[0] ** 2 * (1 + 0.5 * np.sin(1e9 * x[0])) + 1e-9 * np.sin(3e9 * x[0]),
+    ],
+)
+def test_one_that_does_not_vanish_is_told(f):
+    with pytest.warns(fg.StepWarning):
+        fg.gradient(f, np.zeros(1), method=fg.forward(2))
+
+
 def test_nothing_is_told_of_functions_that_differentiate_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error", fg.FastgradWarning)
