@@ -22,8 +22,9 @@ __all__ = ["NumericGradient"]
 # A difference of fourth order at the step h is off by ``h**4 f''''' / 30`` and by ``1.5 s / h`` for
 # noise s of the values: the sum is least at ``h**5 = 11 s / f'''''``.
 _BALANCE = 11.0
-# What the rounding u of values makes of such a difference, at most, is so many times ``u / h``.
-_ROUNDED = 1.5
+# The rounding u of four values makes so many times ``u / h`` of such a difference, by the squares
+# of its weights: ``sqrt(2 (2 / 3)**2 + 2 / 12**2)``.
+_ROUNDED = 0.95
 # The largest step over the length of an entry, and the least one in spacings of its type: as for
 # second differences.
 _LARGEST, _SPACINGS = 0.1, 256.0
@@ -73,7 +74,7 @@ class NumericGradient(Around):
 
     @property
     def rounding(self) -> np.ndarray:
-        """How far its values may be off by the rounding of those of `f` alone."""
+        """What the rounding of values of `f` makes of its own, as rounding."""
         steps = self.steps  # which are found with what is known of values
         found: np.ndarray = _ROUNDED * self._near.unit * self._near.largest / steps
         return found
