@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strategies import run_python
+from strategies import one_backend, run_python
 
 import fastgrad as fg
 from fastgrad import _backend, _reference
@@ -94,6 +94,15 @@ def test_a_broken_kernel_is_not_passed_over(tmp_path):
 def test_the_fixture_switches(backend):
     assert _backend.backend == backend
     assert (_backend.kernel is _reference) == (backend == "pure")
+
+
+def test_what_runs_on_both_is_not_run_again_on_one(backend, request):
+    assert request.node.get_closest_marker("once")
+
+
+@one_backend
+def test_what_runs_on_the_chosen_one_is_run_on_each(backend, request):
+    assert not request.node.get_closest_marker("once")
 
 
 def test_the_choice_of_the_kernel_follows_the_memory(backend):
