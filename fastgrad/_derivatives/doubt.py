@@ -49,9 +49,9 @@ _TOLD = 3.0
 _USUAL = 30.0
 
 
-# Differences, with their gaps, that shrink at each of the steps like the step itself, to within this
-# factor, have a derivative of zero as their limit: of ``x**2`` it is 1, less of higher powers, and
-# 2.8 at steps of an eighth of ``|x|**1.5``, whose second derivative is infinite there.
+# Differences, with their gaps, that shrink at each of the steps like the step itself, to within
+# this factor, have a derivative of zero as their limit: of ``x**2`` it is 1, less of higher powers,
+# and 2.8 at steps of an eighth of ``|x|**1.5``, whose second derivative is infinite there.
 _VANISHES = 2.0
 
 
