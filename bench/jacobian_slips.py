@@ -184,7 +184,7 @@ def _beside(site: Site, c: float) -> Slip | None:
     if n < 3 or np.abs(site.right[off]).max() < 0.01 * np.abs(site.right).max():
         return None
     wrong = np.where(off, c * site.right, site.right)
-    return _slip(wrong, "FACTOR", "SYMMETRIC") if c else _slip(wrong, "ZERO")
+    return _slip(wrong, "FACTOR", "ASYMMETRIC") if c else _slip(wrong, "ZERO")
 
 
 def _triangle(site: Site) -> Slip | None:
@@ -192,7 +192,7 @@ def _triangle(site: Site) -> Slip | None:
     below = np.tril(site.right, -1)
     if n < 3 or np.abs(below).max() < 0.01 * np.abs(site.right).max():
         return None
-    return _slip(np.triu(site.right), "ZERO", "SYMMETRIC")
+    return _slip(np.triu(site.right), "ZERO", "ASYMMETRIC")
 
 
 def _pair(site: Site) -> Slip:
@@ -225,5 +225,5 @@ OF_HESSIANS: dict[str, Make] = {
 OF_SOME = {
     "Gauss-Newton": NO_PATTERN | {"APPROXIMATION", "SINGLE"},
     "no penalty": frozenset({"OFFSET", "UNKNOWN", "MISSING_L2"}),
-    "not symmetrized": NO_PATTERN | {"SYMMETRIC", "SINGLE"},
+    "not symmetrized": NO_PATTERN | {"ASYMMETRIC", "SINGLE"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ __all__ = [
     "as_outputs",
     "called",
     "check_hessian",
+    "evaluated",
     "gradient_of",
     "gradients",
     "judge_hessian",
@@ -176,7 +178,15 @@ def judge_hessian(
     found = _explained(found, layout, claim)
     wording = Wording(layout.spans, "Hessian", name)
     seconds = time.perf_counter() - started
-    return report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Hessian")
+    report = report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Hessian")
+    words = r"second difference\1 of `f`" if function is None else r"central difference\1 of `grad`"
+    reason = re.sub("central difference(s?)", words, report.reason)
+    return replace(report, reason=reason, function=evaluated(grad))
+
+
+def evaluated(grad: Any) -> str:
+    """The name of the function that is evaluated; with ``grad=True`` `f` returns the gradient."""
+    return "grad" if callable(grad) else "f"
 
 
 @contextmanager
@@ -299,4 +309,5 @@ def _explained(found: Told, layout: Layout, claim: Analytic) -> Told:
     if uneven is None or found.result.measured is not None:
         return found
     result = replace(found.result, causes=(uneven,))
-    return replace(found, result=result, conclusion=(Verdict.WRONG, uneven.sentence))
+    said = "no entry is off by more than its error bar, but the Hessian is not symmetric"
+    return replace(found, result=result, conclusion=(Verdict.WRONG, said))

@@ -17,6 +17,7 @@ from fastgrad._checks.relations import factor_text
 from fastgrad._checks.result import Result
 from fastgrad._report.causes import Cause, Finding
 from fastgrad._report.entries import Verdict
+from fastgrad._report.format import two_numbers
 
 __all__ = ["asymmetry", "causes_of"]
 
@@ -82,12 +83,12 @@ def asymmetry(layout: Layout, claim: Analytic) -> Finding | None:
         return None
     i, j = divmod(worst, len(H))
     pair = [_name(layout, *at) for at in ((i, j), (j, i))]
-    sentence = (
-        f"the Hessian is not symmetric: {pair[0]} is {H[i, j]:.9g}, and {pair[1]} is {H[j, i]:.9g}"
-    )
+    values = two_numbers(H[i, j], H[j, i], 9)
+    said = ", and ".join(f"{name} is {value}" for name, value in zip(pair, values, strict=True))
+    sentence = f"the Hessian is not symmetric: {said}"
     apart = float(np.abs(H - H.T).max())
     evidence: dict[str, Any] = {"wrong": 2, "entries": H.size, "asymmetry": apart}
-    return Finding(Cause.SYMMETRIC, layout.leaves[0].path, pair[0], sentence, evidence)
+    return Finding(Cause.ASYMMETRIC, layout.leaves[0].path, pair[0], sentence, evidence)
 
 
 def _name(layout: Layout, row: int, column: int) -> str:
@@ -120,14 +121,14 @@ def _relations(each: _Matrices) -> Iterator[_Found]:
     for name, other, part in (("upper", "below", np.triu), ("lower", "above", np.tril)):
         if not (H - part(H)).any() and each.fits(part(D)):
             words = f"holds its {name} triangle alone, and zeros {other}: copy it to the other side"
-            yield Cause.SYMMETRIC, words, {}
+            yield Cause.ASYMMETRIC, words, {}
     # The parts of a matrix that is not symmetric.
     uneven = not np.allclose(H, H.T)
     if uneven and each.symmetrized(0.5):
         words = "is not symmetric, and its symmetric part is right: return (H + H.T) / 2"
-        yield Cause.SYMMETRIC, words, {}
+        yield Cause.ASYMMETRIC, words, {}
     if uneven and each.symmetrized(1.0):
-        yield Cause.SYMMETRIC, "lacks its transpose: H + H.T is right", {}
+        yield Cause.ASYMMETRIC, "lacks its transpose: H + H.T is right", {}
     for where, mask in (("on its diagonal", diagonal), ("beside its diagonal", ~diagonal)):
         if each.wrong[~mask].any() or not each.wrong[mask].any():
             continue

@@ -15,6 +15,7 @@ from fastgrad._checks.hessian import (
     EACH,
     as_outputs,
     called,
+    evaluated,
     gradient_of,
     gradients,
     judge_hessian,
@@ -134,6 +135,7 @@ def check_hvp(
         finally:
             run.guard.close()  # a Ctrl-C could come in between `__exit__` and its body
     seconds = time.perf_counter() - started
+    report = replace(report, function=evaluated(grad))
     return replace(report, evaluations=run.evaluations, seconds=seconds)
 
 

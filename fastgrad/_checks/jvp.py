@@ -281,7 +281,8 @@ class TangentJudge:
             return report
         others = [f"{self._name(k)}" for k in wrong[1:]]
         said = f"; {' and '.join(others)} {'are' if len(others) > 1 else 'is'} wrong too"
-        return replace(alone, reason=alone.reason + said * bool(others))
+        reason = f"with a tangent along {name} alone, {alone.reason}{said * bool(others)}"
+        return replace(alone, reason=reason)
 
     def _name(self, k: int) -> str:
         start = 0

@@ -328,6 +328,8 @@ def _stopped(result: Result) -> dict[Stop, list[str]]:
 def _raise(result: Result, strategy: str, budget: float) -> str:
     """Advice to raise the budget, to a number that would do."""
     entries = sum(span.size for span in result.entries.spans)
+    if math.isinf(budget):  # of matrices, whose entries share evaluations, the number is not known
+        return "raise `budget`"
     enough = 2 * entries + _SPARE
     if strategy == "probe":
         enough = _EACH_LEAF * len(result.entries.spans) + _SPARE

@@ -32,12 +32,15 @@ from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Report
 from fastgrad._returns import at_block
 from fastgrad._tree import Params, as_params, describe, flatten
+from fastgrad._words import counted
 
 __all__ = ["check_vjp"]
 
 # Outputs up to which `vjp` is called with each unit vector, so that the whole Jacobian is judged:
 # two calls each. And entries of the parameters: 2 evaluations each, as in `check_gradient`.
 MOST_UNITS, MOST_ENTRIES = 64, 10_000
+# Random cotangents: an error that one of them hides is in the other.
+_COTANGENTS = 2
 # Wrong entries of the parameters by which outputs are told right from wrong.
 _ENTRIES = 4
 # Evaluations after which a probe knows whether something is wrong, and mostly one wrong entry.
@@ -240,15 +243,18 @@ class _Judge:
         self.evaluations = self.look.evaluations
         rng = np.random.default_rng([self.options.seed, self.look.outputs.size])
         found = None
-        for strategy in (self.strategy, "probe"):
+        outputs = counted(self.look.outputs.size, "output")
+        for strategy in (self.strategy, *("probe",) * (_COTANGENTS - 1)):
             u = self.look.weights * fractions(rng, self.look.outputs.size)
             report = self._first_judged(u, strategy)
             if report.verdict is Verdict.WRONG:
-                return self._named(self._located(report, u))
+                said = f"with a random cotangent of all {outputs}, {report.reason}"
+                return self._named(self._located(replace(report, reason=said), u))
             if found is None or found.verdict is Verdict.RIGHT:
                 found = report if found is None or report.verdict is not Verdict.RIGHT else found
         assert found is not None
-        return self._named(found)
+        said = f"with {_COTANGENTS} random cotangents of {outputs}, {found.reason}"
+        return self._named(replace(found, reason=said))
 
     def _first_judged(self, u: np.ndarray, strategy: str) -> Report:
         """The same, of many parameters only until it is known whether something is wrong."""

@@ -138,6 +138,10 @@ class Cause(Enum):
         "the argument treated as symmetric",
         "decide whether the two triangles are one set of parameters or two",
     )
+    ASYMMETRIC = (
+        "a Hessian that is not symmetric",
+        "fill both triangles from the same second derivatives; each pair of entries is one number",
+    )
     CHAIN_RULE = (
         "the chain rule of a reparametrization is missing or too much",
         "look at how the parameter is constrained: by a softplus, a sigmoid, a square",

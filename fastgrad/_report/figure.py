@@ -17,6 +17,7 @@ import numpy as np
 from fastgrad._errors import missing_package_error
 from fastgrad._report.format import (
     HEADLINES,
+    compared,
     count,
     printable,
     relative_error,
@@ -121,7 +122,7 @@ def _draw(band: Figure | SubFigure, drawn: Drawn, verdicts: Sequence[str], colum
     band.suptitle(title, color=color, fontweight="bold", parse_math=False)
     panels = list(band.subfigures(1, columns, wspace=0.04, squeeze=False).flat)
     _maps(panels[0], report, drawn.parts, verdicts)
-    _scatter(panels[1].subplots(), drawn.parts, verdicts)
+    _scatter(panels[1].subplots(), drawn, verdicts)
     if report["curve"]:
         _curve(panels[2].subplots(), report)
 
@@ -182,15 +183,22 @@ def _maps(
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     bar = panel.colorbar(drawn, ax=grid, location="bottom", shrink=0.9, aspect=30)
-    bar.set_label("error / largest entry of the parameter", fontsize=8)
+    bar.set_label(f"error / largest entry of the {_whole(report)}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
+
+
+def _whole(report: Values) -> str:
+    """What a map shows: a parameter array, or the derivatives of one array by another."""
+    return "parameter" if report["leaves"][0]["output"] is None else "block"
 
 
 def _maps_title(report: Values, shown: int) -> str:
     total = len(report["leaves"])
     if not total:
         return "No parameters"
-    title = "Error by parameter" + (f", the worst {shown} of {total:,}" if shown < total else "")
+    title = f"Error by {_whole(report)}" + (
+        f", the worst {shown} of {total:,}" if shown < total else ""
+    )
     blank = report["n_judged"] < report["n_entries"]
     return f"{title} (gray: not judged)" if blank else title
 
@@ -257,8 +265,10 @@ def _largest(image: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------- analytic against numeric
 
 
-def _scatter(axes: Axes, parts: Sequence[Columns], verdicts: Sequence[str]) -> None:
-    tidy(axes, "Analytic against numeric", "numeric", "analytic")
+def _scatter(axes: Axes, drawn: Drawn, verdicts: Sequence[str]) -> None:
+    mine, theirs = compared(drawn.report)
+    tidy(axes, f"{mine.capitalize()} against {theirs}", theirs, mine)
+    parts = drawn.parts
     if not parts:
         return
     analytic, numeric, codes = (np.concatenate([part[i] for part in parts]) for i in range(3))
@@ -311,16 +321,17 @@ def _curve(axes: Axes, report: Values) -> None:
             shown = np.isfinite(errors) & (errors > 0) & (steps > 0)
             axes.plot(steps[shown], errors[shown], style, label=name, color=_LINE[name])
     axes.set(xscale="log", yscale="log")
-    _floors(axes, steps, float(worst["uncertainty"]), float(report["noise"]))
+    _floors(axes, steps, float(worst["uncertainty"]), report)
     axes.legend(fontsize=8, frameon=False)
     axes.tick_params(labelsize=8)
 
 
-def _floors(axes: Axes, steps: np.ndarray, uncertainty: float, noise: float) -> None:
+def _floors(axes: Axes, steps: np.ndarray, uncertainty: float, report: Values) -> None:
     """Draw where a right value would end: in the error bar, and above the noise over the step."""
+    noise, of = float(report["noise"]), report.get("function", "f")
     if 0 < noise < np.inf:
         taken = steps[steps > 0]  # a leaf of few digits swallows the smallest
-        axes.plot(taken, noise / taken, ":", color=GREY, label="noise of f / step")
+        axes.plot(taken, noise / taken, ":", color=GREY, label=f"noise of {of} / step")
     if 0 < uncertainty < np.inf:
         # On a logarithmic axis the bar has no natural lower end; a factor 30 shows it as a band.
         lowest = uncertainty / 30

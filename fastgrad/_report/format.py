@@ -17,6 +17,7 @@ from fastgrad._words import counted
 __all__ = [
     "HEADLINES",
     "compact",
+    "compared",
     "count",
     "derivative_named",
     "entries_in_words",
@@ -196,14 +197,22 @@ def shape(leaf: Mapping[str, Any]) -> str:
 def where(leaf: Mapping[str, Any]) -> str:
     """Index of the worst entry of a leaf, as it follows the leaf's path."""
     worst = leaf["worst"]
-    if worst is None:
+    alike = leaf["relative_error"] == 0 or leaf["unclear"] == leaf["entries"] > 1
+    if worst is None or alike:  # none is worse than others
         return "-"
     output, name = worst.get("output"), worst["leaf"]
     if output is None:
         return worst["path"][len(leaf["path"]) :] or "-"
     # Of a block: that of the output, and that of the parameter.
     mine = output[len(leaf["path"]) - len(f" / {name}") :]
-    return f"{mine or '-'} / {worst['path'][len(f'{output} / {name}') :] or '-'}"
+    theirs = worst["path"][len(f"{output} / {name}") :]
+    return f"{mine or '-'} / {theirs or '-'}" if mine or theirs else "-"
+
+
+def compared(report: Mapping[str, Any]) -> tuple[str, str]:
+    """What the two columns of numbers hold."""
+    is_adjoint = report.get("derivative") == "adjoint"
+    return ("adjoint", "forward") if is_adjoint else ("analytic", "numeric")
 
 
 def worst_first(leaves: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -235,8 +244,9 @@ def facts(report: Mapping[str, Any]) -> list[str]:
         of, how = "both maps", report["strategy"]
         said += f"both are linear to a relative {noise}" if noise != "nan" else "not judged"
     else:
-        of, how = "f", f"{report['strategy']}, {report['backend']} kernel"
-        said += f"noise of f {noise}{steps(report)}"
+        of = report.get("function", "f")
+        how = f"{report['strategy']}, {report['backend']} kernel"
+        said += f"noise of {of} {noise}{steps(report)}"
     error = relative_error(report)
     # Where nothing could be judged, as of a map that is not linear, no error is known.
     if error != "-" and not (derivative == "adjoint" and error == "nan"):
@@ -262,13 +272,14 @@ def limit(report: Mapping[str, Any]) -> str:
     some = "judged " if report["n_unclear"] else ""
     if throughout:
         some = "other "
+    entry = "entry of the product" if report.get("derivative") == "product" else "entry"
     worst, typical = (number(report[key], 1) for key in ("detection_limit", "typical_limit"))
     sure = f" with {1 - report['miss_probability']:.0%} certainty"
     seen = "would have been seen" + sure * (report["miss_probability"] > 0)
     if report["detection_limit"] > _MIXED * float(report["typical_limit"]):
         where = report["limit_at"]
-        return f"errors above {typical} in a typical {some}entry, {worst} in {where}, {seen}"
-    return f"an error above {worst} in any one {some}entry {seen}"
+        return f"errors above {typical} in a typical {some}{entry}, {worst} in {where}, {seen}"
+    return f"an error above {worst} in any one {some}{entry} {seen}"
 
 
 def steps(report: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastgrad._report.causes import Cause
 from fastgrad._report.format import (
     HEADLINES,
+    compared,
     count,
     derivative_named,
     facts,
@@ -219,7 +220,7 @@ def _entries(kind: str, report: Values) -> str:
     title = f"{kind.capitalize()} " + ("entries, worst first" if total > 1 else "entry")
     if total > len(shown):
         title += f" ({len(shown)} of {total:,})"
-    return _table(title, ("entry", "analytic", "numeric", "± uncertainty"), rows)
+    return _table(title, ("entry", *compared(report), "± uncertainty"), rows)
 
 
 def _table(title: str, header: Sequence[str], rows: Iterable[Row]) -> str:

@@ -139,7 +139,10 @@ def detection_limit(entries: Entries, rtol: float, atol: float) -> float:
 
 
 def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
-    """The judged entry of a leaf with the largest error; one that is not a number comes first."""
+    """The judged entry of a leaf with the largest error; one that is not a number comes first.
+
+    Of wrong entries it is the one that `Entries.only` puts first.
+    """
     if span.start == span.stop:
         return None
     mine = slice(span.start, span.stop)
@@ -147,8 +150,8 @@ def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
         errors = np.abs(entries.analytic[mine] - entries.numeric[mine])
     errors = np.nan_to_num(errors, nan=np.inf)
     wrong = entries.codes[mine] == Verdict.WRONG.code
-    if wrong.any():  # a large entry that is right may be off by more
-        errors[~wrong] = -1.0
+    if wrong.any():  # a large entry that is right may be off by more; in the order of `wrong`
+        errors = np.where(wrong, errors - entries.uncertainty[mine], -np.inf)
     return entries[span.start + int(np.argmax(errors))]
 
 

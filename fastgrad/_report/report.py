@@ -76,11 +76,11 @@ class Report:
     entries : Entries
         The entries that were judged one by one.
     evaluations : int
-        Number of evaluations of `f`.
+        Number of evaluations of `f`, or of `function`.
     noise : float
-        Noise of `f`: by how much its values at nearby points differ from a smooth function.
-        Estimated from a table of differences along a random direction or, where the table shows
-        nothing, from the rounding of the values; never less than two calls with the same
+        Noise of `f`, or of `function`: by how much its values at nearby points differ from a smooth
+        function. Estimated from a table of differences along a random direction or, where the table
+        shows nothing, from the rounding of the values; never less than two calls with the same
         parameters differ. NaN where it was not measured.
     detection_limit : float
         Smallest error in a single entry that this check would have seen in every leaf in which
@@ -108,6 +108,8 @@ class Report:
         The containers of the parameters, without the arrays, for `numeric` and `uncertainty`.
     derivative : str
         What was checked: ``"gradient"``, ``"Jacobian"``, ...
+    function : str
+        What was evaluated: ``"f"``, or ``"grad"`` where a Hessian is judged by its differences.
     """
 
     __module__ = "fastgrad"  # where users, pickles and tracebacks find it
@@ -130,6 +132,7 @@ class Report:
     atol: float = 0.0
     structure: Any = None
     derivative: str = "gradient"
+    function: str = "f"
 
     @classmethod
     def unfinished(cls, rest: Callable[[], "Report"], **known: Any) -> "Report":
@@ -272,6 +275,7 @@ class Report:
         values = {
             "verdict": self.verdict,
             "derivative": self.derivative,
+            "function": self.function,
             "sentence": derivative_named(self.verdict.sentence, self.derivative),
             "reason": self.reason,
             "leaves": self.leaves,

@@ -9,6 +9,7 @@ from fastgrad._report.causes import Cause
 from fastgrad._report.format import (
     HEADLINES,
     compact,
+    compared,
     count,
     derivative_named,
     entries_in_words,
@@ -182,7 +183,7 @@ def _entries(kind: str, report: Values, names: Names, most: int) -> list[str]:
     shown = report[kind][:most]
     if not shown:
         return []
-    header = ("analytic", "numeric", "+/-")
+    header = (*compared(report), "+/-")
     rows = [
         (*two_numbers(entry["analytic"], entry["numeric"], 9), number(entry["uncertainty"], 1))
         for entry in shown

@@ -154,7 +154,7 @@ def test_planted_bug_is_named(cause, leaf, spoil):
 def test_every_cause_is_planted_somewhere():
     elsewhere = {Cause.SWAPPED, Cause.KINK, Cause.CONJUGATE, Cause.STALE}
     # Of matrices: see `test_adjoint.py` and `test_hessian.py`.
-    elsewhere |= {Cause.NOT_CONJUGATED, Cause.INVERSE, Cause.APPROXIMATION}
+    elsewhere |= {Cause.NOT_CONJUGATED, Cause.INVERSE, Cause.APPROXIMATION, Cause.ASYMMETRIC}
     assert set(PLANTED) | elsewhere == set(Cause)
 
 
