@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,10 @@ from fastgrad._checks.hessian import (
     gradients,
     judge_hessian,
 )
-from fastgrad._checks.jvp import MOST_UNITS, TangentJudge
+from fastgrad._checks.jvp import MOST_UNITS, Columns, TangentJudge
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
-from fastgrad._checks.product_claims import Pushed, by_columns
+from fastgrad._checks.product_claims import Pushed
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
@@ -118,7 +117,8 @@ def check_hvp(
     leaves = flatten(argument)
     with called("jvp", "hvp"):
         if sum(leaf.real.size for leaf in leaves) <= MOST_UNITS:
-            return judge_hessian(f, grad, partial(by_columns, hvp), argument, options, "hvp")
+            columns = Columns(hvp, "hvp", options)
+            return columns.told(judge_hessian(f, grad, columns, argument, options, "hvp"))
         function, outputs = gradient_of(f, grad), as_outputs(argument, leaves)
         _refuse_small_budget(options.budget, outputs.size, function is None)
         Layout(outputs, argument, leaves)  # which refuses complex parameters
@@ -130,7 +130,7 @@ def check_hvp(
                 base = _base(run, options.budget)
                 rounding = None if numeric is None else numeric.rounding
                 judge = TangentJudge(run, pushed, options, limits, base, rounding)
-                report = judge.report()
+                report = judge.report("hvp")
                 check_places(argument, leaves)
         finally:
             run.guard.close()  # a Ctrl-C could come in between `__exit__` and its body

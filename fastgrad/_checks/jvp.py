@@ -5,9 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from fastgrad._checks.findings import DOUBTFUL
 from fastgrad._checks.jacobian import judge_jacobian, report_of
 from fastgrad._checks.jacobian_result import Told, told, untold
 from fastgrad._checks.layout import Layout
+from fastgrad._checks.linearity import Linearity, linearity_of, with_linearity
 from fastgrad._checks.options import Options
 from fastgrad._checks.product_claims import Pushed, by_columns, fractions, spacings, vector_of
 from fastgrad._checks.wording import Wording
@@ -32,14 +32,14 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, OutOfBudget
 from fastgrad._evaluation.shared import Shared
 from fastgrad._evaluation.tangent import Tangent
-from fastgrad._leaf import lengths_of
+from fastgrad._leaf import Leaf, lengths_of
 from fastgrad._report.causes import Cause
 from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Report
 from fastgrad._tree import Params, as_params, check_places, describe, flatten
 from fastgrad._words import counted
 
-__all__ = ["MOST_UNITS", "TangentJudge", "check_jvp"]
+__all__ = ["MOST_UNITS", "Columns", "TangentJudge", "check_jvp"]
 
 # Parameters up to which `jvp` is called with each unit vector, so that the whole Jacobian is
 # judged: two calls and two evaluations each.
@@ -111,6 +111,8 @@ def check_jvp(
     not, halves of the tangent tell which parameters are wrong, by two evaluations each, and these
     are judged by themselves.
 
+    That `jvp` is linear in `v` is checked too, as by `check_vjp`.
+
     Examples
     --------
     >>> import numpy as np, fastgrad as fg
@@ -130,7 +132,8 @@ def check_jvp(
     argument = as_params(params)
     leaves = flatten(argument)
     if sum(leaf.real.size for leaf in leaves) <= MOST_UNITS:
-        return judge_jacobian(f, partial(by_columns, jvp), argument, options, "jvp")
+        columns = Columns(jvp, "jvp", options)
+        return columns.told(judge_jacobian(f, columns, argument, options, "jvp"))
     limits = bounds_of(bounds, argument, leaves)
     run = options.evaluator(Lenient(f), argument, leaves, limits, vector=True)
     try:
@@ -141,12 +144,41 @@ def check_jvp(
             judge = TangentJudge(
                 run, Pushed(jvp, argument, leaves, run.outputs), options, limits, base
             )
-            report = judge.report()
+            report = judge.report("jvp")
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     seconds = time.perf_counter() - started
     return replace(report, evaluations=run.evaluations, seconds=seconds)
+
+
+@dataclass
+class Columns:
+    """Makes the Jacobian of products with unit vectors, and finds out whether they are linear."""
+
+    jvp: Callable[[Any, Any], Any]
+    name: str
+    options: Options
+    linearity: Linearity | None = None
+
+    def __call__(self, run: Metered, layout: Layout, argument: Params) -> Analytic:
+        """The Jacobian."""
+        claim = by_columns(self.jvp, run, layout, argument)
+        pushed = Pushed(self.jvp, argument, layout.leaves, layout.outputs)
+        how = (units_of(layout.leaves), self.options.seed, self.options.rtol)
+        self.linearity = linearity_of(pushed, run, self.name, *how)
+        return claim
+
+    def told(self, report: Report) -> Report:
+        """The report, with what was found."""
+        return with_linearity(report, self.linearity)
+
+
+def units_of(leaves: Sequence[Leaf]) -> np.ndarray:
+    """Moves of about the length of each parameter, by powers of two, which all float types hold."""
+    lengths = [np.empty(0), *(lengths_of(leaf.real).ravel() for leaf in leaves)]
+    units: np.ndarray = np.exp2(np.round(np.log2(np.concatenate(lengths))))
+    return units
 
 
 @dataclass
@@ -161,11 +193,15 @@ class TangentJudge:
     rounding: np.ndarray | None = None  # of each value, if it is more than that of its type
     level: float = 0.0  # their noise then
 
-    def report(self) -> Report:
+    def report(self, name: str) -> Report:
+        """The verdict on random tangents, and whether products of this name are linear."""
+        how = (units_of(self.pushed.leaves), self.options.seed, self.options.rtol)
+        linearity = linearity_of(self.pushed, self.run, name, *how)
+        return with_linearity(self._along_tangents(), linearity)
+
+    def _along_tangents(self) -> Report:
         """The verdict on random tangents or, where one is wrong, on what is behind it."""
-        lengths = np.concatenate([lengths_of(leaf.real).ravel() for leaf in self.pushed.leaves])
-        # By powers of two, so that all float types hold the tangents.
-        units = np.exp2(np.round(np.log2(lengths)))
+        units = units_of(self.pushed.leaves)
         found: Report | None = None
         for number in range(_TANGENTS):
             rng = np.random.default_rng([self.options.seed, number])

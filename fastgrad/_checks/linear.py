@@ -18,7 +18,20 @@ from fastgrad import _errors
 from fastgrad._checks.space import Space
 from fastgrad._evaluation.protocol import OutOfBudget
 
-__all__ = ["LinearMap", "Measured", "Meter", "NotFinite", "measure", "random_vector", "root_mean"]
+__all__ = [
+    "CANCELS",
+    "CLEARLY",
+    "LAST_BITS",
+    "SCALE",
+    "SHORT_SCALE",
+    "LinearMap",
+    "Measured",
+    "Meter",
+    "NotFinite",
+    "measure",
+    "random_vector",
+    "root_mean",
+]
 
 # Points of the grid in one half, by the type's size in bytes: the largest multiple below, of 6.4,
 # then has half the digits of the type at most.
@@ -30,16 +43,16 @@ _FIRST, _SECOND = 3.0, -1.25
 # The error of a value at such a sum, in units of that of one of the two: they are orthogonal.
 _ROOTS = math.hypot(_FIRST, _SECOND)
 # The multiple that a linear map does not round; of float16 less, whose numbers end at 65504.
-_SCALE, _SHORT_SCALE = -256.0, -4.0
+SCALE, SHORT_SCALE = -256.0, -4.0
 # A map that misses a sum by this share of its values is not linear. Solvers inside a map that stop
 # early leave less: SciPy's stop at 1e-5.
-_CLEARLY = 1e-3
+CLEARLY = 1e-3
 # Of the same vector the last bits may differ, by the order of sums in threads: in spacings.
-_LAST_BITS = 64.0
+LAST_BITS = 64.0
 # What two calls with the same vector differ by may be this many times as large in other calls.
 _MORE_NOISE = 8.0
 # An array this far below the others, in spacings of these, is what their cancellation leaves.
-_CANCELS = 1e4
+CANCELS = 1e4
 
 
 class NotFinite(Exception):
@@ -174,12 +187,12 @@ class _Missed:
 
     def within(self, inexact: float) -> bool:
         """Whether a linear map may miss them by so much, if its values are so inexact."""
-        return self.sums <= max(_CLEARLY, inexact) and self.multiple <= inexact
+        return self.sums <= max(CLEARLY, inexact) and self.multiple <= inexact
 
 
 def _scale(space: Space) -> float:
     short = any(leaf.eps > np.finfo(np.float32).eps for leaf in space.leaves)
-    return _SHORT_SCALE if short else _SCALE
+    return SHORT_SCALE if short else SCALE
 
 
 def _sizes(linear: LinearMap, values: Sequence[np.ndarray]) -> list[float]:
@@ -188,7 +201,7 @@ def _sizes(linear: LinearMap, values: Sequence[np.ndarray]) -> list[float]:
     sizes = [max(root_mean(leaf.of(value)) for value in values) for leaf in leaves]
     most = max(sizes, default=0.0)
     pairs = zip(leaves, sizes, strict=True)
-    return [size if size > _CANCELS * leaf.eps * most else 0.0 for leaf, size in pairs]
+    return [size if size > CANCELS * leaf.eps * most else 0.0 for leaf, size in pairs]
 
 
 def _share(linear: LinearMap, part: np.ndarray, sizes: Sequence[float]) -> float:
@@ -201,12 +214,12 @@ def _judged(
     linear: LinearMap, found: Measured, missed: _Missed, sizes: Sequence[float], rtol: float
 ) -> Measured:
     """What was measured, with the way in which the map is not linear, if it is not."""
-    inexact = _LAST_BITS * max(linear.takes.eps, linear.image.eps) + rtol
+    inexact = LAST_BITS * max(linear.takes.eps, linear.image.eps) + rtol
     if missed.within(inexact):
         return found
     again = linear(found.inputs[0]) - found.outputs[0]
     noise = _share(linear, again, sizes)
-    if noise > max(_CLEARLY, rtol):
+    if noise > max(CLEARLY, rtol):
         trouble = (
             f"`{linear.name}` is not repeatable: two calls with the same vector differ by a "
             f"relative {noise:.2g}; fix its seed, or put back the state it keeps"
@@ -215,7 +228,7 @@ def _judged(
     inexact += _MORE_NOISE * noise
     if missed.within(inexact):
         return found
-    clearly = max(missed.sums, missed.multiple) > max(_CLEARLY, inexact)
+    clearly = max(missed.sums, missed.multiple) > max(CLEARLY, inexact)
     trouble = _not_linear(linear, missed, sizes, clearly)
     return replace(found, trouble=trouble, clearly=clearly)
 
@@ -224,7 +237,7 @@ def _not_linear(linear: LinearMap, missed: _Missed, sizes: Sequence[float], clea
     """The simplest sum or multiple that the map misses."""
     name, said = linear.name, f"`{linear.name}` is not linear: "
     at_zero = _share(linear, linear(linear.takes.zeros()), sizes)
-    if at_zero > _CLEARLY:
+    if at_zero > CLEARLY:
         return (
             f"{said}{name}(0) is not 0, but {at_zero:.2g} times as large as {name} of a random "
             f"vector; check its linear part, v -> {name}(v) - {name}(0)"

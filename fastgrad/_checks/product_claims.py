@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastgrad._checks.claim import Analytic, compared, raised, spacing_of
 from fastgrad._checks.jacobian_claim import paired
 from fastgrad._checks.layout import Layout
 from fastgrad._derivatives.given import arrays_of, column_of, read_array
-from fastgrad._dtypes import EPS
+from fastgrad._dtypes import EPS, eps_of
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
@@ -71,6 +72,22 @@ class Pulled:
         """The same as one column."""
         return column_of(self.arrays(u), self.leaves)
 
+    def measured(self, u: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """The same, and the spacing of the type of each array."""
+        arrays = self.arrays(u)
+        return column_of(arrays, self.leaves), list(map(spacing_of, arrays))
+
+    @property
+    def sides(self) -> list[slice]:
+        """Where each array stands in the column."""
+        stops = np.cumsum([0, *(leaf.real.size for leaf in self.leaves)]).tolist()
+        return [slice(*each) for each in pairwise(stops)]
+
+    @property
+    def eps(self) -> float:
+        """The coarsest spacing of what `f` returns."""
+        return float(spacings(self.outputs).max(initial=0.0))
+
 
 @dataclass(frozen=True)
 class Pushed:
@@ -107,6 +124,21 @@ class Pushed:
     def vector(self, v: np.ndarray) -> np.ndarray:
         """The same as one vector."""
         return vector_of(self.arrays(v), self.outputs)
+
+    def measured(self, v: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """The same, and the spacing of the type of each array."""
+        arrays = self.arrays(v)
+        return vector_of(arrays, self.outputs), list(map(spacing_of, arrays))
+
+    @property
+    def sides(self) -> list[slice]:
+        """Where each array stands in the vector."""
+        return [slice(leaf.start, leaf.stop) for leaf in self.outputs.leaves]
+
+    @property
+    def eps(self) -> float:
+        """The coarsest spacing of the parameters."""
+        return max((eps_of(leaf.array) for leaf in self.leaves), default=0.0)
 
 
 def _shaped(leaf: OutputLeaf, u: np.ndarray) -> Any:

@@ -118,6 +118,10 @@ class Cause(Enum):
         "multiply by the transpose; the two are one only where all lengths are kept, as by a "
         "rotation",
     )
+    NOT_LINEAR = (
+        "a product that is not linear in its vector",
+        "look for a square, a clipping or a constant: the product is a matrix times the vector",
+    )
     APPROXIMATION = (
         "an approximation of the Hessian",
         "add the second derivatives of the residuals, each times its residual",

@@ -128,9 +128,9 @@ def _draw(band: Figure | SubFigure, drawn: Drawn, verdicts: Sequence[str], colum
 
 
 def _headline(report: Values) -> str:
-    n = report["n_entries"]
-    if report["verdict"] == "WRONG":
-        return wrong_count(report)
+    n, wrong = report["n_entries"], wrong_count(report)
+    if report["verdict"] == "WRONG" and not wrong.startswith("0 "):
+        return wrong
     error = relative_error(report)
     return counted(n, "entry") + f", relative error {error}" * (error != "-")
 

@@ -155,6 +155,7 @@ def test_every_cause_is_planted_somewhere():
     elsewhere = {Cause.SWAPPED, Cause.KINK, Cause.CONJUGATE, Cause.STALE}
     # Of matrices: see `test_adjoint.py` and `test_hessian.py`.
     elsewhere |= {Cause.NOT_CONJUGATED, Cause.INVERSE, Cause.APPROXIMATION, Cause.ASYMMETRIC}
+    elsewhere |= {Cause.NOT_LINEAR}  # of products: see `test_linearity.py`
     assert set(PLANTED) | elsewhere == set(Cause)
 
 
