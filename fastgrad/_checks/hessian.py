@@ -19,6 +19,7 @@ from fastgrad._checks.jacobian_claim import check_claim
 from fastgrad._checks.jacobian_result import Told, untold
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
+from fastgrad._checks.stale_jacobian import name_other_point
 from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
@@ -171,6 +172,7 @@ def judge_hessian(
             if numeric is not None:
                 found = _with_truncation(found, numeric, layout)
             if function is not None:
+                found = name_other_point(found, run, layout)
                 found = seen(found, run, function, argument, limits)
             check_places(argument, leaves)
     finally:

@@ -17,6 +17,7 @@ from fastgrad._checks.jacobian_claim import check_claim, claimed, given
 from fastgrad._checks.jacobian_result import Told, told, untold
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
+from fastgrad._checks.stale_jacobian import name_other_point
 from fastgrad._checks.wording import Wording
 from fastgrad._errors import FastgradError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
@@ -155,6 +156,7 @@ def judge_jacobian(
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
             found = judged(run, shared, layout, claim, options.seed)
+            found = name_other_point(found, run, layout)
             found = seen(found, run, f, argument, limits)
             check_places(argument, leaves)
     finally:

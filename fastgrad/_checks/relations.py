@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -114,6 +115,62 @@ def _conjugate(case: Case) -> Iterator[Relation]:
 
 def _times_conjugate(c: float) -> Callable[[Case], Predicted]:
     return lambda case: (c * case.numeric.conj(), c)
+
+
+def _turned(case: Case) -> Iterator[Relation]:
+    """A factor i or -i, and parts that are lost, or stand in the place of one another."""
+    if not np.iscomplexobj(case.analytic) or not case.numeric.any():
+        return
+    for c, name, missing in ((1j, "i", "-i"), (complex(0, -1), "-i", "i")):
+        words, meaning = f"is {name} x the numeric gradient", f"a factor {missing} is missing"
+        yield from _fitting(case, Relation(Cause.FACTOR, words, _times(c), meaning, {"factor": c}))
+    exchanged = "has its real and imaginary parts exchanged"
+    yield from _fitting(case, Relation(Cause.CONJUGATE, exchanged, _exchanged))
+    for part, name, other in ((np.real, "real", "imaginary"), (np.imag, "imaginary", "real")):
+        if part(case.numeric).any() and not (case.analytic - _part(case.analytic, part)).any():
+            words = f"has its {name} part alone, and zeros in place of the {other} one"
+            predict = partial(_one_part, part)
+            yield from _fitting(case, Relation(Cause.ZERO, words, predict, "it was never computed"))
+
+
+def _fitting(case: Case, relation: Relation, fitted: int = 0) -> Iterator[Relation]:
+    """The relation, if it explains all entries."""
+    if fits(case, relation, fitted):
+        yield relation
+
+
+def _times(c: complex) -> Callable[[Case], Predicted]:
+    return lambda case: (c * case.numeric, abs(c))
+
+
+def _exchanged(case: Case) -> Predicted:
+    return 1j * case.numeric.conj(), 1.0
+
+
+def _part(values: np.ndarray, part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The values with this part alone."""
+    return part(values) * (1.0 if part is np.real else 1j)
+
+
+def _one_part(part: Callable[[np.ndarray], np.ndarray], case: Case) -> Predicted:
+    return _part(case.numeric, part), 1.0
+
+
+def _complex_factor(case: Case) -> Iterator[Relation]:
+    """A factor that turns numbers in the complex plane: a lost phase, or one too much."""
+    if not np.iscomplexobj(case.analytic) or case.size == 1:
+        return
+    known, unit = case.known, np.fmax(case.bound, NOTHING * np.abs(case.numeric).max())
+    claimed, numeric = ((each / unit)[known] for each in (case.analytic, case.numeric))
+    square = float(np.vdot(numeric, numeric).real)
+    c = complex(np.vdot(numeric, claimed)) / square if 0 < square < math.inf else 0j
+    if np.isfinite(c) and abs(c.imag) > _WHOLE * abs(c.real):
+        words = f"is ({c.real:.{_DIGITS}g}{c.imag:+.{_DIGITS}g}i) x the numeric gradient"
+        meaning = f"its size is off by a factor {abs(c):.{_DIGITS}g}"
+        if abs(abs(c) - 1) < _WHOLE:
+            meaning = "its phase is off, and its size is right"
+        relation = Relation(Cause.FACTOR, words, _times(c), meaning, {"factor": c})
+        yield from _fitting(case, relation, fitted=2)
 
 
 def _whole_factor(case: Case) -> Iterator[Relation]:
@@ -307,6 +364,6 @@ def _same(case: Case) -> Iterator[Relation]:
         )
 
 
-SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _sign, _whole_factor)
-FITTED: tuple[Search, ...] = (_factor,)
+SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _turned, _sign, _whole_factor)
+FITTED: tuple[Search, ...] = (_factor, _complex_factor)
 ADDED: tuple[Search, ...] = (_round_factor, _offset, _penalty, _same)

@@ -48,6 +48,15 @@ _MEANINGLESS = 0.1
 # Limits are printed to one digit; the worst is told apart from the typical one a decade above it.
 _MIXED = 10.0
 _ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
+# What is said of gradients by complex parameters, said of complex outputs.
+_OF_MATRICES = {
+    " df/dRe + i df/dIm": "",
+    ": another convention": "",
+    ", as where the convention is half of": "",
+    "return df/dRe + 1j * df/dIm, or conjugate the gradient before the check": (
+        "look for a conjugate that is missing or too much, as in .T for .conj().T"
+    ),
+}
 
 
 def derivative_named(text: str, derivative: str) -> str:
@@ -57,6 +66,12 @@ def derivative_named(text: str, derivative: str) -> str:
             "analytic gradient", "adjoint"
         )
         text = text.replace("terms of the cost", "terms of the map")
+    if derivative in (
+        "Jacobian",
+        "Hessian",
+    ):  # by real parameters, of which there is one convention
+        for of_gradients, of_matrices in _OF_MATRICES.items():
+            text = text.replace(of_gradients, of_matrices)
     return text if derivative == "gradient" else text.replace("gradient", derivative)
 
 
