@@ -29,6 +29,11 @@ __all__ = ["name_other_point"]
 _MOST_PARAMETERS = 16
 # Equations for each unknown number, at least: with two, half of them are left to confirm it.
 _EQUATIONS = 2
+# Columns that are used, at least: a single one may not depend on all parameters.
+_COLUMNS = 4
+# Directions in which the Jacobian changes by less than this share of the most are left alone: the
+# noise of its derivatives is 1e-6 of it, that of a difference over the step below.
+_RANK = 1e-6
 # Gauss-Newton iterations, which shrink the error by the step below each time, once they are near.
 _ITERATIONS = 6
 # Step of the derivatives of the Jacobian, over an entry's length: a thousandth, so that their error
@@ -57,7 +62,8 @@ def name_other_point(found: Told, run: Metered, layout: Layout) -> Told:
     if not open_ones or n > _MOST_PARAMETERS or layout.shape[0] < _EQUATIONS:
         return found
     search = _Search.of(found, run, layout)
-    if not (search.known.all() and search.wrong.any()):
+    # As many wrong entries as unknown numbers are always explained.
+    if not (search.known.all() and np.count_nonzero(search.wrong) > n):
         return found
     # What `f` says or raises at parameters that nobody asked for is of no interest.
     with quiet():
@@ -117,7 +123,7 @@ class _Search:
             if not (np.isfinite(model).all() and np.isfinite(left).all()):
                 return None
             # In units of lengths, so that parameters of all sizes count alike.
-            step = lengths * np.linalg.lstsq(model * lengths, left, rcond=1e-10)[0]
+            step = lengths * np.linalg.lstsq(model * lengths, left, rcond=_RANK)[0]
             unexplained = float(np.sum((left - model @ step) ** 2))
             if iteration == 0 and not unexplained < (1 - _FOLLOWS) * float(left @ left):
                 return None
@@ -133,7 +139,7 @@ class _Search:
         m, n = self.claimed.shape
         clear = np.abs(self.claimed - self.numeric) / self.bound
         order = np.argsort(-np.sqrt((clear**2).sum(axis=0)), kind="stable")
-        return np.sort(order[: min(n, -(-(_EQUATIONS + 1) * n // m))])
+        return np.sort(order[: min(n, max(_COLUMNS, -(-(_EQUATIONS + 1) * n // m)))])
 
     def _lengths(self) -> np.ndarray:
         """The length of each parameter."""

@@ -30,7 +30,7 @@ def kinds(report):
     return [cause.kind for cause in report.causes]
 
 
-@pytest.mark.parametrize("size", [1e-3, 1.0, 4.0])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 2.0])
 def test_a_jacobian_of_another_point_is_told_with_the_way_there(size, backend):
     x, away = X.copy(), size * AWAY
     report = fg.check_jacobian(f, jac(x + away), x)
