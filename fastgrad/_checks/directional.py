@@ -72,6 +72,9 @@ _MEASURED = 0.1
 # Noise at the scale of a step is measured from values this share of it from each other: seven of
 # them reach from there to half of it, where the sixth differences of anything smooth are noise.
 _BESIDE = 0.083
+# A residual of this many times the noise on one side is not noise on the other: `f` would have to be
+# a thousand times as noisy there, and estimates from 7 values are right to a factor 2.
+_FAR_BEYOND = 1000.0
 # Where small moves change nothing, moves of up to half a length may.
 _FAR = (0.5, -0.5, 0.1, -0.1)
 # Noise that is measured so counts if it is more than this many times the noise that was known: an
@@ -94,17 +97,20 @@ class Directional:
         self._own_noise: float | None = None  # on top, where the whole leaf moves
         self._irregular = False  # whether there is some
 
-    def calibrate(self, box: Box) -> Residual:
+    def calibrate(self, box: Box, *, at_once: bool = False) -> Residual:
         """Measure a block's residual, at a step at which errors in typical entries would show.
 
         Along a random direction in many dimensions `f` is smoother than along single entries, and
         noise weighs more: it is divided by the length of the move, which all entries share.
+        With `at_once`, a residual that shows at the first step is enough, as it is seen there.
         """
         # All entries move: by `time` each, and together by `time * root`, which is the step.
         root = self._moves.root(box)
         lower = self._row(box, max(self._step / root, self._least))
         visible = min(VISIBLE * lower.norm / root, self._moves.wanted)
         best, row = lower.noise + self._model.direction_truncation(self._step, lower.norm), lower
+        if at_once and abs(lower.central) > _TELLING * (lower.noise + lower.slack):
+            return Residual(lower.central, lower.noise + lower.slack)
         while SAFETY * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
             upper = self._row(box, _GROWTH * lower.time)
             change = abs(upper.central - lower.central)
@@ -122,40 +128,50 @@ class Directional:
         self._truncation = max(best - row.noise, 0.0) / (self._step**2 * root)
         return self._residual_of(box, row)
 
+    def glance(self, box: Box, whole: float) -> Residual:
+        """Residual of a block at one step, which shows one as large as `whole`."""
+        row = self._row(box, self._telling(box, whole))
+        return Residual(row.central, row.noise + row.slack)
+
     def measure(self, box: Box, whole: float = 0.0) -> Residual:
         """Residual of a block: at one step, if it is nothing, or all of `whole`.
 
         `whole` is the residual of a block around this one, whose errors may all lie in here.
         Anything else is measured at many steps.
         """
+        return self._residual_of(box, self._row(box, self._telling(box, whole)), whole)
+
+    def _telling(self, box: Box, whole: float) -> float:
+        """The time of the step, or of a smaller one that still shows a residual `whole`."""
         root = self._moves.root(box)
         time = max(self._step / root, self._least)
-        if whole:  # as small a step as still shows it
-            telling = _TELLING * SIGMAS * self._noise(box) / abs(whole)
-            time = min(time, max(self._model.relative / root, telling, self._least))
-        return self._residual_of(box, self._row(box, time), whole)
+        if not whole:
+            return time
+        telling = _TELLING * SIGMAS * self._noise(box) / abs(whole)
+        return min(time, max(self._model.relative / root, telling, self._least))
 
-    def factor(self, parts: list[Box]) -> float:
-        """Claimed over numeric, where it is the same in all of some blocks; else NaN."""
+    def factor(self, halves: list[Box]) -> float:
+        """Claimed over numeric, where it is the same in each half of a block and its rest."""
         assert self.last is not None
         whole = self.last
         if not whole.numeric:
             return math.nan
         factor = whole.claimed / whole.numeric
-        for box in parts:
-            row = self._row(box, whole.time)
-            left = abs(row.claimed - factor * row.numeric)
-            allowed = SAFETY * (max(1.0, abs(factor)) * row.noise + row.slack)
-            if not left <= allowed + LEFT_OVER * abs(row.central):
-                return math.nan
+        for box in halves:
+            half = self._row(box, whole.time)
+            for row in (half, whole.without(half)):
+                left = abs(row.claimed - factor * row.numeric)
+                allowed = SAFETY * (max(1.0, abs(factor)) * row.noise + row.slack)
+                if not left <= allowed + LEFT_OVER * abs(row.central):
+                    return math.nan
         return factor
 
     def stands(self, box: Box, residual: Residual) -> bool:
         """Whether a residual is no matter of the step, of noise that was not known, or of kinks."""
         if residual.kink or self._is_too_fast(residual.value):
             return False
-        time = max(self._step / self._moves.root(box), self._least)
-        self._look_beside(box, time)
+        time, known = max(self._step / self._moves.root(box), self._least), self.last
+        self._look_beside(box, time, residual.value)
         if not self.moved:
             self._look_far(box)
         small = time / _APART
@@ -164,7 +180,10 @@ class Directional:
             small, time = time, time * _APART
         if time * self._moves.root(box) > _FARTHEST:
             return False
-        rows = self._row(box, small), self._row(box, time)
+        # As it was measured last, if nothing has been learnt of noise since.
+        same = known is not None and known.box == box and known.time == time
+        large = known if same and known and not self._own_noise else self._row(box, time)
+        rows = self._row(box, small), large
         # Where `f` varies like noise at the scale of the steps, so does what vanishes with them.
         shows = all(abs(row.numeric) > SAFETY * row.noise for row in rows)
         return (shows or not self._irregular) and stand_alike(*rows)
@@ -271,22 +290,26 @@ class Directional:
             )
         return self.jumps
 
-    def _look_beside(self, box: Box, time: float) -> bool:
+    def _look_beside(self, box: Box, time: float, value: float = 0.0) -> bool:
         """Measure noise at the scale of the step, once; return whether more was found than known.
 
         Rounding inside `f` may not show in steps that suit it, and a sum over many entries is
         rounded anew for each that moves; the noise in the baseline was measured with other moves.
+        A residual `value` that is far beyond what shows ahead is not looked at behind.
         """
         if self._own_noise is not None:
             return False
+        measured, self._own_noise = 0.0, 0.0
         # Each side by itself: a kink at the parameters is no noise.
-        times = [time * (1 - _BESIDE * k) for k in range(noise.POINTS)]
-        found = self._change(box, (*times, *(-t for t in times)))
-        off = [float(v) - c for v, c in zip(found.values, found.claimed, strict=True)]
-        sides = off[: noise.POINTS], off[noise.POINTS :]
-        finite = [side for side in sides if all(map(math.isfinite, side))]
-        measured = max(map(noise.noise_of, finite), default=0.0)
-        self._own_noise = 0.0
+        for sign in (1.0, -1.0):
+            times = tuple(sign * time * (1 - _BESIDE * k) for k in range(noise.POINTS))
+            found = self._change(box, times)
+            off = [float(v) - c for v, c in zip(found.values, found.claimed, strict=True)]
+            if not all(map(math.isfinite, off)):
+                continue
+            measured = max(measured, noise.noise_of(off))
+            if _FAR_BEYOND * max(measured, self._model.noise) < abs(value) * time:
+                break
         if not _NOISIER * self._model.noise < measured < math.inf:
             return False
         # Noise of independent roundings grows with the root of the number of moved entries.
@@ -357,6 +380,7 @@ class Directional:
             model.direction_slack(norm) + self._granted(box),
             abs(second) / time if curved else 0.0,
             still,
+            box,
         )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,9 @@ _SIGMAS = 4.0
 _WIDEST = 2.0
 # Of more leaves that are off none is told by halving: it costs as much as to ask each by itself.
 _MOST_OFF = 8
+# Members of which the one that is off is told by weights, if it is one: by halving it takes seven
+# evaluations or more, and weights take four. No member moves by less than this share.
+_FEW, _LEAST_WEIGHT = 4, 0.25
 # A half of which the residual was only inferred is measured where its bound is above one over this
 # of it, as within a leaf.
 _INFERRED = 4
@@ -109,6 +112,17 @@ class _Joint:
         """Take the random direction of this number."""
         self._turn = turn
 
+    @contextmanager
+    def weighted(self, weights: Sequence[float]) -> Iterator[None]:
+        """Move each leaf by its weight times as far, as long as the context lasts."""
+        before = self.widths, self._moves
+        self.widths = tuple(w * weight for w, weight in zip(self.widths, weights, strict=True))
+        self._moves = [m * weight for m, weight in zip(self._moves, weights, strict=True)]
+        try:
+            yield
+        finally:
+            self.widths, self._moves = before
+
     def parts(self, box: Box) -> list[np.ndarray]:
         """What is claimed, leaf by leaf."""
         return [member.claim.analytic for member in self.members[box[0]]]
@@ -173,11 +187,16 @@ def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) ->
     for turn in range(_DIRECTIONS):
         joint.turn_to(turn)
         whole = joint.whole
-        residual = directional.measure(whole) if turn else directional.calibrate(whole)
+        residual = (
+            directional.measure(whole) if turn else directional.calibrate(whole, at_once=True)
+        )
+        one = _only(joint, directional, residual) if residual.significant else None
+        if one is None and residual.significant and not turn:
+            residual = directional.calibrate(whole)  # is it one at other steps as well?
         if residual.kink or not residual.bound < math.inf or directional.jumps:
             return  # of more than directions can tell
         if residual.significant:
-            off = _off(joint, directional, residual)
+            off = {one} if one is not None else _off(joint, directional, residual)
             others = [member for k, member in enumerate(members) if k not in off]
             if off:
                 _look(others, seed, found)
@@ -191,6 +210,29 @@ def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) ->
         probe = _probe_of(member, width, residuals)
         if _shows(member, members, probe):
             found[member.claim.number] = probe
+
+
+def _only(joint: _Joint, directional: Directional, residual: Residual) -> int | None:
+    """The one member that makes a residual, if it is one.
+
+    Moved by weights that differ, one member changes the residual by its own.
+    """
+    count = len(joint.members)
+    if count <= _FEW:
+        return None
+    weights = np.linspace(_LEAST_WEIGHT, 1.0, count)
+    with joint.weighted(weights.tolist()):
+        seen = directional.glance(joint.whole, residual.value)
+    # What noise leaves open of the weight, and how far the next one is.
+    share, apart = seen.value / residual.value, (1.0 - _LEAST_WEIGHT) / (count - 1)
+    doubt = SAFETY * (seen.bound + residual.bound) / abs(residual.value)
+    at = int(np.abs(weights - share).argmin()) if math.isfinite(share) else 0
+    if not abs(weights[at] - share) + doubt < apart / 2:
+        return None
+    alone = directional.measure((slice(at, at + 1),), residual.value)
+    rest = residual.minus(alone)
+    clear = not (alone.kink or directional.jumps)
+    return at if clear and alone.significant and not rest.significant else None
 
 
 def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._derivatives.extrapolation import Estimate, estimate
 from fastgrad._derivatives.step_table import StepTable
+from fastgrad._leaf import Box
 
 __all__ = ["Residual", "Row", "limit_of", "stand_alike"]
 
@@ -52,6 +53,18 @@ class Row:
     slack: float  # granted to the gradient
     growth: float  # of the derivative, over the length of an entry
     still: bool = False  # whether f did not change by a bit
+    box: Box = ()  # what moved
+
+    def without(self, part: Row) -> Row:
+        """The row of the rest of the block, inferred from one of a part at the same step."""
+        return replace(
+            self,
+            central=self.central - part.central,
+            noise=self.noise + part.noise,
+            claimed=self.claimed - part.claimed,
+            numeric=self.numeric - part.numeric,
+            slack=self.slack + part.slack,
+        )
 
     @property
     def gap(self) -> float:

@@ -197,7 +197,7 @@ class Search:
         found = directional.measure(whole)
         if not found.significant:
             return
-        factor = directional.factor(_parts(whole))
+        factor = directional.factor(_first_halves(whole))
         if residual is not None and not self._agrees_with(factor, residual):
             factor = math.nan
         # Of anything else the random directions tell more, where they show it.
@@ -321,10 +321,11 @@ class Search:
         return not dense and (math.isfinite(self._off) or not wrong)
 
 
-def _parts(whole: Box) -> list[Box]:
-    """Four halves of a leaf, along its two longest axes; two if it has but one."""
+def _first_halves(whole: Box) -> list[Box]:
+    """The first half of a leaf along each of its two longest axes."""
     axes = sorted(range(len(whole)), key=lambda axis: -int(whole[axis].stop))[:2]
-    return [half for axis in axes for half in halves_of(whole, axis) if size_of(half)]
+    halves = [halves_of(whole, axis)[0] for axis in axes]
+    return [half for half in halves if size_of(half)]
 
 
 def _root_mean_squares(rows: list[tuple[float, float, float]]) -> list[float]:

@@ -87,8 +87,20 @@ def test_halving_tells_which_arrays_are_off_and_the_others_are_asked_together(of
     report = check(f, g, p)
     assert wrong_leaves(report) == [f"params[{k}]" for k in off]
     assert all(cause.kind is fg.Cause.FACTOR for cause in report.causes)
-    # A dozen before, two for each halving, and some fifty for an array and what is wrong with it.
-    assert report.evaluations <= 20 + 80 * len(off)
+    # One is told by weights; of two each takes two evaluations for each halving.
+    assert report.evaluations <= 60 * len(off) + 10 * (len(off) > 1)
+
+
+@pytest.mark.parametrize("off", range(0, 96, 19))
+def test_one_array_of_ninety_six_is_told_by_weights(off):
+    rng = np.random.default_rng(off)
+    f, g, p = model(rng, 96, most=200)
+    g[off] = g[off] * 1.05
+    report = check(f, g, p)
+    assert wrong_leaves(report) == [f"params[{off}]"]
+    assert [cause.kind for cause in report.causes] == [fg.Cause.FACTOR]
+    assert report.causes[0].evidence["factor"] == pytest.approx(1.05, rel=1e-4)
+    assert report.evaluations <= 60
 
 
 @quick(30)
