@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._memory import Fingerprint, lock, locks, next_key, owner, undo
+from fastgrad._memory import Fingerprint, checksum, lock, locks, next_key, owner, undo
 from fastgrad._outputs import Outputs
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_first import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Fingerprint",
     "agreement",
+    "checksum",
     "color",
     "differentiate",
     "differentiate_vectors",

@@ -18,7 +18,7 @@ from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf
-from fastgrad._memory import bounds, checksum
+from fastgrad._memory import bounds
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, is_function
@@ -117,7 +117,7 @@ class Analytic:
     @property
     def untouched(self) -> bool:
         """Whether the column holds what the user passed."""
-        return self.lent is None or checksum(self.column) == self.lent
+        return self.lent is None or _backend.kernel.checksum(self.column) == self.lent
 
     def check(self) -> None:
         """Refuse an `f` that wrote into the gradient, of which there is no copy."""
@@ -284,7 +284,7 @@ def _lent(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> A
     """The one array itself, read-only."""
     column = arrays[0].reshape(-1)
     column.flags.writeable = False
-    return replace(_described(column, arrays, value, leaves), lent=checksum(column))
+    return replace(_described(column, arrays, value, leaves), lent=_backend.kernel.checksum(column))
 
 
 def _copied(arrays: Sequence[np.ndarray], value: Any, leaves: Sequence[Leaf]) -> Analytic:

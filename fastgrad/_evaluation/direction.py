@@ -107,19 +107,17 @@ class Uniform:
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             nonlocal scratch
             rise = square = 0.0
-            for number, piece in enumerate(pieces(before.shape)):
-                part = _view(before, piece)
-                if part.size > scratch.size:  # rows that are longer than a piece
-                    scratch = np.empty(part.size)
-                if number == len(drawn):
-                    drawn.append(self.drawn(which, piece))
-                terms, claimed = (
-                    scratch[: part.size],
-                    None if claim is None else _view(claim, piece),
-                )
-                shift(_view(target, piece), part, drawn[number], time * unit, claimed, terms)
-                if claim is not None:
-                    with np.errstate(over="ignore", invalid="ignore"):  # beside infinity
+            with np.errstate(over="ignore", invalid="ignore"):  # sums beside infinity
+                for number, piece in enumerate(pieces(before.shape)):
+                    part = _view(before, piece)
+                    if part.size > scratch.size:  # rows that are longer than a piece
+                        scratch = np.empty(part.size)
+                    if number == len(drawn):
+                        drawn.append(self.drawn(which, piece))
+                    terms = scratch[: part.size]
+                    claimed = None if claim is None else _view(claim, piece)
+                    shift(_view(target, piece), part, drawn[number], time * unit, claimed, terms)
+                    if claim is not None:
                         rise += float(terms.sum())
                         square += float(terms @ terms)
             return rise, square
@@ -315,8 +313,13 @@ def made(target: np.ndarray, before: np.ndarray, claim: np.ndarray | None) -> tu
         return float(terms.sum()), float(terms @ terms)
 
 
-def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
-    """Cut an array into boxes of a bounded number of entries, if its rows allow."""
+@lru_cache(maxsize=256)  # a model has some shapes, which are cut for each move of each direction
+def pieces(shape: tuple[int, ...]) -> tuple[Box, ...]:
+    """Boxes of a bounded number of entries, if the rows allow, into which an array is cut."""
+    return tuple(_cut(shape))
+
+
+def _cut(shape: tuple[int, ...]) -> Iterator[Box]:
     size = math.prod(shape)
     axis = next((k for k, n in enumerate(shape) if n > 1), None)
     if axis is None or size <= _PIECE:
@@ -327,7 +330,7 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Box]:
     for start in range(0, shape[axis], step):
         head = (*(slice(None),) * axis, slice(start, start + step))
         # A slice for each axis, whole rows included: a piece is a box of the array.
-        for rest in pieces(shape[axis + 1 :]):
+        for rest in _cut(shape[axis + 1 :]):
             yield head + rest
 
 

@@ -231,7 +231,7 @@ class Guard:
         if self._copies is None or not self.large:
             return
         self.check()
-        self._sums = [_memory.checksum(found.view) for found in self.found]
+        self._sums = [_backend.kernel.checksum(found.view) for found in self.found]
         self._copies = None
 
     def moving(self, direction: Direction) -> list[tuple[_memory.Fingerprint, np.ndarray, Mover]]:
@@ -312,6 +312,6 @@ class Guard:
         for leaf, found, before in zip(self.leaves, self.found, self._sums or (), strict=True):
             if not found.alive():
                 return _errors.moved_error(leaf.path, who)
-            if _memory.checksum(found.view) != before:
+            if _backend.kernel.checksum(found.view) != before:
                 return _errors.written_error(leaf.path, who, undone=False)
         return None

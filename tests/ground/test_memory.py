@@ -234,12 +234,24 @@ def test_first_difference_and_checksum(pair, data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert _memory.first_difference(x, y) is None
-        assert _memory.checksum(x) == _memory.checksum(y)
+        assert _backend.kernel.checksum(x) == _backend.kernel.checksum(y)
         entry = data.draw(st.integers(0, x.size - 1))
         where = np.unravel_index(entry, x.shape)
         y[where] = 12.5 if x[where] != 12.5 else 13.5
         assert _memory.first_difference(x, y) == tuple(map(int, where))
-        assert _memory.checksum(x) != _memory.checksum(y)
+        assert _backend.kernel.checksum(x) != _backend.kernel.checksum(y)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 31, 32, 33, 1000])
+def test_checksum_sees_signs_places_and_single_bits(size):
+    x = np.arange(1.0, size + 1)
+    changed = [-x, x[::-1].copy(), np.roll(x, 4), np.where(np.arange(size) % 4, x, -x), x + 0.5]
+    bits = x.copy()
+    bits.view(np.uint8)[-1] ^= 0x80
+    changed += [bits, *(x[:k] for k in range(1, min(size, 9)))]
+    sums = [_backend.kernel.checksum(each) for each in [x, *changed]]
+    different = {each.tobytes() for each in [x, *changed]}
+    assert len(set(sums)) == len(different)
 
 
 def _reshape(x):
