@@ -72,8 +72,8 @@ _MEASURED = 0.1
 # Noise at the scale of a step is measured from values this share of it from each other: seven of
 # them reach from there to half of it, where the sixth differences of anything smooth are noise.
 _BESIDE = 0.083
-# A residual of this many times the noise on one side is not noise on the other: `f` would have to be
-# a thousand times as noisy there, and estimates from 7 values are right to a factor 2.
+# A residual of this many times the noise on one side is not noise on the other: `f` would have to
+# be a thousand times as noisy there, and estimates from 7 values are right to a factor 2.
 _FAR_BEYOND = 1000.0
 # Where small moves change nothing, moves of up to half a length may.
 _FAR = (0.5, -0.5, 0.1, -0.1)
