@@ -18,6 +18,7 @@ from fastgrad.__main__ import main
 from fastgrad._report import figure
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.once
 SENTENCE = r'matplotlib, which cannot be imported; pip install "fastgrad\[plot\]"'
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import fastgrad as fg
 
+pytestmark = pytest.mark.once
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 OPTIONAL = ["statsmodels", "numdifftools", "jacobi", "matplotlib"]
 WITHOUT_OPTIONAL = f"""
