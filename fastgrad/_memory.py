@@ -16,6 +16,7 @@ from fastgrad._leaf import entry_path
 
 __all__ = [
     "Fingerprint",
+    "all_same",
     "bounds",
     "checksum",
     "lock",
@@ -76,6 +77,12 @@ class Fingerprint:
             or now.flags.writeable != then.flags.writeable
             or not self.alive()
         )
+
+
+def all_same(found: Sequence[Fingerprint], copies: Sequence[Fingerprint]) -> bool:
+    """Whether copies of arrays hold the same bits as these: see `Fingerprint.same_bits`."""
+    both = zip(found, copies, strict=True)
+    return all(copy.alive() and each.same_bits(copy) for each, copy in both)
 
 
 def _place(array: np.ndarray) -> tuple[int, int]:

@@ -10,24 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf, nan
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._memory import Fingerprint, checksum, lock, locks, next_key, owner, undo
+from fastgrad._memory import Fingerprint, all_same, checksum, lock, locks, next_key, owner, undo
 from fastgrad._outputs import Outputs
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_first import (
     agreement,
     first_bounds,
-    follow,
     has_tiny,
     odd_moves,
+    odd_table,
     steepest,
-    table_noise,
+    survey,
 )
 from fastgrad._reference_many import displace, draw, gather, norm_error, quotients, scatter, shift
+from fastgrad._reference_noise import noise_of, noise_table
 from fastgrad._returns import as_scalar, at_base
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Fingerprint",
     "agreement",
+    "all_same",
+    "central_samples",
     "checksum",
     "color",
     "differentiate",
@@ -44,7 +48,6 @@ __all__ = [
     "displace",
     "draw",
     "first_bounds",
-    "follow",
     "forgiving",
     "gather",
     "has_tiny",
@@ -55,8 +58,11 @@ __all__ = [
     "native_differentiate",
     "native_differentiate_vectors",
     "native_sample",
+    "noise_of",
+    "noise_table",
     "norm_error",
     "odd_moves",
+    "odd_table",
     "quotients",
     "sample",
     "scatter",
@@ -65,7 +71,7 @@ __all__ = [
     "spread",
     "small_jacobian",
     "steepest",
-    "table_noise",
+    "survey",
 ]
 
 
@@ -170,6 +176,30 @@ def sample(
         points = mover.place(x, h)
         values[position] = mover.measure(entry, index, points)
         moved[position] = mover.displaced(x, points)
+
+
+def central_samples(
+    f: Callable[[Any], Any],
+    argument: Any,
+    leaves: list[Leaf],
+    found: list[Fingerprint],
+    relative: list[float],
+    samples: list[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Move each entry of small plain arrays ahead and behind, by this step over its length.
+
+    Displacements and values of each leaf, as `sample` gives them, are appended before they are
+    measured: values are NaN up to where `f` raised.
+    """
+    offsets = np.array([1.0, -1.0])
+    for leaf, each, width in zip(leaves, found, relative, strict=True):
+        if each.changed():
+            raise _errors.moved_error(leaf.path)
+        moved, values = np.empty((2, leaf.real.size, 2))
+        values.fill(nan)
+        samples.append((moved, values))
+        steps: Any = SimpleNamespace(absolute=0.0, relative=width, given=None)
+        sample(f, argument, leaf, offsets, steps, np.arange(len(moved)), moved, values)
 
 
 # A native objective can be called like any other.

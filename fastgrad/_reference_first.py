@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
-from math import inf, sqrt
+from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,48 +14,61 @@ from fastgrad._reference_many import displace, quotients
 from fastgrad._returns import as_scalar, at_block
 
 if TYPE_CHECKING:
+    from fastgrad._evaluation.guard import UndoLog
     from fastgrad._leaf import Leaf
     from fastgrad._memory import Fingerprint
 
 __all__ = [
     "agreement",
     "first_bounds",
-    "follow",
     "has_tiny",
     "odd_moves",
+    "odd_table",
     "steepest",
-    "table_noise",
+    "survey",
 ]
 
 
-def follow(
+def odd_table(
     f: Callable[[Any], Any],
     argument: Any,
-    leaves: Sequence[Leaf],
-    found: Sequence[Fingerprint],
-    before: Sequence[np.ndarray],
-    moves: Sequence[np.ndarray],
+    leaves: list[Leaf],
+    found: list[Fingerprint],
+    log: UndoLog,
+    factors: list[np.ndarray],
+    widths: list[tuple[float, float]],
     times: tuple[float, ...],
     still: float,
     values: list[float],
 ) -> None:
     """Evaluate `f` with small plain arrays moved together, and append its values.
 
-    Each lies at ``before + time * move`` (float64), and stays there: whoever asks puts the bits
-    back. Where the first two values both equal `still`, nothing moves `f`, and no more are taken.
+    Each moves by multiples, these `times`, of its `odd_moves`. What is moved stands in the log
+    until the bits are back; where `f` raises it is left there. Where the first two values both
+    equal `still`, nothing moves `f`, and no more are taken.
     """
+    mark, moving = len(log.entries), []
+    for leaf, each, factor, width in zip(leaves, found, factors, widths, strict=True):
+        _intact(leaf, each)
+        start = log.register(each, each.view)
+        moving.append((leaf, each, start, odd_moves(start, factor, *width)))
     for time in times:
-        for leaf, each, start, move in zip(leaves, found, before, moves, strict=True):
-            if each.changed():  # by the evaluation before
-                raise _errors.moved_error(leaf.path)
+        for leaf, each, start, move in moving:
+            _intact(leaf, each)  # by the evaluation before
             displace(each.view, start, move, time)
         value = f(argument)
         values.append(value if type(value) is float else as_scalar(value, at_block, 0))
         if values == [still] * 2:
             break
     for leaf, each in zip(leaves, found, strict=True):
-        if each.changed():
-            raise _errors.moved_error(leaf.path)
+        _intact(leaf, each)
+    log.undo(mark)
+
+
+def _intact(leaf: Leaf, each: Fingerprint) -> None:
+    """Refuse what `f` did to an array."""
+    if each.changed():
+        raise _errors.moved_error(leaf.path)
 
 
 def first_bounds(
@@ -84,12 +96,11 @@ def first_bounds(
 
 def agreement(
     analytic: np.ndarray,
-    moved: np.ndarray,
-    values: np.ndarray,
+    samples: list[tuple[np.ndarray, np.ndarray]],
     base: float,
     noise: float,
     unit: float,
-    factors: tuple[float, ...],
+    factors: list[tuple[float, ...]],
     rtol: float,
     atol: float,
     kink: float,
@@ -97,45 +108,57 @@ def agreement(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Numeric entries and their bounds, where nothing about a gradient is in doubt; else None.
 
-    `moved` and `values` are those of `quotients`, and `factors` those of `first_bounds`; `rtol` and
-    `atol` are granted on top. In doubt is what is not finite, does not move, or does not agree; a
-    gap above the share `kink` of the largest entry, and a bound above the share `power` of it.
+    There are samples and factors for each leaf: displacements and values as for `quotients`, and
+    the factors of `first_bounds`. `rtol` and `atol` are granted on top. In doubt is what is not
+    finite, does not move, or does not agree; a gap above the share `kink` of the leaf's largest
+    entry, and a bound above the share `power` of it.
     """
-    _, numeric, ahead, behind, bound = quotients(moved, values, base, noise, unit)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    start = 0
+    for (moved, values), mine in zip(samples, factors, strict=True):
+        rows = quotients(moved, values, base, noise, unit)
+        claimed = analytic[start : start + len(moved)]
+        bounds = _agree(claimed, rows, mine, rtol, atol, kink, power)
+        if bounds is None:
+            return None
+        found.append((rows[1], bounds))
+        start += len(moved)
+    numeric, bound = zip(*found, strict=True)
+    return np.concatenate(numeric), np.concatenate(bound)
+
+
+def _agree(
+    analytic: np.ndarray,
+    rows: np.ndarray,
+    factors: tuple[float, ...],
+    rtol: float,
+    atol: float,
+    kink: float,
+    power: float,
+) -> np.ndarray | None:
+    """The bounds of one leaf's entries, or None: see `agreement`."""
+    _, numeric, ahead, behind, noise = rows
     with np.errstate(invalid="ignore", over="ignore"):
         gaps = ahead - behind
         if not (np.isfinite(analytic) & np.isfinite(numeric) & np.isfinite(gaps)).all():
             return None
         scale = float(min(np.abs(analytic).max(), np.abs(numeric).max()))
-        bounds = first_bounds(analytic, numeric, bound, gaps, scale, factors)
+        bounds = first_bounds(analytic, numeric, noise, gaps, scale, factors)
         agrees = np.abs(analytic - numeric) <= bounds + (atol + rtol * np.abs(numeric))
         agrees &= (numeric != 0) | (gaps != 0)
         settled = np.abs(gaps).max() <= kink * scale and bounds.max() <= power * scale
-    return (numeric, bounds) if settled and agrees.all() else None
+    return bounds if settled and agrees.all() else None
 
 
-def table_noise(
-    values: list[float], weights: tuple[float, ...], window: int, alike: float
-) -> float:
-    """Noise in a table of equally spaced values, by the first order of differences that settles.
-
-    `weights` are those of the norm of the differences of each order. A level counts if the levels
-    of so many orders (`window`) from there on are `alike` to this factor, and its differences are
-    not of one sign, as are those of something smooth, or of a trend in the noise.
-    """
-    levels: list[float] = []
-    turns: list[bool] = []
-    for weight in weights:
-        values = [after - before for before, after in pairwise(values)]
-        total = 0.0
-        for value in values:
-            total += value * value
-        levels.append(weight * sqrt(total))
-        turns.append(min(values) < 0 < max(values))
-        last = levels[-window:]
-        if len(last) == window and turns[-window] and max(last) <= alike * min(last):
-            return last[0]
-    return levels[-1]  # the smooth part, at least, is smallest here
+def survey(claimed: np.ndarray, found: list[Fingerprint], below: float) -> tuple[float, bool]:
+    """What `steepest` says of all leaves, and whether one of them `has_tiny` entries."""
+    most, tiny, start = 0.0, False, 0
+    for each in found:
+        stop = start + each.view.size
+        most = max(most, steepest(claimed[start:stop], each.view.reshape(-1)))
+        tiny = tiny or has_tiny(each.view, below)
+        start = stop
+    return most, tiny
 
 
 def steepest(claimed: np.ndarray, x: np.ndarray) -> float:

@@ -5,17 +5,18 @@ bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcep
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
 looks like is in memory.pxi, values that are vectors are in vectors.pxi, moves of many entries at
-once are in many.pxi, what a first look at a gradient asks for is in first.pxi, and colors of sparse
-matrices are in coloring.pxi.
+once are in many.pxi, what tells noise from values is in noise.pxi, what a first look at a gradient
+asks for is in first.pxi, and colors of sparse matrices are in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsVoidPtr
+from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.float cimport DBL_EPSILON
-from libc.math cimport INFINITY, NAN, fabs, frexp, ldexp, sqrt
+from libc.math cimport INFINITY, NAN, fabs, floor, frexp, ldexp, pow, sqrt
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, intptr_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -34,13 +35,14 @@ cdef extern from "Python.h":
     ctypedef object (*vectorcallfunc)(object, PyObject* const*, size_t, PyObject*)
     vectorcallfunc PyVectorcall_Function(object callable)
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    char* PyOS_double_to_string(double value, char code, int precision, int flags, int* kind)
 
 cnp.import_array()
 
 cdef enum:
     MAX_DIMS = 64
     MAX_QUOTIENTS = 4
-    MAX_POINTS = 16       # of a table of differences
+    MAX_POINTS = 16       # of a table of differences, and more than its orders
     SIGNALS_EVERY = 16    # entries between looks for Ctrl-C, for an `f` that is not Python
 
 
@@ -471,6 +473,7 @@ cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double lar
 # ---------------------------------------------------------------- many entries, many points
 
 include "many.pxi"
+include "noise.pxi"
 include "first.pxi"
 
 # ---------------------------------------------------------------- sparse matrices

@@ -2,30 +2,49 @@
 
 # ---------------------------------------------------------------- values along a direction
 
-def follow(object f, object argument, list leaves, list found, list before, list moves, tuple times,
-           double still, list values):
+cdef int intact(object leaf, Fingerprint each) except -1:
+    """Refuse what `f` did to an array."""
+    if altered(&each.held.array, each.array) or not alive(&each.held, each.owner):
+        raise _errors.moved_error(leaf.path)
+    return 0
+
+
+cdef void displace_plain(Fingerprint each, cnp.ndarray start, cnp.ndarray move, double time) noexcept:
+    cdef char* target = each.held.array.data
+    cdef const double* by = <const double*> cnp.PyArray_DATA(move)
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(start)
+    if each.held.array.itemsize == 4:
+        displace_single(<float*> target, <const float*> cnp.PyArray_DATA(start), by, time, size)
+    else:
+        displace_double(<double*> target, <const double*> cnp.PyArray_DATA(start), by, time, size)
+
+
+def odd_table(object f, object argument, list leaves, list found, object log, list factors,
+              list widths, tuple times, double still, list values):
     cdef Fingerprint each
-    cdef cnp.ndarray start, move
     cdef Py_ssize_t i, k
     cdef Py_ssize_t count = len(found)
-    cdef double time
+    cdef list entries = log.entries
+    cdef Py_ssize_t mark = len(entries)
+    cdef list starts = []
+    cdef list moves = []
+    cdef double width, odd
     cdef object value
     cdef Forgiving soft = forgiving_or_none(f)
     f = f if soft is None else soft.f
     cdef vectorcallfunc vectorcall = PyVectorcall_Function(f)
+    for k in range(count):
+        each = found[k]
+        intact(leaves[k], each)
+        width, odd = widths[k]
+        start = cnp.PyArray_NewCopy(each.view, cnp.NPY_CORDER)
+        entries.append((each, each.view, Ellipsis, start))
+        starts.append(start)
+        moves.append(odd_moves(start, factors[k], width, odd))
     for i in range(len(times)):
-        time = times[i]
         for k in range(count):
-            each, start, move = found[k], before[k], moves[k]
-            if altered(&each.held.array, each.array) or not alive(&each.held, each.owner):
-                raise _errors.moved_error(leaves[k].path)  # by the evaluation before
-            if each.held.array.itemsize == 4:
-                displace_single(<float*> each.held.array.data, <const float*> cnp.PyArray_DATA(start),
-                                <const double*> cnp.PyArray_DATA(move), time, cnp.PyArray_SIZE(start))
-            else:
-                displace_double(<double*> each.held.array.data,
-                                <const double*> cnp.PyArray_DATA(start),
-                                <const double*> cnp.PyArray_DATA(move), time, cnp.PyArray_SIZE(start))
+            intact(leaves[k], found[k])  # by the evaluation before
+            displace_plain(found[k], starts[k], moves[k], times[i])
         value = forgiven(f, vectorcall, argument, soft)
         if not PyFloat_CheckExact(value):
             value = as_scalar(value, at_block, 0)
@@ -34,8 +53,38 @@ def follow(object f, object argument, list leaves, list found, list before, list
             break
     for k in range(count):
         each = found[k]
-        if altered(&each.held.array, each.array) or not alive(&each.held, each.owner):
-            raise _errors.moved_error(leaves[k].path)
+        intact(leaves[k], each)
+        memcpy(each.held.array.data, cnp.PyArray_DATA(starts[k]), each.held.array.nbytes)
+    del entries[mark:]
+
+
+# ---------------------------------------------------------------- central differences
+
+def central_samples(object f, object argument, list leaves, list found, list relative,
+                    list samples):
+    cdef Fingerprint each
+    cdef cnp.ndarray moved, values
+    cdef cnp.npy_intp shape[2]
+    cdef Py_ssize_t i, k
+    cdef double* out
+    cdef Plan plan
+    plan.rows = plan.inner = plan.steps = plan.base_vector = NULL
+    plan.entries = NULL
+    plan.count, plan.offsets[0], plan.offsets[1] = 2, 1.0, -1.0
+    plan.absolute, plan.base, plan.first, plan.width = 0.0, NAN, 0, -1
+    for k in range(len(found)):
+        each = found[k]
+        intact(leaves[k], each)
+        shape[0], shape[1] = cnp.PyArray_SIZE(each.view), 2
+        moved = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
+        values = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
+        out = <double*> cnp.PyArray_DATA(values)
+        for i in range(2 * shape[0]):
+            out[i] = NAN  # up to where an interrupt comes
+        samples.append((moved, values))
+        plan.relative = relative[k]
+        plan.moved, plan.values = <double*> cnp.PyArray_DATA(moved), out
+        run_python(f, argument, leaves[k], &plan, None, 0, shape[0], None)
 
 
 # ---------------------------------------------------------------- judging all entries at once
@@ -79,79 +128,84 @@ def first_bounds(cnp.ndarray analytic, cnp.ndarray numeric, cnp.ndarray noise, c
     return found
 
 
-@cython.cdivision(True)
-def agreement(cnp.ndarray analytic, cnp.ndarray moved, cnp.ndarray values, double base,
-              double noise, double unit, tuple factors, double rtol, double atol, double kink,
-              double power):
+cdef bint agree(const double* a, const double* rows, Py_ssize_t n, const Factors* mine,
+                double rtol, double atol, double kink, double power, double* bounds) noexcept nogil:
+    """Whether nothing about a leaf is in doubt, of the `quotients` of its entries in rows."""
     cdef Py_ssize_t i
-    cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
-    cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
-    cdef cnp.ndarray found = quotients(moved, values, base, noise, unit)
-    cdef cnp.ndarray bounds = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64, False)
-    cdef const double* d = <const double*> cnp.PyArray_DATA(found) + n
+    cdef const double* d = rows + n
     cdef const double* ahead = d + n
     cdef const double* behind = ahead + n
-    cdef const double* e = behind + n
-    cdef double* out = <double*> cnp.PyArray_DATA(bounds)
-    cdef Factors mine
-    cdef double gap, scale, widest, allowed
+    cdef const double* noise = behind + n
+    cdef double gap, scale, allowed
     cdef double claimed = 0.0
     cdef double size = 0.0
     cdef double open_ = 0.0
+    cdef double widest = 0.0
     cdef bint agrees = True
-    read_factors(&mine, factors)
-    with nogil:
-        for i in range(n):
-            gap = fabs(ahead[i] - behind[i])
-            # No number, and no move, is for a closer look.
-            agrees &= fabs(a[i]) < INFINITY and fabs(d[i]) < INFINITY and gap < INFINITY
-            agrees &= d[i] != 0.0 or gap != 0.0
-            claimed, size = larger(claimed, fabs(a[i])), larger(size, fabs(d[i]))
-            open_ = larger(open_, gap)
-        scale, widest = claimed if claimed < size else size, 0.0
-        allowed = mine.truncation * scale + mine.rounding * scale
-        agrees &= not open_ > kink * scale
-        for i in range(n):
-            out[i] = bound_of(&mine, a[i], d[i], e[i], ahead[i] - behind[i], allowed)
-            agrees &= fabs(a[i] - d[i]) <= out[i] + (atol + rtol * fabs(d[i]))
-            widest = larger(widest, out[i])
-        agrees &= widest <= power * scale
-    return (found[1], bounds) if agrees else None
-
-
-@cython.cdivision(True)
-def table_noise(list values, tuple weights, Py_ssize_t window, double alike):
-    cdef double table[MAX_POINTS]
-    cdef double levels[MAX_POINTS]
-    cdef bint turns[MAX_POINTS]
-    cdef Py_ssize_t i, k, first
-    cdef Py_ssize_t n = len(values)
-    cdef Py_ssize_t orders = len(weights)
-    cdef double total, least, most, lowest, highest
-    if not orders < n <= MAX_POINTS:
-        raise ValueError(f"a table of {n} points has no {orders} orders of differences")
     for i in range(n):
-        table[i] = values[i]
-    for k in range(orders):
-        total, least, most = 0.0, INFINITY, -INFINITY
-        for i in range(n - 1 - k):
-            table[i] = table[i + 1] - table[i]
-            total += table[i] * table[i]
-            least = table[i] if table[i] < least else least
-            most = table[i] if table[i] > most else most
-        levels[k] = <double> weights[k] * sqrt(total)
-        # The first of the window must be of differences of both signs: see the twin.
-        turns[k] = least < 0.0 < most
-        first = k + 1 - window
-        if first < 0 or not turns[first]:
-            continue
-        lowest = highest = levels[first]
-        for i in range(first, k + 1):
-            lowest = levels[i] if levels[i] < lowest else lowest
-            highest = levels[i] if levels[i] > highest else highest
-        if highest <= alike * lowest:
-            return levels[first]
-    return levels[orders - 1]
+        gap = fabs(ahead[i] - behind[i])
+        # No number, and no move, is for a closer look.
+        agrees &= fabs(a[i]) < INFINITY and fabs(d[i]) < INFINITY and gap < INFINITY
+        agrees &= d[i] != 0.0 or gap != 0.0
+        claimed, size = larger(claimed, fabs(a[i])), larger(size, fabs(d[i]))
+        open_ = larger(open_, gap)
+    scale = claimed if claimed < size else size
+    allowed = mine.truncation * scale + mine.rounding * scale
+    agrees &= not open_ > kink * scale
+    for i in range(n):
+        bounds[i] = bound_of(mine, a[i], d[i], noise[i], ahead[i] - behind[i], allowed)
+        agrees &= fabs(a[i] - d[i]) <= bounds[i] + (atol + rtol * fabs(d[i]))
+        widest = larger(widest, bounds[i])
+    return agrees and widest <= power * scale
+
+
+def agreement(cnp.ndarray analytic, list samples, double base, double noise, double unit,
+              list factors, double rtol, double atol, double kink, double power):
+    cdef cnp.npy_intp total = cnp.PyArray_DIM(analytic, 0)
+    cdef cnp.ndarray numeric = cnp.PyArray_EMPTY(1, &total, cnp.NPY_FLOAT64, False)
+    cdef cnp.ndarray bounds = cnp.PyArray_EMPTY(1, &total, cnp.NPY_FLOAT64, False)
+    cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
+    cdef double* d = <double*> cnp.PyArray_DATA(numeric)
+    cdef double* out = <double*> cnp.PyArray_DATA(bounds)
+    cdef const double* rows
+    cdef cnp.ndarray found
+    cdef Factors mine
+    cdef Py_ssize_t k, n
+    cdef Py_ssize_t done = 0
+    for k in range(len(samples)):
+        moved, values = samples[k]
+        found = quotients(moved, values, base, noise, unit)
+        rows, n = <const double*> cnp.PyArray_DATA(found), cnp.PyArray_DIM(found, 1)
+        if done + n > total:
+            raise ValueError(f"{total} entries are claimed, and more were measured")
+        read_factors(&mine, factors[k])
+        if not agree(a + done, rows, n, &mine, rtol, atol, kink, power, out + done):
+            return None
+        memcpy(d + done, rows + n, n * sizeof(double))
+        done += n
+    return numeric, bounds
+
+
+def survey(cnp.ndarray claimed, list found, double below):
+    cdef Fingerprint each
+    cdef const double* a = <const double*> cnp.PyArray_DATA(claimed)
+    cdef double most = 0.0
+    cdef double size, x
+    cdef bint tiny = False
+    cdef Py_ssize_t i, n
+    cdef Py_ssize_t done = 0
+    for each in found:
+        n = cnp.PyArray_SIZE(each.view)
+        if done + n > cnp.PyArray_DIM(claimed, 0):
+            raise ValueError(f"{cnp.PyArray_DIM(claimed, 0)} entries are claimed, there are more")
+        for i in range(n):
+            x = read(&each.held.array, i)
+            tiny |= 0.0 < fabs(x) < below
+            size = fabs(a[done + i]) * length_of(x)
+            if size < INFINITY:
+                most = larger(most, size)
+        done += n
+    return most, tiny
 
 
 def steepest(cnp.ndarray claimed, cnp.ndarray x):

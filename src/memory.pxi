@@ -102,7 +102,7 @@ cdef class Fingerprint:
     def alive(self):
         return alive(&self.held, self.owner)
 
-    def same_bits(self, Fingerprint other):
+    cpdef bint same_bits(self, Fingerprint other):
         cdef cnp.npy_intp size = self.held.array.nbytes
         return (alive(&self.held, self.owner) and self.held.array.contiguous
                 and other.held.array.contiguous and other.held.array.nbytes == size
@@ -110,6 +110,16 @@ cdef class Fingerprint:
 
     def changed(self):
         return altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
+
+
+def all_same(list found, list copies):
+    cdef Fingerprint each, copy
+    cdef Py_ssize_t k
+    for k in range(len(found)):
+        each, copy = found[k], copies[k]
+        if not alive(&copy.held, copy.owner) or not each.same_bits(copy):
+            return False
+    return True
 
 
 cdef inline char* locate(const View* view, Py_ssize_t entry) noexcept nogil:

@@ -27,12 +27,12 @@ __all__ = [
     "SPACINGS",
     "TIMES",
     "TINY",
+    "TINY_ENTRY",
     "Baseline",
     "NoiseTable",
     "Trouble",
     "measure_baseline",
     "noise_table",
-    "some_tiny",
 ]
 
 # Along the direction for noise, this many entries of a leaf are moved at most: 512 KiB, so that the
@@ -45,17 +45,13 @@ SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.
 _PROPORTIONS = (2.0**-40, 2.0**-6)
-# An entry below this many of the least spacings is tiny: the table would cross zero with it.
-_TINY_SPACINGS = 64.0
+# An entry below 64 of the least spacings is tiny: the table would cross zero with it.
+TINY_ENTRY = 64.0 * SPACINGS[0]
 # Moves far enough to change what f rounds away beside the point: a length, and 64 of them.
 _FAR, _FAR_TIMES = 0.25, ((1.0, -64.0), (64.0, -64.0))
 # Noise above this share of the values: neighboring points have little to do with each other, and
 # float32, at 6e-8, is far below.
 _COARSE = 1e-3
-# Noise above this many roundings of the values is coarse, for sums of a million terms are rounded a
-# thousand times; unless it is below this share of what moves the values, as where large terms
-# cancel.
-_COARSE_UNITS, _COARSE_MOVE = 1024.0, 3e-4
 # Coarse noise is looked at leaf by leaf in a model of up to this many: each takes six evaluations.
 _MOST_APART = 32
 # Two calls may differ by this share of the value: the order of summation in threads, say, is 1e-7
@@ -222,7 +218,7 @@ def _table(
         behind = _behind(run, direction, base, width, least)
         if behind is not None and behind.level < found.level:
             found = behind
-    if found.is_wild(values) or any(map(some_tiny, x)):
+    if found.is_wild(values) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for share in _PROPORTIONS:
             finer = [base, *_along(run, Proportional(regions, share), TIMES)]
@@ -269,18 +265,16 @@ def noise_table(
     `least` is the rounding that is known: seven values that are rounded alike show none.
     """
     finite = list(filter(math.isfinite, values))
-    complete = equally and len(values) == len(finite) == noise.POINTS
-    unit = noise.unit_of_table(finite) if complete else noise.rounding_unit(finite)
-    rounding = max(unit * max(map(abs, finite)), least)
-    level = max(noise.noise_of(values, unit), least) if complete else rounding
-    moved = max(max(finite) - values[0], values[0] - min(finite))
-    coarse = level > _COARSE_UNITS * rounding and level > _COARSE_MOVE * moved
-    return NoiseTable(level, unit, spacing, coarse)
+    if equally and len(values) == len(finite) == noise.POINTS:
+        level, unit, coarse = noise.noise_table(values, least)
+        return NoiseTable(level, unit, spacing, coarse)
+    unit = noise.rounding_unit(finite)
+    return NoiseTable(max(unit * max(map(abs, finite)), least), unit, spacing, coarse=False)
 
 
-def some_tiny(x: np.ndarray) -> bool:
+def _some_tiny(x: np.ndarray) -> bool:
     """Whether an entry is so small that the moves may cross what happens between it and zero."""
-    found: bool = _backend.kernel_for(x).has_tiny(x, _TINY_SPACINGS * SPACINGS[0])
+    found: bool = _backend.kernel_for(x).has_tiny(x, TINY_ENTRY)
     return found
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -21,10 +20,10 @@ from fastgrad._checks.baseline import (
     SPACINGS,
     TIMES,
     TINY,
+    TINY_ENTRY,
     Baseline,
     NoiseTable,
     noise_table,
-    some_tiny,
 )
 from fastgrad._checks.claim import Analytic, analytic, repeated
 from fastgrad._checks.entry_table import EntryTable
@@ -36,7 +35,6 @@ from fastgrad._derivatives.step_table import bounds_of_noise
 from fastgrad._dtypes import EPS
 from fastgrad._evaluation.direction import key_of, odd_width, signs
 from fastgrad._evaluation.guard import COPIED_BYTES, Guard
-from fastgrad._evaluation.inplace import offsets_of
 from fastgrad._evaluation.lenient import Raised
 from fastgrad._evaluation.local import is_plain_function
 from fastgrad._evaluation.measured import Measured
@@ -44,7 +42,6 @@ from fastgrad._evaluation.protocol import Samples
 from fastgrad._leaf import Leaf
 from fastgrad._report.entries import Entries, Verdict
 from fastgrad._returns import as_scalar, at_base
-from fastgrad._stencils import Steps
 from fastgrad._tree import Params
 
 __all__ = ["FirstLook", "may_look"]
@@ -53,8 +50,6 @@ __all__ = ["FirstLook", "may_look"]
 _MOST_ENTRIES, _MOST_LEAVES = 4096, 32
 # Seconds that a call of `f` may take: beyond, nothing is saved, and an interrupt would lose more.
 _SLOW = 1e-4
-# Points of each entry, in steps.
-_OFFSETS = (1, -1)
 
 
 def may_look(f: Any, leaves: Sequence[Leaf]) -> bool:
@@ -94,7 +89,8 @@ class FirstLook:
         self._raised = Raised()
         self._moved = _backend.kernel.forgiving(self.f, self._raised, lambda: math.nan)
         self._steps: list[float] = []
-        self._found: list[tuple[np.ndarray, np.ndarray]] = []
+        self._spacings = [EPS[leaf.array.dtype.char] for leaf in leaves]
+        self._found: tuple[np.ndarray, np.ndarray] | None = None  # numeric entries, their bounds
 
     def seen(self) -> bool:
         """Whether the gradient is right beyond doubt. Exceptions are those of an ordinary check."""
@@ -117,7 +113,7 @@ class FirstLook:
     def evaluations(self) -> int:
         """How often `f` was evaluated."""
         made = self.measured
-        entries = sum([each.values.size for each in made.samples])
+        entries = sum([values.size for _, values in made.samples])
         return len(made.bases) + sum(map(len, made.tables)) + entries
 
     def _claimed(self, guard: Guard) -> Analytic:
@@ -155,76 +151,50 @@ class FirstLook:
 
     def _knows_noise(self, guard: Guard, base: float) -> bool:
         """Find the noise of `f` and the steps, if the first table that varies leaves no doubt."""
-        x = [guard.view(k) for k in range(len(self.leaves))]
         for width in SPACINGS:
             values = [base, *self._table(guard, base, width)]
             if len(values) == 3:  # this spacing moves nothing
                 continue
-            if not all(map(math.isfinite, values)) or any(map(some_tiny, x)):
+            if not all(map(math.isfinite, values)):
                 return False
             if varies(values):
                 break
         else:
             return False
+        steepest, tiny = _backend.kernel.survey(self.claim.column, guard.found, TINY_ENTRY)
         table = noise_table(values, width)
-        if table.coarse or table.is_wild(values):
+        if tiny or table.coarse or table.is_wild(values):
             return False
         self._table_of_noise, self._level = table, max(table.level, TINY)
-        variation = LEAST_VARIATION * abs(base)
-        for k, span in enumerate(self.claim.spans):
-            claimed = self.claim.column[span.start : span.stop]
-            wide = x[k].reshape(-1).astype(np.float64, copy=False)
-            variation = max(variation, _backend.kernel.steepest(claimed, wide))
-        self._steps = [relative_step(self._level, variation, EPS[each.dtype.char]) for each in x]
+        variation = max(LEAST_VARIATION * abs(base), steepest)
+        self._steps = [relative_step(self._level, variation, eps) for eps in self._spacings]
         return True
 
     def _table(self, guard: Guard, base: float, width: float) -> list[float]:
         """Values along a direction; two of them where these show that nothing moves `f`."""
-        kernel, log = _backend.kernel, guard.log
         values: list[float] = []
         self.measured.tables.append(values)
-        before, moves = [], []
+        leaves = self.leaves
+        factors = [signs(key_of(self.seed, 0, k), leaf.real.size) for k, leaf in enumerate(leaves)]
+        widths = [odd_width(width, eps) for eps in self._spacings]
+        how = (self.argument, leaves, guard.found, guard.log, factors, widths)
         try:
-            for k, found in enumerate(guard.found):
-                part = log.register(found, guard.view(k))
-                factors = signs(key_of(self.seed, 0, k), part.size)
-                before.append(part)
-                moves.append(kernel.odd_moves(part, factors, *odd_width(width, part)))
-            how = (self.argument, self.leaves, guard.found, before, moves)
-            kernel.follow(self._moved, *how, TIMES, base, values)
+            _backend.kernel.odd_table(self._moved, *how, TIMES, base, values)
         except Exception as error:
-            if len(before) == 1:
-                _errors.annotate(error, f"{self.leaves[0].path}[...]")
+            if len(leaves) == 1:
+                _errors.annotate(error, f"{leaves[0].path}[...]")
             raise
-        finally:
-            log.undo()
         return values
 
     def _entries_agree(self, guard: Guard, base: float) -> bool:
-        kernel, table = _backend.kernel, self._table_of_noise
-        for k, leaf in enumerate(self.leaves):
-            guard.view(k)
-            n = leaf.array.size
-            moved, values = np.empty((2, n, 2))
-            values.fill(math.nan)  # up to where an interrupt came
-            self.measured.samples.append(Samples(moved, values))
-            steps = Steps(relative=self._steps[k])
-            how = (self.argument, leaf, offsets_of(_OFFSETS), steps, _numbers(n))
-            kernel.sample(self._moved, *how, moved, values)
-        for k, (leaf, span) in enumerate(zip(self.leaves, self.claim.spans, strict=True)):
-            sample = self.measured.samples[k]
-            claimed = self.claim.column[span.start : span.stop]
-            spacing = EPS[leaf.array.dtype.char]
-            factors = first_factors(self._steps[k], self.claim.eps[k], spacing)
-            noise = bounds_of_noise(self._level, table.unit)
-            known = (base, *noise, factors, self.rtol, self.atol)
-            found = kernel.agreement(
-                claimed, sample.moved, sample.values, *known, KINK_SHARE, POWER_LEAF
-            )
-            if found is None:
-                return False
-            self._found.append(found)
-        return True
+        kernel, steps, claim, samples = _backend.kernel, self._steps, self.claim, self.measured.samples
+        how = (self.argument, self.leaves, guard.found, steps)
+        kernel.central_samples(self._moved, *how, samples)
+        noise = bounds_of_noise(self._level, self._table_of_noise.unit)
+        factors = list(map(first_factors, steps, claim.eps, self._spacings))
+        known = (base, *noise, factors, self.rtol, self.atol)
+        self._found = kernel.agreement(claim.column, samples, *known, KINK_SHARE, POWER_LEAF)
+        return self._found is not None
 
     def _baseline(self) -> Baseline:
         base, n = self.measured.bases[0], len(self._steps)
@@ -243,14 +213,15 @@ class FirstLook:
 
     def result(self) -> Result:
         """The result of a gradient that is right."""
-        claim, found = self.claim, self._found
-        numeric, bounds = found[0] if len(found) == 1 else _joined(found)
+        claim = self.claim
+        assert self._found is not None
+        numeric, bounds = self._found
         n = len(numeric)
         right = LeafResult(Verdict.RIGHT, moves=True, still=False, jumps=False)
         codes, none = np.full(n, Verdict.RIGHT.code, np.int8), np.zeros(n, bool)
         return Result(
             Entries(claim.spans, claim.column, numeric, bounds, codes, none),
-            (right,) * len(found),
+            (right,) * len(self._steps),
             self._baseline(),
             detection_limit=float(bounds.max()),
             doubts=np.zeros(n, np.int8),
@@ -276,9 +247,9 @@ class FirstLook:
             part = EntryTable(**{name: column[mine] for name, column in vars(table).items()})
             model = baseline.model(k, self.claim, EPS[leaf.array.dtype.char])
             if k < len(self.measured.samples):
-                sample = self.measured.samples[k]
-                known = np.flatnonzero(~np.isnan(sample.values).any(axis=1))
-                found = Samples(sample.moved[known], sample.values[known])
+                moved, values = self.measured.samples[k]
+                known = np.flatnonzero(~np.isnan(values).any(axis=1))
+                found = Samples(moved[known], values[known])
                 _, numeric, ahead, behind, bound = model.quotients(found)
                 part.numeric[known], part.gaps[known] = numeric, ahead - behind
                 part.uncertainty[known] = bound
@@ -288,12 +259,3 @@ class FirstLook:
 
 def _forgotten(argument: Any) -> float:
     raise AssertionError("a look that is over calls nothing")
-
-
-def _joined(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
-
-
-@lru_cache(maxsize=64)
-def _numbers(n: int) -> np.ndarray:
-    return np.arange(n, dtype=np.intp)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from math import factorial
 from typing import Any
 
 import numpy as np
 
-from fastgrad import _backend
+from fastgrad import _backend, _reference_noise
+from fastgrad._reference_noise import NoiseRules
 
 __all__ = [
     "POINTS",
@@ -23,9 +23,9 @@ __all__ = [
     "is_single",
     "noise_beside",
     "noise_of",
+    "noise_table",
     "relative_step",
     "rounding_unit",
-    "unit_of_table",
     "varies",
 ]
 
@@ -74,6 +74,30 @@ _LEAST_SPACINGS = 32.0
 _SHOWS = 256.0
 # ... where the values lie more than this many roundings apart.
 _FEW_STEPS = 128.0
+# Noise above this many roundings of the values is coarse, for sums of a million terms are rounded a
+# thousand times; unless it is below this share of what moves the values, as where large terms
+# cancel.
+_COARSE_UNITS, _COARSE_MOVE = 1024.0, 3e-4
+
+
+_RULES = NoiseRules(
+    weights=_WEIGHTS,
+    window=_ORDERS,
+    alike=_AGREE,
+    single=_SINGLE,
+    double=_DOUBLE,
+    single_bits=_SINGLE_BITS,
+    exponent=_SINGLE_EXPONENT,
+    short_bits=_SHORT_BITS,
+    count=float(_LARGEST_COUNT),
+    digits=_FEW_DIGITS,
+    different=_DIFFERENT,
+    binary_bits=_BINARY_BITS,
+    shows=_SHOWS,
+    steps=_FEW_STEPS,
+    coarse=_COARSE_UNITS,
+    move=_COARSE_MOVE,
+)
 
 
 def varies(values: Sequence[float]) -> bool:
@@ -81,84 +105,30 @@ def varies(values: Sequence[float]) -> bool:
     return len(set(values)) > max(len(values) // 2, 1)
 
 
-def noise_of(values: Sequence[float], unit: float | None = None) -> float:
-    """Noise in equally spaced values of a function, as a standard deviation.
+def noise_table(values: list[float], least: float = 0.0) -> tuple[float, float, bool]:
+    """Noise of `POINTS` equally spaced values, their relative rounding, and whether it is coarse.
 
-    Not less than the rounding of the values themselves, in float32 if that is what they are:
-    `unit`, where their `rounding_unit` is known.
+    The noise is a standard deviation, at least the rounding of the values themselves, in float32
+    if that is what they are, and at least what is known to be lost in rounding, `least`.
     """
-    # Scaled, so that squares of large values do not overflow.
-    largest = max(map(abs, values))
-    if largest == 0.0:
-        return 0.0
-    table = _from_table([value / largest for value in values])
-    return max(table, rounding_unit(values) if unit is None else unit) * largest
+    found: tuple[float, float, bool] = _backend.kernel.noise_table(values, least, _RULES)
+    return found
 
 
-def unit_of_table(values: Sequence[float]) -> float:
-    """Relative rounding error of equally spaced values of a function: see `rounding_unit`.
-
-    Values of a straight line through round points lack bits as well: where they are rounded to
-    float32, their differences show it.
-    """
-    unit, largest = rounding_unit(values), max(map(abs, values))
-    if unit != _SINGLE or len(values) < POINTS or not 0 < largest < math.inf:
-        return unit
-    scaled = [value / largest for value in values]
-    # A few roundings in each step may be as many in all.
-    step = max(abs(after - before) for before, after in pairwise(scaled))
-    shows = step < _FEW_STEPS * unit or _from_table(scaled) > unit / _SHOWS
-    return unit if shows else _DOUBLE
+def noise_of(values: list[float]) -> float:
+    """Noise in equally spaced values, `POINTS` or more, whose differences may not show rounding."""
+    found: float = _backend.kernel.noise_of(values, rounding_unit(values), _RULES)
+    return found
 
 
 def rounding_unit(values: Sequence[float]) -> float:
     """Relative rounding error of numbers as precise as these."""
-    for value in values:  # mostly the first one tells
-        if not _has_bits(_SINGLE_BITS, value):
-            return _rounding_of_decimals(values)
-    # Float32 is recognized by its lack of bits, which short or equal values lack in any type.
-    telling = len(set(values)) > 1 and not all(map(_is_short, values))
-    return _SINGLE if telling else _DOUBLE
-
-
-def _rounding_of_decimals(values: Sequence[float]) -> float:
-    """Relative rounding error of numbers that came as text, with some number of digits."""
-    for value in values:
-        if _digits(value) > _FEW_DIGITS:
-            return _DOUBLE
-    if len(set(values)) < _DIFFERENT:
-        return _DOUBLE
-    if all(_has_bits(_BINARY_BITS, value) for value in values):
-        return _DOUBLE
-    return float(0.5 * 10.0 ** (1 - max(map(_digits, values))))
-
-
-def _digits(value: float) -> int:
-    """How many significant decimal digits say which number it is."""
-    mantissa = repr(abs(value)).partition("e")[0]
-    return len(mantissa.replace(".", "").strip("0"))
+    return _reference_noise.rounding_unit(values, _RULES)
 
 
 def is_single(unit: Any) -> Any:
     """Whether values with this relative rounding error are float32; elementwise."""
     return unit == _SINGLE
-
-
-def _is_short(value: float) -> bool:
-    """Whether a number would look the same in any format, as a count or a half does."""
-    return _has_bits(_SHORT_BITS, value) or (value.is_integer() and abs(value) < _LARGEST_COUNT)
-
-
-def _has_bits(bits: int, value: float) -> bool:
-    """Whether a number fits into this many significant bits and the range of float32."""
-    mantissa, exponent = math.frexp(value)
-    return abs(exponent) < _SINGLE_EXPONENT and math.ldexp(mantissa, bits).is_integer()
-
-
-def _from_table(values: list[float]) -> float:
-    """Noise by the first order of differences at which the estimates settle."""
-    found: float = _backend.kernel.table_noise(values, _WEIGHTS, _ORDERS, _AGREE)
-    return found
 
 
 def noise_beside(values: np.ndarray) -> np.ndarray:

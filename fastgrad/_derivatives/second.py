@@ -73,8 +73,8 @@ def noise_near(run: Metered, base: float, leaves: Sequence[int]) -> Near:
     if len(finite) < noise.POINTS:
         unit = noise.rounding_unit(finite)
         return Near(unit * largest, largest, unit)
-    unit = noise.unit_of_table(values)
-    return Near(noise.noise_of(values, unit), largest, unit)
+    level, unit, _ = noise.noise_table(values)
+    return Near(level, largest, unit)
 
 
 class Curvature:

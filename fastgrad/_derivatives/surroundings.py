@@ -109,8 +109,7 @@ class _Found:
             column = values[:, k].tolist()
             if not noise.varies(column):
                 continue
-            unit = noise.unit_of_table(column)
-            level = noise.noise_of(column, unit)
+            level, unit, _ = noise.noise_table(column)
             # Of two looks the one with less noise: the other one saw what is no noise.
             if self.open[k] or level < self.level[k]:
                 self.level[k], self.unit[k], self.largest[k] = level, unit, max(map(abs, column))

@@ -212,7 +212,7 @@ class OddMultiples:
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """What moves such a region: see `Direction`."""
         moves = kernel.odd_moves(
-            before, self._factors(which, before), *odd_width(self.width, before)
+            before, self._factors(which, before), *odd_width(self.width, EPS[before.dtype.char])
         )
         return _multiples_of(moves, before, kernel)
 
@@ -221,9 +221,8 @@ class OddMultiples:
         return np.abs(factors) if self.same_sign else factors
 
 
-def odd_width(width: float, before: np.ndarray) -> tuple[float, float]:
-    """The width of odd multiples that the type of an array can hold, and their odd factor."""
-    eps = EPS[before.dtype.char]
+def odd_width(width: float, eps: float) -> tuple[float, float]:
+    """The width of odd multiples that a type of this spacing can hold, and their odd factor."""
     # At least 2 spacings: no move is lost in an entry. Six of 16 spacings of float16 would be a
     # tenth of a length, and show how f curves.
     return max(width, 4 * eps), odd_multiple(eps)

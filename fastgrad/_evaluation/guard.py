@@ -28,6 +28,7 @@ COPIED_BYTES = 2**18
 # Saved bits beyond this lie in memory that is used again: from 128 KiB on malloc takes pages anew.
 _SPARE_BYTES = 2**17
 
+_NO_BYTES = np.empty(0, np.uint8)
 _C_OR_F_CONTIGUOUS = 0x1 | 0x2
 _WRITEABLE = 0x400
 
@@ -109,7 +110,7 @@ class UndoLog:
     def __init__(self) -> None:
         # What was found, a target in its memory, the key of a place in the target, saved bits.
         self.entries: list[tuple[_memory.Fingerprint, Any, Any, np.ndarray]] = []
-        self._spare = np.empty(0, np.uint8)
+        self._spare = _NO_BYTES
 
     def register(self, found: _memory.Fingerprint, target: Any, key: Any = ...) -> np.ndarray:
         """Copy ``target[key]``, which lies in the memory that was found, to be put back.
@@ -204,6 +205,8 @@ class Guard:
 
     def _copied(self) -> list[_memory.Fingerprint]:
         """Copies, of the memory that was found."""
+        if not self._spare:
+            return [_backend.kernel.Fingerprint(found.view.copy()) for found in self.found]
         copies = []
         for k, found in enumerate(self.found):
             view = found.view
@@ -297,8 +300,10 @@ class Guard:
         """What to say of bits that are not what they were; from a copy they are put back."""
         if self._sums is not None:
             return self._summed(who)
+        if self._copies is None or _backend.kernel.all_same(self.found, self._copies):
+            return None
         first = None
-        for leaf, found, copy in zip(self.leaves, self.found, self._copies or (), strict=False):
+        for leaf, found, copy in zip(self.leaves, self.found, self._copies, strict=True):
             if not copy.alive():
                 error: MutationError | None = _errors.moved_error(leaf.path, who)
             elif found.same_bits(copy):

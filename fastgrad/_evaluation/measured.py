@@ -20,7 +20,8 @@ class Measured:
 
     bases: list[float] = field(default_factory=list)  # at the parameters
     tables: list[list[float]] = field(default_factory=list)  # along directions
-    samples: list[Samples] = field(default_factory=list)  # of all entries of the first leaves
+    # Displacements and values, as of `Samples`, of all entries of the first leaves.
+    samples: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     raised: str = ""  # what `f` raised first, in words
 
 
@@ -65,10 +66,10 @@ class Remembering(Around):
         """Move each entry alone."""
         if request.leaf != self._next or self._next >= len(self._samples):
             return self._inner.single(request)
-        known = self._samples[self._next]
+        moved, values = self._samples[self._next]
         mine = slice(self._done, self._done + request.count)
         self._served += request.evaluations
         self._done = mine.stop
-        if self._done == len(known.moved):
+        if self._done == len(moved):
             self._next, self._done = self._next + 1, 0
-        return Samples(known.moved[mine], known.values[mine])
+        return Samples(moved[mine], values[mine])
