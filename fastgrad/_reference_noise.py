@@ -1,4 +1,4 @@
-"""The functions of `_reference` that tell noise from values of `f`, as src/noise.pxi has them in C."""
+"""The functions of `_reference` that tell noise from values, as src/noise.pxi has them in C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoiseRules(NamedTuple):
     single_bits: int  # of float32
     exponent: int  # of float32, at most
     short_bits: int  # values of so few bits say nothing of their type
-    count: float  # whole numbers below this neither
+    counts: float  # whole numbers below this neither
     digits: int  # decimal numbers have at most so many
     different: int  # values, of which decimal numbers have at least so many
     binary_bits: int  # values of so few bits are binary fractions, and not decimal
@@ -79,7 +79,7 @@ def rounding_unit(values: Sequence[float], rules: NoiseRules) -> float:
     # Float32 is recognized by its lack of bits, which short or equal values lack in any type.
     short = all(
         _has_bits(rules.short_bits, value, rules)
-        or (value.is_integer() and abs(value) < rules.count)
+        or (value.is_integer() and abs(value) < rules.counts)
         for value in values
     )
     return rules.double if short or len(set(values)) < 2 else rules.single

@@ -189,6 +189,16 @@ def check_gradient(
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
     selection = selection_of(where, argument, leaves)
+    plan = plan_of(strategy, budget, leaves if selection is None else selection.leaves)
+    look = None
+    usual = all(each is None for each in (workers, limits, selection, retraction)) and not progress
+    # Without a budget every entry is judged.
+    if usual and grad is not True and plan.budget == math.inf and may_look(f, leaves):
+        check_layout(leaves)
+        look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
+        if look.seen():
+            check_places(argument, leaves)
+            return first_report(look, plan, started)
     asked = _Asked(
         f=f,
         value=of_pairs(f) if grad is True else f,
@@ -197,25 +207,14 @@ def check_gradient(
         leaves=leaves,
         bounds=limits,
         selection=selection,
-        plan=plan_of(strategy, budget, leaves if selection is None else selection.leaves),
+        plan=plan,
         tolerances=(rtol, atol),
         workers=workers,
         progress=progress,
         seed=seed,
         started=started,
     )
-    if retraction is not None:
-        return _on_manifold(asked, retraction, bounds)
-    look = None
-    usual = all(each is None for each in (workers, limits, selection)) and not progress
-    # Without a budget every entry is judged.
-    if usual and grad is not True and asked.plan.budget == math.inf and may_look(f, leaves):
-        check_layout(leaves)
-        look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
-        if look.seen():
-            check_places(argument, leaves)
-            return first_report(look, asked.plan, started)
-    return _checked(asked, look)
+    return _checked(asked, look) if retraction is None else _on_manifold(asked, retraction, bounds)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Repeated:
     sentence: str
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, which takes a microsecond in each check of a few entries
 class Analytic:
     """The gradient to be checked: one column of real numbers in the order of the leaves.
 

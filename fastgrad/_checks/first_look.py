@@ -87,7 +87,7 @@ class FirstLook:
         self.seed, self.rtol, self.atol = seed, rtol, atol
         self.measured = Measured()
         self._raised = Raised()
-        self._moved = _backend.kernel.forgiving(self.f, self._raised, lambda: math.nan)
+        self._moved = _backend.kernel.forgiving(self.f, self._raised, _nothing)
         self._steps: list[float] = []
         self._spacings = [EPS[leaf.array.dtype.char] for leaf in leaves]
         self._found: tuple[np.ndarray, np.ndarray] | None = None  # numeric entries, their bounds
@@ -187,7 +187,12 @@ class FirstLook:
         return values
 
     def _entries_agree(self, guard: Guard, base: float) -> bool:
-        kernel, steps, claim, samples = _backend.kernel, self._steps, self.claim, self.measured.samples
+        kernel, steps, claim, samples = (
+            _backend.kernel,
+            self._steps,
+            self.claim,
+            self.measured.samples,
+        )
         how = (self.argument, self.leaves, guard.found, steps)
         kernel.central_samples(self._moved, *how, samples)
         noise = bounds_of_noise(self._level, self._table_of_noise.unit)
@@ -255,6 +260,10 @@ class FirstLook:
                 part.uncertainty[known] = bound
             parts.append(Part(k, leaf, part, model))
         return entries_so_far(parts)
+
+
+def _nothing() -> float:
+    return math.nan
 
 
 def _forgotten(argument: Any) -> float:

@@ -30,6 +30,8 @@ from strategies import (
 
 import fastgrad as fg
 from fastgrad import _reference
+from fastgrad._derivatives.noise import _RULES as RULES
+from fastgrad._evaluation.guard import UndoLog
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Steps
 
@@ -228,9 +230,95 @@ def test_both_bound_alike(rng, n, bad):
         assert mine == twin
     mine, twin = both("steepest", columns[0], x)
     assert mine == twin
-    table = np.round(rng.normal(size=7) * rng.choice([1e-9, 1.0]) + 1, rng.integers(1, 17)).tolist()
-    mine, twin = both("table_noise", table, tuple(rng.random(6)), 3, 4.0)
+    halves = [_kernel.Fingerprint(part) for part in (x[: n // 2], x[n // 2 :])]
+    twins = [_reference.Fingerprint(part) for part in (x[: n // 2], x[n // 2 :])]
+    for below in (1e-9, float(np.exp(rng.normal()))):
+        mine = _kernel.survey(columns[0], halves, below)
+        assert mine == _reference.survey(columns[0], twins, below)
+
+
+def rounded(kind, values, rng):
+    """Values as numbers of some kind are: printed with few digits, float32, counts, ..."""
+    if kind == "float32":
+        with np.errstate(under="ignore"):
+            return values.astype(np.float32).astype(float)
+    if kind == "decimal":
+        digits = rng.integers(1, 17)
+        return np.array([float(f"{v:.{digits}g}") for v in values])
+    if kind == "count":
+        return np.rint(values * 10.0 ** rng.integers(0, 8))
+    if kind == "binary":
+        return np.rint(values * 2.0 ** rng.integers(0, 40)) / 2.0 ** rng.integers(0, 40)
+    return values
+
+
+@quick(400)
+@given(
+    rng=randoms,
+    kind=st.sampled_from(["double", "float32", "decimal", "count", "binary"]),
+    size=st.sampled_from([0.0, 1e-310, 1e-40, 1.0, 1e30]),
+    scale=st.sampled_from([1.0, 2.0**850]),
+)
+def test_both_tell_noise_alike(rng, kind, size, scale):
+    line = rng.normal() + 10.0 ** rng.uniform(-16, 0) * np.arange(7) * rng.choice([0.0, 1.0])
+    noise = 10.0 ** rng.uniform(-17, 0) * rng.normal(size=7) * rng.choice([0.0, 1.0])
+    values = rounded(kind, (line + noise) * size, rng) * scale
+    if rng.random() < 0.3:
+        values[rng.integers(7) :] = values[0]
+    mine, twin = both("noise_table", values.tolist(), RULES)
     assert mine == twin
+    for unit in (0.0, 1e-9):
+        mine, twin = both("noise_of", values.tolist(), unit, RULES)
+        assert mine == twin
+
+
+@quick(100)
+@given(rng=randoms, dtypes=st.lists(st.sampled_from("df"), min_size=1, max_size=3))
+def test_both_move_and_sample_alike(rng, dtypes):
+    arrays = [rng.normal(size=rng.integers(1, 5)).astype(each) for each in dtypes]
+    weights = [rng.normal(size=array.size) for array in arrays]
+    factors = [rng.choice(np.array([-4, -1, 1, 2], np.int8), array.size) for array in arrays]
+    widths = [(2.0**-30 if array.itemsize == 8 else 2.0**-20, 1.25) for array in arrays]
+
+    def f(parts):
+        return sum(float(w @ part.astype(float)) for w, part in zip(weights, parts, strict=True))
+
+    def seen(kernel):
+        leaves = [Leaf(f"params[{k}]", array) for k, array in enumerate(arrays)]
+        found, values, samples = [kernel.Fingerprint(array) for array in arrays], [], []
+        before, log = [bits(array) for array in arrays], UndoLog()
+        how = (f, arrays, leaves, found)
+        kernel.odd_table(*how, log, factors, widths, (1.0, 2.0, -1.0), f(arrays), values)
+        kernel.central_samples(*how, [1e-5, 1e-3, 1e-2][: len(arrays)], samples)
+        assert [bits(array) for array in arrays] == before
+        assert not log.entries
+        return values, [(moved.tobytes(), column.tobytes()) for moved, column in samples]
+
+    assert seen(_kernel) == seen(_reference)
+
+
+def test_both_leave_what_is_moved_in_the_log():
+    array, twin = np.ones(3), np.ones(3)
+    for kernel, x in ((_kernel, array), (_reference, twin)):
+        log, values = UndoLog(), []
+        how = ([Leaf("params", x)], [kernel.Fingerprint(x)], log, [np.ones(3, np.int8)])
+        with pytest.raises(ZeroDivisionError):
+            kernel.odd_table(lambda _: 1 / 0, x, *how, [(2.0**-30, 1.25)], (1.0,), 0.0, values)
+        assert x[0] != 1
+        log.finish()
+        assert (x == 1).all()
+
+
+def test_both_compare_all_bits():
+    arrays = [np.ones(3), np.array([0.0, np.nan], "f4")]
+    for kernel in (_kernel, _reference):
+        found = list(map(kernel.Fingerprint, arrays))
+        copies = [kernel.Fingerprint(array.copy()) for array in arrays]
+        assert kernel.all_same(found, copies)
+        arrays[1][0] = -0.0
+        assert not kernel.all_same(found, copies)
+        arrays[1][0] = 0.0
+        assert kernel.all_same(found, copies)
 
 
 @quick(100)
@@ -262,7 +350,10 @@ def test_both_agree_alike(rng, n, bad, off):
     claimed = slopes * (1 + off * rng.normal(size=n))
     if bad is not None:
         (claimed if rng.integers(2) else values.reshape(-1))[rng.integers(n)] = bad
-    factors = (2.0, 1e-7, 1e-11, 1e-14, 1e-10)
+    cut = int(rng.integers(1, n + 1))
+    parts = [slice(cut), slice(cut, n)][: 1 if cut == n else 2]
+    samples = [(moved[part].copy(), values[part].copy()) for part in parts]
+    factors = [(2.0, 1e-7, 1e-11, 1e-14, 1e-10), (2.0, 1e-4, 1e-9, 1e-14, 1e-10)][: len(parts)]
     known = (base, 1e-16, 1e-16, factors, float(rng.choice([0.0, 1e-4])), 0.0, 0.1, 0.01)
-    mine, twin = both("agreement", claimed, np.ascontiguousarray(moved), values, *known)
+    mine, twin = both("agreement", claimed, samples, *known)
     assert mine == twin
