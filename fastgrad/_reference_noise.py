@@ -31,13 +31,12 @@ class NoiseRules(NamedTuple):
     move: float  # ... if it is more than this share of how far the values move
 
 
-def noise_table(
-    values: list[float], least: float, rules: NoiseRules
-) -> tuple[float, float, bool]:
+def noise_table(values: list[float], least: float, rules: NoiseRules) -> tuple[float, float, bool]:
     """Noise of equally spaced values, their relative rounding, and whether the noise is coarse.
 
-    The noise is at least what is known to be lost in rounding, `least`. There are as many finite values as there are weights, and one. Coarse is what is more than
-    rounding, and not far below what moves the values away from the first one.
+    The noise is at least what is known to be lost in rounding, `least`. There are as many finite
+    values as there are weights, and one. Coarse is what is more than rounding, and not far below
+    what moves the values away from the first one.
     """
     unit = unit_of_table(values, rules)
     level = max(noise_of(values, unit, rules), least)

@@ -265,7 +265,8 @@ def test_both_tell_noise_alike(rng, kind, size, scale):
     values = rounded(kind, (line + noise) * size, rng) * scale
     if rng.random() < 0.3:
         values[rng.integers(7) :] = values[0]
-    mine, twin = both("noise_table", values.tolist(), RULES)
+    least = float(rng.choice([0.0, 10.0 ** rng.uniform(-20, 0)]))
+    mine, twin = both("noise_table", values.tolist(), least, RULES)
     assert mine == twin
     for unit in (0.0, 1e-9):
         mine, twin = both("noise_of", values.tolist(), unit, RULES)
