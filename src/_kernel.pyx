@@ -452,7 +452,86 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
             written = overwritten(leaf.path, now, saved, out)
     if written is not None:
         raise written
-    return out, doubt
+    return out, doubt, base if stencil.uses_base else known
+
+
+def small_gradients(object f, object argument, list leaves, object stencil, list steps,
+                    object known=None):
+    cdef tuple arrays = tuple([leaf.array for leaf in leaves])
+    cdef list found = []
+    cdef list saved = []
+    cdef list results = []
+    cdef Fingerprint each
+    cdef cnp.ndarray out
+    cdef bytes bits
+    cdef Py_ssize_t k
+    cdef double base = 0.0
+    cdef object written = None
+    cdef object key = next_key()
+    cdef bint doubt = False
+    if share_memory(arrays):
+        return None
+    try:
+        (<dict> locks)[key] = (PyThread_get_thread_ident(), arrays)
+        if len(<dict> locks) > 1:
+            refuse_if_locked(key, arrays)
+        # Not before: see above.
+        for array in arrays:
+            each = Fingerprint(array)
+            found.append(each)
+            saved.append(each.held.array.data[:each.held.array.nbytes])
+        if stencil.uses_base:
+            base = as_scalar(f(argument) if known is None else known, at_base, 0)
+        for k in range(len(arrays)):
+            each, step = found[k], steps[k]
+            intact(leaves[k], each)
+            out = cnp.PyArray_EMPTY(each.held.array.ndim, each.held.array.shape,
+                                    each.held.array.type, False)
+            differentiate(f, argument, leaves[k], stencil, step, base, out, 0, out.size)
+            doubt |= any_doubt(&each.held.array, out, step.small, step.large)
+            results.append(out)
+    finally:
+        # No call into Python before the bits are back: an interrupt could end it.
+        now = []
+        for k in range(len(saved)):
+            each, bits = found[k], saved[k]
+            now.append(repaired(each, bits))
+        (<dict> locks).pop(key, None)
+        for k in range(len(now)):
+            each, bits = found[k], saved[k]
+            if not alive(&each.held, each.owner):
+                written = _errors.moved_error(leaves[k].path)
+            elif now[k] is not None:
+                written = overwritten(leaves[k].path, now[k], bits, each.view)
+    if written is not None:
+        raise written
+    return results, doubt, base if stencil.uses_base else known
+
+
+cdef bint share_memory(tuple arrays):
+    """Whether two plain arrays have a byte in common."""
+    cdef cnp.ndarray a, b
+    cdef Py_ssize_t i, k
+    for k in range(len(arrays)):
+        a = arrays[k]
+        for i in range(k):
+            b = arrays[i]
+            if (cnp.PyArray_BYTES(a) < cnp.PyArray_BYTES(b) + cnp.PyArray_NBYTES(b)
+                    and cnp.PyArray_BYTES(b) < cnp.PyArray_BYTES(a) + cnp.PyArray_NBYTES(a)):
+                return True
+    return False
+
+
+cdef bytes repaired(Fingerprint each, bytes saved):
+    """The bits that are there, where others were saved and are put back."""
+    cdef bytes now
+    cdef const char* before = saved
+    cdef cnp.npy_intp size = each.held.array.nbytes
+    if not alive(&each.held, each.owner) or memcmp(each.held.array.data, before, size) == 0:
+        return None
+    now = each.held.array.data[:size]
+    memcpy(each.held.array.data, before, size)
+    return now
 
 
 cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double large):

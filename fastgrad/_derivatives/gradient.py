@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
-from fastgrad._evaluation.local import check_callable, small_gradient
+from fastgrad._evaluation.local import check_callable, small_gradient, small_gradients
 from fastgrad._evaluation.masks import chosen_entries
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
@@ -182,13 +183,16 @@ def gradient(
     if eps is rel_eps is bounds is where is out is workers is None and not progress:
         found = small_gradient(f, params, stencil, known)
         if found is not None:
-            small, doubt = found
+            small, doubt, base = found
             if doubt:
-                _settle_small(f, params, stencil, small, known)
+                _settle(f, params, [Leaf("params", params)], stencil, [small], base)
             # A look at the first entry is cheaper still, and mostly enough.
             if small.size and not small.item(0) and not np.count_nonzero(small):
                 refuse_unseen(f, params, [Leaf("params", params)])
             return small
+        parts = small_gradients(f, params, stencil, known)
+        if parts is not None:
+            return _of_parts(f, params, stencil, *parts)
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
@@ -244,13 +248,40 @@ def _answer(params: Params, argument: Params, answer: Any) -> Any:
     return answer
 
 
-def _settle_small(
-    f: Callable[[Any], Any], params: np.ndarray, stencil: Stencil, result: np.ndarray, known: Any
+def _of_parts(
+    f: Callable[[Any], Any],
+    params: Params,
+    stencil: Stencil,
+    leaves: list[Leaf],
+    answer: Params,
+    found: list[np.ndarray],
+    doubt: bool,
+    base: Any,
+) -> Any:
+    """The gradient by a few small arrays in a container, of what was found at first."""
+    if doubt:
+        _settle(f, params, leaves, stencil, found, base)
+    now = list(params.values() if type(params) is dict else params)
+    if len(now) != len(leaves) or not all(map(is_, now, [leaf.array for leaf in leaves])):
+        check_places(params, leaves)
+    if not any(map(np.count_nonzero, found)):
+        refuse_unseen(f, params, leaves)
+    return answer
+
+
+def _settle(
+    f: Callable[[Any], Any],
+    params: Params,
+    leaves: Sequence[Leaf],
+    stencil: Stencil,
+    found: Sequence[np.ndarray],
+    known: Any,
 ) -> None:
-    """Look again at what is in doubt of the gradient of one small array."""
-    leaves, results = [Leaf("params", params)], [Leaf("gradient", result)]
+    """Look again at what is in doubt of the gradient of small arrays."""
+    results = [Leaf("gradient", each) for each in found]
     run = evaluator(f, params, leaves)
-    filling = Filling(run, stencil, [stencil.steps(params.dtype)], results, known)
+    steps = [stencil.steps(leaf.array.dtype) for leaf in leaves]
+    filling = Filling(run, stencil, steps, results, known)
     try:
         with run:
             filling.settle()

@@ -12,14 +12,14 @@ from fastgrad import _backend
 from fastgrad._errors import InputTypeError
 from fastgrad._evaluation.batched import Batched, InBatches
 from fastgrad._evaluation.bounds import Bounds
-from fastgrad._evaluation.guard import Guard, is_small
+from fastgrad._evaluation.guard import COPIED_BYTES, Guard, is_small
 from fastgrad._evaluation.inplace import NATIVE, InPlace
 from fastgrad._evaluation.lenient import Lenient, Objective
 from fastgrad._evaluation.native import Native, check_native
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._stencils import Stencil
-from fastgrad._tree import Params, describe
+from fastgrad._tree import Params, children, describe
 
 __all__ = [
     "check_callable",
@@ -28,9 +28,13 @@ __all__ = [
     "of_numbers",
     "of_pairs",
     "small_gradient",
+    "small_gradients",
     "small_jacobian",
 ]
 
+
+# Arrays in a container that go straight to the kernel, at most: it compares the memory of any two.
+_MOST_ARRAYS = 32
 
 _ONE_NUMBER = (
     "`f` must return one real number here, and this native one has `outputs` = {}; pass one of the "
@@ -81,11 +85,11 @@ def local(
 
 def small_gradient(
     f: Callable[[Any], Any], params: Any, stencil: Stencil, known: Any = None
-) -> tuple[np.ndarray, bool] | None:
+) -> tuple[np.ndarray, bool, Any] | None:
     """Gradient with automatic steps with respect to one small plain array; None for others.
 
-    And whether it is in doubt, so that it wants a second look. `known` is the value of `f` at the
-    parameters, if it was evaluated before.
+    And whether it is in doubt, so that it wants a second look, with the value of `f` at the
+    parameters, if it was evaluated. `known` is that value, if it was evaluated before.
 
     The commonest case, where a microsecond counts: it goes straight to the kernel.
     """
@@ -96,10 +100,40 @@ def small_gradient(
     if kind is Batched or (kind is Native and not _in_small_loop(f, params)):
         return None
     leaf, steps = Leaf("params", params, params), stencil.steps(params.dtype)
-    found: tuple[np.ndarray, bool] = _backend.kernel.small_gradient(
+    found: tuple[np.ndarray, bool, Any] = _backend.kernel.small_gradient(
         f, leaf, stencil, steps, kind is Native, known
     )
     return found
+
+
+def small_gradients(
+    f: Callable[[Any], Any], params: Any, stencil: Stencil, known: Any = None
+) -> tuple[list[Leaf], Params, list[np.ndarray], bool, Any] | None:
+    """The same for a dict, list or tuple of a few small plain arrays.
+
+    Their leaves, the gradient as a container of arrays, these arrays, doubt, and value.
+    """
+    kind = type(params)
+    if (kind is not dict and kind is not list and kind is not tuple) or _kind(f) is not object:
+        return None
+    arrays = list(params.values()) if kind is dict else params
+    if not 0 < len(arrays) <= _MOST_ARRAYS or not all(map(_is_small_array, arrays)):
+        return None
+    if sum([array.nbytes for array in arrays]) > COPIED_BYTES:
+        return None
+    leaves = [Leaf(path, array, array) for path, array in children(params, "") or ()]
+    steps = [stencil.steps(array.dtype) for array in arrays]
+    keys = list(params) if kind is dict else None  # now, as `f` may put more into it
+    found = _backend.kernel.small_gradients(f, params, leaves, stencil, steps, known)
+    if found is None:
+        return None
+    made, doubt, base = found
+    answer = kind(made) if keys is None else dict(zip(keys, made, strict=True))
+    return leaves, answer, made, doubt, base
+
+
+def _is_small_array(array: Any) -> bool:
+    return type(array) is np.ndarray and is_small(array)
 
 
 def small_jacobian(
