@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from operator import is_
 from types import FunctionType
 from typing import Any, TypeAlias
 
@@ -102,7 +103,7 @@ def flatten(params: Params) -> list[Leaf]:
 
 def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
     """Refuse what was measured if `f` took a leaf out of the containers it was found in."""
-    if type(params) is np.ndarray:
+    if type(params) is np.ndarray or _holds(params, leaves):
         return
     # By address: some mappings make a new view at each look.
     nodes = [node for _, node in _walk(params, "", ()) if isinstance(node, np.ndarray)]
@@ -110,6 +111,15 @@ def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
     for leaf in leaves:
         if leaf.array.size and leaf.array.__array_interface__["data"][0] not in places:
             raise _errors.replaced_error(leaf.path)
+
+
+def _holds(params: Params, leaves: Sequence[Leaf]) -> bool:
+    """Whether they are a dict, list or tuple of just these leaves, which is seen at a glance."""
+    kind = type(params)
+    if kind is not dict and kind is not list and kind is not tuple:
+        return False
+    now = list(params.values()) if kind is dict else params
+    return len(now) == len(leaves) and all(map(is_, now, [leaf.array for leaf in leaves]))
 
 
 def _walk(node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
@@ -132,6 +142,8 @@ def _check_finite(node: Any, path: str, above: tuple[int, ...]) -> None:
 
 def children(node: Any, path: str) -> list[tuple[str, Any]] | None:
     """Labelled children of a container, or None for anything else."""
+    if type(node) is np.ndarray:  # the commonest, which the questions below take a while for
+        return None
     if isinstance(node, Mapping):
         return [(_label(path, key), node[key]) for key in node]
     if isinstance(node, tuple) and hasattr(node, "_fields"):
