@@ -230,6 +230,9 @@ def _title(name: str, target: Target, against: Any) -> str:
         return title
     if against is not None:
         return f"{title}, from differences of grad"
+    grad = target.get("grad")
+    if not callable(grad) and grad is not True:
+        return f"{title}, from values, as grad is no function"
     return f"{title}, from values, as grad is not known to be right"
 
 

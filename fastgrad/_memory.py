@@ -170,7 +170,7 @@ def overwritten(
 
 
 def checksum(array: np.ndarray) -> int:
-    """Checksum of the array's bits, in constant memory."""
+    """Checksum of the array's bits, in constant memory; the compiled kernel has another one."""
     if array.flags.c_contiguous and array.size:
         return zlib.crc32(array.reshape(-1).view(np.uint8).data)
     total = 0

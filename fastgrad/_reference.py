@@ -158,6 +158,9 @@ def small_gradients(
             differentiate(f, argument, leaf, stencil, step, base, out, 0, out.size)
             doubt |= _doubtful(leaf.array, out, step)
             results.append(out)
+        for leaf, each in zip(leaves, found, strict=True):
+            if each.changed():  # also while others moved
+                raise _errors.moved_error(leaf.path)
     finally:
         try:
             for leaf, each, bits in zip(leaves, found, saved, strict=False):

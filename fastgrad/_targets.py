@@ -75,8 +75,9 @@ def found(target: str) -> Target:
     ):
         thing = _called(thing, target)
     if isinstance(thing, tuple) and len(thing) == len(_TUPLE):
-        return Target(dict(zip(_TUPLE, thing, strict=True)))
-    named: Any = thing if isinstance(thing, Mapping) else _Attributes(thing)
+        named: Any = dict(zip(_TUPLE, thing, strict=True))
+    else:
+        named = thing if isinstance(thing, Mapping) else _Attributes(thing)
     parts = {each: named[each] for each in _ROLES if each in named and named[each] is not None}
     _refuse_incomplete(parts, thing, target)
     return Target(parts)

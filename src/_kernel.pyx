@@ -1,7 +1,7 @@
 """The entry loop: perturb in place, evaluate, put the saved bits back; and the filling of batches.
 
 `fastgrad/_reference.py` is the contract: same names, same signatures, same results to the last
-bit. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
+bit, but for checksums. The arithmetic (`load`, `step_of`, `place`, `write`, `combine`) is `noexcept nogil` and knows
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
 looks like is in memory.pxi, values that are vectors are in vectors.pxi, moves of many entries at
@@ -490,6 +490,8 @@ def small_gradients(object f, object argument, list leaves, object stencil, list
             differentiate(f, argument, leaves[k], stencil, step, base, out, 0, out.size)
             doubt |= any_doubt(&each.held.array, out, step.small, step.large)
             results.append(out)
+        for k in range(len(arrays)):
+            intact(leaves[k], found[k])  # also while others moved
     finally:
         # No call into Python before the bits are back: an interrupt could end it.
         now = []

@@ -183,6 +183,8 @@ def agreement(cnp.ndarray analytic, list samples, double base, double noise, dou
             return None
         memcpy(d + done, rows + n, n * sizeof(double))
         done += n
+    if done != total:
+        raise ValueError(f"{total} entries are claimed, and {done} were measured")
     return numeric, bounds
 
 

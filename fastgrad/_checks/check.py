@@ -369,8 +369,8 @@ def _look(
     run.calibrate()
     strategy = probe if asked.plan.strategy == "probe" else judge_all
     result = strategy(run, claim, baseline, asked.seed)
-    claim.check()
     last = float(run.last())
+    claim.check()
     if not has_drifted(baseline.base, last, baseline.noise):
         return result
     return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))

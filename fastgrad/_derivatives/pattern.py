@@ -59,13 +59,6 @@ class Pattern:
         sparse = sparse_of_scipy()
         return sparse.csc_array((data, self.rows, self.starts), shape=self.shape)
 
-    def without_rows(self, which: np.ndarray) -> "Pattern":
-        """The same with these rows empty; `which` is a mask."""
-        kept = ~which[self.rows]
-        # The number of entries kept before each one, and before the end.
-        before = np.concatenate([[0], np.cumsum(kept)]).astype(self.starts.dtype)
-        return Pattern(self.shape, before[self.starts], self.rows[kept])
-
 
 @dataclass(frozen=True, eq=False)
 class Sparsity:

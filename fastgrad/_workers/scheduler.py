@@ -212,13 +212,13 @@ class Scheduler(Around):
             if not self._follow:
                 yield there
                 return
-            here = self._token, self._payload
+            here = self._token, self._payload, self._verification
             self._token, self._payload = uuid.uuid4().hex, b""  # packed there
             try:
                 yield self
             finally:
                 forget(self._token)
-                self._token, self._payload = here
+                self._token, self._payload, self._verification = here
 
     def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
         """Answer many requests, each at displaced parameters of the workers: see `Evaluator`."""

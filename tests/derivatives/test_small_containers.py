@@ -160,6 +160,35 @@ def reshape(p, turn):
     return smooth(p, turn)
 
 
+def at_other(change):
+    """Change an array while entries of another one are moved."""
+
+    def f(p, turn):
+        if turn == 10:  # `b` is moved
+            change(p["w"])
+        return smooth({name: p[name].astype(float) for name in "wbc"}, turn)
+
+    return f
+
+
+OTHERS = {
+    "shape": lambda w: setattr(w, "shape", (4,)),
+    "dtype": lambda w: setattr(w, "dtype", ">f8"),
+    "strides": lambda w: setattr(w, "shape", (1, 4)),
+    "flags": lambda w: w.setflags(write=False),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_becomes_of_an_array_while_others_move_is_found(name):
+    x = make()
+    with pytest.raises(fg.MutationError, match="`w`"):
+        fg.gradient(
+            lambda p, turns=[]: (turns.append(0), at_other(OTHERS[name])(p, len(turns)))[1], x
+        )
+    assert not _memory.locks
+
+
 def replace(p, turn):
     if turn == 4:
         p["b"] = np.array(0.7)

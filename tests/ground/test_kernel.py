@@ -322,6 +322,14 @@ def test_both_compare_all_bits():
         assert kernel.all_same(found, copies)
 
 
+def test_the_kernel_refuses_samples_of_other_entries():
+    samples = [(np.array([[1e-6, -1e-6]]), np.array([[1e-6, -1e-6]]))]
+    factors = [(2.0, 1e-7, 1e-11, 1e-14, 1e-10)]
+    for n in (0, 2):
+        with pytest.raises(ValueError, match=f"{n} entries are claimed"):
+            _kernel.agreement(np.ones(n), samples, 0.0, 0.0, 0.0, factors, 0.0, 0.0, 0.1, 0.01)
+
+
 @quick(100)
 @given(rng=randoms, n=st.integers(0, 40), size=st.sampled_from([0.0, 1e-300, 1.0, 1e300]))
 def test_both_compare_norms_alike(rng, n, size):
