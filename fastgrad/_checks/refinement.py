@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastgrad._checks import scales
+from fastgrad._checks import scales, steep
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt, EntryTable
 from fastgrad._checks.error_model import CURVED, FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
@@ -120,7 +120,7 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     noise = rough.table.noise[0] * rough.rows.steps[0] / SIGMAS
     small = np.flatnonzero(wrong)
     claims = analytic[small]
-    fits = scales.agree_at_small(
+    fits = steep.agree_at_small(
         rough.differences, entries[small], claims, np.abs(claims), noise[small], rough.model.noise
     )
     table.doubt(entries[small[fits]], Doubt.SCALES)
@@ -139,7 +139,7 @@ def _perhaps_rough(table: EntryTable, open_: _Open) -> _Open:
     is_wrong = table.codes[open_.entries] == _WRONG
     wrong = np.flatnonzero(is_wrong)
     error = np.abs(open_.analytic - table.numeric[open_.entries])
-    some = scales.spread(wrong, error, _LOOKED_AT) if len(wrong) else wrong
+    some = steep.spread(wrong, error, _LOOKED_AT) if len(wrong) else wrong
     if len(some) == len(wrong) or (open_.among(some).with_noise().grown > 1.0).any():
         return open_
     return open_.among(~is_wrong)

@@ -16,18 +16,17 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._checks.own_errors import errors_of, largest_change, values_beside
+from fastgrad._checks.steep import HOLDS, hidden, spread, too_fast
 from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
 from fastgrad._derivatives.step_table import StepTable
 
 __all__ = [
     "Edges",
-    "agree_at_small",
     "doubts_of_wrong",
     "edges_of",
     "jumps_between",
     "noise_at",
-    "spread",
     "stands_at_others",
 ]
 
@@ -36,37 +35,15 @@ _ONE_SIDED = 16.0
 # A jump is this share of the whole change between both ends, which may have many equal steps: six
 # hundred times what is left of a slope after the halvings.
 _JUMP = 0.01
-# A move of `f` up to this many times its noise may be rounding, and is no jump.
-_ROUNDING = 16.0
 # ... and certainly none up to this many: noise of sums that cancel is easily underestimated.
 _CLEAR_JUMP = 256.0
-# A claim of which this share of the noise would be made between two points at which it was measured
-# may be what was measured: a sine, say, that is faster than these are apart.
-_VISIBLE = 0.1
-# ... unless it would be this many times as much: nothing varies as little, and is as steep.
-_FASTEST = 1e9
 # Values noisier than this share are no rounding of float32, which is a sixteenth of it.
 _SHORT = 2.0**-20
 # An `f` that is piecewise constant stands still at steps this many times smaller; and where an edge
 # is nearer than that, at the second.
 _MUCH_SMALLER = (1.5e5, 4e8)
-# Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
-# by as much as is seen as noise there: over the scale on which it would.
-_OWN_SCALE = (0.1, 0.01, 0.001)
-# Steps beside one at which such a claim holds, over it, at which it must hold as well: one quotient
-# of noise is within a quarter of a claim in 1 of 36 cases, and all three in 1 of 50,000. Near it,
-# so that what `f` does there has not changed.
-_BESIDE = (0.73, 1.37)
-# Least step in spacings of the parameter, with which a quotient is right to an eighth.
-_LEAST_SPACINGS = 4.0
 # Steps beside the one that was taken, which it is divided by: between those of the sequence.
 _OTHERS = (0.37, 2.7)
-# One-sided quotients hold to a derivative as long as they are off by less than this share of the
-# error that it shows.
-_HOLDS = 0.25
-# Wrong entries of a leaf of which larger steps are looked at: each takes six evaluations, and what
-# `f` does there it does with most entries.
-_LOOKED_AT = 4
 # ... and of which errors of `f` itself are looked for: each takes 72 evaluations.
 _OWN = 2
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
@@ -174,7 +151,8 @@ def doubts_of_wrong(
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
     doubts: np.ndarray = np.full(len(entries), Doubt.NONE, np.int8)
     error = np.abs(analytic - found.value)
-    doubts[_too_fast(error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
+    doubts[too_fast(error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
+    doubts[hidden(found, error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
     zero = np.flatnonzero((analytic == 0) & _quantized(model))
     if len(zero):
@@ -202,36 +180,6 @@ def doubts_of_wrong(
     return doubts
 
 
-def _too_fast(
-    error: np.ndarray,
-    analytic: np.ndarray,
-    differences: Differences,
-    entries: np.ndarray,
-    model: ErrorModel,
-) -> np.ndarray:
-    """The positions of entries of which `f` is as steep as claimed, and faster than the steps."""
-    # A claim of nothing would make no noise.
-    size, length = np.fmin(error, np.abs(analytic)), differences.lengths(entries)
-    fast = np.flatnonzero(_may_be_fast(size, length, model))
-    if not len(fast):
-        return fast
-    some = spread(fast, error)
-    # That of the values near by, which may be far from that at the parameters.
-    rounding = model.unit * (abs(model.base) + model.noise)
-    noise = np.full(len(some), model.noise)
-    near = agree_at_small(differences, entries[some], analytic[some], size[some], noise, rounding)
-    # Faster than the parameters can be moved.
-    near |= _OWN_SCALE[0] * noise < _LEAST_SPACINGS * model.spacing * length[some] * size[some]
-    return fast if near.all() else some[near]
-
-
-def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
-    """Whether what was measured as noise could be what an `f` does that is as steep as claimed."""
-    claimed = size * length * model.sampled
-    found: np.ndarray = (claimed >= _VISIBLE * model.noise) & (claimed <= _FASTEST * model.noise)
-    return found & model.coarse
-
-
 def _quantized(model: ErrorModel) -> bool:
     """Whether values of `f` are coarser than those of its type: counts, or decimals, or noise."""
     if model.noise > _SHORT * abs(model.base):
@@ -252,41 +200,6 @@ def _stands_still(
         near = differences.at(entries[columns], found.step[columns] / times)
         still |= (near.values == model.base).all(axis=1)
     return still
-
-
-def agree_at_small(
-    differences: Differences,
-    entries: np.ndarray,
-    analytic: np.ndarray,
-    size: np.ndarray,
-    noise: np.ndarray,
-    rounding: float,
-) -> np.ndarray:
-    """Whether claims hold at the small scale on which a slope of this size makes such noise.
-
-    `rounding` is that of the values of `f`, which hides what happens at still smaller scales.
-    """
-    agrees = np.zeros(len(entries), bool)
-    for share in _OWN_SCALE:
-        steps = share * noise / size
-        # Not where nothing is claimed, nor infinity.
-        some = np.flatnonzero((steps > 0) & (steps < np.inf))
-        some = some[size[some] * steps[some] > _ROUNDING * rounding]
-        for times in (1.0, *_BESIDE):
-            if not len(some):
-                break
-            off = differences.slopes(entries[some], times * steps[some]) - analytic[some]
-            some = some[np.abs(off) <= _HOLDS * size[some]]
-        agrees[some] = True
-    return agrees
-
-
-def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:
-    """A few of them, with the largest error, the least, and some between."""
-    order = columns[np.argsort(-error[columns], kind="stable")]
-    some = np.unique(np.linspace(0, len(order) - 1, most).astype(np.intp))
-    picked: np.ndarray = order[some]
-    return picked
 
 
 def _contradicted(
@@ -332,8 +245,8 @@ def stands_at_others(
     stands: np.ndarray = error > SAFETY * (found.bound + SIGMAS * noise / found.step)
     for smaller in _OTHERS:
         off = np.abs(differences.slopes(entries, found.step / smaller) - found.value)
-        stands &= off <= _HOLDS * error
-        stands &= off <= _HOLDS * np.abs(found.value) + smaller * found.bound
+        stands &= off <= HOLDS * error
+        stands &= off <= HOLDS * np.abs(found.value) + smaller * found.bound
     return stands
 
 
@@ -348,7 +261,7 @@ def _holds_up_to(
 
     0 where all do, or where nothing is known of the others.
     """
-    off = np.abs(quotients - found.value) > _HOLDS * error + 2 * noise
+    off = np.abs(quotients - found.value) > HOLDS * error + 2 * noise
     index = np.arange(len(quotients))[:, np.newaxis]
     contradicts = off & (index < chosen)
     row: np.ndarray = np.where(contradicts, index, -1).max(axis=0) + 1
@@ -370,7 +283,7 @@ def _right_for_larger(
         steps = share * length
         larger = steps > found.step
         slopes = differences.slopes(entries, np.where(larger, steps, found.step))
-        fits = larger & (np.abs(slopes - analytic) <= _HOLDS * np.abs(found.value - analytic))
+        fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
         reach = np.where(fits & ~agrees, steps, reach)
         agrees |= fits
     columns = np.flatnonzero(agrees)

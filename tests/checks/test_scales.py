@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import quick
 
-from fastgrad._checks import scales
+import fastgrad as fg
+from fastgrad import Verdict
+from fastgrad._checks import scales, steep
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import ErrorModel
@@ -212,7 +214,7 @@ def test_nothing_to_look_at():
         nothing = np.zeros(0)
         found = estimate_of(1.0, 1e-3, 0)
         assert scales.stands_at_others(differences, entries, found, nothing, model).shape == (0,)
-        agrees = scales.agree_at_small(differences, entries, nothing, nothing, nothing, model.noise)
+        agrees = steep.agree_at_small(differences, entries, nothing, nothing, nothing, model.noise)
         assert agrees.shape == (0,)
 
 
@@ -227,7 +229,7 @@ def test_claims_of_fast_functions_agree_on_their_own_scale(rng):
         differences, model, entries = seen
         for claim, agrees in ((slope, True), (-slope, False), (0.0, False)):
             claims = np.array([claim])
-            found = scales.agree_at_small(
+            found = steep.agree_at_small(
                 differences, entries, claims, np.abs(claims), np.ones(1), model.noise
             )
             assert found.tolist() == [agrees]
@@ -246,7 +248,40 @@ def test_noise_is_not_steep():
     n = 300
     with looking(noisy, np.linspace(1, 2, n), noise=1e-6) as (differences, _, entries):
         claims = np.linspace(-3, 3, n) + 0.01
-        found = scales.agree_at_small(
+        found = steep.agree_at_small(
             differences, entries, claims, np.abs(claims), np.full(n, 1e-6), DOUBLE
         )
     assert not found.any()
+
+
+SMALL = {
+    "sqrt": (np.sqrt, lambda x: 0.5 / np.sqrt(x)),
+    "log": (np.log, lambda x: 1 / x),
+    "cbrt": (np.cbrt, lambda x: 1 / (3 * np.cbrt(x) ** 2)),
+}
+ROUGH = {
+    "pole": (
+        lambda x: np.log(2 - x),
+        lambda x: -1 / (2 - x),
+        lambda rng: 2 - 10 ** rng.uniform(-14, -10),
+    ),
+    "fast": (
+        lambda x: 0.01 * np.sin(1e12 * x**2) + x**2,
+        lambda x: 0.02e12 * x * np.cos(1e12 * x**2) + 2 * x,
+        lambda rng: rng.uniform(0.3, 1.0),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("rough", ROUGH)
+@pytest.mark.parametrize("small", SMALL)
+def test_noise_of_another_entry_hides_what_happens_beside_zero(small, rough):
+    """What one entry does near by passes for noise, and keeps the steps of the others large."""
+    (f, slope), (g, other, draw) = SMALL[small], ROUGH[rough]
+    rng = np.random.default_rng(7)
+    for _ in range(15):
+        x = np.array([10 ** rng.uniform(-12, -7), draw(rng)])
+        right = np.array([slope(x[0]), other(x[1])])
+        report = fg.check_gradient(lambda x: f(x[0]) + g(x[1]), right, x)
+        assert report.verdict is not Verdict.WRONG, (x, report)

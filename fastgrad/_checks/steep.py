@@ -1,0 +1,149 @@
+"""Whether `f` is as steep as claimed, at scales below those of the steps that say it is not.
+
+What was measured as noise may be what a steep `f` does between two points, or what it does with
+other entries.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgrad._checks.differences import Differences
+from fastgrad._checks.error_model import ErrorModel
+from fastgrad._derivatives.extrapolation import Estimate
+from fastgrad._derivatives.step_table import RATIO
+
+__all__ = ["HOLDS", "ROUNDING", "agree_at_small", "hidden", "spread", "too_fast"]
+
+# A move of `f` up to this many times its noise may be rounding, and is no jump.
+ROUNDING = 16.0
+# One-sided quotients hold to a derivative as long as they are off by less than this share of the
+# error that it shows.
+HOLDS = 0.25
+# Wrong entries of a leaf of which larger steps are looked at: each takes six evaluations, and what
+# `f` does there it does with most entries.
+_LOOKED_AT = 4
+# A claim of which this share of the noise would be made between two points at which it was measured
+# may be what was measured: a sine, say, that is faster than these are apart.
+_VISIBLE = 0.1
+# ... unless it would be this many times as much: nothing varies as little, and is as steep.
+_FASTEST = 1e9
+# Steps at which a claim is looked for that would move `f`, at a scale below that of the first step,
+# by as much as is seen as noise there: over the scale on which it would.
+_OWN_SCALE = (0.1, 0.01, 0.001)
+# Steps beside one at which such a claim holds, over it, at which it must hold as well: one quotient
+# of noise is within a quarter of a claim in 1 of 36 cases, and all three in 1 of 50,000. Near it,
+# so that what `f` does there has not changed.
+_BESIDE = (0.73, 1.37)
+# Noise above this many roundings of the value may be that of other entries; sums of a million
+# terms have a thousand.
+_HIDES = 1024.0
+# Steps of the sequence below the one that decided, at which a claim is looked for where the noise
+# may be that of other entries: they reach 3e-10 of it.
+_DEEPER = 12
+# Least step in spacings of the parameter, with which a quotient is right to an eighth.
+_LEAST_SPACINGS = 4.0
+
+
+def too_fast(
+    error: np.ndarray,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """The positions of entries of which `f` is as steep as claimed, and faster than the steps."""
+    # A claim of nothing would make no noise.
+    size, length = np.fmin(error, np.abs(analytic)), differences.lengths(entries)
+    fast = np.flatnonzero(_may_be_fast(size, length, model))
+    if not len(fast):
+        return fast
+    some = spread(fast, error)
+    # That of the values near by, which may be far from that at the parameters.
+    rounding = model.unit * (abs(model.base) + model.noise)
+    noise = np.full(len(some), model.noise)
+    near = agree_at_small(differences, entries[some], analytic[some], size[some], noise, rounding)
+    # Faster than the parameters can be moved.
+    near |= _OWN_SCALE[0] * noise < _LEAST_SPACINGS * model.spacing * length[some] * size[some]
+    return fast if near.all() else some[near]
+
+
+def hidden(
+    found: Estimate,
+    error: np.ndarray,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """The positions of entries whose claims hold at much smaller steps than that which decided.
+
+    What was measured as noise may be that of other entries, beside a pole say, and has kept the
+    steps of these above the scale on which they change.
+    """
+    size = np.fmin(error, np.abs(analytic))
+    some = np.flatnonzero(np.isfinite(size) & np.isfinite(found.step))
+    if model.noise <= _HIDES * model.unit * abs(model.base) or not len(some):
+        return np.empty(0, np.intp)
+    some = spread(some, error)
+    rounding = model.unit * (abs(model.base) + model.noise)
+    agrees = np.zeros(len(some), bool)
+    for k in range(1, _DEEPER):
+        steps = found.step[some] / RATIO**k
+        agrees |= _agree_at(steps, differences, entries[some], analytic[some], size[some], rounding)
+    return some[agrees]
+
+
+def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
+    """Whether what was measured as noise could be what an `f` does that is as steep as claimed."""
+    claimed = size * length * model.sampled
+    found: np.ndarray = (claimed >= _VISIBLE * model.noise) & (claimed <= _FASTEST * model.noise)
+    return found & model.coarse
+
+
+def agree_at_small(
+    differences: Differences,
+    entries: np.ndarray,
+    analytic: np.ndarray,
+    size: np.ndarray,
+    noise: np.ndarray,
+    rounding: float,
+) -> np.ndarray:
+    """Whether claims hold at the small scale on which a slope of this size makes such noise.
+
+    `rounding` is that of the values of `f`, which hides what happens at still smaller scales.
+    """
+    agrees = np.zeros(len(entries), bool)
+    for share in _OWN_SCALE:
+        agrees |= _agree_at(share * noise / size, differences, entries, analytic, size, rounding)
+    return agrees
+
+
+def _agree_at(
+    steps: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    analytic: np.ndarray,
+    size: np.ndarray,
+    rounding: float,
+) -> np.ndarray:
+    """Whether claims hold at these steps, and at some beside them: see `agree_at_small`."""
+    agrees = np.zeros(len(entries), bool)
+    # Not where nothing is claimed, nor infinity.
+    some = np.flatnonzero((steps > 0) & (steps < np.inf))
+    some = some[size[some] * steps[some] > ROUNDING * rounding]
+    for times in (1.0, *_BESIDE):
+        if not len(some):
+            break
+        off = differences.slopes(entries[some], times * steps[some]) - analytic[some]
+        some = some[np.abs(off) <= HOLDS * size[some]]
+    agrees[some] = True
+    return agrees
+
+
+def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:
+    """A few of them, with the largest error, the least, and some between."""
+    order = columns[np.argsort(-error[columns], kind="stable")]
+    some = np.unique(np.linspace(0, len(order) - 1, most).astype(np.intp))
+    picked: np.ndarray = order[some]
+    return picked
