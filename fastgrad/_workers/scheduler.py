@@ -118,6 +118,7 @@ class Scheduler(Around):
         self._raised = ""  # there, by a lenient `f`
         self._token = uuid.uuid4().hex  # under which workers keep the payload
         self._payload = b""  # packed at the first request: a check may end before
+        self._verified: Verification | None = None  # what every copy has to reproduce, from then on
 
     @property
     def evaluations(self) -> int:
@@ -160,7 +161,12 @@ class Scheduler(Around):
         remember(self._token, self._payload)  # for a pool of threads, or of forks of this process
         if isinstance(self._pool, Processes):
             self._pool.open()  # they start while `f` is evaluated here
-        self._verification = verify(self._inner, self._bounds)
+        self._verified = verify(self._inner, self._bounds)
+
+    @property
+    def _verification(self) -> Verification:
+        assert self._verified is not None, "asked for before the payload is packed"
+        return self._verified
 
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
@@ -212,13 +218,13 @@ class Scheduler(Around):
             if not self._follow:
                 yield there
                 return
-            here = self._token, self._payload, self._verification
+            here = self._token, self._payload, self._verified
             self._token, self._payload = uuid.uuid4().hex, b""  # packed there
             try:
                 yield self
             finally:
                 forget(self._token)
-                self._token, self._payload, self._verification = here
+                self._token, self._payload, self._verified = here
 
     def beside(self, requests: Sequence[Displaced]) -> list[Samples]:
         """Answer many requests, each at displaced parameters of the workers: see `Evaluator`."""
