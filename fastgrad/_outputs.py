@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from fastgrad._dtypes import EPS
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import InputTypeError, InputValueError, note
 from fastgrad._leaf import entry_path
 from fastgrad._returns import at_base
 from fastgrad._tree import children, only_numbers, same_kind, unflatten, with_children
@@ -122,6 +122,8 @@ class Outputs:
     leaves: tuple[OutputLeaf, ...]
     # The containers of what `f` returned, with the number of a leaf in place of each leaf.
     _structure: Any
+    # What to say beside a refusal of another structure: who told that it is this one.
+    source: str = field(default="", compare=False)
 
     @staticmethod
     def of(
@@ -173,14 +175,19 @@ class Outputs:
 
         ``name(entry)`` tells what was being moved, in case of an error.
         """
-        out = np.empty(self.size)
-        self._fill(self._structure, value, "out", lambda: name(entry), out)
-        return out
+        return self._read(value, lambda: name(entry), np.empty(self.size))
 
     def flat_rows(self, value: Any, count: int, where: Callable[[], str]) -> np.ndarray:
         """The numbers of what a batched `f` returned for `count` points: (count, m) float64."""
-        out = np.empty((count, self.size))
-        self._fill(self._structure, value, "out", where, out)
+        return self._read(value, where, np.empty((count, self.size)))
+
+    def _read(self, value: Any, where: Callable[[], str], out: np.ndarray) -> np.ndarray:
+        try:
+            self._fill(self._structure, value, "out", where, out)
+        except (InputTypeError, InputValueError) as error:
+            if self.source:
+                note(error, self.source)
+            raise
         return out
 
     def tree(self, nodes: Iterable[Any]) -> Any:

@@ -16,12 +16,12 @@ from fastgrad._derivatives.sides import Sides
 from fastgrad._derivatives.slopes import NEAR_ZERO, Slopes
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.twice import Moving, gradient_function, real_parameters
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._derivatives.vectors import vectors_of
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Steps, central
-from fastgrad._tree import Params, as_params, check_places, describe, pair, unflatten
+from fastgrad._tree import Params, check_places, unflatten
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["hvp"]
@@ -99,7 +99,8 @@ def hvp(
     -----
     From gradients it is their central difference along `v`. The first step moves no entry by more
     than 7e-6 of its length ``max(1, |x|)``; where it is more than 1/300 of an entry, smaller steps
-    are tried as well, at two gradients each.
+    are tried as well, at two gradients each. Two more show whether the difference stands where the
+    gradient changes by much along it, as at a kink, or at a minimum, where it is zero.
 
     From values it is the difference of two gradients along `v`, each by central differences:
     ``4 n`` evaluations, six that show the noise of `f`, and some five that settle the step along
@@ -116,7 +117,7 @@ def hvp(
     """
     function = gradient_function(f, grad)
     argument, leaves = real_parameters(params)
-    column = _column(argument, v)
+    column = np.concatenate([np.empty(0), *map(np.ravel, vectors_of(argument, v))])
     limits = bounds_of(bounds, argument, leaves)
     moving = Moving.of(argument, leaves, None, limits)
     steps = None
@@ -181,27 +182,6 @@ def _differenced(
     return found
 
 
-def _column(argument: Params, v: Any) -> np.ndarray:
-    """The vector as one column of finite numbers."""
-    parts = [np.empty(0)]
-    for leaf, given in pair(argument, as_params(v), "v"):
-        array = np.asarray(given)
-        if array.dtype.kind not in "iuf":
-            raise InputTypeError(
-                f"`v` at `{leaf.path}` must hold real numbers; got {describe(given)} of dtype "
-                f"{array.dtype}"
-            )
-        if array.shape != leaf.array.shape:
-            raise InputValueError(
-                f"`v` at `{leaf.path}` must have shape {leaf.array.shape}; got {array.shape} "
-                "(nothing is broadcast)"
-            )
-        parts.append(array.reshape(-1).astype(np.float64))
-        if not np.isfinite(parts[-1]).all():
-            raise InputValueError(f"`v` at `{leaf.path}` must be finite; got {array}")
-    return np.concatenate(parts)
-
-
 def _from_values(
     run: Metered, at: Positions, moving: Moving, v: np.ndarray, given: np.ndarray | None
 ) -> np.ndarray:
@@ -234,6 +214,7 @@ def _settled_product(
     """The product with a part of `v`, at the length that suits it best."""
     along, error = _settled_along(curvature, at, part, first)
     length = float(along.steps[0])
+    curvature.warn_along(along, error, part.v)
     found = curvature.times(part.v, length, steps, part.side)
     # The direction has found a step of its own; entries that need one do not agree with it.
     terms = part.v * found
@@ -263,9 +244,12 @@ def _from_gradients(
             at.refuse_still(part.v, given, length)
         near = at.near_zero(length * np.abs(part.v), NEAR_ZERO) if given is None else ()
         if len(near):
-            look = _settled_along(slopes, at, part, steps)[0]
+            look, error = _settled_along(slopes, at, part, steps)
+            slopes.warn_along(look, error, part.v)
         else:
             look = slopes.look_along(part.v, np.array([length]), part.side)
+            if given is None:
+                slopes.verify_along(look, part.v, part.side)
         total += look.estimate[0]
     return total
 

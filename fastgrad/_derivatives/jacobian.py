@@ -13,7 +13,7 @@ from fastgrad._derivatives.doubt_rows import small_beside
 from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.jacobian_blocks import Blocks, outputs_first
 from fastgrad._derivatives.jacobian_rows import BYTES, Task, fill_rows, steps_for
-from fastgrad._derivatives.known import known_values, laid_out_by
+from fastgrad._derivatives.known import known_values
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._errors import InputTypeError
 from fastgrad._evaluation.bounds import bounds_of
@@ -27,7 +27,7 @@ from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
 from fastgrad._tree import Params, as_params, check_places, flatten
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["jacobian", "real_leaves"]
+__all__ = ["differentiated", "jacobian", "real_leaves"]
 
 
 def jacobian(
@@ -160,15 +160,30 @@ def jacobian(
                 return _of_small(f, params, value, rows)
             outputs = Outputs.of(value)
             known = outputs, outputs.flat(value, at_base, 0)
+    how = {"bounds": bounds, "workers": workers, "progress": progress}
+    return differentiated(f, params, stencil, known, eps, rel_eps, where, out, how)
+
+
+def differentiated(
+    f: Callable[[Any], Any],
+    params: Params,
+    stencil: Stencil,
+    known: tuple[Outputs, np.ndarray] | None,
+    eps: Any,
+    rel_eps: Any,
+    where: Any,
+    out: Any,
+    how: dict[str, Any],
+) -> Any:
+    """The Jacobian by differences, of known values if there are any; `how` holds other options."""
     argument = as_params(params)
     leaves = real_leaves(argument)
-    limits = bounds_of(bounds, argument, leaves)
+    limits = bounds_of(how["bounds"], argument, leaves)
     chosen = chosen_entries(where, argument, leaves)
     automatic = eps is None and rel_eps is None
     given = None if automatic else steps_of(argument, leaves, stencil, eps, rel_eps)
-    how = {"bounds": limits, "workers": workers, "progress": progress}
-    with laid_out_by(f0):
-        result = _differenced(f, argument, leaves, stencil, given, chosen, known, out, how)
+    how = {**how, "bounds": limits}
+    result = _differenced(f, argument, leaves, stencil, given, chosen, known, out, how)
     return result.nested(argument is not params) if out is None else out
 
 

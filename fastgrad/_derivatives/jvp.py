@@ -10,18 +10,19 @@ import numpy as np
 from fastgrad._derivatives.complex_steps import ComplexCopy, refuse_options, verify, within
 from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.jacobian import real_leaves
-from fastgrad._derivatives.known import known_values, laid_out_by
+from fastgrad._derivatives.known import known_values
 from fastgrad._derivatives.line import Line, tangent_of
 from fastgrad._derivatives.steps import steps_of
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._derivatives.vectors import vectors_of
+from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable
-from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.meter import Bar, Metered
 from fastgrad._leaf import Leaf, lengths_of
 from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
-from fastgrad._tree import Params, as_params, check_places, pair
+from fastgrad._tree import Params, as_params, check_places
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["jvp"]
@@ -133,16 +134,15 @@ def jvp(
     argument = as_params(params)
     leaves = real_leaves(argument)
     limits = bounds_of(bounds, argument, leaves)
-    moves = _moves(argument, leaves, v)
+    moves = vectors_of(argument, v)
     if isinstance(method, ComplexStep):
-        return _complex(f, argument, leaves, moves, limits)
+        return _complex(f, argument, leaves, moves, limits, progress)
     steps = None
     if stencil is not None and (eps is not None or rel_eps is not None):
         steps = steps_of(argument, leaves, stencil, eps, rel_eps)
     known = None if f0 is None else known_values(f0)
     how = {"bounds": limits, "workers": workers, "progress": progress}
-    with laid_out_by(f0):
-        return _differenced(f, argument, leaves, moves, stencil, steps, known, how)
+    return _differenced(f, argument, leaves, moves, stencil, steps, known, how)
 
 
 def _differenced(
@@ -204,6 +204,7 @@ def _complex(
     leaves: Sequence[Leaf],
     moves: Sequence[np.ndarray],
     bounds: Bounds | None,
+    progress: bool,
 ) -> Any:
     """The derivatives by one complex step, compared with a difference along the direction."""
     run = evaluator(f, argument, leaves, vector=True, bounds=bounds)
@@ -216,12 +217,15 @@ def _complex(
     unit = max(shares, default=0.0)
     # Of a 0-d array NumPy makes a number.
     tangents = [np.asarray(move / (unit or 1.0)) for move in moves]
+    bar = Bar(1) if progress else None
     try:
         with run:
             run.base()
             outputs = run.outputs
             assert outputs is not None
             found = copy.slopes(outputs, tangents)
+            if bar is not None:
+                bar.to(1)
             # Where bounds leave entries no room, the others alone are compared.
             free = tangents if bounds is None else within(leaves, tangents, bounds)
             stay = any((a != b).any() for a, b in zip(free, tangents, strict=True))
@@ -230,24 +234,9 @@ def _complex(
             check_places(argument, leaves)
     finally:
         run.guard.close()
+        if bar is not None:
+            bar.close()
     return outputs.tree(_as_returned(found * unit, leaf) for leaf in outputs.leaves)
-
-
-def _moves(argument: Params, leaves: Sequence[Leaf], v: Any) -> list[np.ndarray]:
-    """The direction, leaf by leaf, in float64."""
-    moves = []
-    for leaf, given in pair(argument, as_params(v), "v"):
-        array = np.asarray(given)
-        if array.dtype.kind not in "biuf":
-            raise InputTypeError(f"`v` at `{leaf.path}` must hold real numbers; got {given!r}")
-        if array.shape != leaf.array.shape:
-            raise InputValueError(
-                f"`v` at `{leaf.path}` must have shape {leaf.array.shape}; got {array.shape}"
-            )
-        moves.append(np.array(array, np.float64))
-        if not np.isfinite(moves[-1]).all():
-            raise InputValueError(f"`v` at `{leaf.path}` must be finite; got {array}")
-    return moves
 
 
 def _as_returned(numbers: np.ndarray, leaf: OutputLeaf) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
@@ -16,7 +15,9 @@ from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["known_number", "known_values", "laid_out_by", "values_of"]
+__all__ = ["known_number", "known_values", "values_of"]
+
+_SOURCE = "`f0` was taken for what `f` returns at the unperturbed parameters"
 
 
 def known_number(f0: Any) -> Any:
@@ -35,7 +36,7 @@ def known_values(f0: Any) -> tuple[Outputs, np.ndarray]:
     """How a vector-valued `f` lays its values out, as the known one does, and its numbers."""
     try:
         outputs = Outputs.of(f0)
-        return outputs, outputs.flat(f0, at_base, 0)
+        return replace(outputs, source=_SOURCE), outputs.flat(f0, at_base, 0)
     except (InputTypeError, InputValueError):
         raise InputTypeError(
             "`f0` must be what `f` returns at the parameters, real or complex numbers in the same "
@@ -56,14 +57,3 @@ def values_of(
         run.guard.close()
     assert outputs is not None
     return outputs, base
-
-
-@contextmanager
-def laid_out_by(f0: Any) -> Iterator[None]:
-    """Say of an `f` whose values are laid out otherwise that `f0` said how."""
-    try:
-        yield
-    except (InputTypeError, InputValueError) as error:
-        if f0 is not None:
-            _errors.note(error, "`f0` was taken for what `f` returns at the unperturbed parameters")
-        raise

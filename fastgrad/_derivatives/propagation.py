@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad._derivatives.jacobian import jacobian, real_leaves
-from fastgrad._derivatives.known import known_values, laid_out_by, values_of
+from fastgrad._derivatives.jacobian import differentiated, jacobian, real_leaves
+from fastgrad._derivatives.known import known_values, values_of
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.local import check_callable
 from fastgrad._outputs import OutputLeaf, Outputs
-from fastgrad._stencils import ComplexStep, Stencil
+from fastgrad._stencils import ComplexStep, Stencil, resolve
 from fastgrad._tree import as_params, describe
 
 __all__ = ["Propagated", "propagate"]
@@ -109,14 +109,13 @@ def propagate(
     spread = _covariance(cov, argument)
     outputs, base = values_of(f, argument, leaves) if f0 is None else known_values(f0)
     leaf = _only_output(outputs)
-    steps = {"method": method, "eps": eps, "rel_eps": rel_eps, "bounds": bounds}
-    how: dict[str, Any] = {"workers": workers, "progress": progress}
-    if f0 is None and not isinstance(method, ComplexStep):
-        how["f0"] = leaf.part(base).astype(leaf.dtype)
-    elif f0 is not None:
-        how["f0"] = f0
-    with laid_out_by(f0):
-        found = np.asarray(jacobian(f, argument, **steps, **how), np.float64)
+    how = {"bounds": bounds, "workers": workers, "progress": progress}
+    if isinstance(method, ComplexStep):
+        slopes = jacobian(f, argument, method=method, eps=eps, rel_eps=rel_eps, f0=f0, **how)
+    else:
+        known = outputs, base
+        slopes = differentiated(f, argument, resolve(method), known, eps, rel_eps, None, None, how)
+    found = np.asarray(slopes, np.float64)
     rows = found.reshape(len(base), argument.size)
     product = (rows * spread if spread.ndim == 1 else rows @ spread) @ rows.T
     symmetric = (product + product.T) / 2

@@ -12,7 +12,7 @@ from fastgrad import _errors
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.pairs import Pairs
 from fastgrad._derivatives.positions import Positions, short, whole
-from fastgrad._derivatives.settling import Look, grown, settled
+from fastgrad._derivatives.settling import TOLD, VARIES, Look, grown, settled
 from fastgrad._derivatives.sides import Sides, offsets_of, put_together, slope_weights
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.direction import OddMultiples
@@ -41,9 +41,6 @@ _WIDTHS = (2.0**-40, 2.0**-30, 2.0**-20)
 _TIMES = tuple(float(k) for k in range(1, noise.POINTS))
 # Errors below this share of the largest curvature, or slope, over a length are of no account.
 _SLIGHT = 1e-5
-# From this share of a second derivative on its error is told: two digits are left. `f` is taken to
-# vary by the other share of its value over a length, as in the baseline of a check.
-_TOLD, _VARIES = 1e-2, 1e-4
 # The same of the four values of a second difference to one side: the root of 4 + 25 + 16 + 1.
 _ASIDE = math.sqrt(46.0)
 
@@ -190,19 +187,30 @@ class Curvature:
         """
         everything = np.arange(self.at.count)
         positions = everything if positions is None else positions
-        lengths = self.at.lengths()[positions]
+        worst = self._worst(look, errors, self.at.lengths()[positions])
+        if worst is not None:
+            name = self.at.name(int(positions[worst]))
+            self._tell(look.estimate[worst], errors[worst], f"with respect to `{name}`")
+
+    def warn_along(self, look: Look, error: np.ndarray, v: np.ndarray) -> None:
+        """The same of the second derivative along `v`."""
+        if self._worst(look, error, self.at.reach(v, self.at.lengths())) is not None:
+            self._tell(look.estimate[0], error[0], "along `v`")
+
+    def _worst(self, look: Look, errors: np.ndarray, lengths: np.ndarray) -> int | None:
+        """Which second derivative is known worst, if that is to be told."""
         with np.errstate(all="ignore"):
-            least = max(self._largest(look, lengths), _VARIES * abs(self.base)) / lengths**2
+            least = max(self._largest(look, lengths), VARIES * abs(self.base)) / lengths**2
             share = errors / np.fmax(np.abs(look.estimate), least)
         share[~np.isfinite(look.estimate)] = 0.0  # NaN says it itself
         worst = int(share.argmax())
-        if not share[worst] > _TOLD:
-            return
-        off = errors[worst] / abs(look.estimate[worst]) if look.estimate[worst] else math.inf
-        name = self.at.name(int(positions[worst]))
+        return worst if share[worst] > TOLD else None
+
+    def _tell(self, estimate: float, error: float, where: str) -> None:
+        off = error / abs(estimate) if estimate else math.inf
         _errors.warn(
-            f"the second derivative {look.estimate[worst]:.3g} with respect to `{name}` may be off "
-            f"by {min(off, 1.0):.0%} or more: `f` has a kink or a jump there, is noisy, or varies "
+            f"the second derivative {estimate:.3g} {where} may be off by "
+            f"{min(off, 1.0):.0%} or more: `f` has a kink or a jump there, is noisy, or varies "
             "on a scale below any step that can be seen; pass `grad`, or a step as `eps`"
         )
 

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Look", "Looks", "grown", "settled"]
+__all__ = ["TOLD", "VARIES", "Look", "Looks", "gaps", "grown", "settled"]
+
+# From this share of a derivative on its error is told: two digits are left. `f`, or its gradient,
+# is taken to vary by the other share of itself over a length, as in the baseline of a check.
+TOLD, VARIES = 1e-2, 1e-4
 
 # From one look to the next the step shrinks to a quarter, or grows to four times.
 _RATIO = 4.0

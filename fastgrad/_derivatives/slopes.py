@@ -10,7 +10,7 @@ from fastgrad import _errors
 from fastgrad._derivatives import noise
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.positions import Positions, short
-from fastgrad._derivatives.settling import Look, settled
+from fastgrad._derivatives.settling import TOLD, VARIES, Look, gaps, settled
 from fastgrad._derivatives.sides import Sides, offsets_of, put_together, slope_weights
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Samples
@@ -37,6 +37,9 @@ _PAIRS = 3
 # An asymmetry is told where it is this many times what the error bars of both entries explain: they
 # are estimates themselves, from two steps.
 _EXPLAINED = 4.0
+# A gradient that changes by this share of itself along the first steps may have a jump there: one
+# that varies on the scale of its entries changes by some 1e-5.
+_CHANGED = 1e-2
 
 
 class Slopes:
@@ -82,6 +85,33 @@ class Slopes:
         values = self.run.along(Along(direction, tuple(map(float, offsets)))).values
         found = Samples(np.array([offsets]) * lengths[0], np.array([values], np.float64))
         return self._aside(lengths, found) if side else self._look(lengths, found)
+
+    def verify_along(self, look: Look, v: np.ndarray, side: int = 0) -> None:
+        """Look along `v` once more, at half the step, where the gradient changes by much."""
+        with np.errstate(all="ignore"):
+            change = np.abs(look.estimate * np.ptp(look.moved))
+        if not change.max(initial=0.0) > _CHANGED * np.abs(self.base).max(initial=0.0):
+            return
+        half = self.look_along(v, look.steps / 2, side)
+        # Truncation shrinks with the step; what a jump of the gradient makes of it grows.
+        if np.abs(half.estimate).max() > np.abs(look.estimate).max():
+            self.warn_along(look, gaps(look.estimate, half.estimate), v)
+
+    def warn_along(self, look: Look, error: np.ndarray, v: np.ndarray) -> None:
+        """Say that the derivative along `v` is not known well, if that is to be told."""
+        largest = float(np.abs(look.estimate).max(initial=0.0))
+        length = float(self.at.reach(v, self.at.lengths())[0])
+        varies = VARIES * float(np.abs(self.base).max(initial=0.0)) / length
+        # NaN says it itself.
+        if not np.isfinite(largest) or not float(error[0]) > TOLD * max(largest, varies):
+            return
+        off = float(error[0]) / largest if largest else math.inf
+        _errors.warn(
+            f"the derivative of the gradient along `v`, {largest:.3g} at its largest entry, may be "
+            f"off by {min(off, 1.0):.0%} or more: `f` has a kink there, its gradient has a jump or "
+            "is noisy, or it varies on a scale below any step that can be seen; pass a step as "
+            "`eps`"
+        )
 
     def _look(self, steps: np.ndarray, found: Samples) -> Look:
         with np.errstate(all="ignore"):

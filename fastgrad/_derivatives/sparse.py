@@ -12,7 +12,7 @@ from fastgrad import _errors
 from fastgrad._derivatives.colored import Plan, differences, name_of_row, plan_of
 from fastgrad._derivatives.coloring import color_vertices, colored
 from fastgrad._derivatives.gradient import refuse_unseen
-from fastgrad._derivatives.known import known_values, laid_out_by
+from fastgrad._derivatives.known import known_values
 from fastgrad._derivatives.pattern import Pattern, SparseArray, pattern_of
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.undeclared import (
@@ -165,8 +165,7 @@ def sparse_jacobian(
     (steps,) = steps_of(leaf.array, [leaf], stencil, eps, rel_eps)
     automatic = eps is None and rel_eps is None
     how = _How(stencil, steps, automatic, known, bounds, workers, progress)
-    with laid_out_by(f0):
-        data = _measured(f, leaf, pattern, how)
+    data = _measured(f, leaf, pattern, how)
     return pattern.matrix(data).tocsr()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.gradient import gradient
-from fastgrad._derivatives.known import known_values, laid_out_by, values_of
+from fastgrad._derivatives.known import known_values, values_of
 from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.batched import Batched
@@ -105,9 +105,8 @@ def vjp(
         eps = _coarse_steps(argument, leaves, stencil, outputs)
     steps = {"method": method, "eps": eps, "rel_eps": rel_eps, "bounds": bounds, "where": where}
     how = {"out": out, "workers": workers, "progress": progress}
-    with laid_out_by(f0):
-        value = float(weights @ base)
-        return gradient(weighted, params, f0=value, **steps, **how)
+    value = _product(weights, base)
+    return gradient(weighted, params, f0=value, **steps, **how)
 
 
 def _weights(outputs: Outputs, u: Any) -> np.ndarray:
@@ -129,6 +128,11 @@ def _weights(outputs: Outputs, u: Any) -> np.ndarray:
     return weights
 
 
+def _product(weights: np.ndarray, numbers: np.ndarray) -> float:
+    with np.errstate(all="ignore"):  # of infinities
+        return float(weights @ numbers)
+
+
 @dataclass(frozen=True)
 class _Weighted:
     """The inner product of weights with what `f` returns; it can be sent to workers."""
@@ -138,7 +142,7 @@ class _Weighted:
     weights: np.ndarray
 
     def __call__(self, params: Params) -> float:
-        return float(self.weights @ self.outputs.flat(self.f(params), at_block, 0))
+        return _product(self.weights, self.outputs.flat(self.f(params), at_block, 0))
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ class _WeightedRows:
     def __call__(self, params: Params) -> np.ndarray:
         count = len(flatten(params)[0].array)
         rows = self.outputs.flat_rows(self.f(params), count, lambda: "the rows of a batch")
-        found: np.ndarray = rows @ self.weights
+        with np.errstate(all="ignore"):  # of infinities
+            found: np.ndarray = rows @ self.weights
         return found
 
 

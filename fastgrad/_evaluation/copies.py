@@ -67,33 +67,38 @@ def sees_moves(
     raises `OutOfBudget` where it has no evaluation left.
     """
     with quiet():
-        moves = _moves(run.leaves)
-        for direction in moves:
-            if not _same(run.along(Along(direction, (1.0,))).values[0], base):
+        moves = _moves(run.leaves, bounds is not None)
+        for direction, times in moves:
+            values = run.along(Along(direction, times)).values
+            if not all(_same(value, base) for value in values):
                 return Sees.MOVES
         leaves = run.leaves if selection is None else flatten(argument)
-        for direction in moves:  # of copies as `run` moves the parameters
+        for direction, times in moves:  # of copies as `run` moves the parameters
             if selection is not None:
                 direction = selection.scattered(direction)
             if bounds is not None:
-                direction = Within.for_times(direction, bounds, (1.0,))
-            run.spend()
-            value = _of_copy(f, argument, leaves, direction, base, run.outputs)
-            if not _same(value, base):
-                return Sees.CACHED
+                direction = Within.for_times(direction, bounds, times)
+            for time in times:
+                run.spend()
+                value = _of_copy(f, argument, leaves, direction, time, base, run.outputs)
+                if not _same(value, base):
+                    return Sees.CACHED
     return Sees.UNRELATED
 
 
-def _moves(leaves: Sequence[Leaf]) -> list[Direction]:
-    """Near and far, forward and backward; each move is one of all leaves."""
+def _moves(leaves: Sequence[Leaf], bounded: bool) -> list[tuple[Direction, tuple[float, ...]]]:
+    """Near and far, forward and backward, with their times; each move is one of all leaves."""
     regions = tuple(
         Region(k, tuple(slice(0, n) for n in leaf.real.shape), leaf.real.shape)
         for k, leaf in enumerate(leaves)
         if leaf.real.size
     )
     near = tuple(eps_of(leaves[region.leaf].real) ** (1 / 3) for region in regions)
-    far = [(time * _FAR,) * len(regions) for time in _BOTH_WAYS]
-    return [Uniform(0, 0, regions, widths) for widths in (near, *far)]
+    far = Uniform(0, 0, regions, (_FAR,) * len(regions))
+    # Within bounds both at once, for then entries go as far as these; alone, those that have no
+    # room for all of a move would stay.
+    ways = (_BOTH_WAYS,) if bounded else tuple((time,) for time in _BOTH_WAYS)
+    return [(Uniform(0, 0, regions, near), (1.0,)), *((far, times) for times in ways)]
 
 
 def _of_copy(
@@ -101,6 +106,7 @@ def _of_copy(
     argument: Params,
     leaves: Sequence[Leaf],
     move: Direction,
+    time: float,
     base: Any,
     outputs: Outputs | None,
 ) -> Any:
@@ -109,7 +115,7 @@ def _of_copy(
     for which, region in enumerate(move.regions):
         before, target = as_real(leaves[region.leaf].array), as_real(arrays[region.leaf])
         mover = move.mover(which, region.of(before), _backend.kernel_for(before))
-        mover(region.of(target), 1.0, None)
+        mover(region.of(target), time, None)
     try:
         value = f(unflatten(argument, iter(arrays)))
         if outputs is not None:

@@ -278,6 +278,8 @@ class Guard:
             if self.log.entries:
                 self.log.finish()
             written = self._written()
+            if error is None and written is None:
+                written = self._moved()
         finally:
             self.close()
         if written is None:
@@ -312,6 +314,13 @@ class Guard:
                 error = _memory.undo(leaf.path, found, copy.view, who)
             first = first or error
         return first
+
+    def _moved(self) -> MutationError | None:
+        """What to say of arrays that `f` changed while others were moved."""
+        for leaf, found in zip(self.leaves, self.found, strict=True):
+            if found.changed():
+                return _errors.moved_error(leaf.path)
+        return None
 
     def _summed(self, who: str) -> MutationError | None:
         for leaf, found, before in zip(self.leaves, self.found, self._sums or (), strict=True):

@@ -522,3 +522,65 @@ def test_large_parameters_are_checked_by_sums():
     )
     np.testing.assert_allclose(product[:4], [2, 2, 2, 0], atol=1e-9)
     assert len(flatten(x)) == 1
+
+
+# ---------------------------------------------------------------- what is told of errors
+
+
+def told(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = call()
+    return found, [str(each.message) for each in caught]
+
+
+TIGHT = np.array([2.0, 1.0])
+LIMITS = (TIGHT - 1e-9, TIGHT + 1e-9)
+
+
+@pytest.mark.parametrize("f", [lambda x: x[0] ** 3 * x[1] ** 2, np.sum], ids=["cubic", "sum"])
+def test_tight_bounds_do_not_make_f_look_constant(f):
+    found, said = told(lambda: fg.hessian(f, TIGHT.copy(), bounds=LIMITS))
+    assert not np.isfinite(found).all() or said
+    assert not any("nothing that is done" in each for each in said)
+
+
+def test_a_constant_is_still_found_within_tight_bounds():
+    _, said = told(lambda: fg.hessian(lambda x: 3.0, TIGHT.copy(), bounds=LIMITS))
+    assert any("nothing that is done" in each for each in said)
+
+
+def test_a_copy_is_still_told_from_a_constant_within_tight_bounds():
+    seen = {}
+
+    def cached(x):
+        return seen.setdefault(id(x), (float(x.sum()), x))[0]  # with `x`, whose id stays its own
+
+    with pytest.raises(fg.InputValueError, match="does not see parameters"):
+        told(lambda: fg.hessian(cached, TIGHT.copy(), bounds=LIMITS))
+
+
+def test_a_product_that_noise_hides_is_told():
+    _, said = told(
+        lambda: fg.hvp(lambda x: x[0] ** 3 * x[1] ** 2, TIGHT.copy(), [4.0, 0.0], bounds=LIMITS)
+    )
+    assert any("along `v` may be off" in each for each in said)
+
+
+@pytest.mark.parametrize("of_gradients", [False, True])
+@pytest.mark.parametrize("v", [[1.0, 1.0], [1e-3, -2.0]], ids=str)
+def test_a_product_across_a_kink_is_told(of_gradients, v):
+    grad = (lambda x: np.array([np.sign(x[0]), 2 * x[1]])) if of_gradients else None
+    kinked = np.array([0.0, 1.0])
+    _, said = told(lambda: fg.hvp(lambda x: abs(x[0]) + x[1] ** 2, kinked, v, grad))
+    assert any("along `v`" in each and "may be off" in each for each in said)
+
+
+@pytest.mark.parametrize("x", [[0.0, 0.0], [1e-9, 1.0], [0.5, -2.0]], ids=str)
+@pytest.mark.parametrize(
+    "grad",
+    [lambda x: 2 * x, lambda x: 4 * x**3, lambda x: np.ones(2), np.sinh, lambda x: np.zeros(2)],
+    ids=["square", "quartic", "linear", "cosh", "constant"],
+)
+def test_products_of_smooth_gradients_are_not_doubted(grad, x):
+    assert not told(lambda: fg.hvp(np.sum, np.array(x), [1.0, -0.5], grad))[1]

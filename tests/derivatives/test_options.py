@@ -10,12 +10,15 @@ import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from strategies import bits
 
 import fastgrad as fg
+
+tqdm = pytest.importorskip("tqdm.auto")
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -267,14 +270,51 @@ def test_what_is_no_known_value(case, f0):
 def test_a_known_value_of_another_shape(case):
     with pytest.raises((fg.InputTypeError, fg.InputValueError)) as caught:
         called(case, f0=[np.ones(3), np.ones(2)])
+    if "`f` must return one real array" in str(caught.value):
+        assert case.name == "propagate"  # whose `f` returns no nest
+        return
     notes = getattr(caught.value, "__notes__", [])
-    assert (
-        any(
-            "`f0`" in said or "like what `f` returns" in said
-            for said in (*caught.value.args, *notes)
-        )
-        or case.name == "propagate"
+    assert any(
+        "`f0`" in said or "like what `f` returns" in said for said in (*caught.value.args, *notes)
     )
+
+
+def notes_of(call):
+    with pytest.raises((fg.InputTypeError, fg.InputValueError)) as caught:
+        call()
+    return getattr(caught.value, "__notes__", [])
+
+
+@takes("f0")
+def test_what_a_known_value_told_is_said_once_where_f_returns_another_shape(case):
+    said = notes_of(lambda: called(case, f0=np.ones(7)))
+    if case.name == "vjp":  # what is wrong is `u`, which is read first
+        said = notes_of(lambda: fg.vjp(vector, X.copy(), np.ones(7), f0=np.ones(7)))
+    elif case.name == "sparse_jacobian":
+        pattern = np.ones((7, 4))
+        said = notes_of(lambda: fg.sparse_jacobian(vector, X.copy(), pattern, f0=np.ones(7)))
+    if case.f is not value:  # which has one known number, and no shape
+        assert said == ["`f0` was taken for what `f` returns at the unperturbed parameters"]
+
+
+@takes("f0")
+def test_nothing_is_said_of_a_value_that_nobody_passed(case):
+    def changing(x):
+        turns.append(0)
+        return case.f(x) if len(turns) < 3 else np.ones(7)
+
+    turns = []
+    said = notes_of(lambda: case.call(changing, X.copy()))
+    assert not any("f0" in each for each in said)
+
+
+@takes("f0")
+@pytest.mark.parametrize(
+    "options", [{"eps": -1}, {"bounds": (5, 6)}, {"eps": 1e-30}, {"where": 3}, {"out": np.ones(9)}], ids=str
+)
+def test_a_known_value_is_not_blamed_for_what_else_is_wrong(case, options):
+    if set(options) <= set(TABLE[case.name]):
+        assert not notes_of(lambda: called(case, f0=case.f(X), **options))
 
 
 # ---------------------------------------------------------------- bounds
@@ -380,6 +420,49 @@ def test_workers_evaluate_and_change_no_bit(case, options):
     found = case.call(case.f, X.copy(), workers=mapped, **options)
     np.testing.assert_array_equal(found, expected)
     assert tasks
+
+
+# ---------------------------------------------------------------- bars
+
+
+class Drawn:
+    """What stands for tqdm's bar: it keeps what it is told."""
+
+    made: ClassVar[list] = []
+    disable = False
+
+    def __init__(self, total, **_):
+        self.total, self.n, self.closed = total, 0, False
+        Drawn.made.append(self)
+
+    def update(self, n):
+        self.n += n
+
+    def close(self):
+        self.closed = True
+
+    def set_postfix_str(self, *_, **__):
+        pass
+
+
+@takes("progress")
+@pytest.mark.parametrize("method", [None, fg.complex_step()], ids=repr)
+def test_a_bar_shows_evaluations(case, method, monkeypatch):
+    if method is not None and "method" not in TABLE[case.name]:
+        return
+    options = {} if method is None else {"method": method}
+    try:
+        expected, _ = called(case, **options)
+    except fg.FastgradError:  # it takes no complex steps
+        assert method is not None
+        return
+    monkeypatch.setattr(tqdm, "tqdm", Drawn)
+    monkeypatch.setattr(Drawn, "made", [])
+    found, _ = called(case, progress=True, **options)
+    np.testing.assert_array_equal(found, expected)
+    assert Drawn.made
+    assert all(bar.closed for bar in Drawn.made)
+    assert sum(bar.n for bar in Drawn.made) >= 1
 
 
 # ---------------------------------------------------------------- faults

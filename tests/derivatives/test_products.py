@@ -345,3 +345,30 @@ def test_what_cannot_be_propagated():
             fg.propagate(f, X.copy(), np.ones(3))
     with pytest.raises(fg.InputTypeError, match="`x` must be one real array or number"):
         fg.propagate(lambda p: p["a"], {"a": X.copy()}, np.ones(3))
+
+
+# ---------------------------------------------------------------- infinities, vectors
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("options", [{}, {"f0": np.array([np.inf, 0.5, -np.inf])}], ids=str)
+@pytest.mark.parametrize("batched", [False, True])
+def test_infinite_outputs_make_nan_and_no_warnings_of_numpy(options, batched):
+    def f(x):
+        infinite = np.full(x[..., 0].shape, np.inf)
+        return np.stack([infinite, x[..., 0], -infinite], axis=-1)
+
+    found = fg.vjp(fg.batched(f) if batched else f, X.copy(), np.ones(3), **options)
+    assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize(
+    "v", [np.ones(3, bool), np.ones(3, complex), np.array(["a"] * 3)], ids=lambda v: str(v.dtype)
+)
+def test_all_products_refuse_the_same_vectors(v):
+    said = []
+    for call in (lambda: fg.jvp(curved, X.copy(), v), lambda: fg.hvp(np.sum, X.copy(), v)):
+        with pytest.raises(fg.InputTypeError, match="`v` at `params` must hold real") as caught:
+            call()
+        said.append(str(caught.value))
+    assert said[0] == said[1]

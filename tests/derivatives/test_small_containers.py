@@ -298,3 +298,24 @@ def test_it_nests():
     before = bits(x)
     fg.gradient(f, x)
     assert bits(x) == before
+
+
+LONG = {
+    "steps": lambda f, x: fg.gradient(f, x, rel_eps=1e-6),
+    "bounds": lambda f, x: fg.gradient(f, x, rel_eps=1e-6, bounds=(-9, 9)),
+    "jacobian": lambda f, x: fg.jacobian(lambda p: np.array([f(p)]), x, rel_eps=1e-6),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("call", LONG)
+def test_the_same_on_the_long_way(call, name):
+    x, turns = make(), []
+
+    def f(p):
+        turns.append(0)
+        return at_other(OTHERS[name])(p, len(turns))
+
+    with pytest.raises(fg.MutationError, match="`w`"):
+        LONG[call](f, x)
+    assert not _memory.locks
