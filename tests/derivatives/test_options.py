@@ -310,7 +310,9 @@ def test_nothing_is_said_of_a_value_that_nobody_passed(case):
 
 @takes("f0")
 @pytest.mark.parametrize(
-    "options", [{"eps": -1}, {"bounds": (5, 6)}, {"eps": 1e-30}, {"where": 3}, {"out": np.ones(9)}], ids=str
+    "options",
+    [{"eps": -1}, {"bounds": (5, 6)}, {"eps": 1e-30}, {"where": 3}, {"out": np.ones(9)}],
+    ids=str,
 )
 def test_a_known_value_is_not_blamed_for_what_else_is_wrong(case, options):
     if set(options) <= set(TABLE[case.name]):
@@ -445,24 +447,29 @@ class Drawn:
         pass
 
 
-@takes("progress")
-@pytest.mark.parametrize("method", [None, fg.complex_step()], ids=repr)
-def test_a_bar_shows_evaluations(case, method, monkeypatch):
-    if method is not None and "method" not in TABLE[case.name]:
-        return
-    options = {} if method is None else {"method": method}
-    try:
-        expected, _ = called(case, **options)
-    except fg.FastgradError:  # it takes no complex steps
-        assert method is not None
-        return
+def shown(case, f, monkeypatch, **options):
+    expected = case.call(f, X.copy(), **options)
     monkeypatch.setattr(tqdm, "tqdm", Drawn)
     monkeypatch.setattr(Drawn, "made", [])
-    found, _ = called(case, progress=True, **options)
+    found = case.call(f, X.copy(), progress=True, **options)
     np.testing.assert_array_equal(found, expected)
     assert Drawn.made
     assert all(bar.closed for bar in Drawn.made)
     assert sum(bar.n for bar in Drawn.made) >= 1
+
+
+@takes("progress")
+def test_a_bar_shows_evaluations(case, monkeypatch):
+    shown(case, case.f, monkeypatch)
+
+
+COMPLEX = [case for case in CASES if case.name in ("gradient", "jacobian", "jvp", "propagate")]
+
+
+@pytest.mark.parametrize("case", COMPLEX, ids=ident)
+def test_a_bar_shows_evaluations_of_complex_steps(case, monkeypatch):
+    f = vector if case.f is vector else lambda x: vector(x).sum()
+    shown(case, f, monkeypatch, method=fg.complex_step())
 
 
 # ---------------------------------------------------------------- faults
