@@ -98,30 +98,10 @@ def small_gradient(
     native, for which the compiled kernel has a loop of its own. In doubt are derivatives that are
     no numbers, and those of `small` or `large` entries: see `Steps`.
     """
-    array = leaf.array
-    out = np.empty_like(array)
-    written = found = None
-    key = next_key()
-    try:
-        lock(key, (array,))
-        saved = array.copy()  # not before: another thread's moves would be taken for the values
-        found = Fingerprint(array)
-        base = 0.0
-        if stencil.uses_base:
-            base = as_scalar(f(array) if known is None else known, at_base, 0)
-        if found.changed():
-            raise _errors.moved_error(leaf.path)
-        differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
-        doubt = _doubtful(array, out, steps)
-    finally:
-        try:
-            if found is not None:
-                written = undo(leaf.path, found, saved)
-        finally:
-            locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
-    if written is not None:
-        raise written
-    return out, doubt, base if stencil.uses_base else known
+    found = small_gradients(f, leaf.array, [leaf], stencil, [steps], known)
+    assert found is not None, "one array shares no memory with another"
+    (out,), doubt, base = found
+    return out, doubt, base
 
 
 def small_gradients(
@@ -146,7 +126,8 @@ def small_gradients(
     written, doubt, key = None, False, next_key()
     try:
         lock(key, arrays)
-        saved = [array.copy() for array in arrays]  # not before: see above
+        # Not before: another thread's moves would be taken for the values.
+        saved = [array.copy() for array in arrays]
         found = list(map(Fingerprint, arrays))
         base = 0.0
         if stencil.uses_base:
@@ -164,9 +145,10 @@ def small_gradients(
     finally:
         try:
             for leaf, each, bits in zip(leaves, found, saved, strict=False):
-                written = undo(leaf.path, each, bits) or written
+                error = undo(leaf.path, each, bits)
+                written = written or error
         finally:
-            locks.pop(key, None)  # inline, as above
+            locks.pop(key, None)  # inline: a Ctrl-C could come in between a call and its body
     if written is not None:
         raise written
     return results, doubt, base if stencil.uses_base else known

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["NoiseRules", "noise_of", "noise_table", "rounding_unit", "unit_of_table"]
+__all__ = ["NoiseRules", "noise_of", "noise_table", "rounding_unit"]
 
 
 class NoiseRules(NamedTuple):
@@ -38,7 +38,7 @@ def noise_table(values: list[float], least: float, rules: NoiseRules) -> tuple[f
     values as there are weights, and one. Coarse is what is more than rounding, and not far below
     what moves the values away from the first one.
     """
-    unit = unit_of_table(values, rules)
+    unit = _unit_of_table(values, rules)
     level = max(noise_of(values, unit, rules), least)
     rounding = max(unit * max(map(abs, values)), least)
     moved = max(max(values) - values[0], values[0] - min(values))
@@ -54,7 +54,7 @@ def noise_of(values: list[float], unit: float, rules: NoiseRules) -> float:
     return max(_from_table([value / largest for value in values], rules), unit) * largest
 
 
-def unit_of_table(values: list[float], rules: NoiseRules) -> float:
+def _unit_of_table(values: list[float], rules: NoiseRules) -> float:
     """Relative rounding error of equally spaced values of a function.
 
     Values of a straight line through round points lack bits as well: where they are rounded to

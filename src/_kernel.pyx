@@ -419,8 +419,6 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
     cdef object written = None
     cdef object key = next_key()
     cdef bytes saved = None
-    cdef bytes now = None
-    cdef bint gone
     cdef bint doubt = False
     try:
         (<dict> locks)[key] = (PyThread_get_thread_ident(), (array,))
@@ -439,17 +437,7 @@ def small_gradient(object f, object leaf, object stencil, object steps, bint nat
             differentiate(f, array, leaf, stencil, steps, base, out, 0, out.size)
         doubt = any_doubt(&mine.array, out, steps.small, steps.large)
     finally:
-        # No call into Python before the bits are back: an interrupt could end it.
-        gone = saved is not None and not alive(&mine, owner)
-        if (saved is not None and not gone
-                and memcmp(mine.array.data, <const char*> saved, mine.array.nbytes) != 0):
-            now = mine.array.data[:mine.array.nbytes]
-            memcpy(mine.array.data, <const char*> saved, mine.array.nbytes)
-        (<dict> locks).pop(key, None)
-        if gone:
-            written = _errors.moved_error(leaf.path)
-        elif now is not None:
-            written = overwritten(leaf.path, now, saved, out)
+        written = put_back(&mine, owner, saved, key, leaf)
     if written is not None:
         raise written
     return out, doubt, base if stencil.uses_base else known
@@ -493,18 +481,14 @@ def small_gradients(object f, object argument, list leaves, object stencil, list
         for k in range(len(arrays)):
             intact(leaves[k], found[k])  # also while others moved
     finally:
-        # No call into Python before the bits are back: an interrupt could end it.
         now = []
         for k in range(len(saved)):
-            each, bits = found[k], saved[k]
-            now.append(repaired(each, bits))
+            each = found[k]
+            now.append(repaired(&each.held, each.owner, saved[k]))
         (<dict> locks).pop(key, None)
         for k in range(len(now)):
-            each, bits = found[k], saved[k]
-            if not alive(&each.held, each.owner):
-                written = _errors.moved_error(leaves[k].path)
-            elif now[k] is not None:
-                written = overwritten(leaves[k].path, now[k], bits, each.view)
+            each = found[k]
+            written = written or told(&each.held, each.owner, saved[k], now[k], leaves[k])
     if written is not None:
         raise written
     return results, doubt, base if stencil.uses_base else known
@@ -524,16 +508,39 @@ cdef bint share_memory(tuple arrays):
     return False
 
 
-cdef bytes repaired(Fingerprint each, bytes saved):
+# What ends a run on small arrays, in two steps: no call into Python, which an interrupt could end,
+# before all bits are back.
+
+cdef bytes repaired(Tracked* mine, cnp.ndarray owner, bytes saved):
     """The bits that are there, where others were saved and are put back."""
     cdef bytes now
-    cdef const char* before = saved
-    cdef cnp.npy_intp size = each.held.array.nbytes
-    if not alive(&each.held, each.owner) or memcmp(each.held.array.data, before, size) == 0:
+    cdef const char* before
+    cdef cnp.npy_intp size = mine.array.nbytes
+    if saved is None or not alive(mine, owner):
         return None
-    now = each.held.array.data[:size]
-    memcpy(each.held.array.data, before, size)
+    before = saved
+    if memcmp(mine.array.data, before, size) == 0:
+        return None
+    now = mine.array.data[:size]
+    memcpy(mine.array.data, before, size)
     return now
+
+
+cdef object told(Tracked* mine, cnp.ndarray owner, bytes saved, bytes now, object leaf):
+    """What to say of memory that is gone, or was `repaired`."""
+    if saved is not None and not alive(mine, owner):
+        return _errors.moved_error(leaf.path)
+    if now is None:
+        return None
+    like = cnp.PyArray_EMPTY(mine.array.ndim, mine.array.shape, mine.array.type, False)
+    return overwritten(leaf.path, now, saved, like)
+
+
+cdef object put_back(Tracked* mine, cnp.ndarray owner, bytes saved, object key, object leaf):
+    """End a run on one array; returns what to say of it if `f` wrote into it."""
+    cdef bytes now = repaired(mine, owner, saved)
+    (<dict> locks).pop(key, None)
+    return told(mine, owner, saved, now, leaf)
 
 
 cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double large):

@@ -187,22 +187,3 @@ def small_jacobian(object f, object leaf, object stencil, object steps, bint nat
     if written is not None:
         raise written
     return first, out
-
-
-cdef object put_back(Tracked* mine, cnp.ndarray owner, bytes saved, object key, object leaf):
-    """End a run on a small array; returns what to say of it if `f` wrote into it."""
-    cdef bytes now = None
-    cdef object like
-    # No call into Python before the bits are back: an interrupt could end it.
-    cdef bint gone = saved is not None and not alive(mine, owner)
-    if (saved is not None and not gone
-            and memcmp(mine.array.data, <const char*> saved, mine.array.nbytes) != 0):
-        now = mine.array.data[:mine.array.nbytes]
-        memcpy(mine.array.data, <const char*> saved, mine.array.nbytes)
-    (<dict> locks).pop(key, None)
-    if gone:
-        return _errors.moved_error(leaf.path)
-    if now is None:
-        return None
-    like = cnp.PyArray_EMPTY(mine.array.ndim, mine.array.shape, mine.array.type, False)
-    return overwritten(leaf.path, now, saved, like)

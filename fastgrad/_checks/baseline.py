@@ -119,15 +119,14 @@ def measure_baseline(
     regions = tuple(_thinned(k, leaf) for k, leaf in enumerate(run.leaves) if leaf.real.size)
     x = [run.read(region.leaf, region.box) for region in regions]
     table = _table(run, regions, x, base, seed, rounding)
-    # Two calls that differ show noise that a table may miss, as of a busy thread.
-    least = max(abs(base - again), TINY)
-    levels = dict.fromkeys(range(len(run.leaves)), max(table.level, least))
-    coarse = dict.fromkeys(levels, table.coarse)
+    tables = [table] * len(run.leaves)
     if 1 < len(regions) <= _MOST_APART and table.coarse:
         # One leaf at which f jumps as soon as it moves hides what it does with the others.
         for region, part in zip(regions, x, strict=True):
-            own = _table(run, (region,), [part], base, seed, rounding)
-            levels[region.leaf], coarse[region.leaf] = max(own.level, least), own.coarse
+            tables[region.leaf] = _table(run, (region,), [part], base, seed, rounding)
+    # Two calls that differ show noise that a table may miss, as of a busy thread.
+    least = max(abs(base - again), TINY)
+    levels = [max(each.level, least) for each in tables]
     level = min(levels[region.leaf] for region in regions)
     least_variation = LEAST_VARIATION * max(abs(base), table.far)
     variation = max(_variation(analytic, regions, x), least_variation)
@@ -135,22 +134,17 @@ def measure_baseline(
         noise.relative_step(levels[k], variation, eps_of(leaf.real))
         for k, leaf in enumerate(run.leaves)
     )
-    value = analytic.value
-    # Negated, so that a value of NaN is another value.
-    other = value is not None and not (
-        abs(value - base) <= max(_OFF_NOISE * level, _OFF_SHARE * abs(base))
-    )
     return Baseline(
         base,
         again,
         level,
         table.unit,
         relative,
-        Trouble.OTHER_VALUE if other else None,
-        value,
-        levels=tuple(levels.values()),
+        Trouble.OTHER_VALUE if _is_other(analytic.value, base, level) else None,
+        analytic.value,
+        levels=tuple(levels),
         sampled=table.spacing,
-        coarse=tuple(coarse.values()),
+        coarse=tuple(each.coarse for each in tables),
     )
 
 
@@ -160,6 +154,13 @@ def _trouble(base: float, again: float) -> Trouble | None:
     if not abs(base - again) <= _REPEATS * max(abs(base), abs(again)):
         return Trouble.NOT_REPEATABLE
     return None
+
+
+def _is_other(value: float | None, base: float, noise: float) -> bool:
+    """Whether the value that came with the gradient is not that of `f`; NaN is not."""
+    return value is not None and not (
+        abs(value - base) <= max(_OFF_NOISE * noise, _OFF_SHARE * abs(base))
+    )
 
 
 def _thinned(number: int, leaf: Leaf) -> Region:

@@ -190,15 +190,6 @@ def check_gradient(
     limits = bounds_of(bounds, argument, leaves)
     selection = selection_of(where, argument, leaves)
     plan = plan_of(strategy, budget, leaves if selection is None else selection.leaves)
-    look = None
-    usual = all(each is None for each in (workers, limits, selection, retraction)) and not progress
-    # Without a budget every entry is judged.
-    if usual and grad is not True and plan.budget == math.inf and may_look(f, leaves):
-        check_layout(leaves)
-        look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
-        if look.seen():
-            check_places(argument, leaves)
-            return first_report(look, plan, started)
     asked = _Asked(
         f=f,
         value=of_pairs(f) if grad is True else f,
@@ -214,10 +205,10 @@ def check_gradient(
         seed=seed,
         started=started,
     )
-    return _checked(asked, look) if retraction is None else _on_manifold(asked, retraction, bounds)
+    return _checked(asked) if retraction is None else _on_manifold(asked, retraction, bounds)
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, for the reason given at `Analytic`
 class _Asked:
     """What is asked of a check, each part of it checked by itself."""
 
@@ -238,8 +229,30 @@ class _Asked:
     calls: int = 0  # of `f`, for that
 
 
-def _checked(asked: _Asked, look: FirstLook | None) -> Report:
-    """The report, after a first look or without one."""
+def _checked(asked: _Asked) -> Report:
+    """The report, from a first look where that is enough."""
+    look = None
+    if _looks_first(asked):
+        check_layout(asked.leaves)
+        how = (asked.argument, asked.leaves, asked.seed, *asked.tolerances)
+        look = FirstLook(asked.f, asked.grad, *how)
+        if look.seen():
+            check_places(asked.argument, asked.leaves)
+            return first_report(look, asked.plan, asked.started)
+    return _judged(asked, look)
+
+
+def _looks_first(asked: _Asked) -> bool:
+    """Whether nothing is asked for that a first look does not know."""
+    special = (asked.claim, asked.workers, asked.bounds, asked.selection)
+    if asked.progress or asked.grad is True or any(each is not None for each in special):
+        return False
+    # Without a budget every entry is judged.
+    return asked.plan.budget == math.inf and may_look(asked.f, asked.leaves)
+
+
+def _judged(asked: _Asked, look: FirstLook | None) -> Report:
+    """The report, after a first look that left doubts or without one."""
     argument, plan, (rtol, atol) = asked.argument, asked.plan, asked.tolerances
     run = evaluator(
         Lenient(asked.value),
@@ -300,7 +313,7 @@ def _on_manifold(asked: _Asked, retraction: Any, bounds: Any) -> Report:
                 calls=2 if asked.grad is True else 0,
             )
             guard.check("retraction")
-            report = _checked(moved, None)
+            report = _checked(moved)
             clause = manifold.clause(claim, report.verdict)
     finally:
         guard.close()  # as above

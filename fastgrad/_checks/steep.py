@@ -11,6 +11,7 @@ import numpy as np
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives.extrapolation import Estimate
+from fastgrad._derivatives.noise import COARSE_ROUNDINGS
 from fastgrad._derivatives.step_table import RATIO
 
 __all__ = ["HOLDS", "ROUNDING", "agree_at_small", "hidden", "spread", "too_fast"]
@@ -35,9 +36,6 @@ _OWN_SCALE = (0.1, 0.01, 0.001)
 # of noise is within a quarter of a claim in 1 of 36 cases, and all three in 1 of 50,000. Near it,
 # so that what `f` does there has not changed.
 _BESIDE = (0.73, 1.37)
-# Noise above this many roundings of the value may be that of other entries; sums of a million
-# terms have a thousand.
-_HIDES = 1024.0
 # Steps of the sequence below the one that decided, at which a claim is looked for where the noise
 # may be that of other entries: they reach 3e-10 of it.
 _DEEPER = 12
@@ -83,7 +81,7 @@ def hidden(
     """
     size = np.fmin(error, np.abs(analytic))
     some = np.flatnonzero(np.isfinite(size) & np.isfinite(found.step))
-    if model.noise <= _HIDES * model.unit * abs(model.base) or not len(some):
+    if model.noise <= COARSE_ROUNDINGS * model.unit * abs(model.base) or not len(some):
         return np.empty(0, np.intp)
     some = spread(some, error)
     rounding = model.unit * (abs(model.base) + model.noise)

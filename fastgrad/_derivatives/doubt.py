@@ -47,8 +47,6 @@ _TOLD = 3.0
 # Or this many times u**(2/3) of the size of `f`, if that is more: what a central difference loses
 # to rounding where `f` changes on the scale of 1, and thus at any parameter.
 _USUAL = 30.0
-
-
 # Differences, with their gaps, that shrink at each of the steps like the step itself, to within
 # this factor, have a derivative of zero as their limit: of ``x**2`` it is 1, less of higher powers,
 # and 2.8 at steps of an eighth of ``|x|**1.5``, whose second derivative is infinite there.

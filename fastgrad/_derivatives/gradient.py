@@ -180,18 +180,9 @@ def gradient(
     known = None if f0 is None else known_number(f0)
     # Everything else costs some fifty microseconds, which a tight loop over small fits would feel.
     if eps is rel_eps is bounds is where is out is workers is None and not progress:
-        found = small_gradient(f, params, stencil, known)
-        if found is not None:
-            small, doubt, base = found
-            if doubt:
-                _settle(f, params, [Leaf("params", params)], stencil, [small], base)
-            # A look at the first entry is cheaper still, and mostly enough.
-            if small.size and not small.item(0) and not np.count_nonzero(small):
-                refuse_unseen(f, params, [Leaf("params", params)])
+        small = _of_small(f, params, stencil, known)
+        if small is not None:
             return small
-        parts = small_gradients(f, params, stencil, known)
-        if parts is not None:
-            return _of_parts(f, params, stencil, *parts)
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
@@ -207,6 +198,29 @@ def gradient(
         how = {"bounds": limits, "results": results, "workers": workers, "progress": progress}
         _differenced(f, argument, leaves, stencil, steps, chosen, known, how)
     return out if out is not None else _answer(params, argument, answer)
+
+
+def _of_small(f: Callable[[Any], Any], params: Params, stencil: Stencil, known: Any) -> Any:
+    """The gradient by a small array, or by a few in a container; None for other parameters."""
+    found = small_gradient(f, params, stencil, known)
+    if found is not None:
+        small, doubt, base = found
+        if doubt:
+            _settle(f, params, [Leaf("params", params)], stencil, [small], base)
+        # A look at the first entry is cheaper still, and mostly enough.
+        if small.size and not small.item(0) and not np.count_nonzero(small):
+            refuse_unseen(f, params, [Leaf("params", params)])
+        return small
+    parts = small_gradients(f, params, stencil, known)
+    if parts is None:
+        return None
+    leaves, answer, arrays, doubt, base = parts
+    if doubt:
+        _settle(f, params, leaves, stencil, arrays, base)
+    check_places(params, leaves)
+    if not any(map(np.count_nonzero, arrays)):
+        refuse_unseen(f, params, leaves)
+    return answer
 
 
 def _differenced(
@@ -244,25 +258,6 @@ def _answer(params: Params, argument: Params, answer: Any) -> Any:
     """What the user gets: a number for a number, or the structure of the parameters."""
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
         return answer[()]
-    return answer
-
-
-def _of_parts(
-    f: Callable[[Any], Any],
-    params: Params,
-    stencil: Stencil,
-    leaves: list[Leaf],
-    answer: Params,
-    found: list[np.ndarray],
-    doubt: bool,
-    base: Any,
-) -> Any:
-    """The gradient by a few small arrays in a container, of what was found at first."""
-    if doubt:
-        _settle(f, params, leaves, stencil, found, base)
-    check_places(params, leaves)
-    if not any(map(np.count_nonzero, found)):
-        refuse_unseen(f, params, leaves)
     return answer
 
 

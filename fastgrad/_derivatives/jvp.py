@@ -19,7 +19,7 @@ from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable
 from fastgrad._evaluation.meter import Bar, Metered
-from fastgrad._leaf import Leaf, lengths_of
+from fastgrad._leaf import Leaf
 from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
 from fastgrad._tree import Params, as_params, check_places
@@ -209,20 +209,16 @@ def _complex(
     """The derivatives by one complex step, compared with a difference along the direction."""
     run = evaluator(f, argument, leaves, vector=True, bounds=bounds)
     copy = ComplexCopy(f, argument, leaves)
-    # In units of the entry that moves farthest over its length, so that steps suit `f`.
-    shares = [
-        np.abs(move / lengths_of(leaf.real)).max(initial=0.0)
-        for move, leaf in zip(moves, leaves, strict=True)
-    ]
-    unit = max(shares, default=0.0)
-    # Of a 0-d array NumPy makes a number.
-    tangents = [np.asarray(move / (unit or 1.0)) for move in moves]
     bar = Bar(1) if progress else None
     try:
         with run:
             run.base()
             outputs = run.outputs
             assert outputs is not None
+            # In units of the entry that moves farthest over its length, so that steps suit `f`.
+            unit = tangent_of(run, moves).scale
+            # Of a 0-d array NumPy makes a number.
+            tangents = [np.asarray(move / (unit or 1.0)) for move in moves]
             found = copy.slopes(outputs, tangents)
             if bar is not None:
                 bar.to(1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad import _errors
 from fastgrad._derivatives.jacobian_rows import coarser
+from fastgrad._derivatives.positions import Positions
 from fastgrad._derivatives.within import HIGHEST, fitting, rooms_of
 from fastgrad._dtypes import EPS
 from fastgrad._evaluation.bounds import Bounds
@@ -118,7 +118,8 @@ class Line:
         choices = (stencil, forward(order), backward(order))
         times = [self._tangent.time(self._steps(each, steps)) for each in choices]
         if steps is not None:
-            self._refuse_lost(self._steps(stencil, steps), times[0])
+            moves, own = self._tangent.moves, self._steps(stencil, steps)
+            Positions(self._run).refuse_still(moves, own, times[0])
         parts = self._parts(choices, times)
         slopes, still = [], parts is not None
         for part in parts or ():
@@ -146,18 +147,6 @@ class Line:
                 given = steps[k].given
                 found.append(np.full(leaf.real.size, steps[k].absolute) if given is None else given)
         return np.concatenate(found)
-
-    def _refuse_lost(self, steps: np.ndarray, time: float) -> None:
-        """Refuse a step that vanishes in rounding at the entry that moves by it."""
-        with np.errstate(divide="ignore", over="ignore"):
-            position = int((steps / np.abs(self._tangent.moves)).argmin())
-        k = int(np.searchsorted(self._tangent.starts, position, side="right")) - 1
-        leaf, entry = self._run.leaves[k], position - int(self._tangent.starts[k])
-        x = leaf.real.flat[entry]
-        if x + x.dtype.type(time * self._tangent.moves[position]) == x:
-            raise _errors.step_vanished_error(
-                leaf.name(entry), x, float(steps[position]), leaf.real.dtype
-            )
 
     def _parts(self, choices: Sequence[Stencil], times: Sequence[float]) -> list[_Part] | None:
         """Entries that one stencil keeps within their bounds; None if one has no room at all."""

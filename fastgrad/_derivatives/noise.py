@@ -18,6 +18,7 @@ from fastgrad import _backend, _reference_noise
 from fastgrad._reference_noise import NoiseRules
 
 __all__ = [
+    "COARSE_ROUNDINGS",
     "POINTS",
     "SIGMAS",
     "is_single",
@@ -75,9 +76,10 @@ _SHOWS = 256.0
 # ... where the values lie more than this many roundings apart.
 _FEW_STEPS = 128.0
 # Noise above this many roundings of the values is coarse, for sums of a million terms are rounded a
-# thousand times; unless it is below this share of what moves the values, as where large terms
-# cancel.
-_COARSE_UNITS, _COARSE_MOVE = 1024.0, 3e-4
+# thousand times.
+COARSE_ROUNDINGS = 1024.0
+# ... unless it is below this share of what moves the values, as where large terms cancel.
+_COARSE_MOVE = 3e-4
 
 
 _RULES = NoiseRules(
@@ -95,7 +97,7 @@ _RULES = NoiseRules(
     binary_bits=_BINARY_BITS,
     shows=_SHOWS,
     steps=_FEW_STEPS,
-    coarse=_COARSE_UNITS,
+    coarse=COARSE_ROUNDINGS,
     move=_COARSE_MOVE,
 )
 

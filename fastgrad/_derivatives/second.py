@@ -231,7 +231,9 @@ class Curvature:
         """
         direction = self.at.along(v, length)
         times = tuple(map(float, offsets_of(side, 2)))
-        values = self.run.along(Along(direction, times)).values if self.sides else (0.0, 0.0)
+        values = (
+            self.run.along(Along(direction, times)).values if self.sides is not None else (0.0, 0.0)
+        )
         groups = list(self._groups(steps))
         answers = self.run.beside(
             [Displaced(direction, time, request) for time in times for _, request in groups]

@@ -161,11 +161,9 @@ def sparse_jacobian(
     check_callable(f, "f")
     leaf = one_real_array(x)
     pattern = pattern_of(sparsity, leaf.real.size)
-    stencil, known = resolve(method), None if f0 is None else known_values(f0)
-    (steps,) = steps_of(leaf.array, [leaf], stencil, eps, rel_eps)
-    automatic = eps is None and rel_eps is None
-    how = _How(stencil, steps, automatic, known, bounds, workers, progress)
-    data = _measured(f, leaf, pattern, how)
+    known = None if f0 is None else known_values(f0)
+    stepping = _stepping(leaf, method, eps, rel_eps)
+    data = _measured(f, leaf, pattern, _How(*stepping, known, bounds, workers, progress))
     return pattern.matrix(data).tocsr()
 
 
@@ -243,10 +241,8 @@ def sparse_hessian(
     check_callable(grad, "grad")
     leaf = one_real_array(x)
     pattern = _symmetric(pattern_of(sparsity, leaf.real.size))
-    stencil = resolve(method)
-    (steps,) = steps_of(leaf.array, [leaf], stencil, eps, rel_eps)
-    automatic = eps is None and rel_eps is None
-    how = _How(stencil, steps, automatic, None, bounds, workers, progress)
+    stepping = _stepping(leaf, method, eps, rel_eps)
+    how = _How(*stepping, None, bounds, workers, progress)
     data = _measured(grad, leaf, pattern, how, symmetric=True)
     return pattern.matrix(data).tocsr()
 
@@ -288,6 +284,13 @@ class _How:
     bounds: Any
     workers: Any
     progress: bool
+
+
+def _stepping(leaf: Leaf, method: Any, eps: Any, rel_eps: Any) -> tuple[Stencil, Steps, bool]:
+    """The stencil, its steps, and whether these are automatic."""
+    stencil = resolve(method)
+    (steps,) = steps_of(leaf.array, [leaf], stencil, eps, rel_eps)
+    return stencil, steps, eps is None and rel_eps is None
 
 
 def _measured(

@@ -23,8 +23,6 @@ _SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20)
 # Spacings at which noise that is larger than rounding is looked at again: `f` may only be steep.
 # With 64 spacings of float64 rounding is still random; nothing limits that beside an entry of 0.
 _FINER, _FINER_AT_ZERO = (2.0**-46,), (2.0**-46, 2.0**-60, 2.0**-80)
-# ... larger than this many roundings: sums of a million terms are rounded a thousand times.
-_COARSE = 1024.0
 # Numbers near 1.4: twice them, or four times, no power of two is near, so that a binary grid to
 # which `f` rounds its input shows.
 _ODD = 1.37
@@ -100,7 +98,9 @@ class _Found:
     @property
     def coarse(self) -> np.ndarray:
         """Whether there is more noise than rounding explains."""
-        found: np.ndarray = ~self.open & (self.level > _COARSE * self.unit * self.largest)
+        found: np.ndarray = ~self.open & (
+            self.level > noise.COARSE_ROUNDINGS * self.unit * self.largest
+        )
         return found
 
     def take(self, values: np.ndarray, wanted: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.gradient import gradient
+from fastgrad._derivatives.jacobian_rows import coarser
 from fastgrad._derivatives.known import known_values, values_of
 from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
@@ -170,7 +171,6 @@ def _coarse_steps(
         return None
     steps = []
     for leaf in leaves:
-        own = leaf.real.dtype if EPS[leaf.real.dtype.char] >= EPS[kind.char] else kind
-        lengths = lengths_of(np.abs(leaf.array))
-        steps.append(stencil.relative_step(own) * lengths)
+        own = coarser(leaf.real.dtype, kind)
+        steps.append(stencil.relative_step(own) * lengths_of(np.abs(leaf.array)))
     return unflatten(argument, iter(steps))

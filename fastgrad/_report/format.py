@@ -16,6 +16,7 @@ from fastgrad._words import counted
 
 __all__ = [
     "HEADLINES",
+    "ORDER",
     "compact",
     "compared",
     "count",
@@ -47,7 +48,8 @@ _WORDS = re.compile(r"\S*?\[\d+(?:, \d+)*\]\S*|\S+")
 _MEANINGLESS = 0.1
 # Limits are printed to one digit; the worst is told apart from the typical one a decade above it.
 _MIXED = 10.0
-_ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
+# Verdicts, the worst first.
+ORDER = ("WRONG", "CANNOT_TELL", "RIGHT")
 # What is said of gradients by complex parameters, said of complex outputs.
 _OF_MATRICES = {
     " df/dRe + i df/dIm": "",
@@ -66,10 +68,7 @@ def derivative_named(text: str, derivative: str) -> str:
             "analytic gradient", "adjoint"
         )
         text = text.replace("terms of the cost", "terms of the map")
-    if derivative in (
-        "Jacobian",
-        "Hessian",
-    ):  # by real parameters, of which there is one convention
+    if derivative in ("Jacobian", "Hessian"):  # by real parameters there is one convention
         for of_gradients, of_matrices in _OF_MATRICES.items():
             text = text.replace(of_gradients, of_matrices)
     return text if derivative == "gradient" else text.replace("gradient", derivative)
@@ -232,7 +231,7 @@ def compared(report: Mapping[str, Any]) -> tuple[str, str]:
 
 def worst_first(leaves: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Wrong leaves first, then unclear ones, then right ones; each by relative error."""
-    return sorted(leaves, key=lambda leaf: (_ORDER.index(leaf["verdict"]), -_size(leaf)))
+    return sorted(leaves, key=lambda leaf: (ORDER.index(leaf["verdict"]), -_size(leaf)))
 
 
 def _size(leaf: Mapping[str, Any]) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgrad._report import figure, html
 from fastgrad._report.entries import Verdict
+from fastgrad._report.format import ORDER
 from fastgrad._report.leaves import columns_of
 from fastgrad._report.report import Report
 
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["plot", "to_dict", "to_html", "worst"]
 
-_ORDER = (Verdict.WRONG, Verdict.CANNOT_TELL, Verdict.RIGHT)
-
 Reports = Mapping[str, Report]  # by what each is of
 
 
 def worst(reports: Iterable[Report]) -> Verdict:
     """The verdict on all of them."""
-    return min((report.verdict for report in reports), key=_ORDER.index)
+    verdicts = (report.verdict for report in reports)
+    return min(verdicts, key=lambda verdict: ORDER.index(verdict.name))
 
 
 def to_dict(reports: Reports) -> dict[str, Any]:

@@ -273,14 +273,15 @@ for _ in range(60):  # Python specializes what is run often: this takes and free
     burst(20)
 burst()
 references, blocks = counts()
-grown = []
-for _ in range(3):  # what Python's own allocator takes once is not in all of them; a leak is
+grown, moved = [], []
+for _ in range(3):  # what Python itself takes or frees once is not in all of them; a leak is
     memory = allocated()
     for _ in range(calls // 3000):
         burst()
-    after, blocks_after = counts()
+    before, (references, blocks_after) = references, counts()
+    moved.append([abs(a - b) for a, b in zip(references, before)])
     grown.append(allocated() - memory)
-assert all(abs(a - b) <= 20 for a, b in zip(references, after)), (references, after)
+assert max(map(min, zip(*moved))) <= 7, moved
 assert blocks_after - blocks < 200, blocks_after - blocks
 assert min(grown) < 2**15, grown
 assert not _memory.locks
