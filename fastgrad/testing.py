@@ -95,6 +95,7 @@ def assert_jacobian(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -103,7 +104,7 @@ def assert_jacobian(
 
     Parameters
     ----------
-    f, jac, params, budget, rtol, atol, bounds, workers, progress, seed
+    f, jac, params, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_jacobian`.
 
     Raises
@@ -125,6 +126,7 @@ def assert_jacobian(
         rtol=rtol,
         atol=atol,
         bounds=bounds,
+        where=where,
         workers=workers,
         progress=progress,
         seed=seed,
@@ -142,6 +144,7 @@ def assert_vjp(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -150,7 +153,7 @@ def assert_vjp(
 
     Parameters
     ----------
-    f, vjp, params, strategy, budget, rtol, atol, bounds, workers, progress, seed
+    f, vjp, params, strategy, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_vjp`.
 
     Raises
@@ -173,6 +176,7 @@ def assert_vjp(
         rtol=rtol,
         atol=atol,
         bounds=bounds,
+        where=where,
         workers=workers,
         progress=progress,
         seed=seed,
@@ -189,6 +193,7 @@ def assert_jvp(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -197,7 +202,7 @@ def assert_jvp(
 
     Parameters
     ----------
-    f, jvp, params, budget, rtol, atol, bounds, workers, progress, seed
+    f, jvp, params, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_jvp`.
 
     Raises
@@ -219,6 +224,7 @@ def assert_jvp(
         rtol=rtol,
         atol=atol,
         bounds=bounds,
+        where=where,
         workers=workers,
         progress=progress,
         seed=seed,
@@ -278,6 +284,7 @@ def assert_hessian(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -286,7 +293,7 @@ def assert_hessian(
 
     Parameters
     ----------
-    f, hess, params, grad, budget, rtol, atol, bounds, workers, progress, seed
+    f, hess, params, grad, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_hessian`.
 
     Raises
@@ -309,6 +316,7 @@ def assert_hessian(
         rtol=rtol,
         atol=atol,
         bounds=bounds,
+        where=where,
         workers=workers,
         progress=progress,
         seed=seed,
@@ -326,6 +334,7 @@ def assert_hvp(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -334,7 +343,7 @@ def assert_hvp(
 
     Parameters
     ----------
-    f, hvp, params, grad, budget, rtol, atol, bounds, workers, progress, seed
+    f, hvp, params, grad, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_hvp`.
 
     Raises
@@ -357,6 +366,7 @@ def assert_hvp(
         rtol=rtol,
         atol=atol,
         bounds=bounds,
+        where=where,
         workers=workers,
         progress=progress,
         seed=seed,

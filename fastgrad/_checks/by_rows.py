@@ -118,7 +118,7 @@ def _row(
     own = Analytic(mine.analytic, eps, None, layout.row_spans, None, *tolerances)
     rounding = 0.0 if shared.rounding is None else float(shared.rounding[j])
     baseline = measure_baseline(run, own, run.base(), seed, rounding)
-    return Row(j, layout.outputs.name(j), run, own, mine, baseline)
+    return Row(j, layout.row_name(j), run, own, mine, baseline)
 
 
 def _settle_parts(layout: Layout, rows: Sequence[Row]) -> None:

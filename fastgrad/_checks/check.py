@@ -322,10 +322,11 @@ def _on_manifold(asked: _Asked, retraction: Any, bounds: Any) -> Report:
 
 def _called_twice(guard: Guard, asked: _Asked) -> Analytic:
     """The claim, with what a second call shows where the gradient is a function."""
-    claim = analytic(asked.f, asked.grad, asked.argument, asked.leaves)
+    asks = (asked.f, asked.grad, asked.argument, asked.leaves)
+    claim = analytic(*asks)
     if _is_called(asked.grad):
         guard.check("grad")
-        claim = repeated(claim, asked.f, asked.grad, asked.argument, asked.leaves)
+        claim = repeated(claim, *asks)
         guard.check("grad")
     return claim
 
@@ -346,10 +347,11 @@ def _first_call(run: Metered, asked: _Asked) -> Analytic:
 
 
 def _called_again(run: Metered, asked: _Asked, claim: Analytic) -> Analytic:
-    """The claim, with what a second call of the gradient shows."""
+    """What is claimed of the entries that are meant, with what a second call shows."""
     if asked.grad is True:
         run.spend()
-    claim = repeated(claim, asked.f, asked.grad, asked.argument, asked.leaves)
+    asks = (asked.f, asked.grad, asked.argument, asked.leaves, asked.selection)
+    claim = repeated(claim, *asks)
     run.guard.check("grad")
     return claim
 
@@ -363,7 +365,7 @@ def _look(
         return Result(unjudged(claim))
     run.phase("baseline")
     try:
-        claim = claim if again is None else chosen(again(), asked.selection)
+        claim = claim if again is None else again()
         base = float(run.base())
         if asked.plan.strategy == "probe":
             run.guard.thin()
@@ -395,8 +397,8 @@ def _seen(result: Result, run: Metered, asked: _Asked) -> Result:
         return result
     assert result.baseline is not None
     try:
-        base, limits = result.baseline.base, (asked.bounds, asked.selection)
-        seen = sees_moves(run, asked.value, asked.argument, base, *limits)
+        base = result.baseline.base
+        seen = sees_moves(run, asked.value, asked.argument, base, asked.bounds, asked.selection)
     except OutOfBudget:
         return result
     claimed = any(not leaf.still for leaf in result.leaves)

@@ -195,17 +195,23 @@ def chosen(claim: Analytic, selection: Selection | None) -> Analytic:
 
 
 def repeated(
-    claim: Analytic, f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
+    claim: Analytic,
+    f: Callable[[Any], Any],
+    grad: Any,
+    argument: Params,
+    leaves: Sequence[Leaf],
+    selection: Selection | None = None,
 ) -> Analytic:
-    """The claim with what a second call of the gradient shows: see `Analytic`."""
+    """The claim of the chosen entries, with what a second call shows: see `Analytic`."""
     try:
         # The first result is a copy, as `grad` may use its memory again.
         second = column_of(_given(f, grad, argument, leaves)[0], leaves)
     except FastgradError:
         raise
     except Exception as error:
-        return replace(claim, trouble=raised(error))
-    return compared(claim, second)
+        return replace(chosen(claim, selection), trouble=raised(error))
+    again = chosen(replace(claim, column=second, lent=None), selection)
+    return compared(chosen(claim, selection), again.column)
 
 
 def raised(error: Exception) -> Repeated:

@@ -28,6 +28,7 @@ from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget, Single, Steps
+from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._evaluation.shared import Shared
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
@@ -67,6 +68,7 @@ def check_hessian(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -96,6 +98,9 @@ def check_hessian(
         is known by then. By default there is no limit.
     rtol, atol, bounds, workers, progress, seed
         As for `check_gradient`; `rtol` is relative to each entry.
+    where : structure of `params` of bool arrays, optional
+        Which entries of the parameters to check, as for `check_gradient`: second derivatives by two
+        of these. Only these are moved, and other entries of the Hessian may be anything.
 
     Returns
     -------
@@ -143,7 +148,7 @@ def check_hessian(
     """
     check_arguments(f, hess, params, "hess")
     check_claim(hess, "hess", "Hessian")
-    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
+    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed, where)
     with called("jac", "hess"):
         return judge_hessian(f, grad, partial(claim_of, hess), params, options, "hess")
 
@@ -160,10 +165,11 @@ def judge_hessian(
     started = time.perf_counter()
     argument = as_params(params)
     leaves = flatten(argument)
-    layout = Layout(as_outputs(argument, leaves), argument, leaves)
+    selection = selection_of(options.where, argument, leaves)
+    layout = Layout(as_outputs(argument, leaves), argument, leaves, selection, square=True)
     limits = bounds_of(options.bounds, argument, leaves)
-    function = gradient_of(f, grad)
-    run, numeric = gradients(f, function, argument, leaves, options)
+    function = gradient_of(f, grad, layout.meant)
+    run, numeric = gradients(f, function, argument, leaves, options, selection)
     try:
         with run:
             claim = make(run, layout, argument)
@@ -173,12 +179,12 @@ def judge_hessian(
                 found = _with_truncation(found, numeric, layout)
             if function is not None:
                 found = name_other_point(found, run, layout)
-                found = seen(found, run, function, argument, limits)
+                found = seen(found, run, function, argument, limits, selection)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     found = _explained(found, layout, claim)
-    wording = Wording(layout.spans, "Hessian", name)
+    wording = Wording(layout.parts, "Hessian", name)
     seconds = time.perf_counter() - started
     report = report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Hessian")
     words = r"second difference\1 of `f`" if function is None else r"central difference\1 of `grad`"
@@ -213,8 +219,10 @@ def _judged(
     return judged(run, shared, layout, claim, seed)
 
 
-def gradient_of(f: Callable[[Any], Any], grad: Any) -> GradientFunction | None:
-    """The user's gradient as a function, if there is one."""
+def gradient_of(
+    f: Callable[[Any], Any], grad: Any, meant: np.ndarray | None
+) -> GradientFunction | None:
+    """The user's gradient as a function of which some entries may be meant, if there is one."""
     if grad is None or grad is False:
         return None
     if grad is not True and not callable(grad):
@@ -222,7 +230,7 @@ def gradient_of(f: Callable[[Any], Any], grad: Any) -> GradientFunction | None:
             f"`grad` must be callable as grad(params), or True; got {describe(grad)}, which does "
             "not say how the gradient changes"
         )
-    return GradientFunction(f if grad is True else grad, pairs=grad is True)
+    return GradientFunction(f if grad is True else grad, pairs=grad is True, meant=meant)
 
 
 def as_outputs(argument: Params, leaves: Sequence[Leaf]) -> Outputs:
@@ -238,17 +246,18 @@ def gradients(
     argument: Params,
     leaves: Sequence[Leaf],
     options: Options,
+    selection: Selection | None,
 ) -> tuple[Metered, NumericGradient | None]:
-    """What evaluates the gradient: the user's, or a numeric one."""
-    n = sum(leaf.real.size for leaf in leaves)
+    """What evaluates the gradient of the chosen entries: the user's, or a numeric one."""
+    chosen = leaves if selection is None else selection.leaves
+    n = sum(leaf.real.size for leaf in chosen)
     limits, each = bounds_of(options.bounds, argument, leaves), 2 * n + _OVERHEAD
+    how: dict[str, Any] = {"vector": function is not None, "selection": selection}
     if function is not None:
         lenient = Lenient(function)
-        return options.evaluator(
-            lenient, argument, leaves, limits, vector=True, expected=each
-        ), None
+        return options.evaluator(lenient, argument, leaves, limits, expected=each, **how), None
     expected = EACH * n * each
-    run = options.evaluator(Lenient(f), argument, leaves, limits, vector=False, expected=expected)
+    run = options.evaluator(Lenient(f), argument, leaves, limits, expected=expected, **how)
     numeric = NumericGradient(run)
     return Metered(numeric), numeric
 

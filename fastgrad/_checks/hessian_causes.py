@@ -93,7 +93,7 @@ def asymmetry(layout: Layout, claim: Analytic) -> Finding | None:
 
 def _name(layout: Layout, row: int, column: int) -> str:
     k = next(k for k, side in enumerate(layout.columns) if column < side.stop)
-    return f"{layout.outputs.name(row)} / {layout.leaves[k].name(column - layout.columns[k].start)}"
+    return f"{layout.row_name(row)} / {layout.leaves[k].name(column - layout.columns[k].start)}"
 
 
 def causes_of(layout: Layout, result: Result) -> tuple[Finding, ...]:

@@ -22,11 +22,12 @@ from fastgrad._checks.hessian import (
 from fastgrad._checks.jvp import MOST_UNITS, Columns, TangentJudge
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
-from fastgrad._checks.product_claims import Pushed
+from fastgrad._checks.product_claims import pushed_of
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._evaluation.selected import selection_of
 from fastgrad._report.report import Report
 from fastgrad._tree import Params, as_params, check_places, describe, flatten
 
@@ -47,6 +48,7 @@ def check_hvp(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -67,7 +69,7 @@ def check_hvp(
     grad : callable or True, optional
         ``grad(params)``, the gradient, as for `check_hessian`. By default it is taken from values
         of `f`, with four evaluations for each parameter, and six more at first.
-    budget, rtol, atol, bounds, workers, progress, seed
+    budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_hessian`.
 
     Returns
@@ -112,24 +114,25 @@ def check_hvp(
     check_arguments(f, hvp, params, "hvp")
     if not callable(hvp):
         raise InputTypeError(f"`hvp` must be callable as hvp(params, v); got {describe(hvp)}")
-    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
+    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed, where)
     argument = as_params(params)
     leaves = flatten(argument)
     with called("jvp", "hvp"):
-        if sum(leaf.real.size for leaf in leaves) <= MOST_UNITS:
+        selection = selection_of(where, argument, leaves)
+        layout = Layout(as_outputs(argument, leaves), argument, leaves, selection, square=True)
+        if layout.shape[1] <= MOST_UNITS:
             columns = Columns(hvp, "hvp", options)
             return columns.told(judge_hessian(f, grad, columns, argument, options, "hvp"))
-        function, outputs = gradient_of(f, grad), as_outputs(argument, leaves)
-        _refuse_small_budget(options.budget, outputs.size, function is None)
-        Layout(outputs, argument, leaves)  # which refuses complex parameters
-        run, numeric = gradients(f, function, argument, leaves, options)
+        function = gradient_of(f, grad, layout.meant)
+        _refuse_small_budget(options.budget, layout.shape[0], function is None)
+        run, numeric = gradients(f, function, argument, leaves, options, selection)
         try:
             with run:
-                pushed = Pushed(hvp, argument, leaves, outputs)
+                pushed = pushed_of(hvp, layout, argument)
                 limits = bounds_of(options.bounds, argument, leaves)
                 base = _base(run, options.budget)
                 rounding = None if numeric is None else numeric.rounding
-                judge = TangentJudge(run, pushed, options, limits, base, rounding)
+                judge = TangentJudge(run, pushed, layout, options, limits, base, rounding)
                 report = judge.report("hvp")
                 check_places(argument, leaves)
         finally:

@@ -25,6 +25,7 @@ from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._evaluation.shared import Shared
 from fastgrad._outputs import Outputs
 from fastgrad._report.report import Report
@@ -47,6 +48,7 @@ def check_jacobian(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -73,6 +75,9 @@ def check_jacobian(
         default there is no limit.
     rtol, atol, bounds, workers, progress, seed
         As for `check_gradient`; `rtol` is relative to each entry.
+    where : structure of `params` of bool arrays, optional
+        Which entries of the parameters to check, as for `check_gradient`: only these are moved, and
+        derivatives by others may be claimed to be anything.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def check_jacobian(
     """
     check_arguments(f, jac, params, "jac")
     check_claim(jac)
-    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
+    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed, where)
     return judge_jacobian(f, partial(claim_of, jac), params, options, "jac")
 
 
@@ -145,35 +150,39 @@ def judge_jacobian(
     argument = as_params(params)
     leaves = flatten(argument)
     limits = bounds_of(options.bounds, argument, leaves)
-    expected = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
-    run = options.evaluator(Lenient(f), argument, leaves, limits, vector=True, expected=expected)
+    selection = selection_of(options.where, argument, leaves)
+    chosen = leaves if selection is None else selection.leaves
+    expected = 2 * sum(leaf.real.size for leaf in chosen) + _OVERHEAD
+    how: dict[str, Any] = {"vector": True, "expected": expected, "selection": selection}
+    run = options.evaluator(Lenient(f), argument, leaves, limits, **how)
     try:
         with run:
             shared = Shared(run)
             shared.base(0)
             assert run.outputs is not None
-            layout = Layout(run.outputs, argument, leaves)
+            layout = Layout(run.outputs, argument, leaves, selection)
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
             found = judged(run, shared, layout, claim, options.seed)
             found = name_other_point(found, run, layout)
-            found = seen(found, run, f, argument, limits)
+            found = seen(found, run, f, argument, limits, selection)
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    wording = Wording(layout.spans, "Jacobian", name)
+    wording = Wording(layout.parts, "Jacobian", name)
     seconds = time.perf_counter() - started
     return report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Jacobian")
 
 
 def claim_of(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analytic:
     """The Jacobian, with what a second call of a function shows."""
-    claim = claimed(given(jac, argument), layout, argument)
+    whole = layout.whole
+    claim = layout.part_of(claimed(given(jac, argument), whole, argument))
     if not callable(jac):
         return claim
     run.guard.check("jac")
     try:
-        second = claimed(given(jac, argument), layout, argument)
+        second = layout.part_of(claimed(given(jac, argument), whole, argument))
     except FastgradError:
         raise
     except Exception as error:
@@ -194,7 +203,12 @@ def judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed: 
 
 
 def seen(
-    found: Told, run: Metered, f: Callable[[Any], Any], argument: Params, bounds: Bounds | None
+    found: Told,
+    run: Metered,
+    f: Callable[[Any], Any],
+    argument: Params,
+    bounds: Bounds | None,
+    selection: Selection | None,
 ) -> Told:
     """The same, or why nothing is known where no parameter moves any output."""
     result = found.result
@@ -202,7 +216,8 @@ def seen(
         return found
     assert run.outputs is not None
     try:
-        seen = sees_moves(run, partial(_flat, f, run.outputs), argument, found.base, bounds)
+        limits = (bounds, selection)
+        seen = sees_moves(run, partial(_flat, f, run.outputs), argument, found.base, *limits)
     except OutOfBudget:
         return found
     claimed = any(not leaf.still for leaf in result.leaves)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgrad._checks.by_rows import judge_rows
 from fastgrad._checks.case import ROUNDED
-from fastgrad._checks.claim import Analytic, check_arguments, compared, raised, spacing_of
+from fastgrad._checks.claim import Analytic, check_arguments, compared, raised
 from fastgrad._checks.error_model import MATERIAL, SAFETY
 from fastgrad._checks.findings import DOUBTFUL
 from fastgrad._checks.jacobian import judge_jacobian, report_of
@@ -21,7 +21,7 @@ from fastgrad._checks.jacobian_result import Told, told, untold
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.linearity import Linearity, linearity_of, with_linearity
 from fastgrad._checks.options import Options
-from fastgrad._checks.product_claims import Pushed, by_columns, fractions, spacings, vector_of
+from fastgrad._checks.product_claims import Pushed, by_columns, fractions, pushed_of, spacings
 from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._errors import FastgradError, InputTypeError
@@ -30,6 +30,7 @@ from fastgrad._evaluation.direction import Given, Region
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, OutOfBudget
+from fastgrad._evaluation.selected import selection_of
 from fastgrad._evaluation.shared import Shared
 from fastgrad._evaluation.tangent import Tangent
 from fastgrad._leaf import Leaf, lengths_of
@@ -63,6 +64,7 @@ def check_jvp(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -83,6 +85,8 @@ def check_jvp(
         every bit is as it was.
     budget, rtol, atol, bounds, workers, progress, seed
         As for `check_jacobian`.
+    where : structure of `params` of bool arrays, optional
+        Which entries of the parameters to check, as for `check_jacobian`: `v` is zero elsewhere.
 
     Returns
     -------
@@ -128,22 +132,24 @@ def check_jvp(
     check_arguments(f, jvp, params, "jvp")
     if not callable(jvp):
         raise InputTypeError(f"`jvp` must be callable as jvp(params, v); got {describe(jvp)}")
-    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
+    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed, where)
     argument = as_params(params)
     leaves = flatten(argument)
-    if sum(leaf.real.size for leaf in leaves) <= MOST_UNITS:
+    selection = selection_of(where, argument, leaves)
+    chosen = leaves if selection is None else selection.leaves
+    if sum(leaf.real.size for leaf in chosen) <= MOST_UNITS:
         columns = Columns(jvp, "jvp", options)
         return columns.told(judge_jacobian(f, columns, argument, options, "jvp"))
     limits = bounds_of(bounds, argument, leaves)
-    run = options.evaluator(Lenient(f), argument, leaves, limits, vector=True)
+    how: dict[str, Any] = {"vector": True, "selection": selection}
+    run = options.evaluator(Lenient(f), argument, leaves, limits, **how)
     try:
         with run:
             base = run.base()
             assert run.outputs is not None
-            Layout(run.outputs, argument, leaves)  # which refuses complex parameters
-            judge = TangentJudge(
-                run, Pushed(jvp, argument, leaves, run.outputs), options, limits, base
-            )
+            layout = Layout(run.outputs, argument, leaves, selection)
+            pushed = pushed_of(jvp, layout, argument)
+            judge = TangentJudge(run, pushed, layout, options, limits, base)
             report = judge.report("jvp")
             check_places(argument, leaves)
     finally:
@@ -164,7 +170,7 @@ class Columns:
     def __call__(self, run: Metered, layout: Layout, argument: Params) -> Analytic:
         """The Jacobian."""
         claim = by_columns(self.jvp, run, layout, argument)
-        pushed = Pushed(self.jvp, argument, layout.leaves, layout.outputs)
+        pushed = pushed_of(self.jvp, layout, argument)
         how = (units_of(layout.leaves), self.options.seed, self.options.rtol)
         self.linearity = linearity_of(pushed, run, self.name, *how)
         return claim
@@ -187,6 +193,7 @@ class TangentJudge:
 
     run: Metered
     pushed: Pushed
+    layout: Layout
     options: Options
     limits: Bounds | None
     base: np.ndarray
@@ -195,13 +202,13 @@ class TangentJudge:
 
     def report(self, name: str) -> Report:
         """The verdict on random tangents, and whether products of this name are linear."""
-        how = (units_of(self.pushed.leaves), self.options.seed, self.options.rtol)
+        how = (units_of(self.layout.leaves), self.options.seed, self.options.rtol)
         linearity = linearity_of(self.pushed, self.run, name, *how)
         return with_linearity(self._along_tangents(), linearity)
 
     def _along_tangents(self) -> Report:
         """The verdict on random tangents or, where one is wrong, on what is behind it."""
-        units = units_of(self.pushed.leaves)
+        units = units_of(self.layout.leaves)
         found: Report | None = None
         for number in range(_TANGENTS):
             rng = np.random.default_rng([self.options.seed, number])
@@ -215,13 +222,15 @@ class TangentJudge:
         if found.verdict is not Verdict.RIGHT:
             return found
         count, entries = counted(len(found.entries), "output"), counted(len(units), "entry")
+        if self.layout.meant is not None:
+            entries += f" that `where` chose of {self.layout.whole.shape[1]:,}"
         said = f"the derivatives of {count} along {_TANGENTS} random tangents of {entries} agree"
         return replace(found, reason=found.reason.replace(_AGREE.format(len(found.entries)), said))
 
     def _judged(self, v: np.ndarray, name: str) -> Report:
         """The derivatives of all outputs along one tangent."""
-        outputs = self.pushed.outputs
-        layout = Layout(outputs, np.zeros(()), Tangent(self.run, self._direction(v), name).leaves)
+        tangent = Tangent(self.run, self._direction(v), name)
+        layout = Layout(self.layout.outputs, np.zeros(()), tangent.leaves)
         claim = replace(self._claim(v, layout), rtol=self.options.rtol, atol=self.options.atol)
         wording = Wording(layout.spans, "product", "jvp")
         found = self._rows(v, name, layout, claim)
@@ -239,10 +248,10 @@ class TangentJudge:
         return told(rows, layout, claim, along)
 
     def _claim(self, v: np.ndarray, layout: Layout) -> Analytic:
-        arrays = self.pushed.arrays(v)
+        vector, eps = self.pushed.measured(v)
         self.run.guard.check("jvp")
-        column = layout.column_of(vector_of(arrays, layout.outputs)[:, np.newaxis])
-        claim = Analytic(column, tuple(map(spacing_of, arrays)), None, layout.spans)
+        column = layout.column_of(vector[:, np.newaxis])
+        claim = Analytic(column, tuple(eps), None, layout.spans)
         try:
             again = layout.column_of(self.pushed.vector(v)[:, np.newaxis])
         except FastgradError:
@@ -262,7 +271,8 @@ class TangentJudge:
                 low, high = self.limits.lower[k], self.limits.upper[k]
             downs.append((x - low).ravel())
             ups.append((high - x).ravel())
-        return np.concatenate(downs), np.concatenate(ups)
+        down, up, meant = np.concatenate(downs), np.concatenate(ups), self.layout.meant
+        return (down, up) if meant is None else (down[meant], up[meant])
 
     def _inward(self, v: np.ndarray) -> np.ndarray:
         """A tangent whose entries point to where their bounds leave more room, if any."""
@@ -285,7 +295,7 @@ class TangentJudge:
     def _direction(self, v: np.ndarray) -> Given:
         """The moves of the leaves of which some entry moves."""
         regions, moves, start = [], [], 0
-        for k, leaf in enumerate(self.pushed.leaves):
+        for k, leaf in enumerate(self.layout.leaves):
             shape = leaf.real.shape
             part = v[start : start + leaf.real.size].reshape(shape)
             start += leaf.real.size
@@ -322,7 +332,7 @@ class TangentJudge:
 
     def _name(self, k: int) -> str:
         start = 0
-        for leaf in self.pushed.leaves:
+        for leaf in self.layout.leaves:
             if k < start + leaf.real.size:
                 return leaf.name(k - start)
             start += leaf.real.size
@@ -356,7 +366,7 @@ class TangentJudge:
             return 0.0
         values = self.run.along(Along(self._direction(part), times)).values
         slopes = [(values[k] - values[k + 1]) / (2 * times[k]) for k in (0, 2)]
-        level = np.fmax(spacings(self.pushed.outputs) * np.abs(self.base), self.level)
+        level = np.fmax(spacings(self.layout.outputs) * np.abs(self.base), self.level)
         noise = SIGMAS * level / (_CLOSER * step)
         bound = SAFETY * (np.abs(slopes[0] - slopes[1]) + noise) + (MATERIAL + ROUNDED) * np.fmax(
             np.abs(claimed), np.abs(slopes[0])

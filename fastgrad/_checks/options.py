@@ -14,6 +14,7 @@ from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.lenient import Objective
 from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf
 from fastgrad._tree import Params
 from fastgrad._workers.evaluator import evaluator
@@ -32,6 +33,7 @@ class Options:
     workers: Any
     progress: bool
     seed: int
+    where: Any = None
 
     @classmethod
     def of(
@@ -43,12 +45,13 @@ class Options:
         workers: Any,
         progress: bool,
         seed: int,
+        where: Any = None,
     ) -> Options:
         """The same, checked."""
         whole_budget(budget)
         most = math.inf if budget is None else int(budget)
         granted = tolerance("rtol", rtol), tolerance("atol", atol)
-        return cls(most, *granted, bounds, workers, progress, whole_seed(seed))
+        return cls(most, *granted, bounds, workers, progress, whole_seed(seed), where)
 
     def evaluator(
         self,
@@ -59,6 +62,7 @@ class Options:
         *,
         vector: bool,
         expected: int = 0,
+        selection: Selection | None = None,
     ) -> Metered:
         """What evaluates `f` as is asked for."""
         return evaluator(
@@ -71,6 +75,7 @@ class Options:
             progress=self.progress,
             vector=vector,
             bounds=limits,
+            selection=selection,
         )
 
 

@@ -24,7 +24,7 @@ from fastgrad._leaf import Leaf
 from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._tree import Params, unflatten
 
-__all__ = ["Pulled", "Pushed", "by_columns", "by_rows", "fractions", "spacings", "vector_of"]
+__all__ = ["Pulled", "Pushed", "by_columns", "by_rows", "fractions", "pushed_of", "spacings"]
 
 # Random factors are multiples of 1/64 from 0.5 to 1.5: seven bits, which float16 holds.
 _GRAIN = 64
@@ -45,12 +45,16 @@ def spacings(outputs: Outputs) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pulled:
-    """The user's ``vjp(params, u)`` at some parameters: from outputs to parameters."""
+    """The user's ``vjp(params, u)`` at some parameters: from outputs to parameters.
+
+    Of these some may be meant only: `meant` are their numbers among all of them.
+    """
 
     vjp: Callable[[Any, Any], Any]
     argument: Params
     leaves: Sequence[Leaf]
     outputs: Outputs
+    meant: np.ndarray | None = None
 
     def nest(self, u: np.ndarray) -> Any:
         """What it makes of a vector of outputs, in the structure of the parameters."""
@@ -69,19 +73,19 @@ class Pulled:
             raise
 
     def column(self, u: np.ndarray) -> np.ndarray:
-        """The same as one column."""
-        return column_of(self.arrays(u), self.leaves)
+        """The entries that are meant, as one column."""
+        return self.measured(u)[0]
 
     def measured(self, u: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """The same, and the spacing of the type of each array."""
         arrays = self.arrays(u)
-        return column_of(arrays, self.leaves), list(map(spacing_of, arrays))
+        column = column_of(arrays, self.leaves)
+        return _those(column, self.meant), list(map(spacing_of, arrays))
 
     @property
     def sides(self) -> list[slice]:
         """Where each array stands in the column."""
-        stops = np.cumsum([0, *(leaf.real.size for leaf in self.leaves)]).tolist()
-        return [slice(*each) for each in pairwise(stops)]
+        return _sides([leaf.real.size for leaf in self.leaves], self.meant)
 
     @property
     def eps(self) -> float:
@@ -89,18 +93,40 @@ class Pulled:
         return float(spacings(self.outputs).max(initial=0.0))
 
 
+def _those(vector: np.ndarray, meant: np.ndarray | None) -> np.ndarray:
+    return vector if meant is None else vector[meant]
+
+
+def _sides(sizes: Sequence[int], meant: np.ndarray | None) -> list[slice]:
+    """Where arrays of these sizes stand in one vector, of which some numbers may be meant only."""
+    stops = np.cumsum([0, *sizes])
+    if meant is not None:
+        stops = np.searchsorted(meant, stops)
+    return [slice(*each) for each in pairwise(stops.tolist())]
+
+
 @dataclass(frozen=True)
 class Pushed:
-    """The user's ``jvp(params, v)`` at some parameters: from parameters to outputs."""
+    """The user's ``jvp(params, v)`` at some parameters: from parameters to outputs.
+
+    Of the parameters some may be `meant` only, by their numbers: others stay where they are. So it
+    may be of the numbers that it makes, where the `rows` are given.
+    """
 
     jvp: Callable[[Any, Any], Any]
     argument: Params
     leaves: Sequence[Leaf]
     outputs: Outputs
+    meant: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def arrays(self, v: np.ndarray) -> list[np.ndarray]:
         """What it makes of a column of parameters: an array for each array that `f` returns."""
         parts, start = [], 0
+        if self.meant is not None:
+            whole = np.zeros(sum(leaf.array.size for leaf in self.leaves))
+            whole[self.meant] = v
+            v = whole
         for leaf in self.leaves:
             part = v[start : start + leaf.array.size].reshape(leaf.array.shape)
             parts.append(part.astype(leaf.array.dtype.newbyteorder("=")))
@@ -122,18 +148,19 @@ class Pushed:
             raise
 
     def vector(self, v: np.ndarray) -> np.ndarray:
-        """The same as one vector."""
-        return vector_of(self.arrays(v), self.outputs)
+        """The numbers that are meant, as one vector."""
+        return self.measured(v)[0]
 
     def measured(self, v: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """The same, and the spacing of the type of each array."""
         arrays = self.arrays(v)
-        return vector_of(arrays, self.outputs), list(map(spacing_of, arrays))
+        vector = vector_of(arrays, self.outputs)
+        return _those(vector, self.rows), list(map(spacing_of, arrays))
 
     @property
     def sides(self) -> list[slice]:
         """Where each array stands in the vector."""
-        return [slice(leaf.start, leaf.stop) for leaf in self.outputs.leaves]
+        return _sides([leaf.size for leaf in self.outputs.leaves], self.rows)
 
     @property
     def eps(self) -> float:
@@ -179,31 +206,36 @@ def by_rows(
     vjp: Callable[[Any, Any], Any], run: Metered, layout: Layout, argument: Params
 ) -> Analytic:
     """The Jacobian of which each row is a product with a unit vector."""
-    pulled = Pulled(vjp, argument, layout.leaves, layout.outputs)
+    pulled = Pulled(vjp, argument, layout.whole.leaves, layout.outputs, layout.meant)
 
     def matrix() -> tuple[np.ndarray, list[float]]:
         found, eps = np.empty(layout.shape), [0.0] * len(layout.leaves)
         for j, unit in enumerate(np.eye(layout.shape[0])):
-            arrays = pulled.arrays(unit)
-            found[j] = column_of(arrays, layout.leaves)
-            eps = [max(e, spacing_of(array)) for e, array in zip(eps, arrays, strict=True)]
+            found[j], spacing = pulled.measured(unit)
+            eps = list(map(max, eps, spacing))
         return found, eps * len(layout.outputs.leaves)
 
     return _twice(matrix, run, layout, "vjp")
+
+
+def pushed_of(jvp: Callable[[Any, Any], Any], layout: Layout, argument: Params) -> Pushed:
+    """The products of vectors of the entries that are meant, as far as these are asked for."""
+    whole = layout.whole
+    rows = layout.meant if layout.square else None
+    return Pushed(jvp, argument, whole.leaves, whole.outputs, layout.meant, rows)
 
 
 def by_columns(
     jvp: Callable[[Any, Any], Any], run: Metered, layout: Layout, argument: Params
 ) -> Analytic:
     """The Jacobian of which each column is a product with a unit vector."""
-    pushed = Pushed(jvp, argument, layout.leaves, layout.outputs)
+    pushed = pushed_of(jvp, layout, argument)
 
     def matrix() -> tuple[np.ndarray, list[float]]:
         found, eps = np.empty(layout.shape), [0.0] * len(layout.outputs.leaves)
         for k, unit in enumerate(np.eye(layout.shape[1])):
-            arrays = pushed.arrays(unit)
-            found[:, k] = vector_of(arrays, layout.outputs)
-            eps = [max(e, spacing_of(array)) for e, array in zip(eps, arrays, strict=True)]
+            found[:, k], spacing = pushed.measured(unit)
+            eps = list(map(max, eps, spacing))
         return found, list(np.repeat(eps, len(layout.leaves)))
 
     return _twice(matrix, run, layout, "jvp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,6 +27,8 @@ from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.direction import Region, Uniform
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.protocol import Along, Single, Steps
+from fastgrad._evaluation.selected import selection_of
+from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._report.causes import Cause
 from fastgrad._report.entries import Verdict
@@ -68,6 +70,7 @@ def check_vjp(
     rtol: float = 0.0,
     atol: float = 0.0,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
     seed: int = 0,
@@ -87,7 +90,7 @@ def check_vjp(
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
         The point at which to check. The entries are moved in place; afterwards every bit is as
         it was.
-    strategy, budget, rtol, atol, bounds, workers, progress, seed
+    strategy, budget, rtol, atol, bounds, where, workers, progress, seed
         As for `check_gradient`. The budget holds for each of the two or more gradients that are
         judged.
 
@@ -137,18 +140,19 @@ def check_vjp(
     check_arguments(f, vjp, params, "vjp")
     if not callable(vjp):
         raise InputTypeError(f"`vjp` must be callable as vjp(params, u); got {describe(vjp)}")
-    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed)
+    options = Options.of(budget, rtol, atol, bounds, workers, progress, seed, where)
     argument = as_params(params)
     look = _Look.at(f, vjp, argument, options)
-    entries = sum(leaf.real.size for leaf in look.pulled.leaves)
+    entries = sum(leaf.real.size for leaf in look.leaves)
     is_complex = any(leaf.is_complex for leaf in look.pulled.leaves)
     small = look.outputs.size <= MOST_UNITS and entries <= MOST_ENTRIES and not is_complex
     if small and strategy != "probe":
         report = judge_jacobian(f, partial(by_rows, vjp), argument, options, "vjp")
         report = replace(report, evaluations=report.evaluations + look.evaluations)
         return with_linearity(report, look.linearity)
-    how = {"rtol": rtol, "atol": atol, "bounds": bounds, "workers": workers, "progress": progress}
-    report = _Judge(f, argument, look, options, {"budget": budget, **how}, strategy).report()
+    names = ("rtol", "atol", "bounds", "where", "workers", "progress")
+    how = {"budget": budget} | {name: getattr(options, name) for name in names}
+    report = _Judge(f, argument, look, options, how, strategy).report()
     return with_linearity(report, look.linearity)
 
 
@@ -157,6 +161,7 @@ class _Look:
     """What one evaluation and two moves show of the outputs."""
 
     pulled: Pulled
+    leaves: Sequence[Leaf]  # those of the entries that are meant
     outputs: Outputs
     weights: np.ndarray  # that make outputs alike: powers of two
     linearity: Linearity | None
@@ -168,8 +173,9 @@ class _Look:
     ) -> _Look:
         leaves = flatten(argument)
         limits = bounds_of(how.bounds, argument, leaves)
+        selection = selection_of(how.where, argument, leaves)
         run = replace(how, workers=None, progress=False).evaluator(
-            Lenient(f), argument, leaves, limits, vector=True
+            Lenient(f), argument, leaves, limits, vector=True, selection=selection
         )
         try:
             with run:
@@ -178,7 +184,7 @@ class _Look:
                 outputs = run.outputs
                 regions = tuple(
                     Region(k, tuple(slice(0, n) for n in leaf.real.shape), leaf.real.shape)
-                    for k, leaf in enumerate(leaves)
+                    for k, leaf in enumerate(run.leaves)
                     if leaf.real.size
                 )
                 ends = [base, base]
@@ -187,11 +193,12 @@ class _Look:
                     with quiet():
                         ends = list(run.along(Along(direction, (1.0, -1.0))).values)
                 weights = _weights(base, np.abs(ends[0] - ends[1]), outputs)
-                pulled = Pulled(vjp, argument, leaves, outputs)
+                meant = None if selection is None else selection.meant(leaves)
+                pulled = Pulled(vjp, argument, leaves, outputs, meant)
                 linearity = linearity_of(pulled, run, "vjp", weights, how.seed, how.rtol)
         finally:
             run.guard.close()
-        return cls(pulled, outputs, weights, linearity, run.evaluations)
+        return cls(pulled, run.leaves, outputs, weights, linearity, run.evaluations)
 
 
 def _weights(base: np.ndarray, change: np.ndarray, outputs: Outputs) -> np.ndarray:
@@ -270,7 +277,7 @@ class _Judge:
     def _first_judged(self, u: np.ndarray, strategy: str) -> Report:
         """The same, of many parameters only until it is known whether something is wrong."""
         budget = self.how["budget"]
-        many = 2 * sum(leaf.real.size for leaf in self.look.pulled.leaves) > 2 * MOST_ENTRIES
+        many = 2 * sum(leaf.real.size for leaf in self.look.leaves) > 2 * MOST_ENTRIES
         probes = strategy == "probe" or (many and strategy == "auto")
         if probes and (budget is None or budget > _ENOUGH):
             report = self._judged(u, "probe", _ENOUGH)
@@ -336,10 +343,11 @@ class _Judge:
         """What `f` says of a few wrong entries, for every output."""
         leaves = self.look.pulled.leaves
         limits = bounds_of(self.options.bounds, self.argument, leaves)
+        selection = selection_of(self.options.where, self.argument, leaves)
         run = replace(self.options, workers=None, progress=False).evaluator(
-            Lenient(self.f), self.argument, leaves, limits, vector=True
+            Lenient(self.f), self.argument, leaves, limits, vector=True, selection=selection
         )
-        starts = np.cumsum([0, *(leaf.real.size for leaf in leaves)])
+        starts = np.cumsum([0, *(leaf.real.size for leaf in run.leaves)])
         positions, columns = [], []
         with quiet():
             try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._derivatives.estimated import Estimate, assemble
+from fastgrad._derivatives.estimated import Estimate, assemble, columns_of
 from fastgrad._derivatives.many_steps import Goal, Outcome, estimate_entries
 from fastgrad._derivatives.surroundings import Surroundings, look_around
 from fastgrad._errors import InputTypeError, InputValueError
@@ -18,6 +18,7 @@ from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.lenient import Lenient, quiet
 from fastgrad._evaluation.local import check_callable, of_numbers
 from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.selected import selection_of
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._tree import Params, as_params, check_places, flatten
@@ -38,6 +39,7 @@ def estimate(
     atol: float = 0.0,
     *,
     bounds: Any = None,
+    where: Any = None,
     workers: Any = None,
     progress: bool = False,
 ) -> Estimate:
@@ -64,6 +66,10 @@ def estimate(
         evaluations.
     bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
         Where `f` may be evaluated, as for `gradient`; at a bound derivatives are one-sided.
+    where : structure of `params`, optional
+        A boolean array of the shape of each leaf, or True or False for all of its entries: the
+        entries to differentiate with respect to, as for `gradient`. Only these are moved; others
+        have the status ``"left out"``, and count for nothing.
     workers : int, Executor, dask Client or map-like callable, optional
         The workers that evaluate `f`, as for `gradient`. The result is the same to the last bit.
     progress : bool, default False
@@ -131,8 +137,11 @@ def estimate(
         f = of_numbers(f, itemgetter(()) if isinstance(params, np.generic) else np.ndarray.item)
     leaves = flatten(argument)
     limits = bounds_of(bounds, argument, leaves)
-    expected = _AROUND + _EACH * sum(leaf.real.size for leaf in leaves)
-    how = {"workers": workers, "expected": expected, "progress": progress}
+    selection = selection_of(where, argument, leaves)
+    chosen = leaves if selection is None else selection.leaves
+    expected = _AROUND + _EACH * sum(leaf.real.size for leaf in chosen)
+    how: dict[str, Any] = {"workers": workers, "expected": expected, "progress": progress}
+    how["selection"] = selection
     run = evaluator(Lenient(f), argument, leaves, vector=True, bounds=limits, **how)
     try:
         with run, quiet():
@@ -142,11 +151,12 @@ def estimate(
             _refuse_complex(leaves, outputs)
             outcomes = [_of_leaf(run, k, around, goal) for k in range(len(leaves))]
             if expected > _AROUND and not any(found.moves.any() for found in outcomes):
-                _refuse_cached(sees_moves(run, f, argument, around.base, limits))
+                _refuse_cached(sees_moves(run, f, argument, around.base, limits, selection))
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    return assemble(run, argument, outputs, outcomes, around, is_number=is_number)
+    columns = columns_of(leaves, selection, outcomes)
+    return assemble(run, argument, outputs, columns, around, is_number=is_number)
 
 
 def _of_leaf(run: Metered, number: int, around: Surroundings, goal: Goal) -> Outcome:

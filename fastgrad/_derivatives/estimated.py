@@ -12,12 +12,13 @@ import numpy as np
 from fastgrad._derivatives.many_steps import Outcome
 from fastgrad._derivatives.surroundings import Surroundings
 from fastgrad._evaluation.protocol import Evaluator
+from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Leaf, entry_path
 from fastgrad._outputs import OutputLeaf, Outputs
 from fastgrad._tree import Params, unflatten
 from fastgrad._words import counted
 
-__all__ = ["Estimate", "assemble"]
+__all__ = ["Columns", "Estimate", "assemble", "columns_of"]
 
 # What is known of an entry, from good to bad: of the parts of a complex number the worse one is
 # told. Each with the sentence that explains it.
@@ -28,8 +29,9 @@ _STATUSES = {
     "kink": "the one-sided derivatives differ; the value is their mean",
     "divergent": "differences have no limit: a jump, a steep edge, or noise beyond measure",
     "not finite": "`f` has no finite value at the parameters, or on either side of them",
+    "left out": "`where` chose other entries",
 }
-_CONVERGED, _FLAT, _NOISY, _KINK, _DIVERGENT, _NOT_FINITE = range(len(_STATUSES))
+_CONVERGED, _FLAT, _NOISY, _KINK, _DIVERGENT, _NOT_FINITE, _LEFT_OUT = range(len(_STATUSES))
 _NAMES = np.array(list(_STATUSES))
 # Rows of a table that is printed.
 _MOST_ROWS = 20
@@ -67,23 +69,24 @@ class Estimate:
     Attributes
     ----------
     value : number, array or nest of arrays
-        The derivatives; at a kink the mean of both sides. NaN where `f` is not finite. By an entry
-        of a complex array ``df/dRe + 1j * df/dIm``.
+        The derivatives; at a kink the mean of both sides. NaN where `f` is not finite, and where
+        `where` left an entry out. By an entry of a complex array ``df/dRe + 1j * df/dIm``.
     uncertainty : the same structure, real
         Error bars: bounds on the distance of each value from the exact derivative. At a kink they
-        reach both one-sided derivatives. Infinite where no limit was found, or `f` is not finite.
+        reach both one-sided derivatives. Infinite where no limit was found, `f` is not finite, or
+        an entry was left out.
     status : the same structure, of str
         ``"converged"``: known to the tolerance. ``"flat"``: `f` did not move at any step.
         ``"noisy"``: noise or rounding allow no smaller error bar. ``"kink"``: the one-sided
         derivatives differ. ``"divergent"``: differences have no limit. ``"not finite"``: `f` has no
-        finite value at the parameters, or on either side of them.
+        finite value at the parameters, or on either side of them. ``"left out"``: by `where`.
     forward, backward : the same structure
         The derivatives on either side: they differ at a kink, and one is NaN at the edge of the
         domain of `f`, or at a bound.
     converged : bool
-        Whether all entries are ``"converged"`` or ``"flat"``. One that is flat counts where a
-        change of `rtol` times the value of `f`, over the entry's length ``max(1, |x|)``, would have
-        been seen.
+        Whether all entries that were not left out are ``"converged"`` or ``"flat"``. One that is
+        flat counts where a change of `rtol` times the value of `f`, over the entry's length
+        ``max(1, |x|)``, would have been seen.
     evaluations : int
         How often `f` was evaluated.
     noise : number, array or nest of arrays
@@ -114,13 +117,14 @@ class Estimate:
     _blocks: tuple[_Block, ...]
 
     def __repr__(self) -> str:
-        count = sum(block.value.size for block in self._blocks)
-        if count == 1:
+        count = whole = sum(block.value.size for block in self._blocks)
+        count -= sum(int((block.codes == _LEFT_OUT).sum()) for block in self._blocks)
+        if count == whole == 1:
             (block,) = (each for each in self._blocks if each.value.size)
             value, bar = _with_bar(block.value.item(), block.uncertainty.item())
             said = f"{value} ± {bar}, {_NAMES[block.codes.item()]}"
         else:
-            said = counted(count, "entry")
+            said = f"{count:,} of " * (count < whole) + counted(whole, "entry")
             told = {name: int(n) for name, n in _counts(self._blocks) if n}
             said += "".join(f", {n} {name}" for name, n in told.items())
         return f"Estimate({said}, {counted(self.evaluations, 'evaluation')})"
@@ -131,7 +135,7 @@ class Estimate:
 
 def _counts(blocks: Sequence[_Block]) -> Iterator[tuple[str, int]]:
     """How many entries have each status."""
-    for code, name in enumerate(_STATUSES):
+    for code, name in enumerate(list(_STATUSES)[:_LEFT_OUT]):
         yield name, sum(int((block.codes == code).sum()) for block in blocks)
 
 
@@ -149,9 +153,9 @@ def _lines(found: Estimate) -> Iterator[str]:
     """The printed estimate: a row for each entry, the worst first if there are many."""
     yield repr(found)
     codes = np.concatenate([block.codes.ravel() for block in found._blocks] or [np.empty(0, int)])
-    chosen = np.arange(len(codes))
-    if len(codes) > _MOST_ROWS:
-        chosen = np.sort(np.argsort(-codes, kind="stable")[:_MOST_ROWS])
+    meant = chosen = np.flatnonzero(codes != _LEFT_OUT)
+    if len(meant) > _MOST_ROWS:
+        chosen = np.sort(meant[np.argsort(-codes[meant], kind="stable")[:_MOST_ROWS]])
     cells = [("", "value", "uncertainty", "status")]
     starts = np.cumsum([0, *(block.codes.size for block in found._blocks)])
     for at in chosen.tolist():
@@ -164,9 +168,9 @@ def _lines(found: Estimate) -> Iterator[str]:
         for row in cells:
             name, value, bar = (cell.ljust(w) for cell, w in zip(row, widths, strict=False))
             yield f"  {name}  {value}  {bar}  {row[3]}"
-    if len(codes) > len(chosen):
-        yield f"  ... and {counted(len(codes) - len(chosen), 'entry')} more"
-    for code in np.unique(codes[codes > _FLAT]).tolist():
+    if len(meant) > len(chosen):
+        yield f"  ... and {counted(len(meant) - len(chosen), 'entry')} more"
+    for code in np.unique(codes[(codes > _FLAT) & (codes < _LEFT_OUT)]).tolist():
         yield f"{_NAMES[code]}: {_STATUSES[str(_NAMES[code])]}"
     if found.raised:
         yield f"`f` raised at a moved point: {found.raised}"
@@ -175,15 +179,25 @@ def _lines(found: Estimate) -> Iterator[str]:
 _FIELDS = ("value", "uncertainty", "codes", "forward", "backward")
 
 
-class _Columns:
-    """Derivatives of all outputs by the real numbers of one leaf: arrays of shape (n, m)."""
+class Columns:
+    """Derivatives of all outputs by the real numbers of one leaf: arrays of shape (n, m).
 
-    def __init__(self, leaf: Leaf, found: Outcome) -> None:
+    Where some of these were chosen, `found` holds them alone.
+    """
+
+    def __init__(self, leaf: Leaf, found: Outcome, chosen: np.ndarray | None) -> None:
         self._path, self._shape, self._is_complex = leaf.path, leaf.array.shape, leaf.is_complex
         half_gap = np.where(found.kink, np.abs(found.forward - found.backward) / 2, 0.0)
         bar = np.where(np.isnan(found.bound), np.inf, found.bound + half_gap)
         codes = _codes(found)
-        columns = (found.value, bar, codes, found.forward, found.backward)
+        columns: tuple[np.ndarray, ...] = (found.value, bar, codes, found.forward, found.backward)
+        if chosen is not None:
+            blanks = (np.nan, np.inf, _LEFT_OUT, np.nan, np.nan)
+            columns = tuple(
+                _spread(column, chosen, leaf.real.size, blank)
+                for column, blank in zip(columns, blanks, strict=True)
+            )
+        self.met = bool(found.met.all())
         self._columns = dict(zip(_FIELDS, columns, strict=True))
 
     def shaped(self, name: str, out: OutputLeaf) -> np.ndarray:
@@ -200,6 +214,23 @@ class _Columns:
         three = (self.shaped(name, out) for name in _FIELDS[:3])
         output = "" if outputs.is_number else out.path
         return _Block(output, out.shape, self._path, self._shape, *three)
+
+
+def _spread(column: np.ndarray, chosen: np.ndarray, size: int, blank: float) -> np.ndarray:
+    """The rows of some entries among those of all."""
+    wide = np.full((size, *column.shape[1:]), blank, column.dtype)
+    wide[chosen] = column
+    return wide
+
+
+def columns_of(
+    leaves: Sequence[Leaf], selection: Selection | None, outcomes: Sequence[Outcome]
+) -> list[Columns]:
+    """What was found of the chosen entries, for each leaf."""
+    return [
+        Columns(leaf, found, None if selection is None else selection.chosen(k))
+        for k, (leaf, found) in enumerate(zip(leaves, outcomes, strict=True))
+    ]
 
 
 def _codes(found: Outcome) -> np.ndarray:
@@ -225,13 +256,12 @@ def assemble(
     run: Evaluator,
     argument: Params,
     outputs: Outputs,
-    outcomes: Sequence[Outcome],
+    columns: Sequence[Columns],
     around: Surroundings,
     *,
     is_number: bool,
 ) -> Estimate:
     """Put together what was found of each leaf; `is_number`: the parameter was a number."""
-    columns = [_Columns(leaf, each) for leaf, each in zip(run.leaves, outcomes, strict=True)]
 
     def nest(name: str, make: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Any:
         def of(out: OutputLeaf) -> Any:
@@ -249,7 +279,7 @@ def assemble(
         nest("codes", _NAMES.__getitem__),
         nest("forward"),
         nest("backward"),
-        converged=all(bool(found.met.all()) for found in outcomes),
+        converged=all(each.met for each in columns),
         evaluations=run.evaluations,
         noise=_noise(around, outputs),
         raised=run.raised,

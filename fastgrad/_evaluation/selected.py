@@ -60,6 +60,15 @@ class Selection:
         picked = numbers.flat[where] if isinstance(where, np.ndarray) else numbers[where]
         return np.ascontiguousarray(picked.reshape(-1))
 
+    def meant(self, leaves: Sequence[Leaf]) -> np.ndarray:
+        """Numbers of these among the real numbers of all the leaves that it was made of."""
+        parts, start = [np.empty(0, np.intp)], 0
+        for k, leaf in enumerate(leaves):
+            mine = self.chosen(k)
+            parts.append(start + (np.arange(leaf.real.size) if mine is None else mine))
+            start += leaf.real.size
+        return np.concatenate(parts)
+
     def chosen(self, leaf: int) -> np.ndarray | None:
         """Numbers of the real numbers that are meant, in C order; None: all of them."""
         numbers = self.numbers[leaf]

@@ -23,6 +23,8 @@ __all__ = [
     "derivative_named",
     "entries_in_words",
     "facts",
+    "headline_of",
+    "is_left_out",
     "limit",
     "number",
     "printable",
@@ -41,6 +43,8 @@ __all__ = [
 
 # By the names of verdicts: renderings have JSON values alone, and no enumeration.
 HEADLINES = {"RIGHT": "RIGHT", "WRONG": "WRONG", "CANNOT_TELL": "CANNOT TELL"}
+# Of an array of which `where` chose no entry.
+_NOT_JUDGED = "NOT JUDGED"
 # An index is one word: ``W[3, 2]:`` is not broken.
 _WORDS = re.compile(r"\S*?\[\d+(?:, \d+)*\]\S*|\S+")
 # Of an array that is right, a relative error above this is one of zeros but for rounding or of a
@@ -176,8 +180,20 @@ def compact(n: int) -> str:
     return f"{n:.2g}"
 
 
+def headline_of(leaf: Mapping[str, Any]) -> str:
+    """The verdict on a leaf in capitals."""
+    return _NOT_JUDGED if is_left_out(leaf) else HEADLINES[leaf["verdict"]]
+
+
+def is_left_out(leaf: Mapping[str, Any]) -> bool:
+    """Whether `where` chose none of the entries of a leaf."""
+    return leaf.get("chosen") == 0 and bool(leaf["entries"])
+
+
 def count(leaf: Mapping[str, Any]) -> str:
     """How many entries of a leaf are wrong, or cannot be judged."""
+    if is_left_out(leaf):
+        return "-"
     if leaf["unclear"] and not (leaf["wrong"] or leaf["blocks"]):
         return f"{compact(leaf['unclear'])} unclear"
     # A probe did not count those in blocks that are wrong throughout.
@@ -230,8 +246,13 @@ def compared(report: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def worst_first(leaves: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Wrong leaves first, then unclear ones, then right ones; each by relative error."""
-    return sorted(leaves, key=lambda leaf: (ORDER.index(leaf["verdict"]), -_size(leaf)))
+    """Wrong leaves first, then unclear ones, then right ones, then others; by relative error."""
+
+    def rank(leaf: Mapping[str, Any]) -> tuple[int, float]:
+        last = is_left_out(leaf)
+        return len(ORDER) if last else ORDER.index(leaf["verdict"]), -_size(leaf)
+
+    return sorted(leaves, key=rank)
 
 
 def _size(leaf: Mapping[str, Any]) -> float:
@@ -246,6 +267,8 @@ def relative_error(of: Mapping[str, Any]) -> str:
     """
     error = of["relative_error"]
     if of["verdict"] == "RIGHT" and not isinstance(error, str) and error > _MEANINGLESS:
+        return "-"
+    if "entries" in of and is_left_out(of):
         return "-"
     return number(error, 2)
 

@@ -17,6 +17,8 @@ from fastgrad._report.format import (
     count,
     derivative_named,
     facts,
+    headline_of,
+    is_left_out,
     number,
     printable,
     relative_error,
@@ -194,7 +196,7 @@ def _leaves(leaves: Sequence[Values]) -> str:
             _cell(count(leaf)),
             _cell(relative_error(leaf)),
             _cell(where(leaf)),
-            _verdict_cell(leaf["verdict"]),
+            _verdict_cell(leaf),
         )
         for leaf in shown
     ]
@@ -246,8 +248,11 @@ def _cell(value: str) -> str:
     return f"<td>{_text(value)}</td>"
 
 
-def _verdict_cell(name: str) -> str:
+def _verdict_cell(leaf: Values) -> str:
     """In color, and with a mark and the word for those who cannot see the color."""
+    name = leaf["verdict"]
+    if is_left_out(leaf):
+        return _cell(headline_of(leaf).lower())
     return f'<td class="{name}">{_MARKS[name]} {HEADLINES[name].lower()}</td>'
 
 

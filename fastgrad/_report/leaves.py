@@ -43,6 +43,7 @@ class LeafReport:
         The judged entry with the largest error, of the wrong ones where there are any; None if
         there is none.
     verdict : Verdict
+        CANNOT_TELL too where `where` chose no entry, so that nothing was judged.
     judged : int
         Number of entries that were judged one by one: after a probe some, otherwise all, or those
         that `where` chose.
@@ -56,6 +57,8 @@ class LeafReport:
         a probe.
     output : str, optional
         Path of the array that `f` returned, of a block of a Jacobian.
+    chosen : int, optional
+        How many of the entries `where` chose; all of them without it.
     """
 
     __module__ = "fastgrad"  # where users, pickles and tracebacks find it
@@ -74,6 +77,7 @@ class LeafReport:
     limit: float
     typical_limit: float = math.nan  # in pickles of 0.1
     output: str | None = None
+    chosen: int | None = None  # in pickles of earlier versions
 
 
 def leaf_report(
@@ -85,7 +89,10 @@ def leaf_report(
     wrong, unclear = (
         int((codes == verdict.code).sum()) for verdict in (Verdict.WRONG, Verdict.CANNOT_TELL)
     )
-    verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
+    left_out = span.size == 0 < span.whole
+    verdict = Verdict.RIGHT
+    if wrong or unclear or left_out:
+        verdict = Verdict.WRONG if wrong else Verdict.CANNOT_TELL
     probe, apart = span.probe, _backend.kernel.norm_error
     typical, largest = _leaf_limits(span, entries, rtol, atol)
     return LeafReport(
@@ -97,12 +104,13 @@ def leaf_report(
         unclear=unclear,
         relative_error=probe.relative_error if probe else apart(analytic, numeric),
         worst=_worst(span, entries),
-        verdict=probe.verdict if probe else verdict,
+        verdict=probe.verdict if probe and not left_out else verdict,
         judged=len(codes),
         blocks=probe.blocks if probe else (),
         limit=largest,
         typical_limit=typical,
         output=span.output,
+        chosen=span.size,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastgrad._report.format import (
     derivative_named,
     entries_in_words,
     facts,
+    headline_of,
     number,
     relative_error,
     shape,
@@ -156,7 +158,7 @@ def _leaf_rows(leaves: Sequence[Values]) -> list[Row]:
             count(leaf),
             relative_error(leaf),
             shorten(where(leaf), 12 if leaf["output"] is None else 20),
-            HEADLINES[leaf["verdict"]].lower(),
+            headline_of(leaf).lower(),
         )
         for leaf in _shown(leaves)
     ]
@@ -170,12 +172,10 @@ def _room(header: Row, rows: Sequence[Row]) -> int:
 
 def _left_out(leaves: Sequence[Values], shown: Sequence[Values]) -> list[str]:
     """How many leaves are not shown, by verdict."""
-    counts = dict.fromkeys(HEADLINES, 0)
-    for leaf in leaves:
-        counts[leaf["verdict"]] += 1
-    for leaf in shown:
-        counts[leaf["verdict"]] -= 1
-    rest = ", ".join(f"{n:,} {HEADLINES[verdict].lower()}" for verdict, n in counts.items() if n)
+    counts = Counter(dict.fromkeys(HEADLINES.values(), 0))
+    counts.update(map(headline_of, leaves))
+    counts.subtract(map(headline_of, shown))
+    rest = ", ".join(f"{n:,} {headline.lower()}" for headline, n in counts.items() if n)
     return [f"  and more: {rest}"] if rest else []
 
 

@@ -568,3 +568,47 @@ def test_an_estimate_is_frozen_and_can_be_sent():
     again = pickle.loads(pickle.dumps(found))
     assert str(again) == str(found)
     assert operator.attrgetter("__module__")(type(found)) == "fastgrad"
+
+
+# ---------------------------------------------------------------- some entries
+
+
+def test_some_entries_are_estimated_as_if_they_were_all():
+    rng = np.random.default_rng(4)
+    params = {"a": rng.normal(size=(2, 3)), "z": rng.normal(size=2) + 1j, "b": np.ones(2)}
+    where = {"a": np.array([[1, 0, 1], [0, 0, 1]], bool), "z": np.array([False, True]), "b": False}
+
+    def f(p):
+        return float((p["a"] ** 3).sum() + (abs(p["z"]) ** 2).sum() * np.exp(p["b"]).sum())
+
+    found, whole = fg.estimate(f, params, 1e-4, where=where), fg.estimate(f, params, 1e-4)
+    for key, mask in where.items():
+        mask = np.broadcast_to(mask, params[key].shape)
+        assert np.isnan(found.value[key][~mask]).all()
+        assert np.isinf(found.uncertainty[key][~mask]).all()
+        assert (found.status[key][~mask] == "left out").all()
+        assert np.isnan(found.forward[key][~mask]).all()
+        bars = (found.uncertainty[key] + whole.uncertainty[key])[mask]
+        assert (abs(found.value[key] - whole.value[key])[mask] <= bars).all()
+        assert (found.status[key][mask] == "converged").all()
+    assert found.converged
+    assert found.evaluations < whole.evaluations
+    assert "4 of 10 entries, 4 converged" in repr(found)
+    lines = str(found).splitlines()
+    assert [line.split("  ")[1].strip() for line in lines[2:]] == [
+        "a[0, 0]",
+        "a[0, 2]",
+        "a[1, 2]",
+        "z[1]",
+    ]
+
+
+def test_nothing_and_everything_is_estimated():
+    x = np.array([1.0, 2.0])
+    none = fg.estimate(lambda x: (x**2).sum(), x, where=False)
+    assert none.converged
+    assert "0 of 2 entries" in str(none)
+    every, plain = (fg.estimate(lambda x: (x**2).sum(), x, **o) for o in ({"where": True}, {}))
+    assert str(every) == str(plain)
+    one = fg.estimate(lambda x: (x**2).sum(), x, where=np.array([True, False]))
+    assert "1 of 2 entries" in repr(one)

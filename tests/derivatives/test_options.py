@@ -35,7 +35,7 @@ TABLE = {
     "sparse_hessian": ("method", *STEPS),
     "hessian": ("where", *STEPS),
     "hvp": STEPS,
-    "estimate": ("bounds", "workers", "progress"),
+    "estimate": ("bounds", "where", "workers", "progress"),
     "jacobian_sparsity": ("bounds", "workers", "progress"),
 }
 X = np.array([0.5, -1.25, 2.0, 1.5])
