@@ -27,7 +27,7 @@ from fastgrad._evaluation.protocol import (
     Single,
     Target,
 )
-from fastgrad._evaluation.rows import Read, Rows, check_rows, unperturbed, value_at
+from fastgrad._evaluation.rows import Read, Rows, RowTest, unperturbed, value_at
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._reference_many import combined
@@ -83,9 +83,10 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     Notes
     -----
     Results are those of one evaluation after the other, up to the order in which `f` itself sums.
-    Once for each gradient, `f` is evaluated at one point alone and together with two other points,
-    to test that rows do not influence each other. Evaluations are counted in rows. Up to four
-    copies of the parameters are held, even if `memory` is smaller.
+    Once for each gradient, `f` is evaluated at one point together with two other points, and once
+    more there in a batch that is evaluated anyway, to test that rows do not influence each other.
+    Evaluations are counted in rows. Up to four copies of the parameters are held, even if `memory`
+    is smaller.
 
     Examples
     --------
@@ -137,18 +138,31 @@ class InBatches(Guarded):
         self.batch = capacity(self.f, guard.leaves)
         self.vector = bool(vector)
         self.outputs = vector if isinstance(vector, Outputs) else None
-        self._checked = False
+        self._tested = False
         self._bounds = bounds
         extended = any(is_extended(leaf.real) for leaf in guard.leaves)
         self._kind: Any = np.longdouble if extended else np.float64
 
-    def _rows(self, count: int) -> Rows:
-        """Rows for this many points; before the first, the test that rows keep to themselves."""
-        if not self._checked:
-            self._checked = True
+    def _rows(self, count: int, *, whole: bool = True) -> Rows:
+        """Rows for this many points; with the first, the test that rows keep to themselves.
+
+        It takes a row more of these if they are the `whole` request, and have room.
+        """
+        test = None
+        if not self._tested:
+            self._tested = True
             how = (self.argument, self.guard, self._bounds, self._read)
-            self.evaluations += check_rows(self.f.f, *how)
-        return Rows(self.f.f, self.argument, self.leaves, self.guard.found, count)
+            test = RowTest(self.f.f, *how, note=self._count)
+            if whole and test.fits(count, self.batch):
+                self._count(1)
+            else:
+                test.finish()
+                test = None
+        rows = count if test is None else count + 1
+        return Rows(self.f.f, self.argument, self.leaves, self.guard.found, rows, test)
+
+    def _count(self, rows: int) -> None:
+        self.evaluations += rows
 
     def _values(self, rows: Rows, where: Callable[[], str], kind: Any = np.float64) -> np.ndarray:
         """The values of all rows."""
@@ -232,7 +246,7 @@ class InBatches(Guarded):
             return
         parts = ceil(count / max(1, self.batch // each))
         size = ceil(count / parts)
-        rows = self._rows(size * each)
+        rows = self._rows(size * each, whole=parts == 1)
         for low in range(0, count, size):
             yield rows, low, min(low + size, count)
         rows.refuse_moved()
@@ -266,7 +280,7 @@ class InBatches(Guarded):
         moves: list[tuple[float, float]] = []
         times = request.times
         most = max(1, min(len(times), self.batch))
-        rows = self._rows(most)
+        rows = self._rows(most, whole=most >= len(times))
         move = self._row_mover(request.direction, rows, claims)
         for start in range(0, len(times), most):
             part = times[start : start + most]

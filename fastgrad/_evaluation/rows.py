@@ -22,12 +22,14 @@ from fastgrad._outputs import Outputs
 from fastgrad._returns import as_scalars, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
 
-__all__ = ["Rows", "check_rows", "unperturbed", "value_at"]
+__all__ = ["RowTest", "Rows", "unperturbed", "value_at"]
 
 # The test that rows do not influence each other scales the two rows beside the parameters by these
 # shares: nearer to zero, as most domains hold the points between zero and the parameters. They
 # differ, so that neither a sum over the rows nor a mean hides it.
 _NEARER = {0: 0.9375, 2: 0.875}
+# Rows of that batch: the parameters, and one on each side.
+_AMONG = 3
 # Where a parameter is zero, no share of it is another point: the two rows take this value.
 _OFF_ZERO = 2.0**-7
 # All rows but the last.
@@ -41,7 +43,10 @@ Read: TypeAlias = Callable[[Any, int, Callable[[], str]], np.ndarray]
 
 
 class Rows:
-    """Copies of the parameters: one for each point of a batch, and one more as they are."""
+    """Copies of the parameters: one for each point of a batch, and one more as they are.
+
+    With a `test` the last row that `f` receives is for its second value.
+    """
 
     def __init__(
         self,
@@ -50,8 +55,10 @@ class Rows:
         leaves: Sequence[Leaf],
         found: Sequence[Fingerprint],
         count: int,
+        test: RowTest | None = None,
     ) -> None:
         self._f, self._argument, self._leaves, self.count = f, argument, leaves, count
+        self._test = test
         self._found = found
         # By leaf: what was moved, as rows and columns of `real`.
         self._moved: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -71,11 +78,16 @@ class Rows:
         ``where()`` says what the rows are, in case of an error. Of vectors, ``read(value, count,
         where)`` makes an array of a row for each.
         """
-        found = self.evaluate(where, part)
-        count = len(range(self.count + 1)[part])
+        value = self.evaluate(where, part)
+        which = range(self.count + 1)[part]
         if read is not None:
-            return read(found, count, where)
-        return as_scalars(found, count, where, kind)
+            found = read(value, len(which), where)
+        else:
+            found = as_scalars(value, len(which), where, kind)
+        if self._test is not None and self.count - 1 in which:
+            test, self._test = self._test, None
+            test.compare(found[-1], len(which))
+        return found
 
     def evaluate(self, where: Callable[[], str], part: slice = _ROWS_OF_F) -> Any:
         """What `f` returns for these rows."""
@@ -119,6 +131,10 @@ class Rows:
                     for row in _NEARER:
                         bounds.clip(leaf, self.view(leaf, row))
 
+    def sums(self) -> list[int]:
+        """A checksum of the rows of each leaf."""
+        return [_backend.kernel.checksum(real) for real in self.real]
+
     def refuse_moved(self) -> None:
         """Refuse an `f` that knows the originals and resized one: they will be read again."""
         for leaf, found in zip(self._leaves, self._found, strict=True):
@@ -128,9 +144,12 @@ class Rows:
     def refuse_writes(self) -> None:
         """Refuse an `f` that wrote into rows, none of which is moved now."""
         for leaf, real in zip(self._leaves, self.real, strict=True):
-            changed = _first_change(real)
-            if changed is not None:
-                raise _errors.written_error(leaf.name(changed), undone=True)
+            _refuse_change(leaf, real[:-1], real[-1])
+
+    def refuse_difference(self, like: Rows) -> None:
+        """Refuse an `f` that wrote into rows that were like these."""
+        for leaf, real, before in zip(self._leaves, self.real, like.real, strict=True):
+            _refuse_change(leaf, real, before)
 
 
 def _stack(array: np.ndarray, count: int) -> np.ndarray:
@@ -157,15 +176,14 @@ def unperturbed() -> str:
     return at_base(0)
 
 
-def _first_change(rows: np.ndarray) -> int | None:
-    """The first entry in which a row is not like the last one."""
+def _refuse_change(leaf: Leaf, rows: np.ndarray, like: np.ndarray) -> None:
+    """Refuse rows that are not like these, or not all like this one, by the first such entry."""
     # As integers, so that equal NaNs are equal; numbers of 16 bytes are two integers each.
     size = min(rows.itemsize, 8)
-    bits = rows.view(f"u{size}")
-    changed = bits[:-1] != bits[-1]
-    if not changed.any():
-        return None
-    return int(changed.any(axis=0).argmax()) * size // rows.itemsize
+    changed = rows.view(f"u{size}") != like.view(f"u{size}")
+    if changed.any():
+        entry = int(changed.any(axis=0).argmax()) * size // rows.itemsize
+        raise _errors.written_error(leaf.name(entry), undone=True)
 
 
 def value_at(f: Callable[[Any], Any], params: Params) -> Any:
@@ -184,48 +202,95 @@ def value_at(f: Callable[[Any], Any], params: Params) -> Any:
     return outputs.tree(leaf.part(numbers) for leaf in outputs.leaves)
 
 
-def check_rows(
-    f: Callable[[Any], Any],
-    argument: Params,
-    guard: Guard,
-    bounds: Bounds | None = None,
-    read: Read | None = None,
-) -> int:
-    """Refuse an `f` whose value at a point depends on the other rows; return the rows evaluated.
+class RowTest:
+    """The test that rows do not influence each other: values of one point in two companies.
 
-    The value alone is compared with that between two rows nearer to zero: most domains contain
-    them, and a sum over the wrong axis, or a mean taken off, shows. `read` is for vectors.
+    The first is that of the parameters between two rows nearer to zero: most domains contain them,
+    and a sum over the wrong axis, or a mean taken off, shows. The second, of the last row of a
+    batch that is evaluated anyway, costs no call. The batches differ in all that `f` may go by:
+    other rows, how many there are, and where among them the one stands. `read` is for vectors, and
+    `note` is told of rows that are evaluated for the test alone.
     """
-    rows = Rows(f, argument, guard.leaves, guard.found, 3)
-    alone = rows.values(unperturbed, part=slice(1, 2), read=read)[0]
-    rows.refuse_writes()
-    together = _among_others(rows, bounds, read)
-    rows.refuse_moved()
-    rounding = max(_ROUNDING[real.dtype.char] for real in rows.real)
-    if together is None or _agree(alone, together, rounding):
-        return 4
-    again = Rows(f, argument, guard.leaves, guard.found, 1).values(unperturbed, read=read)[0]
-    if not _agree(alone, again, rounding):
-        return 5  # not deterministic, which others find
-    at = int(np.argmax(_apart(alone, together)))
-    one, other = np.ravel(alone).item(at), np.ravel(together).item(at)
-    raise InputValueError(
-        f"the rows of the batched `f` influence each other: its value at the parameters is "
-        f"{one:.9g} alone and {other:.9g} among others; let it sum, average and normalize "
-        "over all axes but the first"
-    )
+
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        argument: Params,
+        guard: Guard,
+        bounds: Bounds | None,
+        read: Read | None,
+        note: Callable[[int], None],
+    ) -> None:
+        self._parts = f, argument, guard.leaves, guard.found
+        self._bounds, self._read, self._note = bounds, read, note
+        self._value = self._among_others()
+        self._is_alone = self._value is None
+        if self._is_alone:
+            self._value = self._alone()
+
+    def fits(self, count: int, most: int) -> bool:
+        """Whether this many rows can take in another one for the second value."""
+        return count < most and count + 1 != _AMONG
+
+    def finish(self) -> None:
+        """Take the second value from a call of its own."""
+        if not self._is_alone:
+            self.compare(self._alone(), 1)
+
+    def compare(self, value: Any, count: int) -> None:
+        """Refuse an `f` whose value at the parameters is another one as the last of so many."""
+        rounding = max(_ROUNDING[leaf.real.dtype.char] for leaf in self._parts[2])
+        if _agree(self._value, value, rounding):
+            return
+        again = self._alone() if self._is_alone else self._among_others()
+        if again is None or not _agree(self._value, again, rounding):
+            return  # not deterministic, which others find
+        at = int(np.argmax(_apart(self._value, value)))
+        one, other = np.ravel(self._value).item(at), np.ravel(value).item(at)
+        raise InputValueError(
+            f"the rows of the batched `f` influence each other: its value at the parameters is "
+            f"{one:.9g} {_company(1 if self._is_alone else _AMONG)} and {other:.9g} "
+            f"{_company(count)}; let it sum, average and normalize over all axes but the first"
+        )
+
+    def _alone(self) -> Any:
+        rows = Rows(*self._parts, 1)
+        self._note(1)
+        value = rows.values(unperturbed, read=self._read)[0]
+        rows.refuse_writes()
+        rows.refuse_moved()
+        return value
+
+    def _among_others(self) -> Any:
+        """The value of the middle one of three rows, unless `f` does not like the others."""
+        rows = self._spread_out()
+        sums = rows.sums()
+        self._note(_AMONG)
+        try:
+            with np.errstate(all="ignore"):
+                found = rows.values(_at_three, read=self._read)
+        except FastgradError:
+            raise
+        except Exception:  # the batches to come will show whether it likes them
+            return None
+        rows.refuse_moved()
+        if sums != rows.sums():
+            rows.refuse_difference(self._spread_out())
+        return found[1]
+
+    def _spread_out(self) -> Rows:
+        rows = Rows(*self._parts, _AMONG)
+        rows.spread_out(self._bounds)
+        return rows
 
 
-def _among_others(rows: Rows, bounds: Bounds | None, read: Read | None) -> Any:
-    """The value of the middle one of three rows, unless `f` does not like the others."""
-    rows.spread_out(bounds)
-    try:
-        with np.errstate(all="ignore"):
-            return rows.values(lambda: f"{at_base(0)} and two other points", read=read)[1]
-    except FastgradError:
-        raise
-    except Exception:  # the batches to come will show whether it likes them
-        return None
+def _at_three() -> str:
+    return f"{at_base(0)} and two other points"
+
+
+def _company(count: int) -> str:
+    """In which batch a row is evaluated."""
+    return "alone" if count == 1 else f"in a batch of {count}"
 
 
 def _agree(a: Any, b: Any, rounding: float) -> bool:
