@@ -28,6 +28,7 @@ import fastgrad as fg
 
 PACKAGES = ("fastgrad", "numpy", "scipy", "torch")
 ONE, MANY, ALONE = "entry by entry", "batched", "f on the same rows"
+HAND, BUILD = "by hand", "building the rows"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,11 @@ def gains(scale: Scale) -> Section:
 
 
 def ceilings(scale: Scale) -> Section:
-    """What `f` takes for the same rows alone, beyond which nothing can be gained."""
+    """What `f` takes for the same rows alone, beyond which nothing can be gained.
+
+    And what stands between: building the rows in NumPy, and all that one would write by hand, which
+    tests nothing.
+    """
     n = 100
     x, rows, targets = point(n), [], []
     for name, (one, many) in functions().items():
@@ -129,17 +134,37 @@ def ceilings(scale: Scale) -> Section:
             Competitor(ONE, fg.gradient, 1e-6, 10**6),
             batched(many),
             Competitor(ALONE, lambda _, x, m=many, b=batches: [*map(m, b)], np.inf, 10**6),
+            Competitor(HAND, lambda _, x, m=many: by_hand(m, x), 1e-6, 10**6),
+            Competitor(BUILD, lambda _, x: moved_rows(x), np.inf, 10**6),
         ]
         times = interleave(everyone, one, x, scale.effort, bare_calls=2)
-        seconds = [1e6 * times.seconds(each) for each in (ONE, MANY, ALONE)]
+        seconds = [1e6 * times.seconds(each) for each in (ONE, MANY, HAND, BUILD, ALONE)]
         beyond = times.ratio(MANY, ALONE) - 1
         gains = [times.ratio(ONE, MANY), times.ratio(ONE, ALONE)]
         rows.append([name, *map(figure, (*seconds, beyond, *gains))])
         if name != "torch":
             promise = f"{name}, n = {n}: beyond f / f alone"
             targets.append(Target(promise, beyond, 0.5, " x"))
-    head = [f"n = {n}", "one by one", "batched", "f alone", "beyond / f", "gain", "ceiling"]
+    head = [f"n = {n}", "one by one", "batched", "by hand", "rows alone", "f alone"]
+    head += ["beyond / f", "gain", "ceiling"]
     return Section("The ceiling: f on the same rows alone, µs", table(head, rows), targets)
+
+
+def moved_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a central difference as one writes them in NumPy, and how far they are apart."""
+    each = np.arange(len(x))
+    h = np.finfo(float).eps ** (1 / 3) * np.maximum(1.0, np.abs(x))
+    rows = np.repeat(x[np.newaxis], 2 * len(x), axis=0)
+    rows[2 * each, each] += h
+    rows[2 * each + 1, each] -= h
+    return rows, rows[2 * each, each] - rows[2 * each + 1, each]
+
+
+def by_hand(many: Callable, x: np.ndarray) -> np.ndarray:
+    """The gradient of a batched function, with no test of anything."""
+    rows, widths = moved_rows(x)
+    values = np.asarray(many(rows))
+    return (values[::2] - values[1::2]) / widths
 
 
 def _batches_of(many: Callable, x: np.ndarray) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._memory import Fingerprint, all_same, bounds, checksum, lock, locks, next_key, undo
 from fastgrad._outputs import Outputs
+from fastgrad._reference_batch import doubtful_entries, small_batch
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_first import (
     agreement,
@@ -75,6 +76,7 @@ __all__ = [
     "sample",
     "scatter",
     "shift",
+    "small_batch",
     "small_gradient",
     "small_gradients",
     "spread",
@@ -137,7 +139,7 @@ def small_gradients(
                 raise _errors.moved_error(leaf.path)
             out = np.empty_like(leaf.array)
             differentiate(f, argument, leaf, stencil, step, base, out, 0, out.size)
-            doubt |= _doubtful(leaf.array, out, step)
+            doubt |= doubtful_entries(leaf.array, out, step)
             results.append(out)
         for leaf, each in zip(leaves, found, strict=True):
             if each.changed():  # also while others moved
@@ -152,14 +154,6 @@ def small_gradients(
     if written is not None:
         raise written
     return results, doubt, base if stencil.uses_base else known
-
-
-def _doubtful(array: np.ndarray, derivatives: np.ndarray, steps: Steps) -> bool:
-    """Whether an entry is small or large, or a derivative is no number: see `Steps`."""
-    with np.errstate(invalid="ignore"):  # a signalling NaN is "invalid"
-        size = np.abs(array, dtype=np.float64)
-        odd = ((size < steps.small) & (size != 0)) | (size > steps.large)
-    return bool(odd.any()) or not np.isfinite(derivatives).all()
 
 
 def small_jacobian(

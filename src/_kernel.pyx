@@ -5,8 +5,9 @@ bit, but for checksums. The arithmetic (`load`, `step_of`, `place`, `write`, `co
 nothing of Python, so that any kind of objective can drive it. The loop over a C function is in
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
 looks like is in memory.pxi, values that are vectors are in vectors.pxi, moves of many entries at
-once are in many.pxi, what tells noise from values is in noise.pxi, what a first look at a gradient
-asks for is in first.pxi, and colors of sparse matrices are in coloring.pxi.
+once are in many.pxi, the gradient by one small array in batch.pxi, what tells noise from values is
+in noise.pxi, what a first look at a gradient asks for is in first.pxi, and colors of sparse matrices
+are in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -24,11 +25,11 @@ from time import perf_counter
 
 cimport cython
 cimport numpy as cnp
-from numpy import ndarray
+from numpy import errstate, ndarray
 
 from fastgrad import _errors
 from fastgrad._memory import locks, next_key, overwritten, refuse_if_locked
-from fastgrad._returns import as_scalar, at_base, at_block
+from fastgrad._returns import as_scalar, as_scalars, at_base, at_block
 
 cdef extern from "Python.h":
     object PyObject_CallOneArg(object callable, object argument)
@@ -563,6 +564,7 @@ cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double lar
 include "many.pxi"
 include "noise.pxi"
 include "first.pxi"
+include "batch.pxi"
 
 # ---------------------------------------------------------------- sparse matrices
 

@@ -27,13 +27,22 @@ from fastgrad._evaluation.protocol import (
     Single,
     Target,
 )
-from fastgrad._evaluation.rows import Read, Rows, RowTest, unperturbed, value_at
+from fastgrad._evaluation.rows import (
+    Read,
+    Rows,
+    RowTest,
+    beside,
+    takes_another,
+    unperturbed,
+    value_at,
+)
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._reference_many import combined
+from fastgrad._stencils import Stencil
 from fastgrad._tree import Params
 
-__all__ = ["Batched", "InBatches", "batched"]
+__all__ = ["Batched", "InBatches", "batched", "small_batch"]
 
 # Bytes of a batch by default: large enough that the cost of a call is shared by many rows, small
 # enough that the rows stay in the caches. Measured by bench/batched.py for other sizes.
@@ -113,6 +122,23 @@ def capacity(f: Batched, leaves: Sequence[Leaf]) -> int:
     return max(1, f.memory // row - 1)
 
 
+def small_batch(
+    f: Batched, leaf: Leaf, stencil: Stencil, known: Any
+) -> tuple[np.ndarray, bool, Any] | None:
+    """The gradient by one small plain array at automatic steps, if its rows are one batch.
+
+    And whether it is in doubt, and the value at the parameters. None also where something is odd.
+    """
+    count = leaf.array.size * stencil.evaluations
+    if not takes_another(count, capacity(f, (leaf,))):
+        return None
+    how = stencil.steps(leaf.array.dtype), beside(leaf.array.dtype.char), partial(_all_of, leaf)
+    found: tuple[np.ndarray, bool, Any] | None = _backend.kernel.small_batch(
+        f.f, leaf, stencil, *how, known
+    )
+    return found
+
+
 class InBatches(Guarded):
     """Evaluates a batched objective; see `Evaluator`.
 
@@ -153,7 +179,7 @@ class InBatches(Guarded):
             self._tested = True
             how = (self.argument, self.guard, self._bounds, self._read)
             test = RowTest(self.f.f, *how, note=self._count)
-            if whole and test.fits(count, self.batch):
+            if whole and takes_another(count, self.batch):
                 self._count(1)
             else:
                 test.finish()
@@ -371,6 +397,10 @@ def _name(leaf: Leaf, entries: np.ndarray) -> str:
     """What is moved in the rows of a batch."""
     first, last = entries[[0, -1]].tolist()
     return f"the rows that move `{leaf.name(first)}` to `{leaf.name(last)}`"
+
+
+def _all_of(leaf: Leaf) -> str:
+    return _name(leaf, np.arange(leaf.real.size))
 
 
 def _along() -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._errors import InputTypeError
-from fastgrad._evaluation.batched import Batched, InBatches
+from fastgrad._evaluation.batched import Batched, InBatches, small_batch
 from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import COPIED_BYTES, Guard, is_small
 from fastgrad._evaluation.inplace import NATIVE, InPlace
@@ -95,11 +95,12 @@ def small_gradient(
     """
     if type(params) is not np.ndarray or not is_small(params):
         return None
-    # Rows of a batch are copies, and the loop over a C function knows float64 alone.
-    kind = _kind(f)
-    if kind is Batched or (kind is Native and not _in_small_loop(f, params)):
+    kind, leaf = _kind(f), Leaf("params", params, params)
+    if kind is Batched:
+        return small_batch(f, leaf, stencil, known)  # type: ignore[arg-type]
+    if kind is Native and not _in_small_loop(f, params):
         return None
-    leaf, steps = Leaf("params", params, params), stencil.steps(params.dtype)
+    steps = stencil.steps(params.dtype)
     found: tuple[np.ndarray, bool, Any] = _backend.kernel.small_gradient(
         f, leaf, stencil, steps, kind is Native, known
     )

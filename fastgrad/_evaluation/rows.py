@@ -22,7 +22,7 @@ from fastgrad._outputs import Outputs
 from fastgrad._returns import as_scalars, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
 
-__all__ = ["RowTest", "Rows", "unperturbed", "value_at"]
+__all__ = ["RowTest", "Rows", "beside", "takes_another", "unperturbed", "value_at"]
 
 # The test that rows do not influence each other scales the two rows beside the parameters by these
 # shares: nearer to zero, as most domains hold the points between zero and the parameters. They
@@ -37,6 +37,11 @@ _ROWS_OF_F = slice(0, -1)
 # Values of one row may differ by this share, as `f` sums in another order in a larger batch: half
 # of the digits of the type, and no less than 1e-5, for sums in float32 inside `f`.
 _ROUNDING = {char: max(1e-5, EPS[char] ** 0.5) for char in FLOATS}
+
+
+def beside(char: str) -> tuple[tuple[float, ...], float, float]:
+    """How rows of this type are tested, for the kernel: shares, value off zero, rounding."""
+    return tuple(_NEARER.values()), _OFF_ZERO, _ROUNDING[char]
 
 
 Read: TypeAlias = Callable[[Any, int, Callable[[], str]], np.ndarray]
@@ -228,10 +233,6 @@ class RowTest:
         if self._is_alone:
             self._value = self._alone()
 
-    def fits(self, count: int, most: int) -> bool:
-        """Whether this many rows can take in another one for the second value."""
-        return count < most and count + 1 != _AMONG
-
     def finish(self) -> None:
         """Take the second value from a call of its own."""
         if not self._is_alone:
@@ -282,6 +283,14 @@ class RowTest:
         rows = Rows(*self._parts, _AMONG)
         rows.spread_out(self._bounds)
         return rows
+
+
+def takes_another(count: int, most: int) -> bool:
+    """Whether so many rows can take in another one, for the second value of the test.
+
+    More than there are with the first one: an `f` may go by how many there are, or by the place.
+    """
+    return _AMONG <= count < most
 
 
 def _at_three() -> str:

@@ -197,10 +197,16 @@ def test_two_rows_for_each_entry_and_the_base_once():
         return (X**2).sum(axis=1)
 
     fg.gradient(fg.batched(f), np.arange(5.0))
-    assert sizes == [1, 3, 10]  # alone, among others, and all
+    assert sizes == [3, 11]  # at the parameters, among others, and all, with one more there
     sizes.clear()
     fg.gradient(fg.batched(f), np.arange(5.0), method="forward")
-    assert sizes == [1, 3, 1, 5]
+    assert sizes == [3, 6]  # the one more is the base
+    sizes.clear()
+    fg.gradient(fg.batched(f), np.arange(5.0), method="forward", workers=1)
+    assert sizes == [3, 1, 1, 5]  # one row more would be in the same place as among others
+    sizes.clear()
+    fg.gradient(fg.batched(f), np.array([1.0]))
+    assert sizes == [3, 1, 2]  # three rows again would not tell an `f` that goes by their number
 
 
 def test_batches_fit_into_the_memory_and_have_one_size():
@@ -331,7 +337,7 @@ def test_points_along_a_direction_take_one_call_and_stop_where_f_stands_still():
     with evaluator_of(fg.batched(f), x) as run:
         assert run.along(ahead(1.0, 2.0, 3.0)).values == (1.0, 1.0, 1.0)
         assert run.along(ahead(1.0, 2.0, 3.0, still=1.0)).values == (1.0, 1.0)
-    assert sizes[2:] == [3, 3]  # after those that test the rows
+    assert sizes == [3, 4, 3]  # the first ones test the rows, too
     assert x.tolist() == [0, 1, 2, 3]
 
 
