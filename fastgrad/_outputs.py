@@ -87,6 +87,8 @@ class OutputLeaf:
         """Write its numbers to the last axis of `out`; other axes are those of points."""
         lead = out.shape[:-1]
         array = _as_array(value, self.path, where)
+        if lead and array.shape[:1] != lead:
+            raise _rows_error(array, self.path, where, *lead)
         if array.shape != lead + self.shape:
             raise InputValueError(
                 f"`f` returned shape {array.shape} as `{self.path}` at {where()}, and "
@@ -262,6 +264,15 @@ class Outputs:
             self._fill(child, found[label], label, where, out)
 
 
+def _rows_error(
+    array: np.ndarray, path: str, where: Callable[[], str], rows: int
+) -> InputValueError:
+    return InputValueError(
+        f"`f` returned shape {array.shape} as `{path}` at {where()}; it must return arrays "
+        f"with a first axis of length {rows}, one row for each point of the batch"
+    )
+
+
 def _described(
     value: Any,
     path: str,
@@ -283,10 +294,7 @@ def _described(
     elif array.shape[:1] == (rows,):
         shape = array.shape[1:]
     else:
-        raise InputValueError(
-            f"`f` returned shape {array.shape} as `{path}` at {where()}; it must return arrays "
-            f"with a first axis of length {rows}, one row for each point of the batch"
-        )
+        raise _rows_error(array, path, where, rows)
     start = leaves[-1].stop if leaves else 0
     is_number = type(value) in _NUMBERS
     leaves.append(OutputLeaf(path, shape, array.dtype, start, is_number))

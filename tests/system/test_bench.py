@@ -242,7 +242,7 @@ def test_smoke_run_of_the_workers(tmp_path):
 @pytest.mark.slow
 def test_smoke_run_of_batches(tmp_path):
     written = smoke(tmp_path, BENCH / "batched.py", result="batched.md")
-    for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100", "f alone"):
+    for row in ("| NumPy, n = 100 ", "| Rosenbrock in", "| network, n = 100", "f alone", "by hand"):
         assert row in written
     assert max(map(len, written.splitlines())) <= 80
 
