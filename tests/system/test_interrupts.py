@@ -118,6 +118,7 @@ KINDS = [
     (many, lambda p: fg.check_gradient(f, ones(p), p, strategy="probe", budget=60)),
     (many[:9], lambda p: fg.check_gradient(f, with_zero(p), p, strategy="probe")),
     (small, lambda p: fg.gradient(rows, p)),
+    (small[0], lambda p: fg.gradient(fg.batched(lambda X: (clock.tick(), X.sum(axis=1))[1]), p)),
     (small, lambda p: fg.check_gradient(rows, with_zero(p), p)),
     (small[0], lambda p: fg.gradient(native, p)),
     (small[0], lambda p: fg.check_gradient(native, ones(p)[0] * 2, p)),
