@@ -7,12 +7,13 @@ wrong the halving stops, and a sample of it tells what is wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastgrad._checks.by_weights import narrowed
 from fastgrad._checks.directional import Directional
-from fastgrad._checks.moves import LeafClaim, size_of
+from fastgrad._checks.moves import LeafClaim, WeightedMoves, size_of
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import Dense
 from fastgrad._checks.suspects import Suspects
@@ -46,6 +47,13 @@ GRID = 5
 # All entries of a leaf with no more than this many are judged where directions leave a doubt: it
 # costs as much as to locate eight wrong ones.
 FEW = 200
+# Wrong entries of a leaf that are judged at all steps, and at other scales; one step is enough for
+# the others, where it shows them clearly wrong: as many as are looked at of a leaf that is judged
+# entry by entry.
+_LOOKED_AT = 4
+# Parts that are told from each other by weights at once, at most: each is a call of the kernel, and
+# 64 of them cost a tenth of what moves a million entries.
+_PARTS = 64
 # A wrong half that was only inferred is measured where its bound is above one over this of it.
 _INFERRED = 4
 # The search ends after this many wrong entries, or kinks: nobody reads a longer list, and each
@@ -65,6 +73,10 @@ class _Block:
     residual: Residual
     top: Box
     times: int = 0
+    # Whether weights have shown no single part that makes all of it.
+    spread: bool = False
+    # What is halved where this, which weights have shown, is right after all.
+    instead: _Block | None = None
 
 
 class Bisection:
@@ -74,12 +86,14 @@ class Bisection:
         self,
         claim: LeafClaim,
         directional: Directional,
+        moves: WeightedMoves,
         suspects: Suspects,
         random: np.random.Generator,
     ) -> None:
-        self._leaf, self._whole = claim.leaf, claim.whole
+        self._leaf, self._whole, self._moves = claim.leaf, claim.whole, moves
         self._directional, self._suspects, self._random = directional, suspects, random
         self.dense: list[Dense] = []
+        self._thin: list[Box] = []  # blocks of which a sample has shown hardly any wrong
 
     @property
     def found(self) -> tuple[int, int, int]:
@@ -98,7 +112,11 @@ class Bisection:
             if block.times >= _CERTAIN:
                 certain = block.top
             if size_of(block.box) == 1:
-                fruitless += not self._explains(block.box)
+                explained = self._explains(block.box)
+                if not explained and block.instead is not None:
+                    blocks.append(block.instead)
+                    continue
+                fruitless += not explained
                 examples += certain is not None
                 if fruitless == _FRUITLESS or self._aligned():
                     return
@@ -107,6 +125,8 @@ class Bisection:
                 return
             elif block.times == _SUSPECT and self._is_dense(block.top):
                 return
+            elif block.times == 0 and not block.spread:
+                blocks.append(self._narrowed(block))
             else:
                 halves = self._halves(block)
                 both = len(halves) == 2
@@ -128,8 +148,22 @@ class Bisection:
         """Judge a single entry: whether it is wrong, or `f` has a kink there."""
         suspects = self._suspects
         before = len(suspects.wrong) + suspects.kinks
-        suspects.judge(_entries(box, self._leaf))
+        # What `f` does beside the first wrong ones, it does beside the others.
+        known = len(suspects.wrong) >= _LOOKED_AT and not suspects.unclear
+        suspects.judge(_entries(box, self._leaf), examples=known)
         return len(suspects.wrong) + suspects.kinks > before
+
+    def _narrowed(self, block: _Block) -> _Block:
+        """A part that makes all of the residual, if there is one; else the block, to be halved."""
+        residual, instead = block.residual, replace(block, spread=True)
+        box, found = narrowed(self._directional, self._moves, block.box, residual, _PARTS)
+        if size_of(box) == 1:
+            return _Block(box, found, box, instead=instead)
+        if box == block.box:
+            return instead
+        found = self._directional.measure(box, residual.value)
+        alone = found.significant and not residual.minus(found).significant
+        return _Block(box, found, box, spread=True) if alone else instead
 
     def _halves(self, block: _Block) -> list[tuple[Box, Residual]]:
         """The halves of a block in which something is wrong."""
@@ -151,7 +185,7 @@ class Bisection:
 
     def _is_dense(self, box: Box) -> bool:
         """Whether a sample shows that a block is wrong throughout; if so, mark it."""
-        if size_of(box) < 2 * _SAMPLED:
+        if size_of(box) < 2 * _SAMPLED or box in self._thin:
             return False
         wrong = 0
         for enough in _ENOUGH:
@@ -161,6 +195,7 @@ class Bisection:
                 self.mark_dense(box)
                 return True
             if wrong < _DOUBTFUL:
+                self._thin.append(box)
                 return False
         return False
 

@@ -131,7 +131,7 @@ class Directional:
     def glance(self, box: Box, whole: float) -> Residual:
         """Residual of a block at one step, which shows one as large as `whole`."""
         row = self._row(box, self._telling(box, whole))
-        return Residual(row.central, row.noise + row.slack)
+        return Residual(row.central, self._allowed(box, row) + row.slack)
 
     def measure(self, box: Box, whole: float = 0.0) -> Residual:
         """Residual of a block: at one step, if it is nothing, or all of `whole`.
@@ -227,15 +227,19 @@ class Directional:
         return gap if math.isfinite(gap) else math.inf, counts
 
     def _residual_of(self, box: Box, row: Row, whole: float = 0.0) -> Residual:
-        root = self._moves.root(box)
         self.last = row
-        allowed = row.noise + self._truncated(row.time * root) * root
-        allowed += self._moves.granted * min(abs(row.claimed), abs(row.numeric))
+        allowed = self._allowed(box, row)
         # Near to nothing, or near to all of `whole`: no smaller step would say more.
         near = min(abs(row.central), abs(row.central - whole) - _SAME * abs(whole))
         if near <= allowed + row.slack < math.inf:
             return Residual(row.central, allowed + row.slack)
         return self._refined(box, row)
+
+    def _allowed(self, box: Box, row: Row) -> float:
+        """Noise and truncation of a residual."""
+        root = self._moves.root(box)
+        granted = self._moves.granted * min(abs(row.claimed), abs(row.numeric))
+        return row.noise + self._truncated(row.time * root) * root + granted
 
     def _truncated(self, step: float) -> float:
         return self._truncation * step**2

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastgrad._checks.bisection import halves_of
+from fastgrad._checks.by_weights import narrowed
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, ErrorModel, detection_limit
@@ -42,11 +43,12 @@ _FAINT = 1e-3
 _SIGMAS = 4.0
 # A leaf of which more is claimed could overflow a sum: moves are below two lengths.
 _WIDEST = 2.0
-# Of more leaves that are off none is told by halving: it costs as much as to ask each by itself.
-_MOST_OFF = 8
-# Members of which the one that is off is told by weights, if it is one: by halving it takes seven
-# evaluations or more, and weights take four. No member moves by less than this share.
-_FEW, _LEAST_WEIGHT = 4, 0.25
+# Of more leaves that are off none is told by halving where they are more than this share of those
+# that were told so far: it costs as much as to ask each by itself.
+_MOST_OFF, _MOST_SHARE = 8, 0.5
+# Of more members than these the one that is off is told by weights, if it is one: by halving it
+# takes six evaluations or more, and weights take four.
+_FEW = 4
 # A half of which the residual was only inferred is measured where its bound is above one over this
 # of it, as within a leaf.
 _INFERRED = 4
@@ -113,11 +115,14 @@ class _Joint:
         self._turn = turn
 
     @contextmanager
-    def weighted(self, weights: Sequence[float]) -> Iterator[None]:
-        """Move each leaf by its weight times as far, as long as the context lasts."""
+    def weighted(self, parts: Sequence[Box], weights: Sequence[float]) -> Iterator[None]:
+        """See `WeightedMoves`."""
         before = self.widths, self._moves
-        self.widths = tuple(w * weight for w, weight in zip(self.widths, weights, strict=True))
-        self._moves = [m * weight for m, weight in zip(self._moves, weights, strict=True)]
+        factors = np.ones(len(self.members))
+        for box, weight in zip(parts, weights, strict=True):
+            factors[box] = weight
+        self.widths = tuple((factors * self.widths).tolist())
+        self._moves = (factors * self._moves).tolist()
         try:
             yield
         finally:
@@ -213,23 +218,15 @@ def _look(members: Sequence[_Member], seed: int, found: dict[int, LeafProbe]) ->
 
 
 def _only(joint: _Joint, directional: Directional, residual: Residual) -> int | None:
-    """The one member that makes a residual, if it is one.
-
-    Moved by weights that differ, one member changes the residual by its own.
-    """
+    """The one member that makes a residual, if it is one."""
     count = len(joint.members)
     if count <= _FEW:
         return None
-    weights = np.linspace(_LEAST_WEIGHT, 1.0, count)
-    with joint.weighted(weights.tolist()):
-        seen = directional.glance(joint.whole, residual.value)
-    # What noise leaves open of the weight, and how far the next one is.
-    share, apart = seen.value / residual.value, (1.0 - _LEAST_WEIGHT) / (count - 1)
-    doubt = SAFETY * (seen.bound + residual.bound) / abs(residual.value)
-    at = int(np.abs(weights - share).argmin()) if math.isfinite(share) else 0
-    if not abs(weights[at] - share) + doubt < apart / 2:
+    box, found = narrowed(directional, joint, joint.whole, residual, count)
+    at = box[0].start
+    if box[0].stop - at > 1:
         return None
-    alone = directional.measure((slice(at, at + 1),), residual.value)
+    alone = directional.measure(box, found.value)
     rest = residual.minus(alone)
     clear = not (alone.kink or directional.jumps)
     return at if clear and alone.significant and not rest.significant else None
@@ -238,12 +235,14 @@ def _only(joint: _Joint, directional: Directional, residual: Residual) -> int | 
 def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int]:
     """The members that make a residual, by halving; all members where these are many."""
     off: set[int] = set()
+    told = 0
     blocks = [(joint.whole, residual)]
     while blocks:
         box, whole = blocks.pop()
         start, stop = box[0].start, box[0].stop
         if stop - start == 1:
             off.add(start)
+            told += 1
             continue
         left, right = halves_of(box, 0)
         first = directional.measure(left, whole.value)
@@ -251,10 +250,15 @@ def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int
         nowhere = not first.significant and not second.significant
         if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
             second = directional.measure(right, whole.value)
-        blocks += [each for each in ((left, first), (right, second)) if each[1].significant]
+        for half, seen in ((left, first), (right, second)):
+            if seen.significant:
+                blocks.append((half, seen))
+            else:
+                told += half[0].stop - half[0].start
         # Kinks and jumps are of more than halving can tell.
         clear = not (first.kink or second.kink or directional.jumps)
-        if not clear or len(blocks) + len(off) > _MOST_OFF:
+        count = len(blocks) + len(off)
+        if not clear or count > max(_MOST_OFF, _MOST_SHARE * (told + len(blocks))):
             return set(range(len(joint.members)))
     return off
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,9 +13,19 @@ import numpy as np
 from fastgrad._checks.error_model import MOST_OWN, OWN_TRUNCATION, SAFETY, ErrorModel
 from fastgrad._evaluation.direction import UNIT, Direction, Given, Region, Uniform
 from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.weighted import Weighted
 from fastgrad._leaf import Box, Leaf
 
-__all__ = ["LEFT_OVER", "Claimed", "ClaimedMoves", "LeafClaim", "Moves", "RandomMoves", "size_of"]
+__all__ = [
+    "LEFT_OVER",
+    "Claimed",
+    "ClaimedMoves",
+    "LeafClaim",
+    "Moves",
+    "RandomMoves",
+    "WeightedMoves",
+    "size_of",
+]
 
 # A factor may leave this share of the error of each part of a leaf, and its noise: truncation of
 # the rows that it is taken from is well below.
@@ -103,6 +115,15 @@ class Moves(Protocol):
         """By how much errors of one make the derivative along it wrong, all but certainly."""
 
 
+class WeightedMoves(Moves, Protocol):
+    """Moves of which parts of a block may take a share each."""
+
+    def weighted(
+        self, parts: Sequence[Box], weights: Sequence[float]
+    ) -> AbstractContextManager[None]:
+        """Move each part of a block by its weight times as far, as long as the context lasts."""
+
+
 class RandomMoves:
     """Random directions, one after the other."""
 
@@ -111,19 +132,36 @@ class RandomMoves:
     def __init__(self, claim: LeafClaim, seed: int) -> None:
         self._claim, self._seed, self._turn = claim, seed, 0
         self._without: tuple[Box, ...] = ()
+        self._shares: tuple[tuple[Box, ...], tuple[float, ...]] | None = None
 
     def turn_to(self, turn: int, without: tuple[Box, ...]) -> None:
         """Take the random direction of this number, along which the boxes `without` stay still."""
         self._turn, self._without = turn, without
 
-    def direction(self, box: Box) -> Uniform:
+    @contextmanager
+    def weighted(self, parts: Sequence[Box], weights: Sequence[float]) -> Iterator[None]:
+        """See `WeightedMoves`."""
+        self._shares = tuple(parts), tuple(weights)
+        try:
+            yield
+        finally:
+            self._shares = None
+
+    def direction(self, box: Box) -> Direction:
         """See `Moves`."""
+        moves = self._uniform(box)
+        return Weighted(moves, *self._shares) if self._shares else moves
+
+    def _uniform(self, box: Box) -> Uniform:
         region = self._claim.region(box)
         return Uniform(self._seed, self._turn, (region,), (1.0,), self._without)
 
     def root(self, box: Box) -> float:
         """See `Moves`."""
-        return math.sqrt(size_of(box))
+        if self._shares is None:
+            return math.sqrt(size_of(box))
+        parts = zip(*self._shares, strict=True)
+        return math.sqrt(sum(weight**2 * size_of(part) for part, weight in parts))
 
     def reach_of(self, box: Box) -> float:
         """See `Moves`: they have random signs, and so the sum does."""
@@ -132,7 +170,7 @@ class RandomMoves:
 
     def reach(self, entries: np.ndarray) -> np.ndarray:
         """How far each of these entries moves per unit of time."""
-        parts = UNIT * np.abs(self.direction(self._claim.whole).at(0, entries).astype(np.float64))
+        parts = UNIT * np.abs(self._uniform(self._claim.whole).at(0, entries).astype(np.float64))
         with np.errstate(over="ignore"):
             parts *= self._claim.run.scale(self._claim.number, entries)
         return parts

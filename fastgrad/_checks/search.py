@@ -57,7 +57,7 @@ class Search:
         self._before = claim.run.evaluations
         self._moves = RandomMoves(claim, seed)
         self._directional = Directional(claim, self._moves)
-        self._bisection = Bisection(claim, self._directional, self.suspects, random)
+        self._bisection = Bisection(claim, self._directional, self._moves, self.suspects, random)
         # Of the last directions in a row that agreed: the smallest residuals that would count.
         self._agreed: list[float] = []
         # Of all directions after which no wrong entry, kink or block was found: those whose

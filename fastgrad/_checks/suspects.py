@@ -84,6 +84,11 @@ class Suspects:
         return int(self.table.kinks.sum())
 
     @property
+    def unclear(self) -> int:
+        """How many of the judged entries nothing can be told of."""
+        return int((self.table.codes == _UNCLEAR).sum())
+
+    @property
     def replaced(self) -> np.ndarray:
         """Whether the error of each judged entry is known, or its value one of many at a kink."""
         known: np.ndarray = (self.table.codes == _WRONG) | self.table.kinks

@@ -25,6 +25,7 @@ from fastgrad._evaluation.direction import (
     key_of,
     pieces,
 )
+from fastgrad._evaluation.weighted import Weighted
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -239,3 +240,33 @@ def test_arrays_of_any_shape_can_be_probed(shape, backend):
     report = fg.check_gradient(f, wrong, x, strategy="probe")
     assert [entry.index for entry in report.wrong] == [tuple(n - 1 for n in shape)]
     assert x.tobytes() == before
+
+
+@given(boxes(), st.integers(1, 4), st.integers(0, 2**30), st.booleans())
+@quick(150)
+def test_weighted_parts_move_as_regions_of_their_own(drawing, count, seed, with_hole):
+    shape, box, hole = drawing
+    x = np.random.default_rng(seed).normal(size=shape)
+    claim = np.random.default_rng(seed + 1).normal(size=shape)[(*box, ...)]
+    axis = seed % max(len(shape), 1)
+    if shape:
+        side = box[axis]
+        edges = np.linspace(side.start, side.stop, count + 1).astype(int).tolist()
+        parts = [(*box[:axis], slice(a, b), *box[axis + 1 :]) for a, b in itertools.pairwise(edges)]
+    else:
+        parts = [box]
+    weights = np.linspace(-1.0, 0.7, len(parts)).tolist()
+    inner = Uniform(seed, 1, (Region(0, box, shape),), (0.5,), (hole,) if with_hole else ())
+    region, kernel = x[(*box, ...)], _backend.kernel_for(x)
+    moved = region.copy()
+    mover = Weighted(inner, tuple(parts), tuple(weights)).mover(0, region.copy(), kernel)
+    rise, square = mover(moved, 1e-3, claim)
+    expected = x.copy()
+    for part, weight in zip(parts, weights, strict=True):
+        one = Uniform(seed, 1, (Region(0, part, shape),), (0.5 * weight,), inner.without)
+        one.mover(0, x[(*part, ...)].copy(), kernel)(expected[(*part, ...)], 1e-3, None)
+    assert np.array_equal(moved, expected[(*box, ...)])
+    terms = (moved - region) * claim
+    assert rise == pytest.approx(float(terms.sum()), abs=1e-12)
+    assert square == pytest.approx(float((terms**2).sum()), abs=1e-12)
+    assert np.array_equal(x[(*box, ...)], region)
