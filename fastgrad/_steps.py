@@ -50,6 +50,7 @@ class Steps:
     agreed: float = 0.0  # the share of a derivative by which those at two steps may differ
     apart: float = 0.0
     noise: float = 0.0
+    zeros: bool = False  # whether an entry that is 0 is small, too
 
     def part(self, start: int, stop: int) -> "Steps":
         """The steps of the entries from `start` to `stop`."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -12,15 +15,21 @@ from fastgrad._derivatives.doubt import Base, Doubts, doubtful, settled
 from fastgrad._derivatives.elementwise import Elementwise
 from fastgrad._derivatives.gradient import gradient
 from fastgrad._derivatives.higher import Higher, check_nth, higher
+from fastgrad._derivatives.known import known_number
 from fastgrad._derivatives.pieces import Piece
 from fastgrad._derivatives.steps import steps_of
+from fastgrad._derivatives.within import pieces_within
+from fastgrad._dtypes import is_extended
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._evaluation.local import check_callable, of_numbers
+from fastgrad._evaluation.bounds import bounds_of
+from fastgrad._evaluation.lenient import quiet
+from fastgrad._evaluation.local import check_callable, is_plain_function, of_numbers
+from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
 from fastgrad._returns import as_scalar
 from fastgrad._stencils import ComplexStep, Stencil, resolve
-from fastgrad._steps import Steps
-from fastgrad._tree import as_params, flatten
+from fastgrad._tree import as_params, describe, flatten
+from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["derivative"]
 
@@ -33,6 +42,9 @@ def derivative(
     method: Stencil | ComplexStep | str = "central",
     eps: Any = None,
     rel_eps: Any = None,
+    f0: Any = None,
+    bounds: Any = None,
+    workers: Any = None,
 ) -> Any:
     """Differentiate a function of one real number, at a point or at each point of an array.
 
@@ -58,6 +70,15 @@ def derivative(
         scale of this length. What it leaves in doubt gets a smaller one: see `gradient`.
     rel_eps : float, or array of the shape of `x`, optional
         Relative step: points lie ``rel_eps * |x|`` apart, and by the automatic step where `x` is 0.
+    f0 : float, or array of the shape of `x`, optional
+        The value of `f` at `x`, where it is known: one evaluation less where `method` uses it. It
+        is not verified.
+    bounds : pair (lower, upper) or scipy.optimize.Bounds, optional
+        Where `f` may be evaluated, bounds included: numbers, or arrays of the shape of `x`; see
+        `gradient`. Where `method` does not fit, a one-sided difference points inward.
+    workers : int, Executor, dask Client or map-like callable, optional
+        The workers that evaluate `f` at one point `x`; see `gradient`. An array of points takes one
+        call of `f` for each step, in which `f` may use all cores by itself.
 
     Returns
     -------
@@ -70,12 +91,14 @@ def derivative(
         `x` is neither one real number nor an array of them, or `f` does not return what it should.
     InputValueError
         `n` is not one of 0 to 6, `eps` is not a positive number, or so small that
-        ``x + eps == x``, or both `eps` and `rel_eps` are given.
+        ``x + eps == x``, both `eps` and `rel_eps` are given, `x` lies outside of `bounds`, or
+        `workers` are given for an array of points.
 
     Warns
     -----
     StepWarning
-        An automatic step is too large, and smaller ones do not agree either.
+        An automatic step is too large, and smaller ones do not agree either. So it is at a pole of
+        odd order, as of ``1 / t`` at 0.
 
     See Also
     --------
@@ -87,7 +110,9 @@ def derivative(
     formulas on arbitrarily spaced grids", Mathematics of Computation 51, 1988), in exact rationals.
     Rounding leaves ``u**(order / (n + order))`` of an n-th derivative: eight digits of a second one
     and four of a sixth one of order 2, and more at higher orders. An array takes as many calls of
-    `f` as one point does. An element in doubt makes them more; the others then stay at `x`.
+    `f` as one point does. An element in doubt makes them more; the others then stay at `x`. A point
+    at 0, which does not say on which scale `f` changes beside it, is looked at by one smaller step
+    too.
 
     Examples
     --------
@@ -101,8 +126,9 @@ def derivative(
     """
     check_callable(f, "f")
     nth = check_nth(n)
+    how = {"eps": eps, "rel_eps": rel_eps, "f0": f0, "bounds": bounds, "workers": workers}
     if isinstance(x, np.ndarray) and x.ndim:
-        return _of_array(f, _checked(x), nth, method, eps, rel_eps)
+        return _of_array(f, _checked(x), nth, method, how)
     place = as_params(x)
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         raise InputTypeError(
@@ -110,14 +136,66 @@ def derivative(
             "function of many numbers)"
         )
     plain = isinstance(x, (int, float)) and not isinstance(x, np.floating)
-    convert: Any = np.ndarray.item if plain else lambda at: at[()]
+    convert: Any = np.ndarray.item if plain else itemgetter(())
+    # `x` may be the user's own 0-d array.
+    found = _of_point(f, convert, place.copy(), nth, method, how)
+    return float(found) if plain else np.asarray(found)[()]
+
+
+def _of_point(
+    f: Callable[[Any], Any],
+    convert: Callable[[np.ndarray], Any],
+    x: np.ndarray,
+    nth: int,
+    method: Stencil | ComplexStep | str,
+    how: dict[str, Any],
+) -> Any:
+    """The derivative at one point, a 0-d array."""
     if nth == 1:
-        # `x` may be the user's own 0-d array.
-        start, options = place.copy(), {"method": method, "eps": eps, "rel_eps": rel_eps}
-        found = gradient(of_numbers(f, convert), start, **options)
-    else:
-        found = _of_array(_of_number(f, convert), place, nth, method, eps, rel_eps)
-    return float(found) if plain else found[()]
+        with _said_of_x():
+            found = gradient(of_numbers(f, convert), x, method=method, **how)
+        if x or not is_plain_function(f) or isinstance(method, ComplexStep):
+            return found
+        # At 0 an entry does not say how small a step has to be.
+        return _of_zero(_of_number(f, convert), x, resolve(method), found, how)
+    if how["workers"] is None or nth == 0 or isinstance(method, ComplexStep):
+        return _of_array(_of_number(f, convert), x, nth, method, how)
+    leaves = [Leaf("x", x)]
+    limits = bounds_of(how["bounds"], x, leaves)
+    run = evaluator(of_numbers(f, convert), x, leaves, workers=how["workers"], bounds=limits)
+    try:
+        with run:
+            (found,) = _differences(run, higher(resolve(method), nth), how).astype(x.dtype)
+            return found
+    finally:
+        run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+
+
+@contextmanager
+def _said_of_x() -> Iterator[None]:
+    """Errors about parameters, said of the one number that there is."""
+    try:
+        yield
+    except (InputTypeError, InputValueError) as error:
+        raise type(error)(str(error).replace("`params`", "`x`")) from None
+
+
+def _of_zero(
+    f: Callable[[Any], Any], x: np.ndarray, stencil: Stencil, found: Any, how: dict[str, Any]
+) -> Any:
+    """The derivative at 0 after one look at a smaller step, where steps are automatic."""
+    if how["eps"] is not None or how["rel_eps"] is not None or is_extended(x):
+        return found
+    run = Elementwise(f, x)
+    own = stencil.steps(x.dtype)
+    limits = bounds_of(how["bounds"], x, run.leaves)
+    (piece,) = pieces_within(limits, 0, run.leaves[0], stencil, own)
+    if piece.stencil is None:
+        return found
+    first, doubts = np.array([float(found)]), Doubts()
+    better = _settled(run, piece, first, _known(run, stencil, how["f0"]), doubts)
+    doubts.warn(run.leaves)
+    return x.dtype.type(better[0])
 
 
 def _checked(x: np.ndarray) -> np.ndarray:
@@ -141,52 +219,101 @@ def _of_array(
     x: np.ndarray,
     nth: int,
     method: Stencil | ComplexStep | str,
-    eps: Any,
-    rel_eps: Any,
+    how: dict[str, Any],
 ) -> np.ndarray:
     """The derivatives at all points."""
     run = Elementwise(f, x)
     if isinstance(method, ComplexStep):
-        refuse_options(eps=eps, rel_eps=rel_eps)
+        refuse_options(**how)
         if nth != 1:
             raise InputValueError(
                 f"fg.complex_step() is for first derivatives; got `n` = {nth}: take fg.central()"
             )
         found = elementwise_complex(f, run)
     elif nth == 0:
-        if eps is not None or rel_eps is not None:
-            raise InputValueError("`eps` and `rel_eps` do not go with `n` = 0, which takes no step")
+        _refuse_all(how)
         resolve(method)
         found = run.base()
     else:
+        if how["workers"] is not None:
+            raise InputValueError(
+                "`workers` evaluate `f` at one point `x`, and an array of points takes one call of "
+                "`f` for each step; leave them out, or differentiate at one point after the other"
+            )
         stencil = resolve(method)
-        found = _differences(run, stencil if nth == 1 else higher(stencil, nth), eps, rel_eps)
+        found = _differences(run, stencil if nth == 1 else higher(stencil, nth), how)
     result = np.empty_like(x, subok=False)
     with np.errstate(over="ignore"):
         result[...] = found.reshape(x.shape)
     return result
 
 
-def _differences(run: Elementwise, stencil: Stencil | Higher, eps: Any, rel_eps: Any) -> np.ndarray:
+def _refuse_all(how: dict[str, Any]) -> None:
+    """Refuse what says how differences are taken, where none is."""
+    if how["eps"] is not None or how["rel_eps"] is not None:
+        raise InputValueError("`eps` and `rel_eps` do not go with `n` = 0, which takes no step")
+    for name, value in how.items():
+        if value is not None:
+            raise InputValueError(
+                f"`{name}` does not go with `n` = 0, the value of `f` at `x` itself; leave it out"
+            )
+
+
+def _differences(
+    run: Elementwise | Metered, stencil: Stencil | Higher, how: dict[str, Any]
+) -> np.ndarray:
     x: Leaf = run.leaves[0]
-    given = [None if each is None else {"x": each} for each in (eps, rel_eps)]
+    given = [None if how[name] is None else {"x": how[name]} for name in ("eps", "rel_eps")]
     (own,) = steps_of({"x": x.array}, [x], stencil, *given)
-    entries = np.arange(x.array.size)
-    piece = Piece(0, entries, stencil, _lengths(run, own), np.zeros(len(entries), bool))
-    if own.agreed:
-        piece = piece.exact()
-    base = Base(run)
-    found = piece.found(run, base.at(entries) if piece.uses_base else np.nan)
-    if not own.agreed:
-        return found.derivatives
-    doubts = Doubts()
-    better = settled(run, piece, doubtful(found, own), base, own)
-    doubts.note(piece, better)
+    base, doubts = _known(run, stencil, how["f0"]), Doubts()
+    derivatives = np.empty(x.array.size)
+    for piece in pieces_within(bounds_of(how["bounds"], x.array, [x]), 0, x, stencil, own):
+        piece = piece.exact() if own.agreed else piece
+        found = piece.found(run, base.at(piece.entries) if piece.uses_base else np.nan)
+        first = found.derivatives
+        if own.agreed and piece.stencil is not None:
+            first = doubtful(found, piece.stencil.steps(x.array.dtype))
+            first = _settled(run, piece, first, base, doubts)
+        derivatives[piece.entries] = first
     doubts.warn(run.leaves)
+    return derivatives
+
+
+def _settled(
+    run: Elementwise | Metered, piece: Piece, first: np.ndarray, base: Base, doubts: Doubts
+) -> np.ndarray:
+    """The derivatives at automatic steps after a second look where they are in doubt."""
+    assert piece.stencil is not None
+    own = replace(piece.stencil.steps(run.leaves[0].array.dtype), zeros=True)
+    better = settled(run, piece, first, base, own)
+    doubts.note(piece, better)
     return better.derivatives
 
 
-def _lengths(run: Elementwise, own: Steps) -> np.ndarray:
-    if own.given is not None:
-        return own.given
-    return np.asarray(own.absolute + own.relative * run.scale(0))
+class _Quiet(Base):
+    """Values at the points, which only say how exact others are: NaN where `f` raises."""
+
+    def at(self, entries: np.ndarray | None) -> Any:
+        """The value, or the values of these entries."""
+        try:
+            with quiet():
+                return super().at(entries)
+        except Exception:
+            self._value = np.full(self._run.leaves[0].array.size, np.nan)
+            return super().at(entries)
+
+
+def _known(run: Elementwise | Metered, stencil: Stencil | Higher, f0: Any) -> Base:
+    """The values at the points, which are asked for where they are needed."""
+    if f0 is None:
+        return Base(run) if stencil.uses_base else _Quiet(run)
+    x = run.leaves[0].array
+    if not x.ndim:
+        return Base(run, np.array([known_number(f0)], float))
+    values = np.asarray(f0)
+    if values.shape != x.shape or values.dtype.kind not in "iuf":
+        raise InputValueError(
+            f"`f0` must hold the real value of `f` at each point, in shape {x.shape}; got "
+            f"{describe(f0)}"
+        )
+    return Base(run, values.ravel().astype(float))

@@ -97,7 +97,7 @@ def settled(run: Entries, piece: Piece, first: np.ndarray, base: Base, own: Step
     derivatives, off = first.copy(), np.zeros(len(first))
     size = np.abs(run.read(piece.leaf, piece.entries))
     with np.errstate(all="ignore"):
-        small = (size > 0) & (size * own.relative < own.small * piece.steps)
+        small = ((size > 0) | own.zeros) & (size * own.relative < own.small * piece.steps)
         large = (size > own.large) & (piece.steps > 1.0)
         which = np.flatnonzero((small | large | ~np.isfinite(first)) & (size < np.inf))
     if which.size:

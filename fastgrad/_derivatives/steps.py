@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.higher import Higher
+from fastgrad._dtypes import eps_of
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Leaf, entry_path
 from fastgrad._stencils import Stencil, Steps
 from fastgrad._tree import Params, pair
 
@@ -57,9 +58,25 @@ def _relative(leaf: Leaf, share: float | np.ndarray, stencil: Stencil | Higher) 
     with np.errstate(all="ignore"):
         size = np.abs(leaf.array).astype(np.float64, copy=False)
         steps = np.asarray(share * size).ravel()
+    _refuse_lost(leaf, steps, share)
     automatic = stencil.relative_step(leaf.real.dtype)
     steps = np.where((steps > 0) & (steps < np.inf), steps, automatic)
     return np.repeat(steps, 2 if leaf.is_complex else 1)
+
+
+def _refuse_lost(leaf: Leaf, steps: np.ndarray, share: Any) -> None:
+    """Refuse relative steps that vanish in rounding, by the name that the user knows."""
+    x = np.abs(leaf.array).ravel()
+    with np.errstate(all="ignore"):
+        lost = (x > 0) & (x < np.inf) & (steps > 0) & (x + steps.astype(x.dtype) == x)
+    if lost.any():
+        at = int(np.argmax(lost))
+        chosen = float(np.broadcast_to(share, leaf.array.shape).flat[at])
+        name = entry_path(leaf.path, np.unravel_index(at, leaf.array.shape))
+        raise InputValueError(
+            f"`rel_eps` = {chosen:g} vanishes at `{name}` = {float(x[at]):g}: in {x.dtype} the "
+            f"moved entry equals the old one; use at least {2 * eps_of(x):.1e}, or rel_eps=None"
+        )
 
 
 def _chosen(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fastgrad._derivatives.higher import Higher, higher
 from fastgrad._derivatives.pieces import CHUNK, Piece
 from fastgrad._dtypes import is_extended
 from fastgrad._evaluation.bounds import Bounds
@@ -25,7 +26,7 @@ def pieces_within(
     bounds: Bounds | None,
     number: int,
     leaf: Leaf,
-    stencil: Stencil,
+    stencil: Stencil | Higher,
     steps: Steps,
     chosen: np.ndarray | None = None,
     dtype: np.dtype | None = None,
@@ -56,14 +57,13 @@ def _within(
     bounds: Bounds,
     number: int,
     leaf: Leaf,
-    stencil: Stencil,
+    stencil: Stencil | Higher,
     steps: Steps,
     entries: np.ndarray,
     wide: np.ndarray,
     dtype: np.dtype,
 ) -> Iterator[Piece]:
-    order = min(stencil.order, HIGHEST)
-    choices = (stencil, forward(order), backward(order))
+    choices = (stencil, *_one_sided(stencil))
     rooms = rooms_of(bounds, number, entries, leaf)
     wanted = [_lengths(each, dtype, steps, wide, entries) for each in choices]
     which, chosen = fitting(choices, wanted, *rooms)
@@ -72,6 +72,15 @@ def _within(
         if mine.size:
             shrunk = chosen[mine] < (wanted[k][mine] if each else np.inf)
             yield Piece(number, entries[mine], each, chosen[mine], shrunk)
+
+
+def _one_sided(stencil: Stencil | Higher) -> tuple[Stencil | Higher, Stencil | Higher]:
+    """Those of the same derivative and order that point ahead and back."""
+    order = min(stencil.order, HIGHEST)
+    ahead, back = forward(order), backward(order)
+    if isinstance(stencil, Higher):
+        return higher(ahead, stencil.nth), higher(back, stencil.nth)
+    return ahead, back
 
 
 def rooms_of(
@@ -88,7 +97,7 @@ def rooms_of(
 
 
 def _lengths(
-    stencil: Stencil, dtype: np.dtype, steps: Steps, x: np.ndarray, entries: np.ndarray
+    stencil: Stencil | Higher, dtype: np.dtype, steps: Steps, x: np.ndarray, entries: np.ndarray
 ) -> np.ndarray:
     """The steps that a stencil takes: the user's, or automatic ones."""
     if steps.given is not None:
@@ -100,7 +109,10 @@ def _lengths(
 
 
 def fitting(
-    choices: Sequence[Stencil], wanted: Sequence[np.ndarray], ahead: np.ndarray, behind: np.ndarray
+    choices: Sequence[Stencil | Higher],
+    wanted: Sequence[np.ndarray],
+    ahead: np.ndarray,
+    behind: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which stencil each entry takes, by its number (that of none is behind the last), and steps.
 

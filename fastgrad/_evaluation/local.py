@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -163,7 +164,18 @@ def _in_small_loop(f: Any, params: np.ndarray) -> bool:
 
 def of_numbers(f: Callable[[Any], Any], convert: Callable[[np.ndarray], Any]) -> Any:
     """`f`, a function of one number, as a function of a 0-d array; rows of a batch are arrays."""
-    return f if _kind(f) is Batched else lambda at: f(convert(at))
+    return f if _kind(f) is Batched else _OfNumber(f, convert)
+
+
+@dataclass(frozen=True)
+class _OfNumber:
+    """At the top level, so that it can be sent to workers."""
+
+    f: Callable[[Any], Any]
+    convert: Callable[[np.ndarray], Any]
+
+    def __call__(self, at: np.ndarray) -> Any:
+        return self.f(self.convert(at))
 
 
 def of_pairs(f: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -215,3 +217,128 @@ def test_a_step_that_vanishes():
         fg.derivative(np.sin, np.ones(2), eps=1e-20)
     with pytest.raises(fg.InputValueError, match="`eps` = 1e-20 vanishes at `x` = 1"):
         fg.derivative(np.sin, 1.0, n=2, eps=1e-20)
+
+
+# ---------------------------------------------------------------- known values, bounds, workers
+
+
+@every
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("x", [1.0, 2.0, np.array([1.0, 1.5, 2.0])], ids=["low", "high", "array"])
+def test_no_point_is_beyond_the_bounds(method, n, x):
+    seen = []
+
+    def f(t):
+        seen.append(np.array(t))
+        return np.exp(t)
+
+    found = fg.derivative(f, x, n=n, method=method, bounds=(1.0, 2.0))
+    assert all(((t >= 1.0) & (t <= 2.0)).all() for t in seen)
+    order = min(method.order, 4)
+    stencil = higher(fg.forward(order), n)
+    promise = np.finfo(float).eps ** (order / (n + order))
+    error = 3 * (stencil.truncation + 4 * stencil.amplification) * promise
+    np.testing.assert_allclose(found, np.exp(x), rtol=error)
+
+
+def test_bounds_of_each_point_and_of_a_step():
+    x = np.array([1.0, 2.0])
+    bounds = (np.array([1.0, 0.0]), np.array([1.0, 2.0]))
+    found = fg.derivative(np.exp, x, bounds=bounds)
+    assert np.isnan(found[0])  # it cannot be moved
+    assert found[1] == pytest.approx(np.exp(2.0), rel=1e-8)
+    found = fg.derivative(lambda t: t**3, 1.0, eps=0.01, bounds=(1.0, None))
+    assert found == pytest.approx(3 - 2 * 0.01**2, rel=1e-9)
+    for at in (1.0, x):
+        with pytest.raises(fg.InputValueError, match="below the lower"):
+            fg.derivative(np.exp, at, bounds=(1.5, 3.0))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("x", [1.5, np.array([1.5, 2.0])], ids=["point", "array"])
+def test_a_known_value_is_not_evaluated(n, x):
+    calls = []
+
+    def f(t):
+        calls.append(t)
+        return np.exp(t)
+
+    for method in (fg.forward(), fg.central(), fg.central(4)):
+        calls.clear()
+        plain, without = fg.derivative(f, x, n=n, method=method), len(calls)
+        calls.clear()
+        found = fg.derivative(f, x, n=n, method=method, f0=np.exp(x))
+        np.testing.assert_array_equal(found, plain)
+        assert len(calls) == without - higher(method, n).uses_base
+        assert not any(np.array_equal(t, x) for t in calls)
+    # It is taken as it is.
+    shifted = fg.derivative(np.exp, x, n=n, method="forward", f0=np.exp(x) + 1.0, eps=0.5)
+    expected = fg.derivative(np.exp, x, n=n, method="forward", eps=0.5)
+    assert np.all(abs(shifted - expected) > 1.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_workers_give_the_same_bits(n):
+    with ThreadPoolExecutor(2) as pool:
+        for x in (0.75, np.float32(0.75)):
+            for method in ("central", fg.central(4), "forward"):
+                plain = fg.derivative(np.cos, x, n=n, method=method)
+                for workers in (pool, map):
+                    found = fg.derivative(np.cos, x, n=n, method=method, workers=workers)
+                    assert found == plain
+                    assert type(found) is type(plain)
+
+
+def test_what_these_options_must_be():
+    x = np.array([1.0, 2.0])
+    with pytest.raises(fg.InputValueError, match="`workers` evaluate `f` at one point"):
+        fg.derivative(np.exp, x, workers=map)
+    with pytest.raises(fg.InputValueError, match=r"`f0` must hold .* in shape \(2,\); got"):
+        fg.derivative(np.exp, x, f0=1.0)
+    with pytest.raises(fg.InputTypeError, match="`f0` must be one real number"):
+        fg.derivative(np.exp, 1.0, n=2, f0="e")
+    for name, value in {"f0": 1.0, "bounds": (0, 3), "workers": map}.items():
+        with pytest.raises(fg.InputValueError, match=f"`{name}` does not go with `n` = 0"):
+            fg.derivative(np.exp, x, n=0, **{name: value})
+
+
+def test_relative_steps_that_vanish_are_told_by_their_name():
+    for x in (1.0, np.array([1.0, 3.0])):
+        for n in (1, 2):
+            with pytest.raises(
+                fg.InputValueError, match=r"`rel_eps` = 1e-18 vanishes at `x(\[0\])?`"
+            ):
+                fg.derivative(np.sin, x, n=n, rel_eps=1e-18)
+    with pytest.raises(
+        fg.InputValueError, match=r"`rel_eps` = 1e-18 .* at least 4.4e-16, or rel_eps="
+    ):
+        fg.gradient(lambda p: p["w"].sum(), {"w": np.ones(2)}, rel_eps={"w": 1e-18})
+    with pytest.raises(fg.InputValueError, match="`eps` = 1e-20 vanishes at `x` = 1"):
+        fg.derivative(np.sin, 1.0, eps=1e-20)
+
+
+# ---------------------------------------------------------------- at zero
+
+
+@calm
+@pytest.mark.parametrize("x", [0.0, np.array([0.0, 1.0])], ids=["point", "array"])
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
+@pytest.mark.parametrize("power", [1, 3])
+def test_a_pole_at_zero_is_told(x, scale, power):
+    with pytest.warns(fg.StepWarning, match=r"with respect to `x(\[0\])?` = 0"):
+        found = fg.derivative(lambda t: scale / t**power, x)
+    if np.ndim(x):
+        assert found[1] == pytest.approx(-power * scale, rel=1e-6)
+
+
+@pytest.mark.parametrize("f", [math.sin, lambda t: math.sin(t) / t, lambda t: t**3, abs, math.exp])
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_what_is_smooth_at_zero_is_not(f, scale):
+    """Nor does it matter that `f` has no value there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fg.derivative(lambda t: scale * f(t), 0.0)
+    exact = scale if f in (math.sin, math.exp) else 0.0
+    assert found == pytest.approx(exact, rel=1e-9, abs=1e-9 * scale)
+    if found:  # else it is zero but for rounding, of which smaller steps have less
+        assert abs(found) <= abs(fg.gradient(lambda t: scale * f(t), 0.0))
