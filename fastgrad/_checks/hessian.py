@@ -23,6 +23,7 @@ from fastgrad._checks.stale_jacobian import name_other_point
 from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
+from fastgrad._derivatives.sides import offsets_of, rooms_within, slope_weights
 from fastgrad._errors import InputTypeError, InputValueError, MutationError
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.lenient import Lenient
@@ -258,7 +259,11 @@ def gradients(
         return options.evaluator(lenient, argument, leaves, limits, expected=each, **how), None
     expected = EACH * n * each
     run = options.evaluator(Lenient(f), argument, leaves, limits, expected=expected, **how)
-    numeric = NumericGradient(run)
+    rooms = None if limits is None else rooms_within(limits, leaves)
+    if rooms is not None and selection is not None:
+        meant = selection.meant(leaves)
+        rooms = rooms[0][meant], rooms[1][meant]
+    numeric = NumericGradient(run, rooms=rooms)
     return Metered(numeric), numeric
 
 
@@ -293,16 +298,19 @@ def _with_truncation(found: Told, gradient: NumericGradient, layout: Layout) -> 
 
 
 def _columns(gradient: NumericGradient, columns: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Some columns of the Hessian, by one central difference each: (n, columns).
+    """Some columns of the Hessian, by one difference of second order each: (n, columns).
 
     Steps like those of the gradient are far above its noise.
     """
-    parts = []
-    for leaf, entries, mine in gradient.positions.pieces(columns):
-        found = gradient.single(Single(leaf, entries, Steps(given=steps[mine])))
-        width = found.moved[:, 0] - found.moved[:, 1]
-        parts.append((found.values[:, 0] - found.values[:, 1]) / width[:, np.newaxis])
-    matrix: np.ndarray = np.concatenate(parts).T
+    matrix, base = np.empty((gradient.positions.count, len(columns))), gradient.base()
+    for side in (0, 1, -1):
+        which = np.flatnonzero(gradient.sides[columns] == side)
+        for leaf, entries, part in gradient.positions.pieces(columns[which]):
+            mine = which[part]
+            request = Single(leaf, entries, Steps(given=steps[mine]), offsets_of(side, 2))
+            found = gradient.single(request)
+            weights = slope_weights(found.moved)[..., np.newaxis]
+            matrix[:, mine] = (weights * (found.values - base)).sum(axis=1).T
     return matrix
 
 

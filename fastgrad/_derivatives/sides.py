@@ -34,7 +34,7 @@ class Sides:
     most: np.ndarray  # (n,)
 
     @staticmethod
-    def of(steps: np.ndarray, up: np.ndarray, down: np.ndarray, points: int = REACH) -> Sides:
+    def of(steps: np.ndarray, up: np.ndarray, down: np.ndarray, points: float = REACH) -> Sides:
         """The sides that leave room for these steps, or else for the longest ones.
 
         A difference to one side has so many `points` there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastgrad._derivatives.positions import Positions
+from fastgrad._derivatives.sides import offsets_of
 
 __all__ = ["smooth_steps"]
 
@@ -19,7 +20,12 @@ _SLOPE, _CURVATURE = 1.5, 17 / 3
 
 
 def smooth_steps(
-    at: Positions, steps: np.ndarray, least: np.ndarray, base: float, level: float
+    at: Positions,
+    steps: np.ndarray,
+    least: np.ndarray,
+    base: float,
+    level: float,
+    sides: np.ndarray,
 ) -> np.ndarray:
     """The steps of all entries, or as small ones as make truncation no more than noise.
 
@@ -33,12 +39,14 @@ def smooth_steps(
         Where to begin, and the least steps.
     base, level : float
         The value of `f`, and the noise of its values.
+    sides : (n,) array
+        Whether entries move to both sides (0), or only up (1) or down (-1): then with three more.
     """
     found: np.ndarray = steps.copy()
     rows, best = np.arange(at.count), np.full(at.count, np.inf)
-    far, near = (_differences(at, rows, times * steps, base) for times in (2.0, 1.0))
+    far, near = (_differences(at, rows, times * steps, base, sides) for times in (2.0, 1.0))
     while len(rows):
-        half = _differences(at, rows, steps / 2, base)
+        half = _differences(at, rows, steps / 2, base, sides)
         excess = _excess((4 * near - far) / 3, (4 * half - near) / 3, steps, level)
         better = excess < best[rows]
         best[rows[better]], found[rows[better]] = excess[better], steps[better]
@@ -48,8 +56,31 @@ def smooth_steps(
     return found
 
 
-def _differences(at: Positions, rows: np.ndarray, steps: np.ndarray, base: float) -> np.ndarray:
+def _differences(
+    at: Positions, rows: np.ndarray, steps: np.ndarray, base: float, sides: np.ndarray
+) -> np.ndarray:
     """Slopes and curvatures by differences of second order: (2, n)."""
+    found = np.empty((2, len(rows)))
+    for side in (0, 1, -1):
+        mine = np.flatnonzero(sides[rows] == side)
+        if len(mine):
+            part = _aside if side else _central
+            found[:, mine] = part(at, rows[mine], steps[mine], base, side)
+    return found
+
+
+def _aside(
+    at: Positions, rows: np.ndarray, steps: np.ndarray, base: float, side: int
+) -> np.ndarray:
+    """The same from three points on one side."""
+    values = at.single(rows, steps, offsets_of(side)).values
+    with np.errstate(all="ignore"):
+        one, two, three = values.T
+        slope = (4 * one - two - 3 * base) / (2 * side * steps)
+        return np.array([slope, (2 * base - 5 * one + 4 * two - three) / steps**2])
+
+
+def _central(at: Positions, rows: np.ndarray, steps: np.ndarray, base: float, _: int) -> np.ndarray:
     found = at.single(rows, steps)
     (ahead, behind), (up, down) = found.moved.T, found.values.T
     with np.errstate(all="ignore"):
