@@ -19,7 +19,7 @@ from fastgrad._checks.options import tolerance, whole_seed
 from fastgrad._checks.plan import Plan, plan_of
 from fastgrad._checks.probe import probe
 from fastgrad._checks.reporting import first_report, report_of
-from fastgrad._checks.result import Result, unjudged
+from fastgrad._checks.result import Result, unjudged, with_held
 from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
@@ -280,6 +280,7 @@ def _judged(asked: _Asked, look: FirstLook | None) -> Report:
             check_places(argument, asked.leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    result = with_held(result, asked.bounds, asked.leaves, asked.selection)
     result = replace(result, rtol=rtol, atol=atol)
     structure = structure_of(argument)
     return report_of(result, structure, run.evaluations, plan, asked.seed, asked.started)

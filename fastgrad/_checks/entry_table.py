@@ -31,6 +31,7 @@ class Doubt(IntEnum):
     FIXED = 5  # the parameter is not finite, and does not move
     SCALES = 6  # small and large steps show two different derivatives
     INEXACT = 7  # the error is of the size of the errors of `f` itself
+    HELD = 8  # both bounds of the parameter are equal
 
 
 @dataclass(frozen=True)

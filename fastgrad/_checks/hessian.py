@@ -25,7 +25,7 @@ from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
 from fastgrad._derivatives.sides import offsets_of, rooms_within, slope_weights
 from fastgrad._errors import InputTypeError, InputValueError, MutationError
-from fastgrad._evaluation.bounds import bounds_of
+from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget, Single, Steps
@@ -54,6 +54,9 @@ _OVERHEAD, EACH = 9, 4
 # Columns with wrong entries in which the truncation of a numeric gradient is looked at, each with
 # 16 evaluations for each parameter: in others it is taken to be no larger.
 _COLUMNS = 32
+# What is said of a gradient that has no value, and of one that cannot have one.
+_NO_VALUE = re.compile("is nan at the unperturbed parameters; check where it is finite")
+_HELD = "cannot be moved, as its bounds are equal; leave it out by `where`"
 # Half the step leaves a sixteenth of the truncation of fourth order, so that what it changes is 15
 # of 16 parts; with as much again, as other orders contribute too.
 _TRUNCATION = 2.0
@@ -175,7 +178,7 @@ def judge_hessian(
         with run:
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
-            found = _judged(run, numeric, layout, claim, options.seed)
+            found = _judged(run, numeric, layout, claim, options.seed, limits)
             if numeric is not None:
                 found = _with_truncation(found, numeric, layout)
             if function is not None:
@@ -208,7 +211,12 @@ def called(theirs: str, ours: str) -> Iterator[None]:
 
 
 def _judged(
-    run: Metered, numeric: NumericGradient | None, layout: Layout, claim: Analytic, seed: int
+    run: Metered,
+    numeric: NumericGradient | None,
+    layout: Layout,
+    claim: Analytic,
+    seed: int,
+    bounds: Bounds | None,
 ) -> Told:
     """Judge all entries."""
     shared = Shared(run)
@@ -217,7 +225,15 @@ def _judged(
         shared.rounding = None if numeric is None else numeric.rounding
     except OutOfBudget:
         return untold(layout, claim, measured=0)
-    return judged(run, shared, layout, claim, seed)
+    found = judged(run, shared, layout, claim, seed, bounds)
+    if numeric is None or bounds is None:
+        return found
+    # A numeric gradient has no value where an entry cannot be moved.
+    held = layout.of_meant(bounds.held(layout.whole.leaves))
+    if not (held | np.isfinite(shared.base(0))).all():
+        return found
+    verdict, reason = found.conclusion
+    return replace(found, conclusion=(verdict, _NO_VALUE.sub(_HELD, reason)))
 
 
 def gradient_of(

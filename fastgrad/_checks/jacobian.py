@@ -163,7 +163,7 @@ def judge_jacobian(
             layout = Layout(run.outputs, argument, leaves, selection)
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
-            found = judged(run, shared, layout, claim, options.seed)
+            found = judged(run, shared, layout, claim, options.seed, limits)
             found = name_other_point(found, run, layout)
             found = seen(found, run, f, argument, limits, selection)
             check_places(argument, leaves)
@@ -191,7 +191,14 @@ def claim_of(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analyt
     return compared(claim, second.column)
 
 
-def judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed: int) -> Told:
+def judged(
+    run: Metered,
+    shared: Shared,
+    layout: Layout,
+    claim: Analytic,
+    seed: int,
+    bounds: Bounds | None,
+) -> Told:
     """Judge all entries, and explain what is wrong."""
     if claim.trouble is not None or not len(claim.column):
         return untold(layout, claim)
@@ -199,7 +206,8 @@ def judged(run: Metered, shared: Shared, layout: Layout, claim: Analytic, seed: 
         rows = judge_rows(run, shared, layout, claim, seed)
     except OutOfBudget:  # before anything was judged
         return untold(layout, claim, measured=0)
-    return told(rows, layout, claim, run)
+    held = None if bounds is None else layout.of_meant(bounds.held(layout.whole.leaves))
+    return told(rows, layout, claim, run, held)
 
 
 def seen(

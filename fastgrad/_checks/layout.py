@@ -106,6 +106,10 @@ class Layout:
             return None
         return self._selection.meant(self.whole.leaves)
 
+    def of_meant(self, columns: np.ndarray) -> np.ndarray:
+        """What is said of each column of the whole matrix, of those that are meant."""
+        return columns if self.meant is None else columns[self.meant]
+
     def part_of(self, claim: Analytic) -> Analytic:
         """What is claimed of these entries, of a claim of the whole."""
         if self.meant is None:

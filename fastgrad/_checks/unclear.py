@@ -33,6 +33,9 @@ _SENTENCES = {
     Doubt.FIXED: (
         "the parameter is not finite, and so it cannot be moved; leave it out, or give it a number"
     ),
+    Doubt.HELD: (
+        "its bounds leave the parameter no room, and so it cannot be moved; leave it out by `where`"
+    ),
     Doubt.NO_LIMIT: (
         "the differences do not converge as the step shrinks: `f` jumps or has a singular point "
         "there, or varies faster than any step"

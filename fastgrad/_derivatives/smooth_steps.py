@@ -25,7 +25,7 @@ def smooth_steps(
     least: np.ndarray,
     base: float,
     level: float,
-    sides: np.ndarray,
+    sides: np.ndarray | None = None,
 ) -> np.ndarray:
     """The steps of all entries, or as small ones as make truncation no more than noise.
 
@@ -39,9 +39,11 @@ def smooth_steps(
         Where to begin, and the least steps.
     base, level : float
         The value of `f`, and the noise of its values.
-    sides : (n,) array
-        Whether entries move to both sides (0), or only up (1) or down (-1): then with three more.
+    sides : (n,) array, optional
+        Whether entries move to both sides (0), only up (1) or only down (-1): then by three
+        evaluations each time in place of two. By default to both.
     """
+    sides = np.zeros(at.count, int) if sides is None else sides
     found: np.ndarray = steps.copy()
     rows, best = np.arange(at.count), np.full(at.count, np.inf)
     far, near = (_differences(at, rows, times * steps, base, sides) for times in (2.0, 1.0))

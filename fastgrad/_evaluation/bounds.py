@@ -45,6 +45,14 @@ class Bounds:
         """Whether a leaf has any bound."""
         return bool((self.lower[leaf] > -np.inf).any() or (self.upper[leaf] < np.inf).any())
 
+    def held(self, leaves: Sequence[Leaf]) -> np.ndarray:
+        """Which real numbers of all leaves have two equal bounds: (n,) bool."""
+        parts = [np.empty(0, bool)]
+        for k, leaf in enumerate(leaves):
+            low, high = self.of(k, ..., leaf.real.shape)
+            parts.append((low == high).ravel())
+        return np.concatenate(parts)
+
     def clip(self, leaf: int, real: np.ndarray) -> None:
         """Put the entries of a whole leaf within their bounds."""
         np.clip(real, self.lower[leaf], self.upper[leaf], out=real)

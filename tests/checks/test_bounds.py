@@ -95,3 +95,75 @@ def test_an_f_that_does_not_move_within_the_bounds():
     report = fg.check_gradient(f, 2 * x, x, bounds=(0, 1))
     assert report.verdict is Verdict.CANNOT_TELL
     assert "copy" in report.reason
+
+
+# ---------------------------------------------------------------- Hessians from values
+
+
+class Waves:
+    """Exponentials and sines of linear forms, with their Hessian; it keeps where it was called."""
+
+    def __init__(self, n, seed):
+        self.A, self.seen = np.random.default_rng(seed).normal(size=(6, n)), []
+
+    def __call__(self, x):
+        self.seen.append(x.copy())
+        return float(np.exp(0.3 * self.A @ x).sum() + np.sin(self.A @ x).sum())
+
+    def hessian(self, x):
+        z = self.A @ x
+        return (self.A.T * (0.09 * np.exp(0.3 * z) - np.sin(z))) @ self.A
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hessians_from_values_at_bounds(seed):
+    """On a bound, near one, between two that are close, and with room on one side."""
+    rng = np.random.default_rng(seed)
+    x, width, kind = rng.uniform(0.3, 2, 4), 10.0 ** rng.uniform(-4, 0, 4), rng.integers(0, 4, 4)
+    low = np.select([kind == 0, kind == 1], [x, x - 9], x - width)
+    high = np.select([kind == 1, kind == 0], [x, x + 9], x + width)
+    f = Waves(4, seed)
+    H = f.hessian(x)
+    report = fg.check_hessian(f, H, x, bounds=(low, high))
+    assert report, str(report)
+    assert ((np.array(f.seen) >= low) & (np.array(f.seen) <= high)).all()
+    i, j = rng.integers(0, 4, 2)
+    H[i, j] += 0.3 * np.abs(H).max()
+    H[j, i] = H[i, j]
+    report = fg.check_hessian(f, H, x, bounds=(low, high))
+    assert report.verdict is Verdict.WRONG
+    assert {each.path for each in report.wrong} <= {
+        f"params[{a}] / params[{b}]" for a, b in ((i, j), (j, i))
+    }
+
+
+def test_equal_bounds_are_the_reason():
+    x = np.array([1.0, 2.0, 0.5])
+    bounds = (np.array([1.0, 0.0, 0.0]), np.array([1.0, 3.0, 3.0]))
+    f, H = Waves(3, 0), Waves(3, 0).hessian(x)
+    z = f.A @ x
+    slopes = f.A.T @ (0.3 * np.exp(0.3 * z) + np.cos(z))
+
+    def grad(x):
+        z = f.A @ x
+        return f.A.T @ (0.3 * np.exp(0.3 * z) + np.cos(z))
+
+    def checks(**how):
+        yield fg.check_gradient(f, slopes, x, strategy="exhaustive", **how)
+        yield fg.check_jacobian(grad, H, x, **how)
+        yield fg.check_hessian(f, H, x, grad, **how)
+        yield fg.check_hessian(f, H, x, **how)
+
+    for report in checks(bounds=bounds):
+        assert report.verdict is Verdict.CANNOT_TELL
+        assert "cannot be moved" in report.reason
+        assert "leave it out by `where`" in report.reason
+        assert "nan" not in report.reason
+    # And that helps.
+    for report in checks(bounds=bounds, where=np.array([False, True, True])):
+        assert report, str(report)
+    # The edge of a domain is another reason.
+    edge = fg.check_gradient(
+        lambda x: x[1:].sum() if x[0] == 1 else np.nan, np.ones(3), x, bounds=(0, 3)
+    )
+    assert "not finite beside it" in edge.reason
