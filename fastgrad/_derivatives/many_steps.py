@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fastgrad._derivatives.extrapolation import ONE_SIDED_NOISE, Estimate, estimate
-from fastgrad._derivatives.noise import POINTS, SIGMAS, noise_beside
+from fastgrad._derivatives.noise import POINTS, SIGMAS, most_noise_beside, noise_beside
 from fastgrad._derivatives.step_table import RATIO, StepTable, vector_row
 from fastgrad._derivatives.surroundings import Surroundings, eps_of_double
 from fastgrad._evaluation.protocol import Evaluator, Single
@@ -44,6 +44,11 @@ _ROUGH = 4.0
 # How far they are apart, relative to the entry, and at least in spacings of its type: about as far
 # as those that were measured first, where a ripple as long as the first step is smooth.
 _FINE, _FINE_SPACINGS = 1e-12, 4.0
+# Noise of all entries together is that of others where values along one show less than this share
+# of it: six random values do in less than 1 of 10^6 cases.
+_OTHERS = 1 / 16
+# What an entry shows by itself is taken this many times: its values show rounding to a factor 4.
+_OWN = 4.0
 # Truncation limits an estimate where its bound is more than this many noise bounds.
 _MOSTLY_NOISE = 2.0
 # Noise is taken to be this many times what seven values show. Measured: with 1, one bound in 2,000
@@ -127,7 +132,7 @@ class _Rows:
         self, run: Evaluator, leaf: int, entries: np.ndarray, around: Surroundings
     ) -> None:
         self._run, self._leaf, self._entries, self._around = run, leaf, entries, around
-        self.outputs = len(around.base)
+        self.outputs, self.moves = len(around.base), around.moves
         x = np.abs(run.read(leaf, entries))
         x[~np.isfinite(x)] = 0.0
         eps = eps_of_double(run.leaves[leaf].real)
@@ -139,9 +144,13 @@ class _Rows:
         most, least = _FARTHEST * np.fmax(x, 1.0), _LEAST_SPACINGS * eps * x
         with np.errstate(divide="ignore"):
             self.highest = np.fmax(_levels(most / self._first), 1).astype(int)
+            # The largest step below the size of the entry itself, which may be its scale.
+            own = np.where(x > 0, _levels(_FARTHEST * x / self._first), np.inf)
+            self.own = np.fmin(np.fmax(own, 1), self.highest).astype(int)
             self.lowest = np.fmax(-_levels(self._first / least), -_MOST_DOWN).astype(int)
         self._tables: dict[int, StepTable] = {}
         self._length = np.fmax(x, 1.0)
+        self._noise = self._own_noise()
         # Noise of each pair of an entry and an output, where it was looked at again.
         self._rough = np.zeros(len(entries) * self.outputs)
 
@@ -159,7 +168,7 @@ class _Rows:
         found = self._run.single(request)
         values = np.where(np.isinf(found.values), np.nan, found.values)
         around = self._around = self._around.with_values(values)
-        spread = _MARGIN * around.noise, _MARGIN * around.unit
+        spread = _MARGIN * self._noise[positions], _MARGIN * around.unit
         row = vector_row(found.moved, values, around.base, *spread)
         inside = self._argument[positions, np.newaxis] * row.size / steps[:, np.newaxis]
         row = replace(row, noise=np.hypot(row.noise, inside))
@@ -195,19 +204,37 @@ class _Rows:
         if lost.any():
             shown[lost] = self._noise_beside(positions[lost], -1)
         level = np.zeros((len(self._entries), self.outputs))
-        level[positions] = np.where(shown > _ROUGH * self._around.noise, shown, 0.0)
+        level[positions] = np.where(shown > _ROUGH * self._noise[positions], shown, 0.0)
         self._rough[pairs] = level.flat[pairs]
         found: np.ndarray = pairs[self._rough[pairs] > 0]
         return found
 
+    def _own_noise(self) -> np.ndarray:
+        """Noise of each output as each entry moves: (entries, outputs).
+
+        That of all entries together, unless it is more than rounding, and that of others: beside a
+        pole, say, it is what one of them does.
+        """
+        around, count = self._around, len(self._entries)
+        noise = np.tile(around.noise, (count, 1))
+        if not around.coarse.any() or around.entries == 1 or not count:
+            return noise
+        values = self._beside(np.arange(count), 1)
+        own = np.stack([most_noise_beside(values[..., k]) for k in range(self.outputs)], axis=1)
+        least = np.fmax(_OWN * own, around.unit * np.abs(around.base))
+        return np.where(own <= _OTHERS * noise, np.fmin(least, noise), noise)
+
     def _noise_beside(self, positions: np.ndarray, way: int) -> np.ndarray:
         """Noise in values at one side, without that at the entry: it may be the edge of a jump."""
+        values = self._beside(positions, way)
+        return np.stack([noise_beside(values[..., k]) for k in range(self.outputs)], axis=1)
+
+    def _beside(self, positions: np.ndarray, way: int) -> np.ndarray:
+        """Equally spaced values at one side of entries: (positions, points, outputs)."""
         offsets = tuple(way * k for k in range(1, POINTS + 1))
         steps = Steps(given=self._fine[positions])
-        values = self._run.single(
-            Single(self._leaf, self._entries[positions], steps, offsets)
-        ).values
-        return np.stack([noise_beside(values[..., k]) for k in range(self.outputs)], axis=1)
+        found = self._run.single(Single(self._leaf, self._entries[positions], steps, offsets))
+        return found.values
 
 
 def _levels(ratio: np.ndarray) -> np.ndarray:
@@ -255,21 +282,27 @@ class _State:
         found = estimate(table)
         view = _View(table, found)
         positions = pairs // rows.outputs
+        own = rows.own[positions]
+        # A constant has no scale.
+        moves = np.tile(rows.moves, len(rows.own))[pairs]
+        beyond = np.where(moves, view.hidden_up_to(first - own), 0.0)
+        bound = np.where(beyond > np.abs(found.value), np.fmax(found.bound, beyond), found.bound)
         highest, top, end = rows.highest[positions], first - view.top, first - view.end
         can_go_up, can_go_down = highest > top, rows.lowest[positions] < end
         flat, alone = ~table.moves & np.isfinite(found.value), view.alone & can_go_down
         # What stands still may move at larger steps, as a staircase does.
         still = flat & ~can_go_up & _no_change_matters(rows.slopes(pairs), found.bound, goal)
-        met = still | (~flat & ~alone & view.meets(goal))
+        met = still | (~flat & ~alone & view.meets(goal, bound))
         telling = found.kink & (end > -_BELOW_KINKS)
         limited = ~found.converged | (view.at_end & view.mostly_truncation) | alone | telling
-        down = ~met & can_go_down & ((limited & ~view.drowned) | view.has_gap_to_fill)
+        unseen = (bound > found.bound) & (end > own)
+        down = ~met & can_go_down & ((limited & ~view.drowned) | view.has_gap_to_fill | unseen)
         near = found.converged & (view.pick - view.top <= _AHEAD)
         up = ~met & ~down & can_go_up & (flat | view.nothing_on_top | near)
         far = top + _LEFT_OUT + 2
         target = np.where(view.nothing_on_top & (far <= highest), far, top + 1)
         target = np.where(flat, highest, target)
-        outcome = Outcome(found.value, found.bound, *view.sides, found.kink, met, table.moves)
+        outcome = Outcome(found.value, bound, *view.sides, found.kink, met, table.moves)
         return cls(outcome, positions, up, down, target, end - 1, top)
 
 
@@ -358,11 +391,20 @@ class _View:
         found: np.ndarray = self._below.any(axis=0) & lost
         return found
 
-    def meets(self, goal: Goal) -> np.ndarray:
+    def hidden_up_to(self, own: np.ndarray) -> np.ndarray:
+        """What noise hides at the step of the row `own`, if the estimate is of larger ones; else 0.
+
+        A derivative that is not seen there may be one of which larger steps see the mean.
+        """
+        noise, above = self._at(self.pick, self._table.noise), own - self.pick
+        found: np.ndarray = np.where(above > 0, noise * RATIO ** np.fmax(above, 0), 0.0)
+        return np.where(np.isfinite(self._found.bound), found, 0.0)
+
+    def meets(self, goal: Goal, bound: np.ndarray) -> np.ndarray:
         """Whether the estimate is as accurate as it has to be, and no smaller step contradicts."""
         found = self._found
         met: np.ndarray = found.converged & ~found.kink & ~self.astray
-        return met & (found.bound <= goal.atol + goal.rtol * self.size)
+        return met & (bound <= goal.atol + goal.rtol * self.size)
 
     @property
     def size(self) -> np.ndarray:

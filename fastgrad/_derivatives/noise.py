@@ -22,6 +22,7 @@ __all__ = [
     "POINTS",
     "SIGMAS",
     "is_single",
+    "most_noise_beside",
     "noise_beside",
     "noise_of",
     "noise_table",
@@ -140,6 +141,26 @@ def noise_beside(values: np.ndarray) -> np.ndarray:
     higher order shrink, or do not change sign, as those of a smooth function; NaN where a value is
     not finite.
     """
+    heights, turns = _heights(values)
+    settled = heights.max(axis=0) <= _AGREE * heights.min(axis=0)
+    found: np.ndarray = np.where(settled & turns, heights[0], 0.0)
+    found[~np.isfinite(values).all(axis=1)] = np.nan
+    return found
+
+
+def most_noise_beside(values: np.ndarray) -> np.ndarray:
+    """The same, whatever differences of higher order look like: at most so much noise is in them.
+
+    Infinite where values stand still, as of an `f` that rounds its input, or are not finite.
+    """
+    found: np.ndarray = _heights(values)[0].max(axis=0)
+    moves = (np.diff(values, axis=1) != 0).sum(axis=1) > values.shape[1] // 2
+    found[~moves | ~np.isfinite(values).all(axis=1)] = np.inf
+    return found
+
+
+def _heights(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes of the differences of each order from the third, as noise, and whether signs change."""
     with np.errstate(invalid="ignore", over="ignore"):
         table, levels, turns = values, [], []
         for k in range(1, values.shape[1]):
@@ -148,12 +169,9 @@ def noise_beside(values: np.ndarray) -> np.ndarray:
                 weight = math.sqrt(factorial(k) ** 2 / factorial(2 * k))
                 levels.append(weight * np.sqrt((table**2).mean(axis=1)))
                 turns.append((table.min(axis=1) < 0) & (table.max(axis=1) > 0))
-        heights = np.array(levels)
-        settled = heights.max(axis=0) <= _AGREE * heights.min(axis=0)
-        settled &= np.array(turns).any(axis=0)
-        found: np.ndarray = np.where(settled, heights[0], 0.0)
-    found[~np.isfinite(values).all(axis=1)] = np.nan
-    return found
+        heights: np.ndarray = np.array(levels)
+        turned: np.ndarray = np.any(turns, axis=0)
+        return heights, turned
 
 
 def relative_step(noise: float, variation: float, eps: float) -> float:

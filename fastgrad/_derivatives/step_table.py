@@ -111,7 +111,8 @@ def vector_row(
     """Quotients of a vector-valued f at one step of each entry: arrays of shape (entries, m).
 
     Displacements are of shape (entries, 2), ahead and behind, and values of shape (entries, 2, m).
-    The others, of shape (m,), are as for `quotients`.
+    The noise is one for each entry and output, or for each output; the others, of shape (m,), are
+    as for `quotients`.
     """
     ahead, behind = moved[:, :1], moved[:, 1:]
     above, below = values[:, 0], values[:, 1]

@@ -42,6 +42,9 @@ class Surroundings:
     base: np.ndarray
     noise: np.ndarray  # as standard deviations
     unit: np.ndarray  # relative rounding of the values
+    coarse: np.ndarray  # whether the noise is more than rounding explains
+    moves: np.ndarray  # whether anything moved them here
+    entries: int  # that moved together
 
     def with_values(self, values: np.ndarray) -> Surroundings:
         """The same, with the rounding of float64 where values at a larger step have more digits.
@@ -77,7 +80,10 @@ def look_around(run: Evaluator) -> Surroundings:
             if not wanted.any():
                 break
             found.take(_values(run, regions, spacing, base, wanted), wanted)
-    return Surroundings(base, np.fmax(found.level, _LEAST), found.unit)
+    count = sum(run.leaves[region.leaf].real.size for region in regions)
+    return Surroundings(
+        base, np.fmax(found.level, _LEAST), found.unit, found.coarse, ~found.open, count
+    )
 
 
 @dataclass(frozen=True)

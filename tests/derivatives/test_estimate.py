@@ -612,3 +612,41 @@ def test_nothing_and_everything_is_estimated():
     assert str(every) == str(plain)
     one = fg.estimate(lambda x: (x**2).sum(), x, where=np.array([True, False]))
     assert "1 of 2 entries" in repr(one)
+
+
+# ---------------------------------------------------------------- beside other entries
+
+
+def test_what_another_entry_does_is_no_noise_of_this_one():
+    """Beside a pole, or a fast entry, joint moves show what none of the others does alone."""
+    for other in (lambda t: 1e-12 / (t - 1 - 1e-12), lambda t: 0.01 * math.sin(1e13 * t)):
+        found = fg.estimate(lambda x, g=other: g(x[0]) + math.sin(x[1]), np.array([1.0, 0.3]))
+        alone = fg.estimate(lambda t: math.sin(t), 0.3)
+        assert abs(found.value[1] - math.cos(0.3)) <= found.uncertainty[1]
+        assert found.status[1] == "converged"
+        assert found.uncertainty[1] <= 1e-8 >= alone.uncertainty
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-3])
+def test_noise_of_f_stays_that_of_each_entry(size):
+    def f(x):
+        return math.sin(x[0]) + math.cos(x[1]) + hashed(x.sum(), size)
+
+    found = fg.estimate(f, np.array([0.3, 0.7]))
+    exact = np.array([math.cos(0.3), -math.sin(0.7)])
+    assert (abs(found.value - exact) <= found.uncertainty).all()
+    assert (found.uncertainty >= size).all()
+
+
+@pytest.mark.parametrize("x", [5e-3, -8e-4, 1e-5])
+@pytest.mark.parametrize("share", [0.1, 0.3, 1.0])
+def test_a_mean_over_large_steps_is_no_derivative(x, share):
+    """Noise hides all that an entry does on the scale of its own size."""
+    level = share * abs(x)
+    for phase in range(12):
+
+        def f(t, phase=phase):
+            return math.sin(t / x) * abs(x) + hashed(t + phase, level)
+
+        found = fg.estimate(f, x)
+        assert abs(found.value - math.copysign(math.cos(1.0), x)) <= found.uncertainty
