@@ -34,6 +34,7 @@ __all__ = [
     "is_function",
     "only_numbers",
     "pair",
+    "pair_flat",
     "plain_or_none",
     "same_kind",
     "structure_of",
@@ -48,11 +49,22 @@ _WAY_OUT = "pass arrays such as np.asarray(value, dtype=float)"
 
 def as_params(params: Params) -> Params:
     """Return what `f` will receive: `params` itself, or a copy in which numbers are arrays."""
-    if type(params) is np.ndarray:
+    if type(params) is np.ndarray or _is_flat(params):
         return params
     if isinstance(params, bool):
         return np.array(params, dtype=np.float64)
     return _with_arrays(params, "", ())
+
+
+def _is_flat(node: Any) -> bool:
+    """Whether it is a dict, list or tuple of arrays and nothing else: the commonest nest.
+
+    A check of a few small arrays feels every other question.
+    """
+    kind = type(node)
+    if kind is not dict and kind is not list and kind is not tuple:
+        return False
+    return set(map(type, node.values() if kind is dict else node)) == {np.ndarray}
 
 
 def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
@@ -98,6 +110,8 @@ def flatten(params: Params) -> list[Leaf]:
     """Return the leaves of `params` in order; every leaf is an array of an accepted type."""
     if type(params) is np.ndarray:
         return [_leaf("params", params)]
+    if _is_flat(params):
+        return [_leaf(path, node) for path, node in children(params, "") or ()]
     return [_leaf(path or "params", node) for path, node in _walk(params, "", ())]
 
 
@@ -144,12 +158,12 @@ def children(node: Any, path: str) -> list[tuple[str, Any]] | None:
     """Labelled children of a container, or None for anything else."""
     if type(node) is np.ndarray:  # the commonest, which the questions below take a while for
         return None
-    if isinstance(node, Mapping):
-        return [(_label(path, key), node[key]) for key in node]
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         return [(_label(path, key), getattr(node, key)) for key in node._fields]
     if isinstance(node, (list, tuple)):
         return [(_label(path, i), child) for i, child in enumerate(node)]
+    if isinstance(node, (dict, Mapping)):  # asking for an abstract class takes a while
+        return [(_label(path, key), node[key]) for key in node]
     if dataclasses.is_dataclass(node) and not isinstance(node, type):  # an instance
         names = [field.name for field in dataclasses.fields(node)]
         return [(_label(path, name), getattr(node, name)) for name in names]
@@ -164,6 +178,17 @@ def _label(path: str, key: Any) -> str:
 
 
 def _leaf(path: str, node: Any) -> Leaf:
+    if type(node) is not np.ndarray:
+        _refuse_kind(path, node)
+    if node.dtype.kind not in "fc":
+        raise InputTypeError(
+            f"`{path}` has dtype {node.dtype}, which cannot hold a small step; "
+            f"{_way_out_of_type(path, node)}"
+        )
+    return Leaf(path, node)
+
+
+def _refuse_kind(path: str, node: Any) -> None:
     if not isinstance(node, np.ndarray):
         raise InputTypeError(f"`{path}` is {_kind_of(node)}, not an array; {_way_out(path, node)}")
     # By an attribute: np.ma is a module of its own, which takes time to import.
@@ -173,12 +198,6 @@ def _leaf(path: str, node: Any) -> Leaf:
         )
     if isinstance(node, np.matrix):
         raise InputTypeError(f"`{path}` is an np.matrix; pass np.asarray(`{path}`)")
-    if node.dtype.kind not in "fc":
-        raise InputTypeError(
-            f"`{path}` has dtype {node.dtype}, which cannot hold a small step; "
-            f"{_way_out_of_type(path, node)}"
-        )
-    return Leaf(path, node)
 
 
 def _kind_of(node: Any) -> str:
@@ -223,7 +242,11 @@ def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
 
 def structure_of(params: Params) -> Any:
     """The containers of `params` with zeros in place of the arrays, which it does not keep."""
-    return 0 if type(params) is np.ndarray else unflatten(params, itertools.repeat(0))
+    if type(params) is np.ndarray:
+        return 0
+    if _is_flat(params):
+        return dict.fromkeys(params, 0) if type(params) is dict else type(params)([0] * len(params))
+    return unflatten(params, itertools.repeat(0))
 
 
 def plain_or_none(node: Any) -> Any:
@@ -309,13 +332,30 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
         yield from pair(child, theirs[label], name, label)
 
 
+def pair_flat(params: Params, other: Any) -> list[tuple[np.ndarray, Any]] | None:
+    """Each array of a dict, list or tuple with what stands in its place in another one of its kind.
+
+    None where that is not seen at a glance: then `pair` tells.
+    """
+    kind = type(params)
+    if type(other) is not kind or not _is_flat(params) or len(params) != len(other):
+        return None
+    if kind is not dict:
+        return list(zip(params, other, strict=True))
+    if params.keys() != other.keys():
+        return None
+    return [(array, other[key]) for key, array in params.items()]
+
+
 def same_kind(a: Any, b: Any) -> bool:
+    if type(a) is type(b):
+        return True
     # A gradient often comes in other containers than the parameters: a dict for an ordered one.
     if isinstance(a, Mapping):
         return isinstance(b, Mapping)
     if isinstance(a, (list, tuple)) and not hasattr(a, "_fields"):
         return isinstance(b, (list, tuple)) and not hasattr(b, "_fields")
-    return type(a) is type(b)
+    return False
 
 
 def describe(value: Any) -> str:

@@ -134,6 +134,22 @@ cdef inline char* locate(const View* view, Py_ssize_t entry) noexcept nogil:
     return address
 
 
+def bounds(cnp.ndarray array):
+    cdef char* low = cnp.PyArray_BYTES(array)
+    cdef char* high = low + cnp.PyArray_ITEMSIZE(array)
+    cdef cnp.npy_intp reach
+    cdef int d
+    if cnp.PyArray_SIZE(array) == 0:
+        return <size_t> low, <size_t> low
+    for d in range(cnp.PyArray_NDIM(array)):
+        reach = (cnp.PyArray_DIM(array, d) - 1) * cnp.PyArray_STRIDE(array, d)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    return <size_t> low, <size_t> high
+
+
 def is_native(cnp.ndarray array):
     cdef int type = cnp.PyArray_TYPE(array)
     return ((type == cnp.NPY_FLOAT64 or type == cnp.NPY_FLOAT32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
+from fastgrad._evaluation.measured import Measured
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._evaluation.selected import Selection, selection_of
@@ -187,6 +187,16 @@ def check_gradient(
     rtol, atol = tolerance("rtol", rtol), tolerance("atol", atol)
     argument = as_params(params)
     leaves = flatten(argument)
+    look = None
+    # A first look knows no other options, and without a budget every entry is judged.
+    plain = bounds is where is retraction is workers is budget is None and not progress
+    every = strategy in ("auto", "exhaustive")
+    if plain and every and grad is not True and may_look(f, leaves):
+        check_layout(leaves)
+        look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
+        if look.seen():
+            check_places(argument, leaves)
+            return first_report(look, started)
     limits = bounds_of(bounds, argument, leaves)
     selection = selection_of(where, argument, leaves)
     plan = plan_of(strategy, budget, leaves if selection is None else selection.leaves)
@@ -204,8 +214,10 @@ def check_gradient(
         progress=progress,
         seed=seed,
         started=started,
+        claim=None if look is None else look.claim,
+        measured=None if look is None else look.measured,
     )
-    return _checked(asked) if retraction is None else _on_manifold(asked, retraction, bounds)
+    return _judged(asked) if retraction is None else _on_manifold(asked, retraction, bounds)
 
 
 @dataclass  # not frozen, for the reason given at `Analytic`
@@ -227,32 +239,11 @@ class _Asked:
     started: float
     claim: Analytic | None = None  # where `grad` was called already
     calls: int = 0  # of `f`, for that
+    measured: Measured | None = None  # by a first look that left doubts
 
 
-def _checked(asked: _Asked) -> Report:
-    """The report, from a first look where that is enough."""
-    look = None
-    if _looks_first(asked):
-        check_layout(asked.leaves)
-        how = (asked.argument, asked.leaves, asked.seed, *asked.tolerances)
-        look = FirstLook(asked.f, asked.grad, *how)
-        if look.seen():
-            check_places(asked.argument, asked.leaves)
-            return first_report(look, asked.plan, asked.started)
-    return _judged(asked, look)
-
-
-def _looks_first(asked: _Asked) -> bool:
-    """Whether nothing is asked for that a first look does not know."""
-    special = (asked.claim, asked.workers, asked.bounds, asked.selection)
-    if asked.progress or asked.grad is True or any(each is not None for each in special):
-        return False
-    # Without a budget every entry is judged.
-    return asked.plan.budget == math.inf and may_look(asked.f, asked.leaves)
-
-
-def _judged(asked: _Asked, look: FirstLook | None) -> Report:
-    """The report, after a first look that left doubts or without one."""
+def _judged(asked: _Asked) -> Report:
+    """The report, where a first look is not enough."""
     argument, plan, (rtol, atol) = asked.argument, asked.plan, asked.tolerances
     run = evaluator(
         Lenient(asked.value),
@@ -263,14 +254,13 @@ def _judged(asked: _Asked, look: FirstLook | None) -> Report:
         expected=plan.expected,
         progress=asked.progress,
         bounds=asked.bounds,
-        measured=None if look is None else look.measured,
+        measured=asked.measured,
         selection=asked.selection,
     )
     try:
         with run:
-            claim = asked.claim if look is None else look.claim
-            known = claim is not None
-            claim = replace(claim or _first_call(run, asked), rtol=rtol, atol=atol)
+            known = asked.claim is not None
+            claim = replace(asked.claim or _first_call(run, asked), rtol=rtol, atol=atol)
             for _ in range(asked.calls):
                 run.count_call()
             called = not known and _is_called(asked.grad)
@@ -314,7 +304,7 @@ def _on_manifold(asked: _Asked, retraction: Any, bounds: Any) -> Report:
                 calls=2 if asked.grad is True else 0,
             )
             guard.check("retraction")
-            report = _checked(moved)
+            report = _judged(moved)
             clause = manifold.clause(claim, report.verdict)
     finally:
         guard.close()  # as above

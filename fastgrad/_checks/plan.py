@@ -10,7 +10,7 @@ from fastgrad._checks.options import whole_budget
 from fastgrad._errors import InputValueError
 from fastgrad._leaf import Leaf
 
-__all__ = ["Plan", "plan_of"]
+__all__ = ["EVERY_ENTRY", "Plan", "plan_of"]
 
 # Evaluations of a probe, at most, and of an exhaustive check before "auto" probes instead: 10,000
 # entries, 0.2 s where `f` takes 10 microseconds, and a minute where it takes three milliseconds.
@@ -20,13 +20,16 @@ _BUDGET = 20_000
 _OVERHEAD = 9
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, for the reason given at `Analytic`
 class Plan:
     """How entries are visited, and after how many evaluations to stop."""
 
     strategy: str
     budget: float
     expected: int  # evaluations of a right gradient; 0 if that is not known
+
+
+EVERY_ENTRY = Plan("exhaustive", math.inf, 0)
 
 
 def plan_of(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> Plan:
@@ -37,7 +40,7 @@ def plan_of(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> Plan:
         )
     whole_budget(budget)
     most = _BUDGET if budget is None else int(budget)
-    least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
+    least = 2 * sum([leaf.real.size for leaf in leaves]) + _OVERHEAD
     if strategy == "auto":
         strategy = "probe" if least > most else "exhaustive"
     unbounded = strategy == "exhaustive" and budget is None

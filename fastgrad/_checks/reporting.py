@@ -8,7 +8,7 @@ from typing import Any
 
 from fastgrad import _backend
 from fastgrad._checks.first_look import FirstLook
-from fastgrad._checks.plan import Plan
+from fastgrad._checks.plan import EVERY_ENTRY, Plan
 from fastgrad._checks.result import Result
 from fastgrad._checks.verdict import conclude
 from fastgrad._report.entries import Verdict
@@ -19,21 +19,21 @@ from fastgrad._tree import structure_of
 __all__ = ["first_report", "report_of"]
 
 
-def first_report(look: FirstLook, plan: Plan, started: float) -> Report:
+def first_report(look: FirstLook, started: float) -> Report:
     """The report of a gradient that is right at first look; its sentences are made on demand."""
     evaluations, seconds = look.evaluations, time.perf_counter() - started
     structure = structure_of(look.argument)
     look.forget()
 
     def rest() -> Report:
-        return report_of(look.result(), structure, evaluations, plan, look.seed, started)
+        return report_of(look.result(), structure, evaluations, EVERY_ENTRY, look.seed, started)
 
     return Report.unfinished(
         rest,
         verdict=Verdict.RIGHT,
         evaluations=evaluations,
         noise=look.noise,
-        strategy=plan.strategy,
+        strategy=EVERY_ENTRY.strategy,
         backend=_backend.backend,
         seed=look.seed,
         seconds=seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastgrad._dtypes import EPS
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._leaf import Leaf
 from fastgrad._returns import as_scalar, at_base
-from fastgrad._tree import Params, describe, pair
+from fastgrad._tree import Params, describe, pair, pair_flat
 from fastgrad._words import with_article
 
 __all__ = ["GradientFunction", "arrays_of", "column_of", "given_pair", "read_array", "split"]
@@ -80,26 +81,30 @@ def _is_one_number(value: Any) -> bool:
 
 def arrays_of(argument: Params, given: Any, name: str = "grad") -> list[np.ndarray]:
     """What stands in `given`, the user's `name`, for each leaf: arrays of exactly their shapes."""
-    # The commonest case first: a check of a few entries feels a microsecond.
-    plain = type(given) is type(argument) is np.ndarray and given.dtype.char in "df"
-    if plain and given.shape == argument.shape:
-        return [given]
+    # The commonest cases first: a check of a few entries feels a microsecond.
+    if type(argument) is np.ndarray:
+        both: list[tuple[np.ndarray, Any]] | None = [(argument, given)]
+    else:
+        both = pair_flat(argument, given)
+    if both is not None and all(starmap(_fits_plainly, both)):
+        return [part for _, part in both]
     return [_gradient_array(leaf, part, name) for leaf, part in pair(argument, given, name)]
+
+
+def _fits_plainly(array: np.ndarray, given: Any) -> bool:
+    """Whether nothing has to be asked about what stands in an array's place."""
+    return type(given) is np.ndarray and given.dtype.char in "df" and given.shape == array.shape
 
 
 def column_of(arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> np.ndarray:
     """Copy the arrays of a gradient to one column of real numbers."""
     if len(arrays) == 1 and not leaves[0].is_complex:
         return np.array(arrays[0], np.float64, order="C").reshape(-1)
-    column = np.empty(sum([leaf.real.size for leaf in leaves]))
-    start = 0
-    for leaf, array in zip(leaves, arrays, strict=True):
-        stop = start + leaf.real.size
+    flat = [array.reshape(-1) for array in arrays]
+    for k, leaf in enumerate(leaves):
         if leaf.is_complex:
-            array = array.astype(np.complex128, copy=False).ravel().view(np.float64)
-        column[start:stop] = array.reshape(-1)
-        start = stop
-    return column
+            flat[k] = flat[k].astype(np.complex128, copy=False).view(np.float64)
+    return np.concatenate(flat, dtype=np.float64) if flat else np.empty(0)
 
 
 def _gradient_array(leaf: Leaf, value: Any, name: str) -> np.ndarray:

@@ -59,12 +59,11 @@ def check_layout(leaves: Sequence[Leaf]) -> None:
 
 def check_disjoint(leaves: Sequence[Leaf]) -> None:
     """Refuse leaves of which two share memory."""
-    spans = sorted(
-        ((*_memory.bounds(leaf.array), leaf) for leaf in leaves if leaf.array.size),
-        key=lambda span: span[:2],
-    )
+    bounds = _backend.kernel.bounds
+    spans = sorted([(*bounds(leaf.array), k) for k, leaf in enumerate(leaves) if leaf.array.size])
     open_spans: list[tuple[int, Leaf]] = []
-    for low, high, leaf in spans:
+    for low, high, k in spans:
+        leaf = leaves[k]
         open_spans = [(end, other) for end, other in open_spans if end > low]
         for _, other in open_spans:
             if _share(leaf.array, other.array):
