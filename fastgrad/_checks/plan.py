@@ -29,6 +29,7 @@ class Plan:
     expected: int  # evaluations of a right gradient; 0 if that is not known
 
 
+# The plan of a first look, whose few entries cost less than a probe may: expected is nothing more.
 EVERY_ENTRY = Plan("exhaustive", math.inf, 0)
 
 

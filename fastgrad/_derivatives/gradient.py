@@ -180,7 +180,16 @@ def gradient(
     known = None if f0 is None else known_number(f0)
     # Everything else costs some fifty microseconds, which a tight loop over small fits would feel.
     if eps is rel_eps is bounds is where is out is workers is None and not progress:
-        small = _of_small(f, params, stencil, known)
+        found = small_gradient(f, params, stencil, known)
+        if found is not None:
+            small, doubt, base = found
+            if doubt:
+                _settle(f, params, [Leaf("params", params)], stencil, [small], base)
+            # A look at the first entry is cheaper still, and mostly enough.
+            if small.size and not small.item(0) and not np.count_nonzero(small):
+                refuse_unseen(f, params, [Leaf("params", params)])
+            return small
+        small = _of_small_arrays(f, params, stencil, known)
         if small is not None:
             return small
     argument = as_params(params)
@@ -200,17 +209,8 @@ def gradient(
     return out if out is not None else _answer(params, argument, answer)
 
 
-def _of_small(f: Callable[[Any], Any], params: Params, stencil: Stencil, known: Any) -> Any:
-    """The gradient by a small array, or by a few in a container; None for other parameters."""
-    found = small_gradient(f, params, stencil, known)
-    if found is not None:
-        small, doubt, base = found
-        if doubt:
-            _settle(f, params, [Leaf("params", params)], stencil, [small], base)
-        # A look at the first entry is cheaper still, and mostly enough.
-        if small.size and not small.item(0) and not np.count_nonzero(small):
-            refuse_unseen(f, params, [Leaf("params", params)])
-        return small
+def _of_small_arrays(f: Callable[[Any], Any], params: Params, stencil: Stencil, known: Any) -> Any:
+    """The gradient by a few small arrays in a container; None for other parameters."""
     parts = small_gradients(f, params, stencil, known)
     if parts is None:
         return None
