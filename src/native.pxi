@@ -6,8 +6,13 @@ cdef enum:
     VECTOR = 4             # besides, there are `m` values
     GROWTH = 16            # from slice to slice at most, for an `f` that slows down
 
+# A macro of Cython's: what it names is laid out of the loop's way.
+cdef extern from *:
+    bint unlikely(bint condition) noexcept nogil
+
 cdef double SLICE = 0.02   # seconds between looks for Ctrl-C
 cdef double LARGE = 1e300
+cdef double ONE = 1.0      # which compilers do not know: else they branch, and not take the larger
 
 ctypedef double (*narrow_value)(int, double*, void*) noexcept nogil
 ctypedef double (*wide_value)(intptr_t, double*, void*) noexcept nogil
@@ -15,6 +20,11 @@ ctypedef int (*narrow_status)(int, const double*, double*, void*) noexcept nogil
 ctypedef int (*wide_status)(intptr_t, const double*, double*, void*) noexcept nogil
 ctypedef int (*narrow_vector)(int, const double*, int, double*, void*) noexcept nogil
 ctypedef int (*wide_vector)(intptr_t, const double*, intptr_t, double*, void*) noexcept nogil
+
+
+cdef struct Ending:
+    int outcome
+    int code               # of an error, where the outcome is FAILED
 
 
 cdef struct NativePlan:
@@ -26,9 +36,7 @@ cdef struct NativePlan:
     void* user
     const View* out        # where no samples are wanted
     double* common         # its memory once more, or NULL if `run_common` will not do
-    # What stopped it.
-    int outcome
-    int code
+    Ending ending          # what stopped it
 
 
 cdef inline int evaluate(int kind, void* function, intptr_t n, double* x, void* user,
@@ -73,13 +81,14 @@ cdef int measure(NativePlan* native, double* place, const double* points, double
             continue
         memcpy(place, &points[k], 8)
         if plan.width >= 0:
-            native.code = evaluate_vector(native.kind, native.function, native.n, native.x,
-                                          native.user, vector_at(plan, position, k), plan.width)
+            native.ending.code = evaluate_vector(
+                native.kind, native.function, native.n, native.x, native.user,
+                vector_at(plan, position, k), plan.width)
         else:
-            native.code = evaluate(native.kind, native.function, native.n, native.x, native.user,
-                                   &values[k])
-        if native.code != 0 or memcmp(place, &points[k], 8) != 0:
-            outcome = WRITTEN if native.code == 0 else FAILED
+            native.ending.code = evaluate(native.kind, native.function, native.n, native.x,
+                                          native.user, &values[k])
+        if native.ending.code != 0 or memcmp(place, &points[k], 8) != 0:
+            outcome = WRITTEN if native.ending.code == 0 else FAILED
             break
     memcpy(place, &saved, 8)
     return outcome
@@ -117,62 +126,113 @@ cdef inline double ordinary(double absolute, double relative) noexcept nogil:
     return absolute / DBL_EPSILON if absolute < DBL_EPSILON * LARGE else 0.0
 
 
+# The bits of numbers are written and compared as integers: those stay in registers while `f` runs,
+# and numbers do not. From memory, and as numbers, each call takes a tenth longer.
+
+cdef inline uint64_t bits_of(double value) noexcept nogil:
+    cdef uint64_t bits
+    memcpy(&bits, &value, 8)
+    return bits
+
+
+cdef inline void put(double* place, uint64_t bits) noexcept nogil:
+    memcpy(place, &bits, 8)
+
+
+cdef inline bint holds(const double* place, uint64_t bits) noexcept nogil:
+    return bits_of(place[0]) == bits
+
+
 cdef inline intptr_t run_common(int kind, void* function, intptr_t n, double* x, void* user,
                                 double* out, double absolute, double relative, intptr_t position,
-                                intptr_t stop, int* outcome, int* code) noexcept nogil:
+                                intptr_t stop, Ending* ending) noexcept nogil:
     """The commonest case, central differences of one array into another, as fast as a loop in C.
 
     It ends before an entry that is anything but ordinary, and where `f` did what it must not.
     """
-    cdef double limit = ordinary(absolute, relative)
-    cdef double before, h, above, below, ahead, behind
+    cdef double one = ONE
+    cdef double before, size, h, ahead, behind, width
+    cdef uint64_t saved, above, below
+    cdef uint64_t limit = bits_of(ordinary(absolute, relative))
+    cdef int failed = 0
     while position < stop:
         before = x[position]
-        if not fabs(before) < limit:
+        size = fabs(before)
+        # Bits of numbers that are not negative have their order, and NaN comes last.
+        if unlikely(bits_of(size) >= limit):
             return position
-        h = step_of(before, absolute, relative)
-        above, below = before + h, before - h
-        x[position] = above
-        code[0] = evaluate(kind, function, n, x, user, &ahead)
-        if code[0] != 0 or memcmp(&x[position], &above, 8) != 0:
+        h = absolute + relative * (size if size > one else one)
+        saved, above, below = bits_of(before), bits_of(before + h), bits_of(before - h)
+        width = (before + h) - (before - h)
+        put(&x[position], above)
+        failed = evaluate(kind, function, n, x, user, &ahead)
+        if unlikely(failed != 0 or not holds(&x[position], above)):
             break
-        x[position] = below
-        code[0] = evaluate(kind, function, n, x, user, &behind)
-        if code[0] != 0 or memcmp(&x[position], &below, 8) != 0:
+        put(&x[position], below)
+        failed = evaluate(kind, function, n, x, user, &behind)
+        if unlikely(failed != 0 or not holds(&x[position], below)):
             break
-        x[position] = before
+        put(&x[position], saved)
         # From 0.0 on, as `combine` sums: -0.0 becomes 0.0.
-        out[position] = 0.0 + (ahead - behind) / (above - below)
+        out[position] = 0.0 + (ahead - behind) / width
         position += 1
     else:
         return position
-    x[position] = before
-    outcome[0] = WRITTEN if code[0] == 0 else FAILED
+    put(&x[position], saved)
+    ending.code, ending.outcome = failed, WRITTEN if failed == 0 else FAILED
     return position
 
 
-cdef inline intptr_t run_kind(int kind, NativePlan* native, intptr_t position,
-                              intptr_t stop) noexcept nogil:
-    return run_common(kind, native.function, native.n, native.x, native.user, native.common,
-                      native.plan.absolute, native.plan.relative, position, stop, &native.outcome,
-                      &native.code)
+# A loop for each kind, which the compiler writes, and to each its registers: called by address, none
+# becomes a part of a larger function, which would need some for itself.
+
+ctypedef intptr_t (*Loop)(void*, intptr_t, double*, void*, double*, double, double, intptr_t,
+                          intptr_t, Ending*) noexcept nogil
+
+cdef Loop LOOPS[4]
+
+
+cdef intptr_t run_narrow(void* function, intptr_t n, double* x, void* user, double* out,
+                         double absolute, double relative, intptr_t position, intptr_t stop,
+                         Ending* ending) noexcept nogil:
+    return run_common(0, function, n, x, user, out, absolute, relative, position, stop, ending)
+
+
+cdef intptr_t run_wide(void* function, intptr_t n, double* x, void* user, double* out,
+                       double absolute, double relative, intptr_t position, intptr_t stop,
+                       Ending* ending) noexcept nogil:
+    return run_common(WIDE, function, n, x, user, out, absolute, relative, position, stop, ending)
+
+
+cdef intptr_t run_narrow_status(void* function, intptr_t n, double* x, void* user, double* out,
+                                double absolute, double relative, intptr_t position, intptr_t stop,
+                                Ending* ending) noexcept nogil:
+    return run_common(STATUS, function, n, x, user, out, absolute, relative, position, stop, ending)
+
+
+cdef intptr_t run_wide_status(void* function, intptr_t n, double* x, void* user, double* out,
+                              double absolute, double relative, intptr_t position, intptr_t stop,
+                              Ending* ending) noexcept nogil:
+    return run_common(WIDE | STATUS, function, n, x, user, out, absolute, relative, position, stop,
+                      ending)
+
+
+LOOPS[0], LOOPS[WIDE], LOOPS[STATUS] = run_narrow, run_wide, run_narrow_status
+LOOPS[WIDE | STATUS] = run_wide_status
 
 
 cdef intptr_t run(NativePlan* native, intptr_t position, intptr_t stop) noexcept nogil:
     """Work from a position to `stop`; returns where it ended, and leaves an outcome."""
-    native.outcome = DONE
+    native.ending.outcome = DONE
     while position < stop:
         if native.common != NULL:
-            if native.kind == 0:  # constants, for which the compiler writes a loop each
-                position = run_kind(0, native, position, stop)
-            elif native.kind == WIDE:
-                position = run_kind(WIDE, native, position, stop)
-            else:
-                position = run_kind(native.kind, native, position, stop)
-            if position == stop or native.outcome != DONE:
+            position = LOOPS[native.kind](
+                native.function, native.n, native.x, native.user, native.common,
+                native.plan.absolute, native.plan.relative, position, stop, &native.ending)
+            if position == stop or native.ending.outcome != DONE:
                 return position
-        native.outcome = measure_one(native, position)
-        if native.outcome != DONE:
+        native.ending.outcome = measure_one(native, position)
+        if native.ending.outcome != DONE:
             return position
         position += 1
     return position
@@ -257,10 +317,10 @@ cdef int refuse_native(const NativePlan* native, object leaf, intptr_t position)
     cdef intptr_t entry = entry_at(&native.plan, position)
     cdef double x = native.x[entry]
     cdef double h = step_at(&native.plan, position, x)
-    if native.outcome == VANISHED:
+    if native.ending.outcome == VANISHED:
         raise _errors.step_vanished_error(leaf.name(entry), x, h, leaf.real.dtype)
-    if native.outcome == FAILED:
-        raise _errors.ObjectiveError(native.code, leaf.name(entry))
+    if native.ending.outcome == FAILED:
+        raise _errors.ObjectiveError(native.ending.code, leaf.name(entry))
     raise _errors.written_error(leaf.name(entry), undone=True)
 
 
@@ -319,28 +379,31 @@ cdef int gradient_part(Objective f, void* user_data, intptr_t n, double* x, doub
                        intptr_t* stopped_at) noexcept nogil:
     cdef double relative
     cdef intptr_t reached = start
-    cdef int outcome = DONE, code
-    if not (0 <= method < METHODS and 0 <= order < ORDERS and 0.0 <= eps < INFINITY):
+    cdef Ending ending
+    cdef bint common = method == CENTRAL and order == 2
+    if not (common or is_method(method, order)) or not 0.0 <= eps < INFINITY:
         return REFUSED
-    if LENGTHS[method][order] == 0:
-        return REFUSED
+    ending.outcome = DONE
     relative = 0.0 if eps > 0.0 else RELATIVE_STEPS[order]
-    if method == CENTRAL and order == 2:
-        reached = run_common(WIDE, <void*> f, n, x, user_data, g, eps, relative, start, stop,
-                             &outcome, &code)
+    if common:
+        reached = LOOPS[WIDE](<void*> f, n, x, user_data, g, eps, relative, start, stop, &ending)
         if reached == stop:
             return DONE
-    if outcome == DONE:
+    if ending.outcome == DONE:
         reached = run_any(f, user_data, n, x, g, method, order, eps, relative, reached, stop,
-                          &outcome)
+                          &ending)
     if reached < stop and stopped_at != NULL:
         stopped_at[0] = reached
-    return outcome
+    return ending.outcome
+
+
+cdef bint is_method(int method, int order) noexcept nogil:
+    return 0 <= method < METHODS and 0 <= order < ORDERS and LENGTHS[method][order] != 0
 
 
 cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, double* g, int method,
                       int order, double eps, double relative, intptr_t start, intptr_t stop,
-                      int* outcome) noexcept nogil:
+                      Ending* ending) noexcept nogil:
     """`run` for any method; a plan to carry out costs as much as a few evaluations."""
     cdef View out
     cdef NativePlan native
@@ -359,5 +422,5 @@ cdef intptr_t run_any(Objective f, void* user_data, intptr_t n, double* x, doubl
     out.data, out.itemsize, out.contiguous = <char*> g, 8, True
     native.out = &out
     reached = run(&native, start, stop)
-    outcome[0] = native.outcome
+    ending[0] = native.ending
     return reached

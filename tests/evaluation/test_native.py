@@ -9,11 +9,12 @@ import importlib.util
 import math
 import pickle
 import threading
+import warnings
 import weakref
 
 import numpy as np
 import pytest
-from clibrary import callback
+from clibrary import SIGNATURES, callback
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
@@ -280,6 +281,59 @@ def test_an_f_that_writes_is_found_out_and_undone(which, method, workers, librar
     with pytest.raises(fg.MutationError, match=rf"`params\[{which}\]` is not what it was"):
         fg.gradient(f, x, method=method, workers=workers)
     assert bits(x) == before
+
+
+def called_back(signature, act):
+    """A function of one value in this signature, of which each call does this to its input."""
+    returned, *types = SIGNATURES[signature]
+    prototype = ctypes.CFUNCTYPE(returned, *types, ctypes.c_void_p)
+
+    def call(n, x, *rest):
+        act(x)
+        if returned is ctypes.c_double:
+            return x[0] + x[1]
+        rest[0][0] = x[0] + x[1]
+        return 0
+
+    return fg.native(prototype(call))
+
+
+@pytest.mark.parametrize("value", [7.0, -0.0, math.nan, 0.5000000000000001])
+@pytest.mark.parametrize("when", [1, 2, 3, 4])
+@pytest.mark.parametrize("signature", list(SIGNATURES)[:4])
+def test_a_write_at_every_evaluation(signature, when, value, backend):
+    """Also of the other zero and of the next number: bits are compared, of each call."""
+    if backend == "pure" and not value:
+        value = 5e-324  # the twin compares numbers
+    x, seen = np.array([0.25, 0.25]), []
+    before = bits(x)
+
+    def act(at):
+        seen.append(at[0] + at[1])
+        if len(seen) == when:
+            at[(when - 1) // 2] = value
+
+    with pytest.raises(fg.MutationError, match=rf"`params\[{(when - 1) // 2}\]` is not what"):
+        fg.gradient(called_back(signature, act), x, eps=0.25)  # from 0.5 to 0.0
+    assert seen == [0.75, 0.25, 0.75, 0.25][:when]
+    assert bits(x) == before
+
+
+@pytest.mark.parametrize("eps", [None, 1e-3, 1e-20])
+@pytest.mark.parametrize("name", KINDS)
+def test_where_entries_stop_being_ordinary(name, eps, library):
+    """Up to 1 steps are as long, and beyond 1e300, or with none left, the loop gives way."""
+    f = fg.native(getattr(library, name))
+    edges = [0.0, 1.0, 1e300, 4.5e3, 2.0**-1022, math.inf, math.nan, np.finfo(float).max]
+    with np.errstate(over="ignore"):
+        x = np.concatenate([np.nextafter(edges, to) for to in (edges, 0.0, math.inf)])
+    for entry in [*x, *-x]:
+        alone = np.array([entry, 0.75])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fg.StepWarning)
+            expected = outcome(wrapped(f), alone, eps=eps)
+            for backend in BACKENDS:
+                assert agree(on(backend, lambda: outcome(f, alone, eps=eps)), expected)  # noqa: B023
 
 
 def test_a_large_array_that_f_writes_into(library):
