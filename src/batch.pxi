@@ -48,8 +48,8 @@ cdef inline bint alike(double a, double b, double rounding) noexcept nogil:
     return not (fabs(a) < INFINITY or fabs(b) < INFINITY)
 
 
-cdef object value_beside(object f, const View* view, cnp.ndarray array, tuple shares, double off_zero,
-                         object where):
+cdef object value_beside(object f, const View* view, cnp.ndarray array, tuple shares,
+                         double off_zero, object where):
     """The value of the middle one of three rows, or None: `f` raised, or wrote into them."""
     cdef cnp.ndarray rows = rows_for(array, 3)
     cdef char* data = cnp.PyArray_BYTES(rows)
@@ -89,7 +89,8 @@ cdef object in_two_calls(object f, const Tracked* mine, cnp.ndarray array, cnp.n
     if value is None:
         return None
     cdef cnp.ndarray rows = rows_for(array, count + 1)
-    batch.data, batch.own, batch.width, batch.entries = cnp.PyArray_BYTES(rows), view[0], view.nbytes, NULL
+    batch.data, batch.own = cnp.PyArray_BYTES(rows), view[0]
+    batch.width, batch.entries = view.nbytes, NULL
     for row in range(count + 1):
         memcpy(batch.data + row * batch.width, view.data, batch.width)
     plan_derivatives(&plan, stencil, steps, 0.0, 0, 0)

@@ -183,8 +183,8 @@ cdef inline intptr_t run_common(int kind, void* function, intptr_t n, double* x,
     return position
 
 
-# A loop for each kind, which the compiler writes, and to each its registers: called by address, none
-# becomes a part of a larger function, which would need some for itself.
+# A loop for each kind, which the compiler writes, and to each its registers: called by address,
+# none becomes a part of a larger function, which would need some for itself.
 
 ctypedef intptr_t (*Loop)(void*, intptr_t, double*, void*, double*, double, double, intptr_t,
                           intptr_t, Ending*) noexcept nogil
