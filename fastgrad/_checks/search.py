@@ -46,6 +46,9 @@ _FEWER = 3
 # A typical entry shows an error beyond this many noise bounds: twice `SAFETY` of them, and most
 # entries are larger than half of the typical one.
 _SHOWN = 8.0
+# Entries that are judged one by one where all others are claimed to be zero, and are as many times
+# more: two evaluations each, as many together as halving takes for a few wrong ones.
+_CLAIMED = 64
 
 
 class Search:
@@ -152,8 +155,9 @@ class Search:
         left = self._with_repair_errors(residual)
         # Asked once: where it may be a factor, and where noise would hide one.
         if not turn and (left.significant or self._hides_factors(residual)):
+            known = self._bisection.found
             self._look_along_claim(residual)
-            if self._is_over():
+            if self._is_over() or known[0] < self._bisection.found[0]:
                 return
         if not left.significant:
             self._agree(left)
@@ -205,6 +209,8 @@ class Search:
             return
         if not directional.stands(whole, found):
             self._doubtful += 1
+        elif self._shows_in_few():
+            return
         elif self._shows_in_entries(factor):
             single = is_single(self._claim.model.unit)  # in which few entries tell
             self._bisection.mark_dense(whole, _MOSTLY, GRID if single else _FEWER)
@@ -213,6 +219,16 @@ class Search:
             self._doubtful += 1
         else:
             self._off = factor
+
+    def _shows_in_few(self) -> bool:
+        """Whether single entries are wrong, of a gradient that is zero but in a few."""
+        claimed, most = self._claim.analytic, min(_CLAIMED, self._claim.leaf.real.size // _CLAIMED)
+        if np.count_nonzero(claimed) > most:
+            return False
+        if not self.suspects.judge(np.flatnonzero(claimed), examples=True).any():
+            return False
+        self.suspects.repair()
+        return True
 
     def _agrees_with(self, factor: float, residual: Residual) -> bool:
         """Whether the direction that was measured last allows for a factor."""

@@ -214,14 +214,14 @@ def _settled_product(
     """The product with a part of `v`, at the length that suits it best."""
     along, error = _settled_along(curvature, at, part, first)
     length = float(along.steps[0])
-    curvature.warn_along(along, error, part.v)
+    told = curvature.warn_along(along, error, part.v)
     found = curvature.times(part.v, length, steps, part.side)
     # The direction has found a step of its own; entries that need one do not agree with it.
     terms = part.v * found
     apart = abs(float(terms.sum()) - float(along.estimate[0]))
     if apart > _DISAGREE * float(np.abs(terms).sum()) + _BARS * float(error[0]):
         everything = np.arange(at.count)
-        steps[...] = curvature.settled_steps(everything, curvature.first_steps())
+        steps[...] = curvature.settled_steps(everything, curvature.first_steps(), told=told)
         found = curvature.times(part.v, length, steps, part.side)
     return found
 

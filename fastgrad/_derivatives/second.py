@@ -192,10 +192,12 @@ class Curvature:
             name = self.at.name(int(positions[worst]))
             self._tell(look.estimate[worst], errors[worst], f"with respect to `{name}`")
 
-    def warn_along(self, look: Look, error: np.ndarray, v: np.ndarray) -> None:
-        """The same of the second derivative along `v`."""
-        if self._worst(look, error, self.at.reach(v, self.at.lengths())) is not None:
+    def warn_along(self, look: Look, error: np.ndarray, v: np.ndarray) -> bool:
+        """The same of the second derivative along `v`; returned is whether it was told."""
+        told = self._worst(look, error, self.at.reach(v, self.at.lengths())) is not None
+        if told:
             self._tell(look.estimate[0], error[0], "along `v`")
+        return told
 
     def _worst(self, look: Look, errors: np.ndarray, lengths: np.ndarray) -> int | None:
         """Which second derivative is known worst, if that is to be told."""
@@ -218,10 +220,13 @@ class Curvature:
         """The matrix of second derivatives, with `look` on the diagonal."""
         return Pairs(self.run, self.at, self.base, look, self.sides).matrix()
 
-    def settled_steps(self, positions: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """The steps that suit some entries best; one whose error is large is named."""
+    def settled_steps(
+        self, positions: np.ndarray, steps: np.ndarray, *, told: bool = False
+    ) -> np.ndarray:
+        """The steps that suit some entries best; one whose error is large is named, if none was."""
         look, errors = settled(self.look, positions, steps, self.at.sizes()[positions])
-        self.warn_of(look, errors, positions)
+        if not told:
+            self.warn_of(look, errors, positions)
         return look.steps
 
     def times(self, v: np.ndarray, length: float, steps: np.ndarray, side: int = 0) -> np.ndarray:

@@ -331,3 +331,27 @@ def test_a_budget_may_end_in_any_array(spoilt):
         report = probed(f, g, p, budget=budget)
         assert report.evaluations <= budget
         assert report.verdict is not (Verdict.RIGHT if spoilt else Verdict.WRONG)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+@pytest.mark.parametrize("factor", [1.3, -1.0, 0.5])
+def test_a_factor_of_a_few_entries_that_move_f_is_told_of_these(count, factor):
+    """Of a leaf of which all others are claimed to be zero, and are."""
+    x = np.linspace(0.5, 1.5, 20_000)
+    few = np.random.default_rng(count).choice(x.size, count, replace=False)
+
+    def f(x):
+        return float((x[few] ** 2).sum())
+
+    claim = np.zeros(x.size)
+    claim[few] = 2 * x[few]
+    assert fg.check_gradient(f, claim, x, strategy="probe")
+    report = fg.check_gradient(f, factor * claim, x, strategy="probe")
+    assert report.verdict is fg.Verdict.WRONG
+    assert sorted(entry.index[0] for entry in report.wrong) == sorted(few.tolist())
+    assert report.causes[0].kind in (fg.Cause.FACTOR, fg.Cause.SIGN)
+    assert report.evaluations <= 100 + 60 * min(count, 4) + 4 * count
+    wrong = claim.copy()
+    wrong[few[0]] *= factor
+    report = fg.check_gradient(f, wrong, x, strategy="probe")
+    assert [entry.index[0] for entry in report.wrong] == [few[0]]
