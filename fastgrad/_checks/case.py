@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgrad._checks.error_model import SAFETY, own_rounding
 
-__all__ = ["ROUNDED", "Case", "chance", "joined", "moved_gain"]
+__all__ = ["ROUNDED", "Case", "chance", "joined", "moved_gain", "relative_error"]
 
 # A relation may leave this share of each error unexplained, beyond what the bounds allow: what
 # extrapolation leaves of the truncation of a right difference, relative to its own value.
@@ -166,3 +166,13 @@ def moved_gain(case: Case, bound: np.ndarray) -> np.ndarray:
     """Gain of a prediction that moves entries, and their own bounds with them; at least 1."""
     own = case.own_bound
     return np.fmax(1.0, bound / np.where(own > 0, own, 1.0))
+
+
+def relative_error(case: Case) -> float:
+    """Of the entries that are numbers: the norm of the errors over that of the numeric values."""
+    known = case.at(case.known)
+    scale = float(np.abs(known.numeric).max(initial=0.0))
+    if not scale > 0:
+        return math.inf
+    size = float(np.linalg.norm(known.numeric / scale))
+    return float(np.linalg.norm(known.error / scale)) / size

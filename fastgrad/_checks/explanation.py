@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad._checks.case import Case, chance
+from fastgrad._checks.case import Case, chance, relative_error
 from fastgrad._checks.chain_rules import CHAINED
 from fastgrad._checks.elsewhere import Elsewhere, Found, copied, exchanged
 from fastgrad._checks.misplaced import (
@@ -46,7 +46,6 @@ __all__ = [
     "is_nearby",
     "is_nearby_there",
     "misplaced",
-    "relative_error",
     "unexplained",
     "with_place",
 ]
@@ -364,21 +363,20 @@ def is_isolated(each: Explained) -> bool:
     return count <= max(_ISOLATED, could // _ONE_IN) and count < max(could, 2) and case.size > 1
 
 
-def relative_error(case: Case) -> float:
-    """Of the entries that are numbers: the norm of the errors over that of the numeric values."""
-    known = case.at(case.known)
-    scale = float(np.abs(known.numeric).max(initial=0.0))
-    if not scale > 0:
-        return math.inf
-    size = float(np.linalg.norm(known.numeric / scale))
-    return float(np.linalg.norm(known.error / scale)) / size
-
-
 def is_nearby_there(each: Explained) -> bool:
     """Whether the errors of several entries that make a place are small."""
     part = each.case.at(each.wrong)
     together = each.place.kind in (Kind.WHOLE, Kind.BOX, Kind.TEST)
     return together and part.size >= _FEWEST and relative_error(part) < _NEARBY
+
+
+def _is_alone(known: Case, error: np.ndarray) -> bool:
+    """Whether one entry is wrong, and all others are known to be right far more closely."""
+    others = ~known.wrong
+    if known.wrong.sum() != 1 or others.sum() < _FEWEST:
+        return False
+    closest = np.fmax(error, known.bound)[others].max()
+    return bool(closest < _COMPARABLE * error[known.wrong].item())
 
 
 def is_nearby(case: Case) -> bool:
@@ -390,6 +388,8 @@ def is_nearby(case: Case) -> bool:
     if not known.wrong.any() or not relative_error(case) < _NEARBY:
         return False
     error, size = np.abs(known.error), np.abs(known.numeric)
+    if _is_alone(known, error):
+        return False
     if error.max() < _TINY * size.max():
         return True
     telling = (size > _TELLING * known.bound) | known.wrong

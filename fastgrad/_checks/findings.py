@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._checks.case import Case
+from fastgrad._checks.case import Case, relative_error
 from fastgrad._checks.explanation import (
     Explained,
     is_isolated,
     is_nearby,
     is_nearby_there,
-    relative_error,
 )
 from fastgrad._checks.places import Kind
 from fastgrad._checks.relations import factor_text

@@ -187,3 +187,21 @@ def test_gradients_by_complex_parameters_keep_their_convention():
     assert "df/dRe + i df/dIm" in report.causes[0].sentence
     turned = fg.check_gradient(lambda z: (np.abs(z) ** 4).sum().real, 4j * z * abs(z) ** 2, z)
     assert kinds(turned) == [Cause.FACTOR]
+
+
+@pytest.mark.parametrize("share", [1e-5, 1e-4, 1e-3])
+def test_one_small_slip_is_that_of_one_entry(share):
+    """The others are right far more closely than it is wrong: no function near by is."""
+    A = np.random.default_rng(0).normal(size=(6, 4))
+    y = np.full(4, 0.3)
+    J = np.cos(A @ y)[:, np.newaxis] * A
+    J[2, 1] *= 1 + share
+    report = fg.check_jacobian(lambda x: np.sin(A @ x), J, y)
+    assert [entry.path for entry in report.wrong] == ["out[2] / params[1]"]
+    assert report.causes[0].kind is fg.Cause.SINGLE
+    # All of them are off by as much where a constant is rounded.
+    rounded = np.float32(A).astype(float)
+    J = np.cos(rounded @ y)[:, np.newaxis] * rounded
+    report = fg.check_jacobian(lambda x: np.sin(A @ x), J, y)
+    if report.verdict is fg.Verdict.WRONG:
+        assert report.causes[0].kind is not fg.Cause.SINGLE

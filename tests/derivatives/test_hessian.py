@@ -584,3 +584,14 @@ def test_a_product_across_a_kink_is_told(of_gradients, v):
 )
 def test_products_of_smooth_gradients_are_not_doubted(grad, x):
     assert not told(lambda: fg.hvp(np.sum, np.array(x), [1.0, -0.5], grad))[1]
+
+
+def test_what_may_be_off_is_told_once():
+    """Along `v`, and not again of the entries that it moves."""
+    for function, f in ((fg.hvp, lambda x: (x**4).sum()), (fg.hvp, lambda x: (abs(x) ** 3).sum())):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            function(f, np.zeros(2), np.ones(2))
+        assert len([each for each in told if each.category is fg.FastgradWarning]) <= 1
+    with pytest.warns(fg.FastgradWarning, match="along `v`"):
+        fg.hvp(lambda x: (x**4).sum(), np.zeros(2), np.ones(2))
