@@ -379,7 +379,8 @@ def resolve(method: Stencil | str) -> Stencil:
         return method
     names = ", ".join(map(repr, _RESOLVED))
     if isinstance(method, str):
-        raise InputValueError(f"`method` must be one of {names}; got {method!r}")
+        hint = ", which has no name: pass fg.complex_step()" if method == "complex_step" else ""
+        raise InputValueError(f"`method` must be one of {names}; got {method!r}{hint}")
     if isinstance(method, ComplexStep):
         raise InputTypeError(
             "`method` must be a stencil such as fg.central(order=4) here; got fg.complex_step(), "

@@ -319,3 +319,9 @@ def test_what_a_complex_product_refuses():
     with pytest.raises(fg.InputValueError, match=r"`eps` does not go with fg.complex_step"):
         fg.jvp(np.sin, x, v, method=fg.complex_step(), eps=1e-3)
     assert fg.jvp(np.sin, x, 0 * v, method=fg.complex_step()).tolist() == [0.0, 0.0]
+
+
+def test_its_name_is_refused_with_the_way_out():
+    for function in (fg.gradient, fg.derivative, fg.jacobian):
+        with pytest.raises(fg.InputValueError, match=r"pass fg\.complex_step\(\)"):
+            function(np.sin, 1.0, method="complex_step")
