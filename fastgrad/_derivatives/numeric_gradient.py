@@ -31,9 +31,9 @@ _ROUNDED = 0.95
 _LARGEST, _SPACINGS = 0.1, 256.0
 # Rounding of values, at least, as a share of them: half a spacing of float64.
 _UNIT = 2.0**-53
-# Where a difference of fourth order is evaluated, and one to one side with its weights, of which
-# the first is that of the point itself.
+# Where a difference of fourth order is evaluated, and one to one side.
 _OFFSETS, _ASIDE = (1, -1, 2, -2), (1, 2, 3, 4)
+# Weights of the latter, that of the point itself first: those of order 4 in Fornberg's tables.
 _WEIGHTS = np.array([-25 / 12, 4, -3, 4 / 3, -1 / 4])
 # The same of a difference to one side: ``sqrt(sum(w**2))`` of its weights.
 _ROUNDED_ASIDE = 5.58
