@@ -21,6 +21,9 @@ __all__ = [
     "shift",
 ]
 
+# Sums are those of so many lanes: see src/many.pxi.
+_LANES = 8
+
 
 def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:
     """Move entries from `before` by `time` times `move` (float64). All are of one shape."""
@@ -37,13 +40,12 @@ def shift(
     direction: np.ndarray,
     time: float,
     claim: np.ndarray | None,
-    rise: np.ndarray,
-) -> None:
+) -> tuple[float, float]:
     """Move a region from `before` by `time` times its direction, in units of ``max(1, |x|)``.
 
-    With a claim, `rise`, of shape (entries,), gets what that gradient says that each of the moves
-    really made adds to `f`. The other arrays are of one shape; `direction` holds integers of 16
-    bits.
+    With a claim, return the sum of what that gradient says that each of the moves really made adds
+    to `f`, and the sum of the squares; without one zeros. The arrays are of one shape; `direction`
+    holds integers of 16 bits.
     """
     # Moves of infinities and NaNs are as silent as in the kernel.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -54,9 +56,23 @@ def shift(
         move *= time
         move += wide
         target[...] = move
-        if claim is not None:
-            np.subtract(target, wide, out=move)
-            np.multiply(move, claim, out=rise.reshape(move.shape), casting="unsafe")
+        if claim is None:
+            return 0.0, 0.0
+        np.subtract(target, wide, out=move)
+        np.multiply(move, claim, out=move)
+        terms = np.zeros(-(-move.size // _LANES) * _LANES)
+        terms[: move.size] = move.reshape(-1)
+        rows = terms.reshape(-1, _LANES)
+        return _sum_of(rows), _sum_of(rows * rows)
+
+
+def _sum_of(rows: np.ndarray) -> float:
+    """The sum of all, of each lane row by row, and then of the halves of the lanes."""
+    lanes: np.ndarray = np.add.reduce(rows, axis=0, initial=0.0)
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = lanes[:half] + lanes[half:]
+    return float(lanes[0])
 
 
 def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:

@@ -76,7 +76,8 @@ class _Member:
                 terms *= claim.analytic[box].reshape(-1)
                 norm = math.hypot(norm, float(np.linalg.norm(terms)))
         most = sys.float_info.max / (_WIDEST * size)
-        if not 0 < norm < math.inf or claim.largest(claim.whole) > most:
+        # No entry is larger than the norm, as no length is below one.
+        if not 0 < norm < math.inf or (norm > most and claim.largest(claim.whole) > most):
             return None
         root, norm = math.sqrt(size), math.sqrt(_MEAN_SQUARE) * norm
         alone = root * model.direction_noise(model.noise, model.relative)

@@ -49,6 +49,8 @@ _PIECE = 2**15
 # Directions of at most this many entries are remembered: a check in a tight loop draws the same one
 # each time.
 _FEW = 4096
+# Pieces that were drawn are kept for the next points along the same direction: 4 MiB of them.
+_DRAWN = 64
 _MASK = 2**64 - 1
 
 
@@ -100,26 +102,19 @@ class Uniform:
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """What moves such a region: see `Direction`."""
-        scratch, shift = np.empty(min(before.size, _PIECE)), kernel.shift
-        unit = UNIT * self.widths[which]
+        shift, unit = kernel.shift, UNIT * self.widths[which]
         drawn: list[np.ndarray] = []  # by piece; drawn for the first point, and kept for the others
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
-            nonlocal scratch
             rise = square = 0.0
-            with np.errstate(over="ignore", invalid="ignore"):  # sums beside infinity
-                for number, piece in enumerate(pieces(before.shape)):
-                    part = _view(before, piece)
-                    if part.size > scratch.size:  # rows that are longer than a piece
-                        scratch = np.empty(part.size)
-                    if number == len(drawn):
-                        drawn.append(self.drawn(which, piece))
-                    terms = scratch[: part.size]
-                    claimed = None if claim is None else _view(claim, piece)
-                    shift(_view(target, piece), part, drawn[number], time * unit, claimed, terms)
-                    if claim is not None:
-                        rise += float(terms.sum())
-                        square += float(terms @ terms)
+            for number, piece in enumerate(pieces(before.shape)):
+                if number == len(drawn):
+                    drawn.append(self.drawn(which, piece))
+                claimed = None if claim is None else _view(claim, piece)
+                made = shift(
+                    _view(target, piece), _view(before, piece), drawn[number], time * unit, claimed
+                )
+                rise, square = rise + made[0], square + made[1]
             return rise, square
 
         return move
@@ -136,7 +131,11 @@ class Uniform:
                 strict=True,
             )
         )
-        out = _drawn(key_of(self.seed, self.turn, region.leaf), box, region.shape)
+        ends = tuple((side.start, side.stop) for side in box)
+        key = key_of(self.seed, self.turn, region.leaf)
+        out = _drawn(_backend.kernel, key, ends, region.shape)
+        if self.without:
+            out = out.copy()
         # Drawn and then cleared: the numbers of the others must not depend on what stays still.
         for other in self.without:
             _view(out, _common(box, other))[...] = 0
@@ -166,11 +165,14 @@ def _common(box: Box, other: Box) -> Box:
     )
 
 
-def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
+@lru_cache(maxsize=_DRAWN)
+def _drawn(
+    kernel: Any, key: int, ends: tuple[tuple[int, int], ...], shape: tuple[int, ...]
+) -> np.ndarray:
     """Random integers for the entries of a box, by their numbers in C order of the leaf."""
-    sides = [side.stop - side.start for side in box]
+    sides = [stop - start for start, stop in ends]
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    start = sum(side.start * stride for side, stride in zip(box, strides, strict=True))
+    start = sum(low * stride for (low, _), stride in zip(ends, strides, strict=True))
     axis = len(shape)
     while axis and sides[axis - 1] == shape[axis - 1]:
         axis -= 1
@@ -178,12 +180,12 @@ def _drawn(key: int, box: Box, shape: tuple[int, ...]) -> np.ndarray:
     axis = max(axis - 1, 0)
     out = np.empty(sides, np.int16)
     if axis == 0:
-        _backend.kernel.draw(out.reshape(1, -1), key, start, 0)
+        kernel.draw(out.reshape(1, -1), key, start, 0)
         return out
     rows = out.reshape(math.prod(sides[: axis - 1]), sides[axis - 1], math.prod(sides[axis:]))
     for number, outer in enumerate(np.ndindex(*sides[: axis - 1])):
         offset = sum(i * stride for i, stride in zip(outer, strides, strict=False))
-        _backend.kernel.draw(rows[number], key, start + offset, strides[axis - 1])
+        kernel.draw(rows[number], key, start + offset, strides[axis - 1])
     return out
 
 

@@ -133,13 +133,40 @@ def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
     direction, claim = (each[:, 1] if flat else each for each in (direction, claim))
     found = []
     for kernel in (_reference, None):
-        target, rise = lay_out(values, layout), np.full(values.size, np.nan)
+        target = lay_out(values, layout)
         assert _backend.kernel.is_native(target) or _backend.kernel_for(target) is _reference
         run = (kernel or _backend.kernel_for(target)).shift
-        run(target, values, direction, 3e-4 * UNIT, claim, rise)
-        found.append((target.tobytes(), rise.tobytes()))
+        made = run(target, values, direction, 3e-4 * UNIT, claim)
+        found.append((target.tobytes(), made))
+        assert run(target, values, direction, 3e-4 * UNIT, None) == (0.0, 0.0)
+        assert target.tobytes() == found[-1][0]
     assert found[0] == found[1]
     assert (target != values).any()
+    terms = (target.astype(float) - values) * claim
+    size = float(np.linalg.norm(terms))
+    assert made == pytest.approx((float(terms.sum()), size**2), abs=1e-14 * size, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 2047, 2048, 2049, 30_001])
+@pytest.mark.parametrize("special", [None, -0.0, np.nan, np.inf])
+def test_sums_of_moves_are_the_twins_whatever_their_number(dtype, size, special):
+    random = np.random.default_rng(size)
+    values = (random.normal(size=(size, 5)) * 10.0 ** random.integers(-5, 6, (size, 5))).astype(
+        dtype
+    )
+    claim = random.normal(size=(size, 5))
+    if special is not None:
+        claim[size // 2 :, 1:4] = special
+    direction = random.integers(-(2**15), 2**15, (size, 5), np.int16)
+    for columns in (slice(None), slice(1, 4), slice(2, 3)):  # runs of many, three and one
+        parts = [each[:, columns] for each in (values, direction, claim)]
+        found = []
+        for kernel in (_reference, _backend.kernel_for(values)):
+            target = parts[0].copy()
+            made = kernel.shift(target, *parts[:2], 3e-4 * UNIT, parts[2])
+            found.append((target.tobytes(), np.array(made).tobytes()))
+        assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "f2", ">f8"])

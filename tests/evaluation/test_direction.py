@@ -270,3 +270,21 @@ def test_weighted_parts_move_as_regions_of_their_own(drawing, count, seed, with_
     assert rise == pytest.approx(float(terms.sum()), abs=1e-12)
     assert square == pytest.approx(float((terms**2).sum()), abs=1e-12)
     assert np.array_equal(x[(*box, ...)], region)
+
+
+def test_what_was_drawn_is_kept_for_the_next_points_and_by_the_kernel_that_drew_it():
+    shape = (300, 200)
+    before = np.random.default_rng(0).normal(size=shape)
+    direction = Uniform(7, 0, (Region(0, whole(shape), shape),), (1.0,))
+    first, again = (direction.drawn(0, pieces(shape)[0]) for _ in range(2))
+    assert again is first
+    hole = (slice(0, 5), slice(0, 200))
+    cut = Uniform(7, 0, direction.regions, (1.0,), (hole,))
+    assert not cut.drawn(0, pieces(shape)[0])[:5].any()
+    assert direction.drawn(0, pieces(shape)[0])[:5].all()
+    kernel = _backend.kernel_for(before)
+    found = []
+    for _ in range(2):
+        target = before.copy()
+        found.append(direction.mover(0, before, kernel)(target, 1e-3, before))
+    assert found[0] == found[1]
