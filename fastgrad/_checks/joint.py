@@ -251,17 +251,32 @@ def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int
         nowhere = not first.significant and not second.significant
         if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
             second = directional.measure(right, whole.value)
-        for half, seen in ((left, first), (right, second)):
-            if seen.significant:
-                blocks.append((half, seen))
-            else:
-                told += half[0].stop - half[0].start
+        halves = (left, first), (right, second)
+        wrong = [each for each in halves if each[1].significant] or _by_exclusion(halves, whole)
+        blocks += wrong
+        told += stop - start - sum(box[0].stop - box[0].start for box, _ in wrong)
         # Kinks and jumps are of more than halving can tell.
         clear = not (first.kink or second.kink or directional.jumps)
         count = len(blocks) + len(off)
         if not clear or count > max(_MOST_OFF, _MOST_SHARE * (told + len(blocks))):
             return set(range(len(joint.members)))
     return off
+
+
+def _by_exclusion(
+    halves: Sequence[tuple[Box, Residual]], whole: Residual
+) -> list[tuple[Box, Residual]]:
+    """The half that a residual must lie in, as the other one would show it, if there is one.
+
+    It may be an error that just shows, and a half is known a little less well than all. Where this
+    is mistaken, leaves are asked by themselves that are right.
+    """
+    held = [
+        (box, whole)
+        for box, half in halves
+        if not SAFETY * half.bound + abs(half.value) < abs(whole.value)
+    ]
+    return held if len(held) == 1 else []
 
 
 def _is_faint(member: _Member, members: Sequence[_Member]) -> bool:

@@ -138,3 +138,18 @@ def test_many_arrays_that_are_off_are_told_together():
     report = fg.check_gradient(f, g, p, strategy="probe")
     assert sorted({e.leaf for e in report.wrong}) == sorted(f"params[{k}]" for k in off)
     assert report.evaluations <= 60 * len(off)
+
+
+@one_backend
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 21, 41, 45])
+def test_one_wrong_entry_of_a_million_takes_a_hundred_evaluations(seed):
+    """Of the last three the error just shows in all arrays together, and not in half of them."""
+    net = Network()
+    wrong = net.gradient(net.params)
+    entry = int(np.random.default_rng(1000 + seed).choice(wrong["W1"].size, 1, replace=False)[0])
+    wrong["W1"].flat[entry] *= 1.01
+    report = fg.check_gradient(net.cost, wrong, net.params, strategy="probe", seed=seed)
+    named = [(e.leaf, int(np.ravel_multi_index(e.index, (784, 1000)))) for e in report.wrong]
+    assert named == [("W1", entry)]
+    assert report.evaluations <= 100
