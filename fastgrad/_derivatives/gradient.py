@@ -13,6 +13,7 @@ from fastgrad._derivatives.filling import Filling
 from fastgrad._derivatives.known import known_number
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._errors import InputValueError
+from fastgrad._evaluation.batched import as_tested
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.guard import check_layout
@@ -271,7 +272,7 @@ def _settle(
 ) -> None:
     """Look again at what is in doubt of the gradient of small arrays."""
     results = [Leaf("gradient", each) for each in found]
-    run = evaluator(f, params, leaves)
+    run = evaluator(as_tested(f), params, leaves)
     steps = [stencil.steps(leaf.array.dtype) for leaf in leaves]
     filling = Filling(run, stencil, steps, results, known)
     try:

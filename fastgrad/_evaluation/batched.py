@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from typing import Any, NoReturn
@@ -42,7 +42,7 @@ from fastgrad._reference_many import combined
 from fastgrad._stencils import Stencil
 from fastgrad._tree import Params
 
-__all__ = ["Batched", "InBatches", "batched", "small_batch"]
+__all__ = ["Batched", "InBatches", "as_tested", "batched", "small_batch"]
 
 # Bytes of a batch by default: large enough that the cost of a call is shared by many rows, small
 # enough that the rows stay in the caches. Measured by bench/batched.py for other sizes.
@@ -55,6 +55,8 @@ class Batched:
 
     f: Callable[[Any], Any]
     memory: int
+    # Whether its rows were tested at these parameters just now, so that it need not be done again.
+    tested: bool = field(default=False, repr=False)
 
     def __call__(self, params: Params) -> Any:
         """The value at one point, given without the batch axis."""
@@ -116,6 +118,11 @@ def batched(f: Callable[[Any], Any], *, memory: int = MEMORY) -> Batched:
     return Batched(f, int(memory))
 
 
+def as_tested(f: Any) -> Any:
+    """The same objective, whose rows, if it has any, are not tested again."""
+    return replace(f, tested=True) if isinstance(f, Batched) else f
+
+
 def capacity(f: Batched, leaves: Sequence[Leaf]) -> int:
     """How many rows a batch may have, besides the one that holds the parameters as they are."""
     row = max(1, sum(leaf.array.nbytes for leaf in leaves))
@@ -164,7 +171,7 @@ class InBatches(Guarded):
         self.batch = capacity(self.f, guard.leaves)
         self.vector = bool(vector)
         self.outputs = vector if isinstance(vector, Outputs) else None
-        self._tested = False
+        self._tested = self.f.tested
         self._bounds = bounds
         extended = any(is_extended(leaf.real) for leaf in guard.leaves)
         self._kind: Any = np.longdouble if extended else np.float64

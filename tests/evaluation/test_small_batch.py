@@ -107,6 +107,20 @@ def test_small_and_large_entries_are_looked_at_again():
     np.testing.assert_allclose(long, short, rtol=1e-9)
 
 
+def test_what_is_looked_at_again_is_neither_tested_nor_evaluated_again():
+    sizes = []
+
+    def f(X):
+        sizes.append(len(X))
+        return (X**3).sum(axis=1)
+
+    objective = fg.batched(f)
+    np.testing.assert_allclose(fg.gradient(objective, np.array([1e-4, 2.0])), [3e-8, 12], atol=1e-8)
+    assert sizes == [3, 5, 2]
+    assert not objective.tested
+    assert "tested=" not in repr(objective)
+
+
 @pytest.mark.parametrize("method", ["central", "forward"])
 def test_a_value_that_is_known_is_used(method):
     x = np.array([1.0, 2.0, 3.0])
