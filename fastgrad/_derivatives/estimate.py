@@ -103,7 +103,8 @@ def estimate(
     Notes
     -----
     `f` is evaluated once at the parameters, at six points beside them that show its noise (more
-    where this is larger than rounding), and at two for each step of each entry: the first two steps
+    where this is larger than rounding, and then at seven beside each entry, as it may be what
+    another one does), and at two for each step of each entry: the first two steps
     are 1e-9 and 7e-9 of the entry, or as many spacings of its type as `f` can tell apart. All
     numbers that `f` returns share these evaluations. Differences are combined as in Richardson's
     extrapolation; the pair of steps is taken whose bound on truncation and noise is smallest, if no
