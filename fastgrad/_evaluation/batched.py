@@ -31,7 +31,10 @@ from fastgrad._evaluation.rows import (
     Read,
     Rows,
     RowTest,
+    all_of,
+    along,
     beside,
+    moving,
     takes_another,
     unperturbed,
     value_at,
@@ -139,7 +142,7 @@ def small_batch(
     count = leaf.array.size * stencil.evaluations
     if not takes_another(count, capacity(f, (leaf,))):
         return None
-    how = stencil.steps(leaf.array.dtype), beside(leaf.array.dtype.char), partial(_all_of, leaf)
+    how = stencil.steps(leaf.array.dtype), beside(leaf.array.dtype.char), partial(all_of, leaf)
     found: tuple[np.ndarray, bool, Any] | None = _backend.kernel.small_batch(
         f.f, leaf, stencil, *how, known
     )
@@ -259,7 +262,7 @@ class InBatches(Guarded):
             kernel = _backend.kernel_for(mine)
             kernel.scatter(mine, None, *how, 0, high - low, entries, places)
             rows.note_moves(request.leaf, entries, np.arange(high - low), points)
-            found = self._values(rows, partial(_name, leaf, entries))
+            found = self._values(rows, partial(moving, leaf, entries))
             with np.errstate(invalid="ignore", over="ignore"):  # beside infinity
                 moved[low:high] = places - mine[-1, entries].astype(places.dtype)[:, np.newaxis]
             values.append(_folded(found, high - low, points))
@@ -302,7 +305,7 @@ class InBatches(Guarded):
             named = request.entries[int(request.starts[low]) : int(request.starts[high])]
             owners = np.repeat(np.arange(high - low), np.diff(request.starts[low : high + 1]))
             rows.note_moves(request.leaf, named, owners, points)
-            found = self._values(rows, partial(_name, leaf, named))
+            found = self._values(rows, partial(moving, leaf, named))
             values.append(_folded(found, high - low, points))
             self.evaluations += (high - low) * points
         return Samples(moved, self._joined(values, points))
@@ -319,7 +322,7 @@ class InBatches(Guarded):
             part = times[start : start + most]
             moves += [move(row, time) for row, time in enumerate(part)]
             # The last batch may leave rows at earlier points: their values are not asked for.
-            found = self._values(rows, _along)[: len(part)]
+            found = self._values(rows, along)[: len(part)]
             values += list(found) if self.vector else found.tolist()
             rows.refuse_moved()
             self.evaluations += len(part)
@@ -369,7 +372,7 @@ class InBatches(Guarded):
             if lost >= 0:
                 self._refuse_step(request, lost, mine[-1].item(lost))
             # In the type to compute in, as the derivative may be a longdouble; samples are float64.
-            column = rows.values(partial(_name, leaf, entries), _kind_of(mine), read=self._read)
+            column = rows.values(partial(moving, leaf, entries), _kind_of(mine), read=self._read)
             if out.changed():
                 raise _errors.moved_error("out")
             if self.vector:
@@ -398,17 +401,3 @@ def _folded(values: np.ndarray, positions: int, points: int) -> np.ndarray:
 def _kind_of(array: np.ndarray) -> Any:
     """The type to compute in."""
     return np.longdouble if is_extended(array) else np.float64
-
-
-def _name(leaf: Leaf, entries: np.ndarray) -> str:
-    """What is moved in the rows of a batch."""
-    first, last = entries[[0, -1]].tolist()
-    return f"the rows that move `{leaf.name(first)}` to `{leaf.name(last)}`"
-
-
-def _all_of(leaf: Leaf) -> str:
-    return _name(leaf, np.arange(leaf.real.size))
-
-
-def _along() -> str:
-    return "points along a direction"

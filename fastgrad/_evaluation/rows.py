@@ -22,7 +22,17 @@ from fastgrad._outputs import Outputs
 from fastgrad._returns import as_scalars, at_base
 from fastgrad._tree import Params, as_params, flatten, unflatten
 
-__all__ = ["RowTest", "Rows", "beside", "takes_another", "unperturbed", "value_at"]
+__all__ = [
+    "RowTest",
+    "Rows",
+    "all_of",
+    "along",
+    "beside",
+    "moving",
+    "takes_another",
+    "unperturbed",
+    "value_at",
+]
 
 # The test that rows do not influence each other scales the two rows beside the parameters by these
 # shares: nearer to zero, as most domains hold the points between zero and the parameters. They
@@ -179,6 +189,22 @@ def _flat(stack: np.ndarray, leaf: Leaf) -> np.ndarray:
 def unperturbed() -> str:
     """Name the row that holds the parameters as they are."""
     return at_base(0)
+
+
+def moving(leaf: Leaf, entries: np.ndarray) -> str:
+    """Name the rows that move some entries."""
+    first, last = entries[[0, -1]].tolist()
+    return f"the rows that move `{leaf.name(first)}` to `{leaf.name(last)}`"
+
+
+def all_of(leaf: Leaf) -> str:
+    """Name the rows that move all entries."""
+    return moving(leaf, np.arange(leaf.real.size))
+
+
+def along() -> str:
+    """Name the rows of a direction."""
+    return "points along a direction"
 
 
 def _refuse_change(leaf: Leaf, rows: np.ndarray, like: np.ndarray) -> None:

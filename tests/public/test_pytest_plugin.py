@@ -10,6 +10,7 @@ import fastgrad as fg
 from pytest_fastgrad import file_name
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.once
 
 TESTS = """
 import numpy as np

@@ -13,6 +13,8 @@ from fastgrad._report import text
 from fastgrad._report.format import printable, width
 from fastgrad._report.names import Names
 
+pytestmark = pytest.mark.once
+
 WORDS = ["encoder", "decoder", "layers", "blocks", "self_attn", "cross_attention", "output"]
 WORDS += [
     "dense",
