@@ -49,8 +49,9 @@ _PIECE = 2**15
 # Directions of at most this many entries are remembered: a check in a tight loop draws the same one
 # each time.
 _FEW = 4096
-# Pieces that were drawn are kept for the next points along the same direction: 4 MiB of them.
-_DRAWN = 64
+# Pieces that were drawn are kept for the next points along the same direction: those of a million
+# entries, 2.5 MiB.
+_DRAWN = 40
 _MASK = 2**64 - 1
 
 
