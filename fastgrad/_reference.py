@@ -49,6 +49,7 @@ __all__ = [
     "Fingerprint",
     "agreement",
     "all_same",
+    "bounds",
     "central_samples",
     "checksum",
     "color",

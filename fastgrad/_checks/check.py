@@ -220,7 +220,7 @@ def check_gradient(
     return _judged(asked) if retraction is None else _on_manifold(asked, retraction, bounds)
 
 
-@dataclass  # not frozen, for the reason given at `Analytic`
+@dataclass(frozen=True)
 class _Asked:
     """What is asked of a check, each part of it checked by itself."""
 

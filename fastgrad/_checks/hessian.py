@@ -20,6 +20,7 @@ from fastgrad._checks.jacobian_result import Told, untold
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
 from fastgrad._checks.stale_jacobian import name_other_point
+from fastgrad._checks.verdict import NOT_FINITE
 from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
@@ -54,8 +55,7 @@ _OVERHEAD, EACH = 9, 4
 # Columns with wrong entries in which the truncation of a numeric gradient is looked at, each with
 # 16 evaluations for each parameter: in others it is taken to be no larger.
 _COLUMNS = 32
-# What is said of a gradient that has no value, and of one that cannot have one.
-_NO_VALUE = re.compile("is nan at the unperturbed parameters; check where it is finite")
+# What is said of a gradient that has no value because the parameter has no room.
 _HELD = "cannot be moved, as its bounds are equal; leave it out by `where`"
 # Half the step leaves a sixteenth of the truncation of fourth order, so that what it changes is 15
 # of 16 parts; with as much again, as other orders contribute too.
@@ -233,7 +233,8 @@ def _judged(
     if not (held | np.isfinite(shared.base(0))).all():
         return found
     verdict, reason = found.conclusion
-    return replace(found, conclusion=(verdict, _NO_VALUE.sub(_HELD, reason)))
+    told = reason.replace(NOT_FINITE.format(base="nan"), _HELD)
+    return replace(found, conclusion=(verdict, told))
 
 
 def gradient_of(

@@ -20,7 +20,7 @@ _BUDGET = 20_000
 _OVERHEAD = 9
 
 
-@dataclass  # not frozen, for the reason given at `Analytic`
+@dataclass(frozen=True)
 class Plan:
     """How entries are visited, and after how many evaluations to stop."""
 
@@ -29,7 +29,7 @@ class Plan:
     expected: int  # evaluations of a right gradient; 0 if that is not known
 
 
-# The plan of a first look, whose few entries cost less than a probe may: expected is nothing more.
+# The plan of a first look, which has few entries; 0, as nothing is left to be expected.
 EVERY_ENTRY = Plan("exhaustive", math.inf, 0)
 
 
@@ -41,7 +41,7 @@ def plan_of(strategy: str, budget: int | None, leaves: Sequence[Leaf]) -> Plan:
         )
     whole_budget(budget)
     most = _BUDGET if budget is None else int(budget)
-    least = 2 * sum([leaf.real.size for leaf in leaves]) + _OVERHEAD
+    least = 2 * sum(leaf.real.size for leaf in leaves) + _OVERHEAD
     if strategy == "auto":
         strategy = "probe" if least > most else "exhaustive"
     unbounded = strategy == "exhaustive" and budget is None

@@ -20,7 +20,15 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
 from fastgrad._words import counted, verb
 
-__all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe", "trouble_in_words"]
+__all__ = [
+    "NOT_FINITE",
+    "conclude",
+    "lacks_power_only",
+    "listed",
+    "of_entries",
+    "of_probe",
+    "trouble_in_words",
+]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # A bound is that of noise if it is at most this many times as large.
@@ -117,8 +125,10 @@ def conclude(
 
 # ------------------------------------------------------------------------ what forbids to judge
 
+# What is said of an `f` that has no value: a format of it.
+NOT_FINITE = "is {base} at the unperturbed parameters; check where it is finite"
 _TROUBLES = {
-    Trouble.NOT_FINITE: "`f` is {base} at the unperturbed parameters; check where it is finite",
+    Trouble.NOT_FINITE: "`f` " + NOT_FINITE,
     Trouble.NOT_REPEATABLE: (
         "`f` is not deterministic: two calls with the same parameters gave {again[1]} and "
         "{again[0]}, {apart:.2g} apart; fix the seed, switch off dropout"

@@ -182,11 +182,12 @@ def _drawn(
     out = np.empty(sides, np.int16)
     if axis == 0:
         kernel.draw(out.reshape(1, -1), key, start, 0)
-        return out
-    rows = out.reshape(math.prod(sides[: axis - 1]), sides[axis - 1], math.prod(sides[axis:]))
-    for number, outer in enumerate(np.ndindex(*sides[: axis - 1])):
-        offset = sum(i * stride for i, stride in zip(outer, strides, strict=False))
-        kernel.draw(rows[number], key, start + offset, strides[axis - 1])
+    else:
+        rows = out.reshape(math.prod(sides[: axis - 1]), sides[axis - 1], math.prod(sides[axis:]))
+        for number, outer in enumerate(np.ndindex(*sides[: axis - 1])):
+            offset = sum(i * stride for i, stride in zip(outer, strides, strict=False))
+            kernel.draw(rows[number], key, start + offset, strides[axis - 1])
+    out.flags.writeable = False  # others get it too
     return out
 
 

@@ -227,6 +227,32 @@ def test_a_fork_inside_f(backend):
 # ---------------------------------------------------------------- the parts
 
 
+GRID = np.arange(24.0).reshape(4, 6)
+LAYOUTS = {
+    "plain": GRID,
+    "transposed": GRID.T,
+    "backward": GRID[::-1, ::-2],
+    "both ways": GRID[1:, ::-1],
+    "strided": GRID[::2, 1::3],
+    "repeated": np.broadcast_to(GRID[0], (3, 6)),
+    "one entry": GRID[2:3, 3:4],
+    "0-d": GRID[2, 3, ...],
+    "short": GRID.astype("f4")[:, ::-1],
+    "complex": GRID.astype(complex)[::-1],
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_bounds_of_memory_are_those_of_numpy(name):
+    byte_bounds = getattr(np.lib, "array_utils", np).byte_bounds
+    assert _backend.kernel.bounds(LAYOUTS[name]) == byte_bounds(LAYOUTS[name])
+
+
+def test_an_empty_array_has_no_bytes():
+    low, high = _backend.kernel.bounds(np.empty((3, 0)))
+    assert low == high
+
+
 @given(arrays().filter(lambda pair: pair[0].size), st.data())
 @quick(80)
 def test_first_difference_and_checksum(pair, data):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import quick
 
 import fastgrad as fg
-from fastgrad._tree import as_params, check_places, flatten, pair, unflatten
+from fastgrad._tree import as_params, check_places, flatten, pair, pair_flat, unflatten
 
 pytestmark = pytest.mark.usefixtures("backend")
 Layer = namedtuple("Layer", "W b")
@@ -180,6 +180,40 @@ class Tensor:
 
     def detach(self):
         return self
+
+
+flat = st.lists(st.sampled_from("abcd"), unique=True, min_size=1, max_size=3).flatmap(
+    lambda names: st.sampled_from(
+        [
+            {name: np.ones(len(names)) for name in names},
+            [np.zeros(2) for _ in names],
+            tuple(np.zeros(()) for _ in names),
+            OrderedDict((name, np.ones(1)) for name in names),
+            dict.fromkeys(names),
+            {name: [np.ones(1)] for name in names},
+            [np.ones(2), 3.0],
+            np.ones(3),
+        ]
+    )
+)
+
+
+@given(flat, flat)
+@quick(200)
+def test_what_is_seen_at_a_glance_is_what_a_closer_look_sees(params, other):
+    seen = pair_flat(params, other)
+    if seen is None:
+        return
+    closer = list(pair(params, other, "grad"))
+    assert [id(array) for array, _ in seen] == [id(leaf.array) for leaf, _ in closer]
+    assert [id(part) for _, part in seen] == [id(part) for _, part in closer]
+
+
+def test_a_glance_is_enough_for_the_commonest_nests():
+    x, y = np.ones(2), np.zeros(3)
+    assert pair_flat({"a": x, "b": y}, {"b": 2, "a": 1}) == [(x, 1), (y, 2)]
+    assert pair_flat([x, y], [1, 2]) == [(x, 1), (y, 2)]
+    assert pair_flat((x,), (1,)) == [(x, 1)]
 
 
 def deep(leaf):

@@ -228,7 +228,7 @@ def test_smoke_run_of_the_cost_of_a_check(tmp_path):
 @pytest.mark.slow
 def test_smoke_run_of_probing(tmp_path):
     written = smoke(tmp_path, BENCH / "probe.py", result="probe.md")
-    for row in ("| nothing wrong ", "| one entry off by 1 %", "entry by entry", " in 6 |"):
+    for row in ("| nothing wrong ", "| one entry off by 1 %", "entry by entry", "| in 6 |"):
         assert row in written
 
 
