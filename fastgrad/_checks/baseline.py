@@ -24,6 +24,7 @@ from fastgrad._leaf import Leaf, thin_box
 __all__ = [
     "LEAST_VARIATION",
     "MOST_MOVED",
+    "NO_VALUE",
     "SPACINGS",
     "TIMES",
     "TINY",
@@ -70,6 +71,8 @@ TINY = float(np.finfo(float).tiny)
 _WIDER = 5.0
 # Where the points of the table lie, in spacings; `base` is the one at 0.
 TIMES = tuple(float(k) for k in range(1, noise.POINTS))
+# What is said of a function that has no value where the check begins.
+NO_VALUE = "is {base} at the unperturbed parameters; check where it is finite"
 
 
 class Trouble(Enum):

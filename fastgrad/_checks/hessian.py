@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad._checks.baseline import NO_VALUE
 from fastgrad._checks.claim import Analytic, check_arguments
 from fastgrad._checks.hessian_causes import asymmetry, causes_of
 from fastgrad._checks.jacobian import claim_of, judged, report_of, seen
@@ -20,7 +21,6 @@ from fastgrad._checks.jacobian_result import Told, untold
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
 from fastgrad._checks.stale_jacobian import name_other_point
-from fastgrad._checks.verdict import NOT_FINITE
 from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
@@ -233,7 +233,7 @@ def _judged(
     if not (held | np.isfinite(shared.base(0))).all():
         return found
     verdict, reason = found.conclusion
-    told = reason.replace(NOT_FINITE.format(base="nan"), _HELD)
+    told = reason.replace(NO_VALUE.format(base="nan"), _HELD)
     return replace(found, conclusion=(verdict, told))
 
 

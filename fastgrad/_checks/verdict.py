@@ -9,7 +9,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastgrad._checks.baseline import Baseline, Trouble
+from fastgrad._checks.baseline import NO_VALUE, Baseline, Trouble
 from fastgrad._checks.bisection import MOST_WRONG
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import enough_power
@@ -20,15 +20,7 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
 from fastgrad._words import counted, verb
 
-__all__ = [
-    "NOT_FINITE",
-    "conclude",
-    "lacks_power_only",
-    "listed",
-    "of_entries",
-    "of_probe",
-    "trouble_in_words",
-]
+__all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe", "trouble_in_words"]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # A bound is that of noise if it is at most this many times as large.
@@ -125,10 +117,8 @@ def conclude(
 
 # ------------------------------------------------------------------------ what forbids to judge
 
-# What is said of an `f` that has no value: a format of it.
-NOT_FINITE = "is {base} at the unperturbed parameters; check where it is finite"
 _TROUBLES = {
-    Trouble.NOT_FINITE: "`f` " + NOT_FINITE,
+    Trouble.NOT_FINITE: "`f` " + NO_VALUE,
     Trouble.NOT_REPEATABLE: (
         "`f` is not deterministic: two calls with the same parameters gave {again[1]} and "
         "{again[0]}, {apart:.2g} apart; fix the seed, switch off dropout"
