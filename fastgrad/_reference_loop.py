@@ -272,9 +272,8 @@ class _Mover:
                         value = as_scalar(value, name, entry, self._kind)
                     if look.moved(array):
                         raise _errors.moved_error(self._leaf.path)
-                    # Two NaNs count as equal.
                     now = array[index]
-                    if now != point and (now == now or point == point):
+                    if (now != point or not now) and not _stands(now, point):
                         raise _errors.written_error(name(entry), undone=True)
                 # Last, and no branch: the jump back from one is outside of `try` in Python 3.13
                 # (python/cpython#130279), and a Ctrl-C comes at jumps.
@@ -290,6 +289,13 @@ class _Mover:
                 _errors.annotate(error, name(entry))
             raise
         return values
+
+
+def _stands(now: Any, point: Any) -> bool:
+    """Whether an entry holds what was written: 0.0 is not -0.0, and two NaNs count as equal."""
+    if now == point:
+        return bool(np.signbit(now) == np.signbit(point))
+    return bool(now != now and point != point)
 
 
 def _where(shape: tuple[int, ...], entries: np.ndarray) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -64,6 +64,22 @@ def test_small_parameters_are_undone_whenever_f_writes(method, when, where):
     np.testing.assert_array_equal(x, [1.0, 2.0, 3.0])
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", "g", ">f8"])
+@pytest.mark.parametrize("vector", [False, True])
+def test_a_zero_of_the_other_sign_is_a_write_too(dtype, vector):
+    x = np.array([1.0, 0.5], dtype)
+
+    def f(x):
+        value = float(x[0] + x[1])
+        if x[1] == 0.0:
+            x[1] = -0.0
+        return np.array([value, value]) if vector else value
+
+    with pytest.raises(fg.MutationError, match=r"`params\[1\]` is not what it was"):
+        (fg.jacobian if vector else fg.gradient)(f, x, eps=0.5)
+    assert bits(x) == bits(np.array([1.0, 0.5], dtype))
+
+
 @pytest.mark.parametrize("when", [1, 3, 6])
 def test_writes_into_another_leaf(when):
     params = {"a": np.ones(2), "deep": [np.ones((2, 2), np.float32)]}
