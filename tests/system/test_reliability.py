@@ -70,14 +70,14 @@ def evaluations(params, method):
 
 
 class StopAt:
-    """An objective that does something else at one of its evaluations."""
+    """An objective that does something else at one of its evaluations; its numbers mean nothing."""
 
     def __init__(self, when, act):
         self.left, self.act = when, act
 
     def __call__(self, params):
         self.left -= 1
-        return self.act() if self.left < 0 else numbers(params)[0]
+        return self.act() if self.left < 0 else float(self.left)
 
 
 def throw(error):
