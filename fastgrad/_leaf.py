@@ -50,6 +50,10 @@ class Leaf:
         part = (".real", ".imag")[entry % 2] if self.is_complex else ""
         return entry_path(self.path, index) + part
 
+    def kept(self) -> Leaf:
+        """The same with a copy of the numbers: what the user does to the array changes it not."""
+        return Leaf(self.path, self.array.copy())
+
     def part(self, mask: np.ndarray) -> Leaf:
         """The entries where a mask is true, in a row, as NumPy indexes by it."""
         made = Leaf(f"{self.path}[where]", self.array[mask])

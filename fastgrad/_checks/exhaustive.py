@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,16 +15,18 @@ from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import UNJUDGED, EntryTable
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.farther import judge_still, judge_weak
 from fastgrad._checks.movement import Movement, look_far, of_entries
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.so_far import entries_so_far
-from fastgrad._checks.staleness import name_stale
+from fastgrad._checks.staleness import may_be_stale, name_stale
 from fastgrad._dtypes import eps_of
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
-from fastgrad._evaluation.protocol import OutOfBudget
+from fastgrad._evaluation.protocol import OutOfBudget, Samples
 from fastgrad._leaf import Leaf
+from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict
 from fastgrad._report.report import Curve
 
@@ -142,18 +144,35 @@ def _result(
 
 def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
     """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
-    cases = [_case(part) for part in parts]
     # Without a wrong leaf it was a kink that led here.
     if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
+        cases = [_case(part) for part in parts]
         met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
         return replace(result, causes=met)
     run.phase("causes")
-    result = replace(result, causes=diagnosis.diagnose(cases))
+    # Copies: the parameters may have changed by when anything is told.
+    kept = [replace(part, leaf=part.leaf.kept()) for part in parts]
+    causes: tuple[Finding, ...] | None = None
+    curve: Callable[[], Curve | None] = _no_curve
     try:
-        result = replace(result, causes=name_stale(run, parts, cases, result.causes))
-        return replace(result, curve=_curve(result.entries, parts, run))
+        if may_be_stale(parts):
+            cases = [_case(part) for part in kept]
+            causes = diagnosis.diagnose(cases)
+            causes = name_stale(run, parts, cases, causes)
+        curve = _curve(result.entries, parts, run)
     except OutOfBudget:
-        return result  # evaluations for a cause or a picture never cost the verdict
+        pass  # evaluations for a cause or a picture never cost the verdict
+    if causes is not None:
+        return replace(result, untold=lambda: (causes, curve()))
+    return replace(result, untold=lambda: (_causes(kept), curve()))
+
+
+def _causes(parts: Sequence[Part]) -> tuple[Finding, ...]:
+    return diagnosis.diagnose([_case(part) for part in parts])
+
+
+def _no_curve() -> Curve | None:
+    return None
 
 
 def _case(part: Part) -> diagnosis.Case:
@@ -163,21 +182,30 @@ def _case(part: Part) -> diagnosis.Case:
     return diagnosis.case_of(judged, entries.reshape(shape))
 
 
-def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Curve:
+def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Callable[[], Curve]:
     """Differences of the worst of the wrong entries, from large steps to the smallest."""
     wrong = entries.only(Verdict.WRONG)
     assert wrong.selection is not None
     at = int(wrong.selection[0])
     k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
-    return curve_of(run, parts[k], at - entries.spans[k].start, wrong[0])
+    model = parts[k].model
+    found = _along_curve(run, parts[k], at - entries.spans[k].start)
+    return lambda: _curve_of(found, model, wrong[0])
 
 
 def curve_of(run: Metered, part: Part, entry: int, shown: Entry) -> Curve:
     """Differences of one entry of a leaf, from large steps to the smallest."""
+    return _curve_of(_along_curve(run, part, entry), part.model, shown)
+
+
+def _along_curve(run: Metered, part: Part, entry: int) -> Samples:
     differences = Differences(run, part.number)
     entries = np.full(len(_CURVE_STEPS), entry)  # one entry, many steps
     steps = differences.lengths(entries) * _CURVE_STEPS
     with quiet():
-        found = differences.at(entries, steps)
-    row = part.model.step_row(found)
+        return differences.at(entries, steps)
+
+
+def _curve_of(found: Samples, model: ErrorModel, shown: Entry) -> Curve:
+    row = model.step_row(found)
     return Curve(shown.path, shown.analytic, row.steps[0], row.central[0], row.forward[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 from fastgrad import _backend
@@ -47,7 +48,38 @@ def first_report(look: FirstLook, started: float) -> Report:
 def report_of(
     result: Result, structure: Any, evaluations: int, plan: Plan, seed: int, started: float
 ) -> Report:
-    """The report of what a check has found."""
+    """The report of what a check has found; what explains it is told on demand."""
+    how = (structure, evaluations, plan, seed, started)
+    if result.untold is None:
+        return _finished(result, *how)
+    baseline = result.baseline
+    assert baseline is not None
+
+    def rest() -> Report:
+        assert result.untold is not None
+        causes, curve = result.untold()
+        return _finished(replace(result, causes=causes, curve=curve, untold=None), *how)
+
+    return Report.unfinished(
+        rest,
+        verdict=Verdict.WRONG,  # of others there is nothing to explain, or it is known
+        entries=result.entries,
+        evaluations=evaluations,
+        noise=baseline.noise,
+        strategy=plan.strategy,
+        backend=_backend.backend,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        steps=baseline.relative,
+        rtol=result.rtol,
+        atol=result.atol,
+        structure=structure,
+    )
+
+
+def _finished(
+    result: Result, structure: Any, evaluations: int, plan: Plan, seed: int, started: float
+) -> Report:
     verdict, reason = conclude(result, plan.strategy, plan.budget)
     baseline, limit = result.baseline, result.detection_limit
     # It holds for all entries of a right gradient that was granted nothing.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import TypeAlias
 
 import numpy as np
 
@@ -102,6 +103,11 @@ class LeafProbe:
         return self.stopped is Stop.JUMPS or everything
 
 
+# Likely bugs, and the worst entry's curve: made of copies, so that neither `f` nor the parameters
+# are kept for them.
+Untold: TypeAlias = Callable[[], tuple[tuple[Finding, ...], Curve | None]]
+
+
 @dataclass(frozen=True)
 class LeafResult:
     """What a check has found in one leaf."""
@@ -122,6 +128,7 @@ class Result:
     baseline: Baseline | None = None  # None if `f` was not looked at, or not often enough
     causes: tuple[Finding, ...] = ()
     curve: Curve | None = None
+    untold: Untold | None = None  # what makes both when they are looked at, where nothing has yet
     detection_limit: float = 0.0
     miss_probability: float = 0.0
     measured: int | None = None  # entries that were measured when the budget ran out
@@ -144,6 +151,7 @@ class Result:
             trouble=trouble,
             causes=(),
             curve=None,
+            untold=None,
             measured=None,
         )
 

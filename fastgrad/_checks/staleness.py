@@ -25,8 +25,9 @@ from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Cause, Finding
+from fastgrad._report.entries import Verdict
 
-__all__ = ["name_stale"]
+__all__ = ["may_be_stale", "name_stale"]
 
 # Wrong entries of each leaf that must be explained, the clearest first: two evaluations each, at
 # each iteration.
@@ -68,6 +69,12 @@ class _Picked:
     analytic: np.ndarray
     numeric: np.ndarray
     bound: np.ndarray
+
+
+def may_be_stale(parts: Sequence[Part]) -> bool:
+    """Whether enough entries are wrong for `name_stale` to ask `f` about them."""
+    wrong = Verdict.WRONG.code
+    return sum(int(np.count_nonzero(part.table.codes == wrong)) for part in parts) >= _LEAST
 
 
 def name_stale(

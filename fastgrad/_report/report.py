@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,10 @@ class Curve:
     steps: np.ndarray
     central: np.ndarray
     forward: np.ndarray
+
+
+def _no_curve() -> Curve | None:
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +129,8 @@ class Report:
     backend: str
     seed: int
     seconds: float
-    curve: Curve | None = None
+    # Not a default of the class, which an unfinished report would be found to have.
+    curve: Curve | None = field(default_factory=_no_curve)
     steps: tuple[float, ...] = ()
     miss_probability: float = 0.0
     rtol: float = 0.0
