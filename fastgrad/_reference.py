@@ -39,6 +39,7 @@ from fastgrad._reference_loop import (
 )
 from fastgrad._reference_many import displace, draw, gather, norm_error, quotients, scatter, shift
 from fastgrad._reference_noise import noise_of, noise_table
+from fastgrad._reference_steps import estimates, settled
 from fastgrad._returns import as_scalar, at_base
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ __all__ = [
     "differentiate_vectors",
     "displace",
     "draw",
+    "estimates",
     "first_bounds",
     "forgiving",
     "gather",
@@ -76,6 +78,7 @@ __all__ = [
     "quotients",
     "sample",
     "scatter",
+    "settled",
     "shift",
     "small_batch",
     "small_gradient",

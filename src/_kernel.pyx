@@ -6,8 +6,8 @@ nothing of Python, so that any kind of objective can drive it. The loop over a C
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
 looks like is in memory.pxi, values that are vectors are in vectors.pxi, moves of many entries at
 once are in many.pxi, the gradient by one small array in batch.pxi, what tells noise from values is
-in noise.pxi, what a first look at a gradient asks for is in first.pxi, and colors of sparse matrices
-are in coloring.pxi.
+in noise.pxi, quotients at many steps are in steps.pxi, what a first look at a gradient asks for is
+in first.pxi, and colors of sparse matrices are in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -16,7 +16,7 @@ from cpython.long cimport PyLong_AsVoidPtr
 from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.float cimport DBL_EPSILON
+from libc.float cimport DBL_EPSILON, DBL_MAX
 from libc.math cimport INFINITY, NAN, fabs, floor, frexp, ldexp, pow, sqrt
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, intptr_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -563,6 +563,7 @@ cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double lar
 
 include "many.pxi"
 include "noise.pxi"
+include "steps.pxi"
 include "first.pxi"
 include "batch.pxi"
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fastgrad import _backend
 from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._derivatives.step_table import StepTable, quotients, step_row
+from fastgrad._derivatives.step_table import StepTable, quotients, stacked_row, step_row
 from fastgrad._evaluation.protocol import Samples
 
 __all__ = [
@@ -132,6 +132,10 @@ class ErrorModel:
     def step_row(self, found: Samples) -> StepTable:
         """One row of a table of steps, from displacements and values at both sides."""
         return step_row(found, self.base, self.noise, self.unit)
+
+    def stacked_row(self, found: Samples) -> np.ndarray:
+        """The same as one array, of shape (5, entries)."""
+        return stacked_row(found, self.base, self.noise, self.unit)
 
     def first_bound(
         self,

@@ -13,10 +13,12 @@ __all__ = ["errors_of", "largest_change", "values_beside"]
 
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
 # with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99.
-_BESIDE = tuple(range(2, 7))
+_NEAR = tuple(range(1, 7))
+_TIMES = np.array(_NEAR)
 # Spacings, over the length, of the points at which errors of `f` itself are looked for. Those of
 # solvers, which stop when something is small enough, are jumps from some scale on.
 _COARSE = (2e-5, 1e-4, 5e-4, 2e-3, 8e-3, 2e-2)
+_SCALES = np.array((*_COARSE, *(-share for share in _COARSE)))  # on both sides
 # A jump makes third differences of up to twice its size; what bends leaves less after the halvings.
 _OF_THIRD = 0.2
 # Fifth differences of a jump, or a kink, are larger than its third ones; of anything smooth they
@@ -32,33 +34,41 @@ def values_beside(
     differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
 ) -> np.ndarray:
     """Seven values on one side of each entry, the first one at the parameters."""
-    near = differences.around(entries, steps, (1, *_BESIDE))
-    places = np.array((1, *_BESIDE)) * steps[:, np.newaxis]
+    near = differences.around(entries, steps, _NEAR)
+    places = _TIMES * steps[:, np.newaxis]
     # Parameters of short types move by a little more or less than was asked for: the slope tells
     # by how much that moved `f`.
     slopes = (near.values[:, :1] - base) / near.moved[:, :1]
     values = near.values - slopes * (near.moved - places)
-    return np.hstack([np.full((len(entries), 1), base), values])
+    seven = np.empty((len(entries), 1 + len(_NEAR)))
+    seven[:, 0], seven[:, 1:] = base, values
+    return seven
 
 
 def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) -> np.ndarray:
     """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
-    length = differences.lengths(entries)
-    slopes = np.zeros(len(entries))
-    for side in (1, -1):
-        for share in _COARSE:
-            steps = side * share * length
-            values = values_beside(differences, entries, steps, model.base)
-            third = np.nan_to_num(np.abs(np.diff(values, 3, axis=1)).max(axis=1))
-            fifth = np.nan_to_num(np.abs(np.diff(values, 5, axis=1)).max(axis=1))
-            rough = (third > _ROUNDING * model.noise) & (fifth > _ROUGH * third)
-            columns = np.flatnonzero(rough)
-            if len(columns):
-                jumps = _jump_in(differences, entries[columns], values[columns], steps[columns])
-                real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[columns])
-                found = np.where(real, jumps / np.abs(steps[columns]), 0.0)
-                slopes[columns] = np.fmax(slopes[columns], found)
-    return slopes
+    # All scales in one request: each of twelve would cost more than its evaluations.
+    steps = np.multiply.outer(_SCALES, differences.lengths(entries)).ravel()
+    each = np.tile(entries, len(_SCALES))
+    values = values_beside(differences, each, steps, model.base)
+    third = _largest_difference(values, 3)
+    rough = (third > _ROUNDING * model.noise) & (_largest_difference(values, 5) > _ROUGH * third)
+    slopes = np.zeros(len(each))
+    rows = np.flatnonzero(rough)
+    if len(rows):
+        jumps = _jump_in(differences, each[rows], values[rows], steps[rows])
+        real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[rows])
+        slopes[rows] = np.where(real, jumps / np.abs(steps[rows]), 0.0)
+    most: np.ndarray = np.fmax.reduce(slopes.reshape(len(_SCALES), -1))
+    return most
+
+
+def _largest_difference(values: np.ndarray, order: int) -> np.ndarray:
+    """The largest difference of some order of each row; 0 where a value is not finite."""
+    for _ in range(order):
+        values = values[:, 1:] - values[:, :-1]
+    found: np.ndarray = np.nan_to_num(np.abs(values).max(axis=1))
+    return found
 
 
 def largest_change(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks import scales, steep
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt, EntryTable
@@ -28,6 +29,7 @@ from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._derivatives.step_table import RATIO, StepTable
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Samples
+from fastgrad._reference_steps import SettledRules
 from fastgrad._report.entries import Verdict
 
 __all__ = ["refine"]
@@ -54,7 +56,7 @@ _ASIDE = 0.73
 # Wrong entries whose values are looked at for that first: those with the largest and least error.
 _LOOKED_AT = 2
 
-# When the last two rows settle an entry (`_settled`). Nothing here grants anything: too large a
+# When the last two rows settle an entry (`SettledRules`). Nothing here grants anything: too large a
 # number ends early, with the larger bound of fewer rows, and too small a one costs evaluations.
 #
 # Two quotients are level if they differ by their noise, and this share for what noise leaves out:
@@ -69,6 +71,20 @@ _GAP_OVER_ERROR = 1.5
 _STRAIGHT, _STRAIGHT_BOUNDS = 0.5, 4.0
 # Noise this many times as large as the entry drowns it: no smaller step can be any better.
 _DROWNED = 10.0
+
+_SETTLED = SettledRules(
+    settled=SETTLED,
+    safety=SAFETY,
+    level=_LEVEL,
+    clear=_CLEAR,
+    shrinks=SHRINKS,
+    open_bounds=OPEN_BOUNDS,
+    open_share=OPEN_SHARE,
+    gap_over_error=_GAP_OVER_ERROR,
+    straight=_STRAIGHT,
+    straight_bounds=_STRAIGHT_BOUNDS,
+    drowned=_DROWNED,
+)
 
 
 def refine(
@@ -257,7 +273,7 @@ def _with_one_side(open_: _Open) -> StepTable:
     lost = np.isnan(open_.rows.central[0])
     if not lost.any():
         return open_.rows
-    again = _measured(open_, lost, open_.rows.steps[0])
+    again = _as_table([_measured(open_, lost, open_.rows.steps[0])])
     pairs = ((getattr(again, n), getattr(open_.rows, n)) for n in StepTable.names())
     return StepTable(*(np.where(lost, new, old) for new, old in pairs))
 
@@ -308,15 +324,17 @@ def _enclose(table: EntryTable, entries: np.ndarray, steps: StepTable, widest: f
     table.numeric[passed] = steps.central[row, passes]
 
 
-def _measured(open_: _Open, wanted: np.ndarray, steps: np.ndarray) -> StepTable:
-    """Measure one row of a table for the wanted entries; the others stay NaN."""
-    found = Samples(*np.full((2, len(open_.entries), 2), np.nan))
-    if wanted.any():
+def _measured(open_: _Open, wanted: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Measure one row of a table, (5, entries), for the wanted entries; the others stay NaN."""
+    if np.count_nonzero(wanted) == len(wanted):
+        found = open_.differences.at(open_.entries, steps)
+    else:
+        found = Samples(*np.full((2, len(open_.entries), 2), np.nan))
         measured = open_.differences.at(open_.entries[wanted], steps[wanted])
         found.moved[wanted], found.values[wanted] = measured.moved, measured.values
-    row = open_.model.step_row(found)
+    row = open_.model.stacked_row(found)
     # Those that were asked for: the next row goes on from here, and NaN would end it.
-    row.steps[0] = steps
+    row[0] = steps
     return row
 
 
@@ -333,7 +351,7 @@ def _with_larger_steps(open_: _Open) -> StepTable:
             noisy &= steps <= _FARTHEST * open_.length
         if not noisy.any():
             break
-        rows = _measured(open_, noisy, steps).above(rows)
+        rows = _as_table([_measured(open_, noisy, steps)]).above(rows)
     return rows
 
 
@@ -343,32 +361,19 @@ def _with_smaller_steps(open_: _Open) -> StepTable:
     going = np.ones(len(length), dtype=bool)
     # Entries within [-1, 1] may be tiny themselves, and are moved exactly by any step.
     least = _LEAST_SPACINGS * open_.model.spacing * np.where(length > 1, length, 0.0)
+    last = rows.stacked[:, -1]
+    below: list[np.ndarray] = []
     for _ in range(_MOST_DOWN):
-        steps = rows.steps[-1] / RATIO
+        steps = last[0] / RATIO
         going = going & (steps > least)
-        if not going.any() and len(rows.steps) > 1:  # an estimate takes two rows
+        if not going.any() and len(rows.steps) + len(below) > 1:  # an estimate takes two rows
             break
-        rows = rows.above(_measured(open_, going, steps))
-        going = going & ~_settled(open_.measured(rows).table, open_.analytic)
-    return rows
+        row = _measured(open_, going, steps)
+        going &= ~_backend.kernel.settled(last, row, open_.analytic, open_.grown, _SETTLED)
+        below.append(row)
+        last = row
+    return rows.above(_as_table(below)) if below else rows
 
 
-def _settled(rows: StepTable, analytic: np.ndarray) -> np.ndarray:
-    """Whether the last row decides, or one below it could only be noisier."""
-    new, old, noise = rows.central[-1], rows.central[-2], rows.noise[-1]
-    gap, gap_before = np.abs(rows.gaps[-1]), np.abs(rows.gaps[-2])
-    with np.errstate(invalid="ignore"):
-        change, error = np.abs(new - old), np.abs(analytic - new)
-        size = np.fmax(np.abs(new), np.abs(analytic))
-        close = change <= SETTLED * np.abs(new)
-        level = change <= SAFETY * noise + _LEVEL * np.abs(new)
-        clear = close & (change <= _CLEAR * error)
-        agrees = close & (error <= change / SHRINKS + noise)
-        # The gap is beyond noise, does not close, and encloses the analytic value.
-        is_open = (gap > OPEN_BOUNDS * noise) & (gap > OPEN_SHARE * gap_before)
-        kink = is_open & (gap >= _GAP_OVER_ERROR * error)
-        straight = gap <= np.fmax(_STRAIGHT * size, _STRAIGHT_BOUNDS * noise)
-        # A gap shows as well that small steps have more to tell.
-        drowned = noise > _DROWNED * np.fmax(np.fmax(size, np.abs(old)), gap)
-    settled: np.ndarray = ((level | clear | agrees) & straight & ~kink) | drowned
-    return settled
+def _as_table(rows: list[np.ndarray]) -> StepTable:
+    return StepTable.of(np.stack(rows, axis=1))

@@ -58,17 +58,13 @@ def noise_at(
     differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
 ) -> np.ndarray:
     """Noise in the values of `f` at the scale of a step of each entry; 0 where it is smooth."""
-    sides = [_noise_of_side(differences, entries, side * steps, base) for side in (1, -1)]
+    both = np.concatenate([steps, -steps])  # sides, in one request
+    values = values_beside(differences, np.concatenate([entries, entries]), both, base)
+    sides = noise_beside(values).reshape(2, -1)
     less, more = np.fmin(*sides), np.fmax(*sides)
     found: np.ndarray = np.where(more <= _ONE_SIDED * less, more, less)
     found[np.isnan(found)] = 0.0
     return found
-
-
-def _noise_of_side(
-    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
-) -> np.ndarray:
-    return noise_beside(values_beside(differences, entries, steps, base))
 
 
 # ---------------------------------------------------------------------- where `f` begins to move
@@ -91,6 +87,8 @@ def edges_of(
     """Look where `f` begins to move, as the step grows."""
     jumps, continuous = np.zeros((2, len(entries)), bool)
     for side, quotients in ((1, rows.forward), (-1, rows.backward)):
+        if np.count_nonzero(quotients) == quotients.size:  # as mostly
+            continue
         moved = np.isfinite(quotients) & (quotients != 0)
         index = np.arange(len(quotients))[:, np.newaxis]
         last = np.where(moved, index, -1).max(axis=0)
@@ -276,16 +274,14 @@ def _right_for_larger(
     model: ErrorModel,
 ) -> np.ndarray:
     """Whether differences at larger steps agree with the claim, and jumps are in between."""
-    length = differences.lengths(entries)
-    agrees = np.zeros(len(entries), bool)
-    reach = np.zeros(len(entries))
-    for share in _LARGER:
-        steps = share * length
-        larger = steps > found.step
-        slopes = differences.slopes(entries, np.where(larger, steps, found.step))
-        fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
-        reach = np.where(fits & ~agrees, steps, reach)
-        agrees |= fits
+    steps = np.multiply.outer(_LARGER, differences.lengths(entries))
+    larger = steps > found.step
+    # All in one request: each of three would cost more than its evaluations.
+    asked = np.where(larger, steps, found.step).ravel()
+    slopes = differences.slopes(np.tile(entries, len(_LARGER)), asked).reshape(steps.shape)
+    fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
+    agrees: np.ndarray = fits.any(axis=0)
+    reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
     columns = np.flatnonzero(agrees)
     if len(columns):
         agrees[columns] = jumps_between(

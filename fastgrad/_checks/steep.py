@@ -141,7 +141,9 @@ def _agree_at(
 
 def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:
     """A few of them, with the largest error, the least, and some between."""
-    order = columns[np.argsort(-error[columns], kind="stable")]
+    order: np.ndarray = columns[np.argsort(-error[columns], kind="stable")]
+    if len(order) <= most:
+        return order
     some = np.unique(np.linspace(0, len(order) - 1, most).astype(np.intp))
     picked: np.ndarray = order[some]
     return picked

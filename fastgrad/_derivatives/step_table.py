@@ -14,7 +14,15 @@ from fastgrad import _backend
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._evaluation.protocol import Samples
 
-__all__ = ["RATIO", "StepTable", "bounds_of_noise", "quotients", "step_row", "vector_row"]
+__all__ = [
+    "RATIO",
+    "StepTable",
+    "bounds_of_noise",
+    "quotients",
+    "stacked_row",
+    "step_row",
+    "vector_row",
+]
 
 # Each step over the next. No power of two, nor near one: on a binary grid inside `f`, as of
 # ``(x + C) - C``, steps a power of two apart share their rounding, which then passes for
@@ -33,6 +41,16 @@ class StepTable:
     forward: np.ndarray
     backward: np.ndarray
     noise: np.ndarray  # bound on the noise of `central`; twice that for the one-sided ones
+
+    @classmethod
+    def of(cls, stacked: np.ndarray) -> StepTable:
+        """The table whose arrays are stacked in one."""
+        return cls(*stacked)
+
+    @property
+    def stacked(self) -> np.ndarray:
+        """Its arrays as one, of shape (5, steps, entries)."""
+        return np.array((self.steps, self.central, self.forward, self.backward, self.noise))
 
     @property
     def gaps(self) -> np.ndarray:
@@ -70,7 +88,8 @@ class StepTable:
 
     def above(self, below: StepTable) -> StepTable:
         """Continue the table by smaller steps."""
-        return StepTable(*(np.vstack([getattr(self, n), getattr(below, n)]) for n in self.names()))
+        pairs = ((getattr(self, n), getattr(below, n)) for n in self.names())
+        return StepTable(*map(np.concatenate, pairs))
 
     def among(self, chosen: np.ndarray) -> StepTable:
         """Some of the entries."""
@@ -101,8 +120,14 @@ def bounds_of_noise(noise: float, unit: float) -> tuple[float, float]:
 
 def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:
     """A table of one step, from displacements and values at both sides."""
-    width, *rest = quotients(found, base, noise, unit)
-    return StepTable(*(row[np.newaxis] for row in (width / 2, *rest)))
+    return StepTable.of(stacked_row(found, base, noise, unit)[:, np.newaxis])
+
+
+def stacked_row(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
+    """The same as one array, of shape (5, entries)."""
+    row = quotients(found, base, noise, unit)
+    row[0] /= 2  # the step is half the width
+    return row
 
 
 def vector_row(

@@ -1,0 +1,83 @@
+"""The twins on difference quotients at many steps: the same bits, whatever the quotients are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import quick
+
+from fastgrad import _reference
+from fastgrad._checks.refinement import _SETTLED as SETTLED
+from fastgrad._derivatives.extrapolation import _RULES as RULES
+from fastgrad._derivatives.step_table import RATIO
+
+pytestmark = pytest.mark.once
+_kernel = pytest.importorskip("fastgrad._kernel")
+
+AWKWARD = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e308, -1e308, 5e-324)
+
+
+@st.composite
+def tables(draw):
+    """Quotients of smooth functions, kinks, corners, poles and noise, some of them lost."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**30)))
+    rows, n = draw(st.integers(2, 9)), draw(st.integers(1, 5))
+    steps = rng.uniform(1e-3, 1, n) * RATIO ** -np.arange(rows)[:, np.newaxis]
+    slope, bend, third = rng.normal(size=(3, n)) * rng.choice([0, 1, 30], (3, n))
+    central = slope + third * steps**2
+    ahead, behind = central + bend * steps, central - bend * steps
+    shape = draw(st.sampled_from(["smooth", "kink", "pole", "rounded"]))
+    if shape == "kink":
+        ahead += rng.normal(size=n)
+    if shape == "pole":
+        power = rng.uniform(0, 1)
+        central, ahead, behind = (each * steps**-power for each in (central, ahead, behind))
+    rounding = 10.0 ** draw(st.integers(-16, -2)) / steps
+    table = np.array([steps, central, ahead, behind, 4 * rounding])
+    table[1:4] += rounding * rng.normal(size=(3, rows, n))
+    if shape == "rounded":
+        table[1:4] = table[1:4].round(1)
+    lost = rng.random(table.shape) < draw(st.sampled_from([0, 0, 0.1, 0.5]))
+    table[lost] = rng.choice(AWKWARD, int(lost.sum()))
+    return table
+
+
+@quick(300)
+@given(tables())
+def test_both_estimate_the_same(table):
+    for mine, twin in zip(
+        _kernel.estimates(table, RULES), _reference.estimates(table, RULES), strict=True
+    ):
+        assert (mine.dtype, mine.shape) == (twin.dtype, twin.shape)
+        np.testing.assert_array_equal(mine, twin)
+
+
+@quick(300)
+@given(tables(), st.sampled_from([0.0, 1e-9, 1e-4, 1.0]), st.sampled_from([1.0, 5.0, 1e6]))
+def test_both_are_settled_alike(table, off, grown):
+    with np.errstate(over="ignore"):
+        analytic = table[1, -1] * (1 + off)
+    how = (table[:, -2], table[:, -1], analytic, np.full(len(analytic), grown), SETTLED)
+    np.testing.assert_array_equal(_kernel.settled(*how), _reference.settled(*how))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_parts_of_tables_are_read_as_they_lie(order):
+    whole = np.array(np.random.default_rng(0).normal(size=(5, 6, 8)), order=order)
+    part = whole[:, ::2, [1, 4]]
+    for kernel in (_kernel, _reference):
+        expected = kernel.estimates(np.ascontiguousarray(part), RULES)
+        for found, right in zip(kernel.estimates(part, RULES), expected, strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def test_no_entry_has_no_estimate_and_one_step_has_none_either():
+    for kernel in (_kernel, _reference):
+        found, flags = kernel.estimates(np.empty((5, 3, 0)), RULES)
+        assert (found.shape, flags.shape) == ((5, 0), (2, 0))
+        with pytest.raises(ValueError, match="two steps or more, not 1"):
+            kernel.estimates(np.ones((5, 1, 2)), RULES)
+    with pytest.raises(ValueError, match="five columns of float64"):
+        _kernel.estimates(np.ones((4, 3, 2)), RULES)
+    with pytest.raises(ValueError, match="five columns of float64"):
+        _kernel.estimates(np.ones((5, 3, 2), np.float32), RULES)
