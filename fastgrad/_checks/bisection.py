@@ -13,13 +13,14 @@ import numpy as np
 
 from fastgrad._checks.by_weights import narrowed
 from fastgrad._checks.directional import Directional
+from fastgrad._checks.halving import measured_halves
 from fastgrad._checks.moves import LeafClaim, WeightedMoves, size_of
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import Dense
 from fastgrad._checks.suspects import Suspects
 from fastgrad._leaf import Box, Leaf
 
-__all__ = ["FEW", "GRID", "MOST_WRONG", "Bisection", "halves_of"]
+__all__ = ["FEW", "GRID", "MOST_WRONG", "Bisection"]
 
 # Entries drawn from a block to tell whether it is wrong throughout.
 _SAMPLED = 8
@@ -54,8 +55,6 @@ _LOOKED_AT = 4
 # Parts that are told from each other by weights at once, at most: each is a call of the kernel, and
 # 64 of them cost a tenth of what moves a million entries.
 _PARTS = 64
-# A wrong half that was only inferred is measured where its bound is above one over this of it.
-_INFERRED = 4
 # The search ends after this many wrong entries, or kinks: nobody reads a longer list, and each
 # costs fifty evaluations.
 MOST_WRONG = 100
@@ -167,15 +166,8 @@ class Bisection:
 
     def _halves(self, block: _Block) -> list[tuple[Box, Residual]]:
         """The halves of a block in which something is wrong."""
-        left, right = _split(block.box)
-        first = self._directional.measure(left, block.residual.value)
-        second = block.residual.minus(first)
-        # What is inferred is as uncertain as both together: measure it where that matters.
-        nowhere = not first.significant and not second.significant
-        if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
-            second = self._directional.measure(right, block.residual.value)
         wrong, kinks = [], []
-        for half in ((left, first), (right, second)):
+        for half in measured_halves(self._directional.measure, block.box, block.residual):
             if half[1].significant:
                 wrong.append(half)
             elif half[1].kink:
@@ -249,20 +241,6 @@ def _merged(blocks: list[Dense], new: Dense) -> list[Dense]:
             # The new one's grid would be of entries that may be right, at the edge of the bug.
             return _merged(blocks[:k] + blocks[k + 1 :], Dense(box, old.grid))
     return [*blocks, new]
-
-
-def _split(box: Box) -> tuple[Box, Box]:
-    """Halve a box along its longest axis."""
-    return halves_of(box, int(np.argmax([side.stop - side.start for side in box])))
-
-
-def halves_of(box: Box, axis: int) -> tuple[Box, Box]:
-    """Halve a box along an axis."""
-    start, stop = box[axis].start, box[axis].stop
-    middle = start + (stop - start) // 2
-    left, right = list(box), list(box)
-    left[axis], right[axis] = slice(start, middle), slice(middle, stop)
-    return tuple(left), tuple(right)
 
 
 def _entries(

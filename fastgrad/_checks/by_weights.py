@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
-from fastgrad._checks.directional import Directional
 from fastgrad._checks.error_model import SAFETY
-from fastgrad._checks.moves import WeightedMoves
+from fastgrad._checks.moves import Weighable
 from fastgrad._checks.residual import Residual
 from fastgrad._leaf import Box
 
@@ -24,8 +24,15 @@ __all__ = ["narrowed"]
 _APART = 5.0
 
 
+class Look(Protocol):
+    """What shows the residual of a block."""
+
+    def glance(self, box: Box, whole: float) -> Residual:
+        """That of all of it, where one as large as `whole` shows."""
+
+
 def narrowed(
-    directional: Directional, moves: WeightedMoves, box: Box, residual: Residual, most: int
+    look: Look, moves: Weighable, box: Box, residual: Residual, most: int
 ) -> tuple[Box, Residual]:
     """A part of a block that seems to make all of its residual; the block itself if none does.
 
@@ -33,14 +40,14 @@ def narrowed(
     errors may look like one that is elsewhere.
     """
     while True:
-        found = _part(directional, moves, box, residual, most)
+        found = _part(look, moves, box, residual, most)
         if found is None:
             return box, residual
         box, residual = found
 
 
 def _part(
-    directional: Directional, moves: WeightedMoves, box: Box, residual: Residual, most: int
+    look: Look, moves: Weighable, box: Box, residual: Residual, most: int
 ) -> tuple[Box, Residual] | None:
     """The part that one look shows."""
     axis = int(np.argmax([side.stop - side.start for side in box]))
@@ -49,7 +56,7 @@ def _part(
         return None
     weights = _weights(len(parts))
     with moves.weighted(parts, weights.tolist()):
-        seen = directional.glance(box, residual.value / len(parts))
+        seen = look.glance(box, residual.value / len(parts))
     share = seen.value / residual.value
     doubt = SAFETY * (seen.bound + residual.bound) / abs(residual.value)
     at = int(np.abs(weights - share).argmin()) if math.isfinite(share) else 0

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from fastgrad._checks.baseline import Trouble, measure_baseline
-from fastgrad._checks.claim import Analytic, analytic, check_arguments, chosen, repeated
-from fastgrad._checks.error_model import has_drifted
-from fastgrad._checks.exhaustive import judge_all
+from fastgrad._checks.asked import Asked, is_called, judged_by, report_on
+from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
 from fastgrad._checks.first_look import FirstLook, may_look
 from fastgrad._checks.manifold import Manifold, directions_of
 from fastgrad._checks.options import tolerance, whole_seed
-from fastgrad._checks.plan import Plan, plan_of
-from fastgrad._checks.probe import probe
-from fastgrad._checks.reporting import first_report, report_of
-from fastgrad._checks.result import Result, unjudged, with_held
+from fastgrad._checks.plan import plan_of
+from fastgrad._checks.reporting import first_report
 from fastgrad._errors import InputValueError
-from fastgrad._evaluation.bounds import Bounds, bounds_of
-from fastgrad._evaluation.copies import Sees, sees_moves
+from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.guard import Guard, check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
-from fastgrad._evaluation.measured import Measured
-from fastgrad._evaluation.meter import Metered
-from fastgrad._evaluation.protocol import OutOfBudget
-from fastgrad._evaluation.selected import Selection, selection_of
-from fastgrad._leaf import Leaf
+from fastgrad._evaluation.selected import selection_of
 from fastgrad._report.report import Report
-from fastgrad._tree import Params, as_params, check_places, flatten, structure_of
+from fastgrad._tree import Params, as_params, check_places, flatten
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["check_gradient"]
@@ -200,7 +190,7 @@ def check_gradient(
     limits = bounds_of(bounds, argument, leaves)
     selection = selection_of(where, argument, leaves)
     plan = plan_of(strategy, budget, leaves if selection is None else selection.leaves)
-    asked = _Asked(
+    asked = Asked(
         f=f,
         value=of_pairs(f) if grad is True else f,
         grad=grad,
@@ -220,38 +210,15 @@ def check_gradient(
     return _judged(asked) if retraction is None else _on_manifold(asked, retraction, bounds)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is asked of a check, each part of it checked by itself."""
-
-    f: Callable[[Any], Any]
-    value: Callable[[Any], Any]  # of the pairs that `f` returns, or `f`
-    grad: Any
-    argument: Params
-    leaves: Sequence[Leaf]
-    bounds: Bounds | None
-    selection: Selection | None
-    plan: Plan
-    tolerances: tuple[float, float]
-    workers: Any
-    progress: bool
-    seed: int
-    started: float
-    claim: Analytic | None = None  # where `grad` was called already
-    calls: int = 0  # of `f`, for that
-    measured: Measured | None = None  # by a first look that left doubts
-
-
-def _judged(asked: _Asked) -> Report:
+def _judged(asked: Asked) -> Report:
     """The report, where a first look is not enough."""
-    argument, plan, (rtol, atol) = asked.argument, asked.plan, asked.tolerances
     run = evaluator(
         Lenient(asked.value),
-        argument,
+        asked.argument,
         asked.leaves,
         workers=asked.workers,
-        budget=plan.budget,
-        expected=plan.expected,
+        budget=asked.plan.budget,
+        expected=asked.plan.expected,
         progress=asked.progress,
         bounds=asked.bounds,
         measured=asked.measured,
@@ -259,24 +226,14 @@ def _judged(asked: _Asked) -> Report:
     )
     try:
         with run:
-            known = asked.claim is not None
-            claim = replace(asked.claim or _first_call(run, asked), rtol=rtol, atol=atol)
-            for _ in range(asked.calls):
-                run.count_call()
-            called = not known and _is_called(asked.grad)
-            again = partial(_called_again, run, asked, claim) if called else None
-            result = _look(run, claim, again, asked)
-            result = _seen(result, run, asked)
-            check_places(argument, asked.leaves)
+            result = judged_by(run, asked)
+            check_places(asked.argument, asked.leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    result = with_held(result, asked.bounds, asked.leaves, asked.selection)
-    result = replace(result, rtol=rtol, atol=atol)
-    structure = structure_of(argument)
-    return report_of(result, structure, run.evaluations, plan, asked.seed, asked.started)
+    return report_on(result, run.evaluations, asked)
 
 
-def _on_manifold(asked: _Asked, retraction: Any, bounds: Any) -> Report:
+def _on_manifold(asked: Asked, retraction: Any, bounds: Any) -> Report:
     """The report on a gradient of which moves along a manifold are claimed: see `manifold`."""
     if bounds is not None:
         raise InputValueError(
@@ -311,88 +268,12 @@ def _on_manifold(asked: _Asked, retraction: Any, bounds: Any) -> Report:
     return replace(report, reason=report.reason + clause)
 
 
-def _called_twice(guard: Guard, asked: _Asked) -> Analytic:
+def _called_twice(guard: Guard, asked: Asked) -> Analytic:
     """The claim, with what a second call shows where the gradient is a function."""
     asks = (asked.f, asked.grad, asked.argument, asked.leaves)
     claim = analytic(*asks)
-    if _is_called(asked.grad):
+    if is_called(asked.grad):
         guard.check("grad")
         claim = repeated(claim, *asks)
         guard.check("grad")
     return claim
-
-
-def _is_called(grad: Any) -> bool:
-    return callable(grad) or grad is True
-
-
-def _first_call(run: Metered, asked: _Asked) -> Analytic:
-    """The claim, of one call of the gradient where it is a function."""
-    lend = asked.plan.strategy == "probe" and asked.selection is None
-    claim = analytic(asked.f, asked.grad, asked.argument, asked.leaves, lend=lend)
-    if asked.grad is True:
-        run.count_call()
-    if _is_called(asked.grad):
-        run.guard.check("grad")
-    return claim
-
-
-def _called_again(run: Metered, asked: _Asked, claim: Analytic) -> Analytic:
-    """What is claimed of the entries that are meant, with what a second call shows."""
-    if asked.grad is True:
-        run.spend()
-    asks = (asked.f, asked.grad, asked.argument, asked.leaves, asked.selection)
-    claim = repeated(claim, *asks)
-    run.guard.check("grad")
-    return claim
-
-
-def _look(
-    run: Metered, whole: Analytic, again: Callable[[], Analytic] | None, asked: _Asked
-) -> Result:
-    """Take the baseline of `f`, judge its gradient, and look at `f` once more."""
-    claim = kept = chosen(whole, asked.selection)
-    if not len(claim.column):
-        return Result(unjudged(claim))
-    run.phase("baseline")
-    try:
-        claim = claim if again is None else again()
-        base = float(run.base())
-        if asked.plan.strategy == "probe":
-            run.guard.thin()
-        # By then the copy of the parameters is gone, and one of the gradient takes its place: an
-        # `f` that writes into it does so at the first points, and if it does not, none is needed.
-        kept = claim.kept()
-        baseline = measure_baseline(run, kept, base, asked.seed)
-    except OutOfBudget:
-        return Result(unjudged(kept.kept()), measured=0)
-    if kept.trouble:
-        return Result(unjudged(kept), baseline=baseline, trouble=kept.trouble.sentence)
-    if baseline.trouble:
-        return Result(unjudged(kept), baseline=baseline)
-    claim = claim if claim.untouched else kept
-    del kept
-    run.calibrate()
-    strategy = probe if asked.plan.strategy == "probe" else judge_all
-    result = strategy(run, claim, baseline, asked.seed)
-    last = float(run.last())
-    claim.check()
-    if not has_drifted(baseline.base, last, baseline.noise):
-        return result
-    return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
-
-
-def _seen(result: Result, run: Metered, asked: _Asked) -> Result:
-    """The result, or why nothing is known where no leaf moves `f`."""
-    if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
-        return result
-    assert result.baseline is not None
-    try:
-        base = result.baseline.base
-        seen = sees_moves(run, asked.value, asked.argument, base, asked.bounds, asked.selection)
-    except OutOfBudget:
-        return result
-    claimed = any(not leaf.still for leaf in result.leaves)
-    if seen is Sees.CACHED or (seen is Sees.UNRELATED and claimed):
-        return result.distrusted(result.baseline, seen.value)
-    return result

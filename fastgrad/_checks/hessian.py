@@ -219,7 +219,7 @@ def _judged(
     bounds: Bounds | None,
 ) -> Told:
     """Judge all entries."""
-    shared = Shared(run)
+    shared = Shared(run, whole=bounds is not None)
     try:
         shared.base(0)
         shared.rounding = None if numeric is None else numeric.rounding

@@ -157,7 +157,7 @@ def judge_jacobian(
     run = options.evaluator(Lenient(f), argument, leaves, limits, **how)
     try:
         with run:
-            shared = Shared(run)
+            shared = Shared(run, whole=limits is not None)
             shared.base(0)
             assert run.outputs is not None
             layout = Layout(run.outputs, argument, leaves, selection)

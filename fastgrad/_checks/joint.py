@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastgrad._checks.bisection import halves_of
 from fastgrad._checks.by_weights import narrowed
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, ErrorModel, detection_limit
+from fastgrad._checks.halving import measured_halves
 from fastgrad._checks.moves import LeafClaim
 from fastgrad._checks.residual import Residual
 from fastgrad._checks.result import LeafProbe
@@ -49,9 +49,6 @@ _MOST_OFF, _MOST_SHARE = 8, 0.5
 # Of more members than these the one that is off is told by weights, if it is one: by halving it
 # takes six evaluations or more, and weights take four.
 _FEW = 4
-# A half of which the residual was only inferred is measured where its bound is above one over this
-# of it, as within a leaf.
-_INFERRED = 4
 
 
 @dataclass(frozen=True)
@@ -245,13 +242,8 @@ def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int
             off.add(start)
             told += 1
             continue
-        left, right = halves_of(box, 0)
-        first = directional.measure(left, whole.value)
-        second = whole.minus(first)
-        nowhere = not first.significant and not second.significant
-        if nowhere or (second.significant and second.bound > abs(second.value) / _INFERRED):
-            second = directional.measure(right, whole.value)
-        halves = (left, first), (right, second)
+        halves = measured_halves(directional.measure, box, whole)
+        (_, first), (_, second) = halves
         wrong = [each for each in halves if each[1].significant] or _by_exclusion(halves, whole)
         blocks += wrong
         told += stop - start - sum(box[0].stop - box[0].start for box, _ in wrong)

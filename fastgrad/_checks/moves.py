@@ -23,6 +23,7 @@ __all__ = [
     "LeafClaim",
     "Moves",
     "RandomMoves",
+    "Weighable",
     "WeightedMoves",
     "size_of",
 ]
@@ -115,13 +116,17 @@ class Moves(Protocol):
         """By how much errors of one make the derivative along it wrong, all but certainly."""
 
 
-class WeightedMoves(Moves, Protocol):
-    """Moves of which parts of a block may take a share each."""
+class Weighable(Protocol):
+    """A block of which parts may take a share each."""
 
     def weighted(
         self, parts: Sequence[Box], weights: Sequence[float]
     ) -> AbstractContextManager[None]:
-        """Move each part of a block by its weight times as far, as long as the context lasts."""
+        """Let each part of a block count as its weight says, as long as the context lasts."""
+
+
+class WeightedMoves(Moves, Weighable, Protocol):
+    """Moves of which parts of a block are moved by their weights times as far."""
 
 
 class RandomMoves:

@@ -11,11 +11,12 @@ import sys
 
 import numpy as np
 
-from fastgrad._checks.bisection import FEW, GRID, MOST_WRONG, Bisection, halves_of
+from fastgrad._checks.bisection import FEW, GRID, MOST_WRONG, Bisection
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import SAFETY, detection_limit
 from fastgrad._checks.farther import judge_still
+from fastgrad._checks.halving import halves_of
 from fastgrad._checks.movement import moves_in_jumps
 from fastgrad._checks.moves import LEFT_OVER, ClaimedMoves, LeafClaim, RandomMoves, size_of
 from fastgrad._checks.residual import Residual

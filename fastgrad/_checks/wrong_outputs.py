@@ -1,25 +1,45 @@
-"""Which outputs a vector-Jacobian product is wrong in, and one report on these."""
+"""Which outputs a vector-Jacobian product is wrong in, and one report on these.
+
+Along one direction of the parameters `f` shows the derivatives of all its outputs at once, and any
+vector `u` that a product is asked for tells what it claims of their sum with the weights `u`: to
+find the outputs that are wrong takes calls of the product, and no evaluation.
+"""
 
 from __future__ import annotations
 
 import heapq
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fastgrad._checks.case import ROUNDED
-from fastgrad._checks.error_model import MATERIAL
+from fastgrad._checks.by_weights import narrowed
+from fastgrad._checks.error_model import DIRECTION_ROUNDING, MATERIAL, SAFETY
+from fastgrad._checks.halving import measured_halves
 from fastgrad._checks.product_claims import Pulled
+from fastgrad._checks.residual import Residual
 from fastgrad._checks.verdict import listed
+from fastgrad._derivatives.noise import SIGMAS
+from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Along
+from fastgrad._leaf import Box
 from fastgrad._report.entries import Entries, LeafSpan
 from fastgrad._report.report import Report
 
-__all__ = ["LOCATED", "Sums", "of_outputs", "positions_of", "wrong_outputs"]
+__all__ = ["LOCATED", "Sums", "Way", "of_outputs", "positions_of", "wrong_outputs"]
 
 # Outputs that are located and judged by themselves, at most.
 LOCATED = 3
+# Parts of the outputs that are told from each other by weights at once, at most: as in a leaf.
+_PARTS = 64
+# Outputs drawn to tell whether most are wrong, and how many must be, as of entries of a block: half
+# of them wrong pass for most in 36 % of draws, a tenth in 0.04 % (binomial).
+_SAMPLED, _MOSTLY = 8, 5
+# Errors of one size add up with random signs, within this many standard deviations of the sum but
+# once in 16,000.
+_SIGMAS = 4.0
 
 
 def positions_of(report: Report) -> list[int]:
@@ -38,48 +58,144 @@ def positions_of(report: Report) -> list[int]:
 
 
 @dataclass
+class Way:
+    """A direction of the parameters, and how all outputs change along it.
+
+    `change` is the difference of their values at both sides, `noise` the standard deviation of its
+    rounding, and `drift` by how much it is another one at smaller steps, zero where none were made.
+    """
+
+    run: Metered
+    direction: Direction
+    time: float
+    change: np.ndarray
+    noise: np.ndarray
+    drift: np.ndarray
+
+    def claimed(self, column: np.ndarray) -> tuple[float, float]:
+        """What a claim about all parameters says of the same difference, and its terms' norm."""
+        request = Along(self.direction, (self.time, -self.time))
+        found = self.run.claimed(request, self._in_regions(column))
+        return found.claimed[0] - found.claimed[1], 2 * found.norm
+
+    @property
+    def length(self) -> float:
+        """How far apart both sides are: within bounds, not as far as the time says."""
+        ones = self._in_regions(np.ones(sum(leaf.real.size for leaf in self.run.leaves)))
+        # Of both the norm at the first time; one time alone would be other moves, within bounds.
+        both = ((self.time, -self.time), (-self.time, self.time))
+        return sum(self.run.claimed(Along(self.direction, times), ones).norm for times in both)
+
+    def _in_regions(self, column: np.ndarray) -> list[np.ndarray]:
+        starts = np.cumsum([0, *(leaf.real.size for leaf in self.run.leaves)])
+        parts = []
+        for region in self.direction.regions:
+            whole = column[starts[region.leaf] : starts[region.leaf + 1]].reshape(region.shape)
+            parts.append(np.asarray(region.of(whole)))
+        return parts
+
+
+@dataclass
 class Sums:
-    """What `vjp` and `f` say of some entries, of any set of outputs."""
+    """What `vjp` and `f` say of any weighted sum of the outputs, along one direction.
+
+    The outputs are a block of one axis, of which parts may have weights of their own.
+    """
 
     pulled: Pulled
     u: np.ndarray
-    entries: np.ndarray
-    numeric: np.ndarray  # (entries, outputs)
-    bound: np.ndarray
+    way: Way
+    rtol: float
+    atol: float
+    _factors: np.ndarray | None = field(default=None, init=False)
 
-    def excess(self, low: int, high: int) -> float:
-        """By how many bounds the outputs of a stretch are off together, in the worst entry."""
-        part = np.zeros_like(self.u)
-        part[low:high] = self.u[low:high]
-        claimed = self.pulled.column(part)[self.entries]
-        mine, terms = self.u[low:high], slice(low, high)
-        right = self.numeric[:, terms] @ mine
-        size = np.abs(self.numeric[:, terms]) @ np.abs(mine)
-        bound = self.bound[:, terms] @ np.abs(mine) + (MATERIAL + ROUNDED) * size
-        with np.errstate(invalid="ignore", divide="ignore"):
-            off = np.abs(claimed - right) / np.fmax(bound, MATERIAL * np.abs(claimed))
-        return float(np.nan_to_num(off, nan=math.inf).max())
+    @property
+    def whole(self) -> Box:
+        """All outputs."""
+        return (slice(0, len(self.u)),)
+
+    def measure(self, box: Box, whole: float = 0.0) -> Residual:
+        """By how much the sum of some outputs is off, with the bound on what is right."""
+        mine = np.zeros_like(self.u)
+        mine[box[0]] = self.u[box[0]]
+        if self._factors is not None:
+            mine *= self._factors
+        column, spacings = self.pulled.measured(mine)
+        claimed, norm = self.way.claimed(column)
+        used = mine != 0  # of others any value is as good, NaN too
+        change, drift, noise = (
+            mine[used] * each[used] for each in (self.way.change, self.way.drift, self.way.noise)
+        )
+        granted = (MATERIAL + DIRECTION_ROUNDING * max(spacings) + SAFETY * self.rtol) * norm
+        if self.atol:
+            granted += SAFETY * self.atol * _SIGMAS * self.way.length
+        bound = abs(float(drift.sum())) + _norm(drift) + SIGMAS * _norm(noise) + granted
+        return Residual(claimed - float(change.sum()), bound)
+
+    def glance(self, box: Box, whole: float) -> Residual:
+        """See `by_weights.Look`."""
+        return self.measure(box)
+
+    @contextmanager
+    def weighted(self, parts: Sequence[Box], weights: Sequence[float]) -> Iterator[None]:
+        """See `moves.Weighable`."""
+        self._factors = np.ones_like(self.u)
+        for (part,), weight in zip(parts, weights, strict=True):
+            self._factors[part] = weight
+        try:
+            yield
+        finally:
+            self._factors = None
+
+    def mostly(self, seed: int) -> bool:
+        """Whether most outputs are wrong, as a sample of them says."""
+        rng = np.random.default_rng(seed)
+        picks = rng.choice(len(self.u), min(_SAMPLED, len(self.u)), replace=False).tolist()
+        off = [self.measure((slice(j, j + 1),)).significant for j in picks]
+        return sum(off) >= _MOSTLY * len(off) / _SAMPLED
+
+
+def _norm(vector: np.ndarray) -> float:
+    return float(np.linalg.norm(vector))
 
 
 def wrong_outputs(sums: Sums) -> list[int]:
-    """Outputs that are wrong, those first that are found first: one more than are judged."""
-    return list(_halved(sums))
-
-
-def _halved(sums: Sums) -> Iterator[int]:
-    count, found = len(sums.u), 0
-    stretches = [(-sums.excess(0, count), 0, count)]
-    while stretches and found <= LOCATED:
-        excess, low, high = heapq.heappop(stretches)
-        if -excess <= 1.0:
-            return
-        if high - low == 1:
-            found += 1
-            yield low
+    """Outputs that are wrong, those first that are off most: one more than are judged."""
+    found: list[int] = []
+    blocks = [_queued(sums.whole, sums.measure(sums.whole))]
+    while blocks and len(found) <= LOCATED:
+        _, start, box, residual, alone = heapq.heappop(blocks)
+        if not residual.significant:
             continue
-        middle = (low + high) // 2
-        for ends in ((low, middle), (middle, high)):
-            heapq.heappush(stretches, (-sums.excess(*ends), *ends))
+        if box[0].stop - start == 1:
+            found.append(start)
+            continue
+        parts = _one(sums, box, residual) if alone else []
+        if not parts:
+            halves = measured_halves(sums.measure, box, residual)
+            parts = [half for half in halves if half[1].significant]
+        for part in parts:
+            heapq.heappush(blocks, _queued(*part, len(parts) == 1))
+    return found
+
+
+_Queued = tuple[float, int, Box, Residual, bool]
+
+
+def _queued(box: Box, residual: Residual, alone: bool = True) -> _Queued:
+    """A block in the order of a heap; whether nothing is wrong beside it, as far as is known."""
+    share = abs(residual.value) / residual.bound if residual.bound else np.inf
+    return -share, box[0].start, box, residual, alone
+
+
+def _one(sums: Sums, box: Box, residual: Residual) -> list[tuple[Box, Residual]]:
+    """The one part of a block that makes all of its residual, if one does."""
+    part, _ = narrowed(sums, sums, box, residual, _PARTS)
+    if part == box:
+        return []
+    alone = sums.measure(part)
+    explains = alone.significant and not residual.minus(alone).significant
+    return [(part, alone)] if explains else []
 
 
 def of_outputs(parts: list[tuple[str, Report]], more: bool) -> Report:

@@ -99,6 +99,10 @@ class Around:
         """Move all regions of a direction at once."""
         return self._inner.along(request, claims)
 
+    def claimed(self, request: Along, claims: Sequence[np.ndarray]) -> Changes:
+        """What is claimed of moves that are not made."""
+        return self._inner.claimed(request, claims)
+
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop."""
         self._inner.gradient(requests, targets)

@@ -108,8 +108,15 @@ class Bounded(Around):
 
     def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
+        return self._inner.along(self._within(request), claims)
+
+    def claimed(self, request: Along, claims: Sequence[np.ndarray]) -> Changes:
+        """What is claimed of such moves: see `Evaluator`."""
+        return self._inner.claimed(self._within(request), claims)
+
+    def _within(self, request: Along) -> Along:
         within = Within.for_times(request.direction, self.bounds, request.times)
-        return self._inner.along(replace(request, direction=within), claims)
+        return replace(request, direction=within)
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[Bounded]:

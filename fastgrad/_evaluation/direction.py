@@ -280,7 +280,7 @@ def claimed_changes(
     times: Sequence[float],
     claims: Sequence[np.ndarray],
 ) -> tuple[tuple[float, ...], float]:
-    """What claimed gradients say of moves that workers make: see `Changes`."""
+    """What claimed gradients say of moves that are made elsewhere: see `Changes`."""
     # Onto scratch memory, as the moves really made depend on the rounding of the entries.
     movers = [direction.mover(k, part, _backend.kernel_for(part)) for k, part in enumerate(before)]
     scratch = [np.empty_like(part) for part in before]

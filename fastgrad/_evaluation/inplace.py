@@ -14,7 +14,7 @@ import numpy as np
 from fastgrad import _backend, _errors
 from fastgrad._dtypes import is_extended
 from fastgrad._errors import ObjectiveError
-from fastgrad._evaluation.direction import Direction, Region
+from fastgrad._evaluation.direction import Direction, Region, claimed_changes
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.lenient import Lenient, Objective, Raised
 from fastgrad._evaluation.protocol import (
@@ -87,6 +87,13 @@ class Guarded:
     def read(self, leaf: int, where: Where = ...) -> np.ndarray:
         """The parameters themselves: see `Evaluator`."""
         return in_double(part_of(self.guard.view(leaf), where))
+
+    def claimed(self, request: Along, claims: Sequence[np.ndarray]) -> Changes:
+        """What is claimed of moves that are not made: see `Evaluator`."""
+        direction = request.direction
+        before = [region.of(self.guard.view(region.leaf)) for region in direction.regions]
+        rises, norm = claimed_changes(direction, before, request.times, claims)
+        return Changes((), rises, norm)
 
     # The parameters themselves have moved, and with them whatever else reads them.
     @contextmanager

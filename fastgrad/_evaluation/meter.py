@@ -115,6 +115,10 @@ class Metered(Around):
         finally:
             self._inner.__exit__(kind, error, traceback)
 
+    def part(self, inner: Evaluator, budget: float) -> Metered:
+        """A budget for an evaluator that asks this one, and shows what it does here."""
+        return Metered(inner, budget, self._bar)
+
     def count_call(self) -> None:
         """Count an evaluation that was made before: the one that gave the gradient."""
         self._left -= 1

@@ -322,6 +322,9 @@ class Evaluator(Protocol):
     def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once; `claims` are the gradients in its regions."""
 
+    def claimed(self, request: Along, claims: Sequence[np.ndarray]) -> Changes:
+        """What `along` says of claims, without a value: nothing is evaluated."""
+
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine in one loop; store the derivatives."""
 

@@ -181,15 +181,17 @@ class Selected(Around):
 
     def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
-        direction = self._selection.scattered(request.direction)
-        if claims is not None and isinstance(direction, _Scattered):
-            claims = [
-                claim if places is None else _spread(claim, region.box, places)
-                for claim, region, places in zip(
-                    claims, direction.regions, direction.places, strict=True
-                )
-            ]
-        return self._inner.along(replace(request, direction=direction), claims)
+        asked = self._along(request)
+        spread = None if claims is None else _spread_over(asked.direction, claims)
+        return self._inner.along(asked, spread)
+
+    def claimed(self, request: Along, claims: Sequence[np.ndarray]) -> Changes:
+        """What is claimed of such moves: see `Evaluator`."""
+        asked = self._along(request)
+        return self._inner.claimed(asked, _spread_over(asked.direction, claims))
+
+    def _along(self, request: Along) -> Along:
+        return replace(request, direction=self._selection.scattered(request.direction))
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine, stretch by stretch of the leaf itself: see `Evaluator`."""
@@ -230,3 +232,13 @@ def _spread(claim: np.ndarray, box: Box, places: np.ndarray) -> np.ndarray:
     spread = np.zeros([side.stop - side.start for side in box])
     spread.reshape(-1)[places] = claim.reshape(places.shape)
     return spread
+
+
+def _spread_over(direction: Direction, claims: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Claims of the entries of a direction as those of the boxes that they are scattered in."""
+    if not isinstance(direction, _Scattered):
+        return claims
+    return [
+        claim if places is None else _spread(claim, region.box, places)
+        for claim, region, places in zip(claims, direction.regions, direction.places, strict=True)
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 from fastgrad import _backend
 from fastgrad._dtypes import EPS
 from fastgrad._evaluation.around import Around
-from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.direction import Direction, claimed_changes
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along, Changes, Samples, Single, Where
 from fastgrad._leaf import Leaf
@@ -66,6 +66,11 @@ class Tangent(Around):
             move(target, time, None)
             times.append(float(target))
         return Changes(tuple(self._at(times)))
+
+    def claimed(self, request: Along, claims: Sequence[np.ndarray]) -> Changes:
+        """What is claimed of such moves: see `Evaluator`."""
+        rises, norm = claimed_changes(request.direction, (self._zero,), request.times, claims)
+        return Changes((), rises, norm)
 
     def _at(self, times: Sequence[float]) -> np.ndarray:
         low, high = self._room

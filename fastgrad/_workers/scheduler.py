@@ -24,7 +24,7 @@ from fastgrad._errors import WorkerError
 from fastgrad._evaluation.around import Around
 from fastgrad._evaluation.batched import InBatches
 from fastgrad._evaluation.bounds import Bounds
-from fastgrad._evaluation.direction import Direction, claimed_changes
+from fastgrad._evaluation.direction import Direction
 from fastgrad._evaluation.inplace import InPlace
 from fastgrad._evaluation.lenient import is_quiet
 from fastgrad._evaluation.meter import Bar
@@ -192,10 +192,7 @@ class Scheduler(Around):
         values = tuple(value for _, answer in answers for value in answer.values)
         if claims is None:
             return Changes(values, (0.0,) * len(values))
-        guard = self.guard
-        before = [region.of(guard.view(region.leaf)) for region in request.direction.regions]
-        rises, norm = claimed_changes(request.direction, before, request.times, claims)
-        return Changes(values, rises, norm)
+        return replace(self.claimed(request, claims), values=values)
 
     def gradient(self, requests: Sequence[Gradient], targets: Sequence[Target]) -> None:
         """Sample and combine, in tasks of all leaves together: see `Evaluator`."""

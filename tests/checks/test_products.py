@@ -182,6 +182,146 @@ def test_a_wrong_entry_of_a_large_vjp_is_found_in_outputs_and_parameters():
     assert g.calls == report.evaluations <= 300
 
 
+# Wrong entries by their outputs and places, each with a factor.
+SLIPS = {
+    "of one per cent": {(17, 3): 1.01},
+    "sign": {(150, 19): -1.0},
+    "missing": {(0, 0): 0.0},
+    "in two outputs": {(42, 7): 1.1, (43, 7): 0.9},
+    "in three outputs": {(3, 1): 1.1, (99, 12): -1.0, (199, 5): 0.0},
+    "in one output": {(60, 2): 1.2, (60, 11): 0.7},
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_entries_of_a_large_vjp_are_named_in_a_few_dozen_evaluations(slip, seed):
+    calls = 0
+
+    def wrong(x, u):
+        nonlocal calls
+        calls += 1
+        matrix = (slopes(x) * u)[:, None] * WEIGHTS
+        for entry, factor in SLIPS[slip].items():
+            matrix[entry] *= factor
+        g = np.zeros(N)
+        np.add.at(g, READS, matrix)
+        return g
+
+    g = Counted()
+    x = LARGE.copy()
+    report = fg.check_vjp(g, wrong, x, strategy="probe", seed=seed)
+    assert paths(report) == {f"out[{j}] / params[{READS[j, k]}]" for j, k in SLIPS[slip]}
+    rows = len({j for j, _ in SLIPS[slip]})
+    assert g.calls == report.evaluations <= 20 + 70 * len(SLIPS[slip])
+    # Of the first look, of the weights and halves, and of each output that is judged.
+    assert calls <= 12 + 12 * rows
+    assert x.tobytes() == LARGE.tobytes()
+
+
+def test_a_large_vjp_that_is_wrong_in_many_outputs_names_some_of_them():
+    def wrong(x, u):
+        g = big_vjp(x, u)
+        extra = np.zeros(M)
+        extra[50:70] = 0.2 * u[50:70]
+        return g + big_vjp(x, extra)
+
+    report = fg.check_vjp(big, wrong, LARGE.copy(), strategy="probe")
+    assert report.verdict is Verdict.WRONG
+    assert "and others are wrong too" in report.reason
+    assert {entry.output for entry in report.entries} <= {f"out[{j}]" for j in range(50, 70)}
+    assert report.causes[0].kind is Cause.FACTOR
+    assert "1.2" in report.causes[0].sentence
+
+
+HOW = ["workers", "batched", "bounds", "tight bounds", "where", "exhaustive", "noisy"]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_wrong_entry_of_a_large_vjp_is_named_however_it_is_looked_for(how):
+    k = int(READS[17, 3])
+    options = {"strategy": "exhaustive" if how == "exhaustive" else "probe"}
+    g, x = big, LARGE.copy()
+    if how == "workers":
+        options["workers"] = map
+    if how == "bounds":
+        options["bounds"] = (x - 1e-3, x + 1.0)
+    if how == "tight bounds":
+        options["bounds"] = (x - 1e-9, x + 1e-9)
+    if how == "where":
+        options["where"] = np.arange(N) >= min(k, 100)
+    if how == "batched":
+        g = fg.batched(lambda x: SIZES * np.tanh((x[:, READS] * WEIGHTS).sum(axis=2)), memory=2**24)
+    if how == "noisy":
+
+        def g(x):
+            y = big(x)
+            return y + 1e-10 * SIZES * np.sin(1e13 * y / SIZES)
+
+    if how == "exhaustive":
+        options["where"] = np.arange(N) % 100 == k % 100
+
+    def wrong(x, u):
+        g = big_vjp(x, u)
+        g[k] *= 1.5
+        return g
+
+    for product, right in ((big_vjp, True), (wrong, False)):
+        report = fg.check_vjp(g, product, x, **options)
+        assert bool(report) is right
+        if not right:
+            (entry,) = report.wrong
+            assert entry.output == "out[17]"
+            assert "[where]" in entry.path or entry.path.endswith(f"params[{k}]")
+        assert x.tobytes() == LARGE.tobytes()
+
+
+def test_outputs_that_are_no_numbers_beside_the_point_hide_nothing():
+    def hole(x):
+        y = big(x)
+        if x.tobytes() != LARGE.tobytes():
+            y[5] = np.nan
+        return y
+
+    report = fg.check_vjp(hole, big_vjp, LARGE.copy(), strategy="probe")
+    assert report.verdict is Verdict.CANNOT_TELL
+
+
+def test_a_large_vjp_that_writes_into_the_parameters_is_refused():
+    calls = 0
+
+    def writes(x, u):
+        nonlocal calls
+        calls += 1
+        if calls > 5:  # those that tell whether it is linear
+            x[0] += 1.0
+        return -big_vjp(x, u)
+
+    x = LARGE.copy()
+    with pytest.raises(fg.MutationError):
+        fg.check_vjp(big, writes, x, strategy="probe")
+    assert x.tobytes() == LARGE.tobytes()
+
+
+def test_an_exception_of_a_large_vjp_leaves_the_bits_where_they_were():
+    for last in range(1, 12):
+        calls = 0
+
+        def breaks(x, u, last=last):
+            nonlocal calls
+            calls += 1
+            if calls == last:
+                raise ZeroDivisionError
+            g = big_vjp(x, u)
+            g[int(READS[17, 3])] *= 1.5
+            return g
+
+        x = LARGE.copy()
+        with pytest.raises(ZeroDivisionError):
+            fg.check_vjp(big, breaks, x, strategy="probe")
+        assert x.tobytes() == LARGE.tobytes()
+
+
 def test_a_wrong_output_of_a_large_vjp_is_named():
     def wrong(x, u):
         u = u.copy()

@@ -94,6 +94,7 @@ def test_along(name, times, kind, pools):
     built = Built(name, Guarded(LOW, HIGH), params, pools)
     with Bounded(built.evaluator, bounds_for(params)) as evaluator:
         found = evaluator.along(Along(direction, times), claims)
+        assert evaluator.claimed(Along(direction, times), claims).claimed == found.claimed
     assert len(found.values) == len(times)
     assert np.isfinite(found.values).all()
     assert np.isfinite(found.claimed).all()

@@ -219,6 +219,14 @@ def test_along(name, tree, pools):
             assert all(type(value) is float for value in found.values)
             assert found.claimed == pytest.approx(claimed, rel=1e-12, abs=1e-12 * norm, nan_ok=True)
             assert found.norm == pytest.approx(norm, rel=1e-12, nan_ok=True)
+            if claim is None:
+                continue
+            before = evaluator.evaluations
+            claims = evaluator.claimed(request, claim)
+            assert same(claims.claimed, found.claimed)
+            assert same(claims.norm, found.norm)
+            assert claims.values == ()
+            assert evaluator.evaluations == before
 
 
 @finite

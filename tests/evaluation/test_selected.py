@@ -116,6 +116,9 @@ def _same_walks(some, alone):
             assert same(one.values, other.values)
             assert one.claimed == pytest.approx(other.claimed, rel=1e-12)
             assert one.norm == pytest.approx(other.norm, rel=1e-12)
+            if claim is not None:
+                claimed = some.claimed(Along(direction, (1.0, -0.5)), claim)
+                assert (claimed.claimed, claimed.norm) == (one.claimed, one.norm)
         with some.displaced(direction, 2.0) as there, alone.displaced(direction, 2.0) as same_place:
             assert there.base() == same_place.base()
             assert same(there.read(0), same_place.read(0))
