@@ -143,7 +143,7 @@ class ProjectionJudge:
                 return None
             self._look_closer(sums)
             wrong = wrong_outputs(sums)
-            if not wrong or (len(wrong) > LOCATED and sums.mostly(self.asked.options.seed)):
+            if not wrong or (len(wrong) > LOCATED and sums.in_many(self.asked.options.seed)):
                 return None
         self.run.guard.check("vjp")
         return self._of_outputs(wrong)
@@ -167,7 +167,8 @@ class ProjectionJudge:
             name = outputs.name(wrong[0])
             said = f"{report.reason}; it is so for every output that was looked at, as `{name}`"
             return replace(report, reason=said)
-        return self._of_outputs(wrong) or report
+        found = self._of_outputs(wrong)
+        return report if found is None else found
 
     def _of_outputs(self, wrong: Sequence[int]) -> Report | None:
         """The report on the first of these outputs, each judged by itself, if one is wrong."""

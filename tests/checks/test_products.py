@@ -234,6 +234,22 @@ def test_a_large_vjp_that_is_wrong_in_many_outputs_names_some_of_them():
     assert "1.2" in report.causes[0].sentence
 
 
+def test_a_wrong_entry_that_all_outputs_of_a_large_vjp_read_is_named_with_some_of_them():
+    B = np.random.default_rng(0).normal(size=(100, 30))
+
+    def wrong(x, u):
+        g = B.T @ (u * np.cos(B @ x))
+        g[7] += 0.037 * g[3]
+        return g
+
+    x = np.linspace(0.1, 0.9, 30)
+    report = fg.check_vjp(lambda x: np.sin(B @ x), wrong, x)
+    assert {entry.leaf for entry in report.wrong} == {"params"}
+    assert {entry.index for entry in report.wrong} == {(7,)}
+    assert len({entry.output for entry in report.wrong}) == 3
+    assert "and others are wrong too" in report.reason
+
+
 HOW = ["workers", "batched", "bounds", "tight bounds", "where", "exhaustive", "noisy"]
 
 
