@@ -15,7 +15,7 @@ import numpy as np
 from fastgrad._checks.baseline import NO_VALUE
 from fastgrad._checks.claim import Analytic, check_arguments
 from fastgrad._checks.hessian_causes import asymmetry, causes_of
-from fastgrad._checks.jacobian import claim_of, judged, report_of, seen
+from fastgrad._checks.jacobian import Watched, claim_of, judged, report_of, seen
 from fastgrad._checks.jacobian_claim import check_claim
 from fastgrad._checks.jacobian_result import Told, untold
 from fastgrad._checks.layout import Layout
@@ -183,7 +183,7 @@ def judge_hessian(
                 found = _with_truncation(found, numeric, layout)
             if function is not None:
                 found = name_other_point(found, run, layout)
-                found = seen(found, run, function, argument, limits, selection)
+            found = seen(found, watched_of(run, numeric, f, function, argument, limits, selection))
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -193,6 +193,7 @@ def judge_hessian(
     report = report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Hessian")
     words = r"second difference\1 of `f`" if function is None else r"central difference\1 of `grad`"
     reason = re.sub("central difference(s?)", words, report.reason)
+    reason = reason.replace("`f`", f"`{evaluated(grad)}`")
     return replace(report, reason=reason, function=evaluated(grad))
 
 
@@ -282,6 +283,23 @@ def gradients(
         rooms = rooms[0][meant], rooms[1][meant]
     numeric = NumericGradient(run, rooms=rooms)
     return Metered(numeric), numeric
+
+
+def watched_of(
+    run: Metered,
+    numeric: NumericGradient | None,
+    f: Callable[[Any], Any],
+    function: GradientFunction | None,
+    argument: Params,
+    bounds: Bounds | None,
+    selection: Selection | None,
+) -> Watched:
+    """The gradient that is differenced, or `f` if it is a numeric one."""
+    limits = (argument, bounds, selection)
+    if numeric is not None:
+        return Watched(numeric.run, f, *limits)
+    assert function is not None
+    return Watched(run, function, *limits)
 
 
 def _with_truncation(found: Told, gradient: NumericGradient, layout: Layout) -> Told:

@@ -18,6 +18,7 @@ from fastgrad._checks.hessian import (
     gradient_of,
     gradients,
     judge_hessian,
+    watched_of,
 )
 from fastgrad._checks.jvp import MOST_UNITS, Columns, TangentJudge
 from fastgrad._checks.layout import Layout
@@ -132,13 +133,15 @@ def check_hvp(
                 limits = bounds_of(options.bounds, argument, leaves)
                 base = _base(run, options.budget)
                 rounding = None if numeric is None else numeric.rounding
-                judge = TangentJudge(run, pushed, layout, options, limits, base, rounding)
+                watched = watched_of(run, numeric, f, function, argument, limits, selection)
+                judge = TangentJudge(run, pushed, layout, options, limits, base, watched, rounding)
                 report = judge.report("hvp")
                 check_places(argument, leaves)
         finally:
             run.guard.close()  # a Ctrl-C could come in between `__exit__` and its body
     seconds = time.perf_counter() - started
-    report = replace(report, function=evaluated(grad))
+    reason = report.reason.replace("`f`", f"`{evaluated(grad)}`")
+    report = replace(report, function=evaluated(grad), reason=reason)
     return replace(report, evaluations=run.evaluations, seconds=seconds)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from fastgrad._evaluation.protocol import OutOfBudget
 from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._evaluation.shared import Shared
 from fastgrad._outputs import Outputs
+from fastgrad._report.entries import Verdict
 from fastgrad._report.report import Report
 from fastgrad._returns import at_block
 from fastgrad._tree import Params, as_params, check_places, flatten
@@ -165,7 +166,7 @@ def judge_jacobian(
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
             found = judged(run, shared, layout, claim, options.seed, limits)
             found = name_other_point(found, run, layout)
-            found = seen(found, run, f, argument, limits, selection)
+            found = seen(found, Watched(run, f, argument, limits, selection))
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
@@ -210,27 +211,40 @@ def judged(
     return told(rows, layout, claim, run, held)
 
 
-def seen(
-    found: Told,
-    run: Metered,
-    f: Callable[[Any], Any],
-    argument: Params,
-    bounds: Bounds | None,
-    selection: Selection | None,
-) -> Told:
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What differences are taken of, of which it may have to be asked whether it sees the moves."""
+
+    run: Metered
+    f: Callable[[Any], Any]
+    argument: Params
+    bounds: Bounds | None
+    selection: Selection | None
+
+    def sees(self) -> Sees:
+        """What moves its value, a number or a vector, at the parameters."""
+        base, outputs = self.run.base(), self.run.outputs
+        value = self.f if outputs is None else partial(_flat, self.f, outputs)
+        return sees_moves(self.run, value, self.argument, base, self.bounds, self.selection)
+
+
+def seen(found: Told, watched: Watched) -> Told:
     """The same, or why nothing is known where no parameter moves any output."""
     result = found.result
     if not result.leaves or any(leaf.moves or leaf.jumps for leaf in result.leaves):
         return found
-    assert run.outputs is not None
     try:
-        limits = (bounds, selection)
-        seen = sees_moves(run, partial(_flat, f, run.outputs), argument, found.base, *limits)
+        sees = watched.sees()
     except OutOfBudget:
         return found
     claimed = any(not leaf.still for leaf in result.leaves)
-    if seen is Sees.CACHED or (seen is Sees.UNRELATED and claimed):
-        return found.distrusted(seen.value)
+    if sees is Sees.CACHED or (sees is Sees.UNRELATED and claimed):
+        return found.distrusted(sees.value)
+    # `f` is a number, and what was differenced is its gradient: zero as of one that is linear.
+    linear = sees is Sees.MOVES and watched.run.outputs is None and not claimed
+    if linear and result.measured is None:
+        said = "both gradients are exactly zero here, and `f` does move with these parameters"
+        return replace(found, conclusion=(Verdict.RIGHT, said))
     return found
 
 

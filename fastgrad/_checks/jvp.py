@@ -16,7 +16,7 @@ from fastgrad._checks.case import ROUNDED
 from fastgrad._checks.claim import Analytic, check_arguments, compared, raised
 from fastgrad._checks.error_model import MATERIAL, SAFETY
 from fastgrad._checks.findings import DOUBTFUL
-from fastgrad._checks.jacobian import judge_jacobian, report_of
+from fastgrad._checks.jacobian import Watched, judge_jacobian, report_of, seen
 from fastgrad._checks.jacobian_result import Told, told, untold
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.linearity import Linearity, linearity_of, with_linearity
@@ -149,7 +149,8 @@ def check_jvp(
             assert run.outputs is not None
             layout = Layout(run.outputs, argument, leaves, selection)
             pushed = pushed_of(jvp, layout, argument)
-            judge = TangentJudge(run, pushed, layout, options, limits, base)
+            watched = Watched(run, f, argument, limits, selection)
+            judge = TangentJudge(run, pushed, layout, options, limits, base, watched)
             report = judge.report("jvp")
             check_places(argument, leaves)
     finally:
@@ -197,6 +198,7 @@ class TangentJudge:
     options: Options
     limits: Bounds | None
     base: np.ndarray
+    watched: Watched
     rounding: np.ndarray | None = None  # of each value, if it is more than that of its type
     level: float = 0.0  # their noise then
 
@@ -233,7 +235,7 @@ class TangentJudge:
         layout = Layout(self.layout.outputs, np.zeros(()), tangent.leaves)
         claim = replace(self._claim(v, layout), rtol=self.options.rtol, atol=self.options.atol)
         wording = Wording(layout.spans, "product", "jvp")
-        found = self._rows(v, name, layout, claim)
+        found = seen(self._rows(v, name, layout, claim), self.watched)
         report = report_of(found, layout, wording, 0, self.options.seed, 0.0, "product")
         return replace(report, strategy="probe")
 

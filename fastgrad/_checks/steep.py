@@ -36,9 +36,6 @@ _OWN_SCALE = (0.1, 0.01, 0.001)
 # of noise is within a quarter of a claim in 1 of 36 cases, and all three in 1 of 50,000. Near it,
 # so that what `f` does there has not changed.
 _BESIDE = (0.73, 1.37)
-# Steps of the sequence below the one that decided, at which a claim is looked for where the noise
-# may be that of other entries: they reach 3e-10 of it.
-_DEEPER = 12
 # Least step in spacings of the parameter, with which a quotient is right to an eighth.
 _LEAST_SPACINGS = 4.0
 
@@ -77,7 +74,9 @@ def hidden(
     """The positions of entries whose claims hold at much smaller steps than that which decided.
 
     What was measured as noise may be that of other entries, beside a pole say, and has kept the
-    steps of these above the scale on which they change.
+    steps of these above the scale on which they change; or it is what `f` does farther away, which
+    is flat where a wave of it is at its top. So all steps are looked at by which the type of the
+    entries still tells a quotient.
     """
     size = np.fmin(error, np.abs(analytic))
     some = np.flatnonzero(np.isfinite(size) & np.isfinite(found.step))
@@ -86,8 +85,10 @@ def hidden(
     some = spread(some, error)
     rounding = model.unit * (abs(model.base) + model.noise)
     agrees = np.zeros(len(some), bool)
-    for k in range(1, _DEEPER):
-        steps = found.step[some] / RATIO**k
+    least = _LEAST_SPACINGS * model.spacing * differences.lengths(entries[some])
+    steps = found.step[some]
+    while (steps > least).any():
+        steps = np.where(steps > least, np.fmax(steps / RATIO, least), np.nan)
         agrees |= _agree_at(steps, differences, entries[some], analytic[some], size[some], rounding)
     return some[agrees]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fastgrad._evaluation.guard import check_layout
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import check_callable, small_gradient, small_gradients
 from fastgrad._evaluation.masks import chosen_entries
+from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
@@ -27,7 +28,7 @@ from fastgrad._tree import Params, as_params, check_places, flatten, pair, unfla
 from fastgrad._words import with_article
 from fastgrad._workers.evaluator import evaluator
 
-__all__ = ["gradient", "refuse_unseen"]
+__all__ = ["all_still", "gradient", "refuse_unseen"]
 
 
 def gradient(
@@ -207,6 +208,10 @@ def gradient(
     else:
         how = {"bounds": limits, "results": results, "workers": workers, "progress": progress}
         _differenced(f, argument, leaves, stencil, steps, chosen, known, how)
+        if all_still(result.array for result in results):
+            refuse_unseen(
+                f, argument, leaves, limits, selection=selection_of(where, argument, leaves)
+            )
     return out if out is not None else _answer(params, argument, answer)
 
 
@@ -250,9 +255,6 @@ def _differenced(
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     filling.warn()
-    # With `where` the other entries may be what `f` depends on.
-    if chosen is None and expected and not any(np.count_nonzero(each.array) for each in results):
-        refuse_unseen(f, argument, leaves, limits)
 
 
 def _answer(params: Params, argument: Params, answer: Any) -> Any:
@@ -297,30 +299,47 @@ def _complex(
     return out if out is not None else _answer(params, argument, answer)
 
 
+def all_still(derivatives: Iterable[np.ndarray]) -> bool:
+    """Whether all derivatives are zero, but for those that are not there, and some are."""
+    some = False
+    for array in derivatives:
+        nonzero = int(np.count_nonzero(array))
+        if nonzero and nonzero != np.count_nonzero(np.isnan(array)):
+            return False
+        some = some or nonzero < array.size
+    return some
+
+
 def refuse_unseen(
     f: Callable[[Any], Any],
     argument: Params,
     leaves: Sequence[Leaf],
     bounds: Bounds | None = None,
     outputs: Outputs | None = None,
+    selection: Selection | None = None,
+    *,
+    name: str = "f",
+    warns: bool = True,
 ) -> None:
     """Of derivatives that are all zero: refuse an `f` that does not see the moves.
 
-    Warn of one that nothing moves, which may be meant. `outputs` are those of a vector-valued `f`.
+    Warn of one that nothing moves, which may be meant, but not of a selection: others may be what
+    `f` depends on. `outputs` are those of a vector-valued `f`; the user calls it by `name`.
     """
-    run = evaluator(Lenient(f), argument, leaves, bounds=bounds, vector=outputs or False)
+    how: dict[str, Any] = {"bounds": bounds, "vector": outputs or False, "selection": selection}
+    run = evaluator(Lenient(f), argument, leaves, **how)
     try:
         with run:
             try:
                 base = run.base()
             except Exception:  # it need not be defined there: a central difference leaves it out
                 return
-            sees = sees_moves(run, f, argument, base, bounds)
+            sees = sees_moves(run, f, argument, base, bounds, selection)
     finally:
         run.guard.close()
     if sees is Sees.CACHED:
-        raise InputValueError(sees.value)
-    if sees is Sees.UNRELATED:
+        raise InputValueError(sees.value.replace("`f`", f"`{name}`"))
+    if sees is Sees.UNRELATED and selection is None and warns:
         zero = "the gradient is" if outputs is None else "all derivatives are"
         _errors.warn(f"{zero} zero: {sees.value}")
 

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.given import GradientFunction
-from fastgrad._derivatives.gradient import refuse_unseen
+from fastgrad._derivatives.gradient import all_still
 from fastgrad._derivatives.positions import Positions
 from fastgrad._derivatives.second import Curvature
 from fastgrad._derivatives.slopes import Slopes
 from fastgrad._derivatives.steps import steps_of
-from fastgrad._derivatives.twice import Moving, gradient_function, real_parameters
+from fastgrad._derivatives.twice import (
+    Moving,
+    gradient_function,
+    real_parameters,
+    refuse_unseen_moves,
+)
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
@@ -140,8 +145,8 @@ def hessian(
         how = {"bounds": limits, "workers": workers, "progress": progress}
         found = _differenced(f, function, argument, moving, steps, how)
         matrix[np.ix_(moving.numbers, moving.numbers)] = found
-        if function is None and k == n and not np.count_nonzero(found):
-            refuse_unseen(f, argument, leaves, limits)
+        if all_still([found]):
+            refuse_unseen_moves(f, function, argument, moving, limits)
     return _nested(argument, leaves, matrix, is_number=argument is not params)
 
 

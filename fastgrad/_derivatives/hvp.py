@@ -9,13 +9,19 @@ from typing import Any
 import numpy as np
 
 from fastgrad._derivatives.given import GradientFunction
+from fastgrad._derivatives.gradient import all_still
 from fastgrad._derivatives.positions import Positions
 from fastgrad._derivatives.second import Curvature
 from fastgrad._derivatives.settling import Look, settled
 from fastgrad._derivatives.sides import Sides
 from fastgrad._derivatives.slopes import NEAR_ZERO, Slopes
 from fastgrad._derivatives.steps import steps_of
-from fastgrad._derivatives.twice import Moving, gradient_function, real_parameters
+from fastgrad._derivatives.twice import (
+    Moving,
+    gradient_function,
+    real_parameters,
+    refuse_unseen_moves,
+)
 from fastgrad._derivatives.vectors import vectors_of
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
@@ -132,6 +138,8 @@ def hvp(
     elif not np.count_nonzero(column[still]):  # else an entry has to move and has no room
         part = _differenced(f, function, argument, moving, column[moving.numbers], steps, how)
         found[moving.numbers if function is None else slice(None)] = part
+        if all_still([found]):
+            refuse_unseen_moves(f, function, argument, moving, limits)
     arrays = _arrays(leaves, found)
     if argument is not params and isinstance(argument, np.ndarray) and not argument.ndim:
         return arrays[0][()]

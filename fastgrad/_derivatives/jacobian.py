@@ -20,6 +20,7 @@ from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.local import check_callable, small_jacobian
 from fastgrad._evaluation.masks import chosen_entries
 from fastgrad._evaluation.meter import Bar
+from fastgrad._evaluation.selected import selection_of
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._returns import at_base
@@ -184,6 +185,9 @@ def differentiated(
     given = None if automatic else steps_of(argument, leaves, stencil, eps, rel_eps)
     how = {**how, "bounds": limits}
     result = _differenced(f, argument, leaves, stencil, given, chosen, known, out, how)
+    if result.still:
+        selection = selection_of(where, argument, leaves)
+        refuse_unseen(f, argument, leaves, limits, result.outputs, selection)
     return result.nested(argument is not params) if out is None else out
 
 
@@ -218,9 +222,6 @@ def _differenced(
             check_places(argument, leaves)
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
-    # With `where` the other entries may be what `f` depends on.
-    if chosen is None and count and outputs.size and not result.moved:
-        refuse_unseen(f, argument, leaves, limits, outputs)
     return result
 
 

@@ -28,7 +28,7 @@ class Blocks:
         self, argument: Params, leaves: Sequence[Leaf], outputs: Outputs, out: Any
     ) -> None:
         self._argument, self._leaves, self.outputs = argument, leaves, outputs
-        self.moved = False  # whether any derivative is not zero
+        self._zero = self._moved = False  # whether some derivative is zero, and whether one is not
         self._parts: list[list[np.ndarray]] = []  # by leaf and by output
         self._whole: list[np.ndarray | None] = [None] * len(leaves)
         self._found: list[Any] = []
@@ -74,7 +74,17 @@ class Blocks:
 
     def _look_at(self, rows: np.ndarray) -> None:
         # Row by row, as the first one mostly tells.
-        self.moved = self.moved or any(np.count_nonzero(row) for row in rows)
+        for row in rows:
+            if self._moved:
+                return
+            nonzero = np.count_nonzero(row)
+            self._moved = bool(nonzero) and nonzero != np.count_nonzero(np.isnan(row))
+            self._zero = self._zero or nonzero < row.size
+
+    @property
+    def still(self) -> bool:
+        """Whether all derivatives are zero, but for those that are not there, and some are."""
+        return self._zero and not self._moved
 
     def _store(self, number: int, start: int, rows: np.ndarray) -> None:
         if any(found.changed() for found in self._found):

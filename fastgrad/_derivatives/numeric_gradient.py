@@ -59,7 +59,7 @@ class NumericGradient(Around):
         sides: np.ndarray | None = None,
     ) -> None:
         super().__init__(run)
-        self._run, self.positions = run, Positions(run)
+        self.run, self.positions = run, Positions(run)
         self._steps, self._near = steps, Near(0.0, 0.0, _UNIT)
         self._rooms = rooms  # how far entries may move up and down
         # To which side entries move: to both (0), up (1) or down (-1).
@@ -73,10 +73,10 @@ class NumericGradient(Around):
         return self._steps
 
     def _found(self) -> np.ndarray:
-        base = float(self._run.base())
+        base = float(self.run.base())
         leaves = [k for k, leaf in enumerate(self.leaves) if leaf.real.size]
         if leaves:
-            self._near = noise_near(self._run, base, leaves)
+            self._near = noise_near(self.run, base, leaves)
         level, largest, _ = self._near
         share = max(level / largest, _UNIT) if largest > 0 else _UNIT
         # What is computed from numbers of a short type is mostly rounded as they are.
@@ -118,11 +118,11 @@ class NumericGradient(Around):
 
     def halved(self) -> NumericGradient:
         """The same at half the steps, of which the truncation is a sixteenth."""
-        return NumericGradient(self._run, self.steps / 2, sides=self.sides)
+        return NumericGradient(self.run, self.steps / 2, sides=self.sides)
 
     def base(self) -> np.ndarray:
         """The gradient at the unperturbed parameters: (n,) float64."""
-        return self._gradient(self._run)
+        return self._gradient(self.run)
 
     def _gradient(self, run: Evaluator) -> np.ndarray:
         """Differences at one step and at two, weighted so that errors of second order cancel."""
@@ -168,7 +168,7 @@ class NumericGradient(Around):
             for j, offset in enumerate(request.offsets):
                 direction = self.positions.move(start + entry, float(steps[k]) * offset)
                 asked = float(steps[k]) * offset
-                with self._run.displaced(direction, 1.0) as there:
+                with self.run.displaced(direction, 1.0) as there:
                     moved[k, j] = there.read(request.leaf, np.array([entry]))[0] - before[k]
                     if self._rooms is None or abs(moved[k, j] - asked) <= _CUT * abs(asked):
                         values[k, j] = self._gradient(there)
@@ -180,7 +180,7 @@ class NumericGradient(Around):
         """Gradients along a direction, without claims: see `Evaluator`."""
         values = []
         for time in request.times:
-            with self._run.displaced(request.direction, time) as there:
+            with self.run.displaced(request.direction, time) as there:
                 values.append(self._gradient(there))
         return Changes(tuple(values))
 
@@ -188,5 +188,5 @@ class NumericGradient(Around):
     def displaced(self, direction: Direction, time: float) -> Iterator[Evaluator]:
         """The gradient at displaced parameters, by the same steps: see `Evaluator`."""
         steps = self.steps  # which would not be those of the point itself otherwise
-        with self._run.displaced(direction, time) as there:
+        with self.run.displaced(direction, time) as there:
             yield NumericGradient(there, steps, sides=self.sides)

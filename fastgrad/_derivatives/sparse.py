@@ -11,7 +11,7 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._derivatives.colored import Plan, differences, name_of_row, plan_of
 from fastgrad._derivatives.coloring import color_vertices, colored
-from fastgrad._derivatives.gradient import refuse_unseen
+from fastgrad._derivatives.gradient import all_still, refuse_unseen
 from fastgrad._derivatives.known import known_values
 from fastgrad._derivatives.pattern import Pattern, SparseArray, pattern_of
 from fastgrad._derivatives.steps import steps_of
@@ -326,22 +326,11 @@ def _measured(
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
     if residual is not None:
         _warn_if_misleading(run, residual)
-    elif not symmetric and pattern.count and is_plain_function(f) and not np.count_nonzero(data):
+    elif is_plain_function(f) and all_still([data]):
         # The gradient of a linear function may well be constant.
-        refuse_unseen(_Weighed(f), argument, [leaf], limits)
+        name, warns = ("grad", False) if symmetric else ("f", True)
+        refuse_unseen(f, argument, [leaf], limits, run.outputs, name=name, warns=warns)
     return data
-
-
-@dataclass(frozen=True)
-class _Weighed:
-    """The values of `f` as one number that moves with each of them; it can be sent to workers."""
-
-    f: Callable[[Any], Any]
-
-    def __call__(self, x: np.ndarray) -> float:
-        values = np.ravel(self.f(x)).astype(float)
-        # Weights of no simple ratio: moves of two values cancel by chance only.
-        return float(values @ np.sqrt(np.arange(2.0, len(values) + 2)))
 
 
 def _mirrored(pattern: Pattern, colors: np.ndarray, data: np.ndarray) -> np.ndarray:

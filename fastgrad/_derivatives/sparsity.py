@@ -14,6 +14,7 @@ from fastgrad import _backend
 from fastgrad._derivatives.blocks import Entries, Outside, dependences
 from fastgrad._derivatives.colored import differences, name_of_row, plan_of, refuse_complex
 from fastgrad._derivatives.coloring import colored
+from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.pattern import Sparsity, pattern_of, sparse_of_scipy
 from fastgrad._derivatives.sparse import one_real_array
 from fastgrad._derivatives.undeclared import moves_of, residual_of
@@ -161,6 +162,9 @@ def jacobian_sparsity(
                 entries, widths = _Finder(run, leaf, len(base), int(seed), limits).entries()
     finally:
         run.guard.close()  # a Ctrl-C could come in between the call of `__exit__` and its body
+    if not len(entries.rows) and not entries.full.any() and all((len(base), leaf.real.size)):
+        assert run.outputs is not None
+        refuse_unseen(f, leaf.array, [leaf], limits, run.outputs, warns=False)
     n = leaf.real.size
     full = np.flatnonzero(entries.full)
     rows = np.concatenate([entries.rows, np.repeat(full, n)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastgrad._derivatives.given import GradientFunction
+from fastgrad._derivatives.gradient import refuse_unseen
 from fastgrad._derivatives.second import Curvature
 from fastgrad._derivatives.sides import rooms_within
 from fastgrad._derivatives.slopes import Slopes
@@ -18,10 +19,11 @@ from fastgrad._evaluation.local import check_callable, is_plain_function
 from fastgrad._evaluation.masks import masks_of
 from fastgrad._evaluation.selected import Selection, selection_of
 from fastgrad._leaf import Leaf
+from fastgrad._outputs import Outputs
 from fastgrad._stencils import Steps
 from fastgrad._tree import Params, as_params, describe, flatten, unflatten
 
-__all__ = ["Moving", "gradient_function", "real_parameters"]
+__all__ = ["Moving", "gradient_function", "real_parameters", "refuse_unseen_moves"]
 
 _COMPLEX = (
     "`{}` is complex, and second derivatives are those by real parameters; pass its real and its "
@@ -56,6 +58,24 @@ def real_parameters(params: Params) -> tuple[Params, list[Leaf]]:
         if leaf.is_complex:
             raise InputTypeError(_COMPLEX.format(leaf.path))
     return argument, leaves
+
+
+def refuse_unseen_moves(
+    f: Callable[[Any], Any],
+    function: GradientFunction | None,
+    argument: Params,
+    moving: Moving,
+    limits: Bounds | None,
+) -> None:
+    """Of second derivatives that are all zero: refuse an `f` or a gradient that sees no moves."""
+    where = (argument, moving.leaves, limits)
+    if function is None:
+        refuse_unseen(f, *where, selection=moving.selection)
+        return
+    outputs = Outputs.of(np.empty(sum(leaf.array.size for leaf in moving.leaves)))
+    name = "f" if function.pairs else "grad"
+    # The gradient of a linear function is constant.
+    refuse_unseen(function, *where, outputs, moving.selection, name=name, warns=False)
 
 
 @dataclass(frozen=True, eq=False)

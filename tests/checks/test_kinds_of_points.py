@@ -135,6 +135,28 @@ def test_faster_than_the_steps(rng):
     expect(check(f, speed * np.cos(speed * x), x), RIGHT, UNCLEAR)
 
 
+WAVES = {  # which are flat for most of their length
+    "square": (
+        lambda t: np.tanh(10 * np.sin(t)),
+        lambda t: 10 * np.cos(t) / np.cosh(10 * np.sin(t)) ** 2,
+    ),
+    "pulses": (
+        lambda t: np.exp(-50 * np.sin(t) ** 2),
+        lambda t: -50 * np.sin(2 * t) * np.exp(-50 * np.sin(t) ** 2),
+    ),
+    "powers": (lambda t: np.sin(t) ** 9, lambda t: 9 * np.sin(t) ** 8 * np.cos(t)),
+}
+
+
+@pytest.mark.parametrize("kind", WAVES)
+@few(40)
+@given(rng=randoms)
+def test_flat_between_waves_faster_than_the_steps(kind, rng):
+    wave, slope = WAVES[kind]
+    speed, x = power_of_ten(rng, 9, 13), rng.uniform(0.5, 2, 1)
+    expect(check(lambda x: float(wave(speed * x[0])), speed * slope(speed * x), x), RIGHT, UNCLEAR)
+
+
 @few(20)
 @given(rng=randoms)
 def test_chaotic_map(rng):
