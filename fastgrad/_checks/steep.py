@@ -79,8 +79,12 @@ def hidden(
     entries still tells a quotient.
     """
     size = np.fmin(error, np.abs(analytic))
-    some = np.flatnonzero(np.isfinite(size) & np.isfinite(found.step))
-    if model.noise <= COARSE_ROUNDINGS * model.unit * abs(model.base) or not len(some):
+    told = np.isfinite(size) & np.isfinite(found.step)
+    if model.noise <= COARSE_ROUNDINGS * model.unit * abs(model.base):
+        # A derivative that is known no better has steps above the scale of something, too.
+        told &= found.bound > HOLDS * error
+    some = np.flatnonzero(told)
+    if not len(some):
         return np.empty(0, np.intp)
     some = spread(some, error)
     rounding = model.unit * (abs(model.base) + model.noise)
