@@ -37,7 +37,16 @@ from fastgrad._reference_loop import (
     native_sample,
     sample,
 )
-from fastgrad._reference_many import displace, draw, gather, norm_error, quotients, scatter, shift
+from fastgrad._reference_many import (
+    displace,
+    draw,
+    gather,
+    norm_error,
+    quotients,
+    scatter,
+    shift,
+    slope_square,
+)
 from fastgrad._reference_noise import noise_of, noise_table
 from fastgrad._reference_steps import estimates, settled
 from fastgrad._returns import as_scalar, at_base
@@ -80,6 +89,7 @@ __all__ = [
     "scatter",
     "settled",
     "shift",
+    "slope_square",
     "small_batch",
     "small_gradient",
     "small_gradients",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastgrad._leaf import lengths_of
+
 if TYPE_CHECKING:
     from fastgrad._stencils import Stencil, Steps
 
@@ -19,10 +21,11 @@ __all__ = [
     "quotients",
     "scatter",
     "shift",
+    "slope_square",
 ]
 
-# Sums are those of so many lanes: see src/many.pxi.
-_LANES = 8
+# Sums are those of so many lanes, and of chunks of so many entries: see src/many.pxi.
+_LANES, _CHUNK = 8, 32768
 
 
 def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:
@@ -37,33 +40,80 @@ def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: flo
 def shift(
     target: np.ndarray,
     before: np.ndarray,
-    direction: np.ndarray,
+    key: int,
+    start: int,
+    strides: tuple[int, ...],
     time: float,
     claim: np.ndarray | None,
 ) -> tuple[float, float]:
-    """Move a region from `before` by `time` times its direction, in units of ``max(1, |x|)``.
+    """Move a region from `before` by `time` times random integers, in units of ``max(1, |x|)``.
 
-    With a claim, return the sum of what that gradient says that each of the moves really made adds
-    to `f`, and the sum of the squares; without one zeros. The arrays are of one shape; `direction`
-    holds integers of 16 bits.
+    The integers are those that `draw` draws: `start` is the number of the region's first entry,
+    and `strides` say by how much the number grows along each axis. With a claim, return the sum
+    of what that gradient says that each of the moves really made adds to `f`, and the sum of the
+    squares; without one zeros. The arrays are of one shape.
     """
+    rise = square = 0.0
+    lines = [None if each is None else _line(each) for each in (target, before, claim)]
+    for low in range(0, target.size, _CHUNK):
+        part = slice(low, min(low + _CHUNK, target.size))
+        direction = _random(key, _numbers(target.shape, start, strides, part))
+        made = _shifted(lines, part, direction, time)
+        rise, square = rise + made[0], square + made[1]
+    return rise, square
+
+
+def slope_square(claimed: np.ndarray, x: np.ndarray) -> float:
+    """Sum of the squares of what is claimed over the length of each entry; both of one axis."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = _rows(claimed * lengths_of(x))
+        return _sum_of(rows * rows)
+
+
+def _line(array: np.ndarray) -> Any:
+    """The entries of an array in C order, to be read and written by slices."""
+    return array.reshape(-1) if array.flags.c_contiguous else array.flat
+
+
+def _numbers(
+    shape: tuple[int, ...], start: int, strides: tuple[int, ...], part: slice
+) -> np.ndarray:
+    """The numbers in a leaf of some entries of a region."""
+    entries = np.arange(part.start, part.stop)
+    found = np.full(len(entries), start, np.uint64)
+    for index, stride in zip(np.unravel_index(entries, shape) if shape else (), strides):
+        found += index.astype(np.uint64) * np.uint64(stride)
+    return found
+
+
+def _shifted(
+    lines: list[Any], part: slice, direction: np.ndarray, time: float
+) -> tuple[float, float]:
+    """Move a chunk; the sums of what is claimed of its moves."""
+    target, before, claim = lines
+    old = before[part]
     # Moves of infinities and NaNs are as silent as in the kernel.
     with np.errstate(over="ignore", invalid="ignore"):
         # One temporary, in the order of operations of the kernel: the last bit depends on it.
-        wide = before.astype(np.result_type(before.dtype, np.float64), copy=False)
-        move = np.asarray(np.maximum(np.abs(wide), 1.0))  # of a 0-d array NumPy makes a scalar
+        wide = old.astype(np.result_type(old.dtype, np.float64), copy=False)
+        move = np.maximum(np.abs(wide), 1.0)
         move *= direction
         move *= time
         move += wide
-        target[...] = move
+        target[part] = move
         if claim is None:
             return 0.0, 0.0
-        np.subtract(target, wide, out=move)
-        np.multiply(move, claim, out=move)
-        terms = np.zeros(-(-move.size // _LANES) * _LANES)
-        terms[: move.size] = move.reshape(-1)
-        rows = terms.reshape(-1, _LANES)
+        np.subtract(target[part], wide, out=move)
+        np.multiply(move, claim[part], out=move)
+        rows = _rows(move)
         return _sum_of(rows), _sum_of(rows * rows)
+
+
+def _rows(terms: np.ndarray) -> np.ndarray:
+    """Terms in rows of one for each lane; what is missing in the last row adds nothing."""
+    rows = np.zeros((-(-terms.size // _LANES), _LANES))
+    rows.reshape(-1)[: terms.size] = terms
+    return rows
 
 
 def _sum_of(rows: np.ndarray) -> float:
@@ -83,10 +133,17 @@ def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
     `direction.key_of`.
     """
     rows, size = out.shape
-    entries = np.add.outer(
-        np.arange(rows, dtype=np.uint64) * np.uint64(stride) + np.uint64(start),
-        np.arange(size, dtype=np.uint64),
+    out[...] = _random(
+        key,
+        np.add.outer(
+            np.arange(rows, dtype=np.uint64) * np.uint64(stride) + np.uint64(start),
+            np.arange(size, dtype=np.uint64),
+        ),
     )
+
+
+def _random(key: int, entries: np.ndarray) -> np.ndarray:
+    """The random integers of these entries."""
     # SplitMix64: one word for four entries, of which each takes 16 bits.
     z = np.uint64(key) + (entries // 4 + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -95,7 +152,8 @@ def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
     z >>= np.uint64(16) * (entries % 4)
     # 14 bits make a magnitude of 0.5 to 1.5 units of 2**14; the highest bit is the sign.
     size16 = (z & np.uint64(0x3FFF)).astype(np.int16) + np.int16(0x2000)
-    out[...] = np.where(z & np.uint64(0x8000), -size16, size16)
+    found: np.ndarray = np.where(z & np.uint64(0x8000), -size16, size16)
+    return found
 
 
 def quotients(

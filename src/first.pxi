@@ -245,6 +245,19 @@ cdef inline double length_of(double x) noexcept nogil:
     return fabs(x) if 1.0 < fabs(x) < INFINITY else 1.0
 
 
+# The exponent of a float64.
+cdef uint64_t EXPONENT = <uint64_t> 0x7FF0000000000000
+
+
+cdef inline double power_below(double x) noexcept nogil:
+    """The largest power of two that is not above a normal number: its exponent alone."""
+    cdef uint64_t bits
+    memcpy(&bits, &x, sizeof(x))
+    bits &= EXPONENT
+    memcpy(&x, &bits, sizeof(x))
+    return x
+
+
 def odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd):
     cdef View mine
     cdef Py_ssize_t i
@@ -252,9 +265,7 @@ def odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd)
     cdef cnp.ndarray moves = cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(before), cnp.PyArray_DIMS(before), cnp.NPY_FLOAT64, False)
     cdef double* out = <double*> cnp.PyArray_DATA(moves)
-    cdef int exponent = 0
     describe(&mine, before)
     for i in range(before.size):
-        frexp(width * length_of(read(&mine, i)), &exponent)
-        out[i] = ldexp(<double> sign[i], exponent - 2) * odd
+        out[i] = power_below(width * length_of(read(&mine, i))) / 2 * sign[i] * odd
     return moves

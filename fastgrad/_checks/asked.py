@@ -107,10 +107,12 @@ def _look(
     try:
         claim = claim if again is None else again()
         base = float(run.base())
-        if asked.plan.strategy == "probe":
+        if asked.plan.strategy == "probe" and claim.lent is not None:
+            # The copy of the parameters goes, and one of the gradient takes its place: an `f` that
+            # writes into it does so at the first points, and if it does not, none is needed.
             run.guard.thin()
-        # By then the copy of the parameters is gone, and one of the gradient takes its place: an
-        # `f` that writes into it does so at the first points, and if it does not, none is needed.
+        elif asked.plan.strategy == "probe":
+            run.guard.check()
         kept = claim.kept()
         baseline = measure_baseline(run, kept, base, asked.seed)
     except OutOfBudget:

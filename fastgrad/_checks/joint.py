@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks.by_weights import narrowed
 from fastgrad._checks.directional import VISIBLE, Directional
 from fastgrad._checks.entry_table import EntryTable
@@ -67,11 +68,10 @@ class _Member:
         if not size or model.coarse:
             return None
         norm = 0.0
-        with np.errstate(over="ignore", invalid="ignore"):
-            for box in pieces(claim.analytic.shape):
-                terms = claim.run.scale(claim.number, box)  # no copy more: it is a large leaf's
-                terms *= claim.analytic[box].reshape(-1)
-                norm = math.hypot(norm, float(np.linalg.norm(terms)))
+        for box in pieces(claim.analytic.shape):  # no copy of all: it is a large leaf's
+            claimed = np.ascontiguousarray(claim.analytic[box]).reshape(-1)
+            square = _backend.kernel.slope_square(claimed, claim.run.read(claim.number, box))
+            norm = math.hypot(norm, math.sqrt(square))
         most = sys.float_info.max / (_WIDEST * size)
         # No entry is larger than the norm, as no length is below one.
         if not 0 < norm < math.inf or (norm > most and claim.largest(claim.whole) > most):

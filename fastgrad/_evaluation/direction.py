@@ -8,9 +8,10 @@ worker that has the parameters draws the part it needs, in any order, and nothin
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "Region",
     "Uniform",
     "claimed_changes",
+    "inside",
     "key_of",
     "odd_multiple",
     "odd_width",
@@ -49,9 +51,6 @@ _PIECE = 2**15
 # Directions of at most this many entries are remembered: a check in a tight loop draws the same one
 # each time.
 _FEW = 4096
-# Pieces that were drawn are kept for the next points along the same direction: those of a million
-# entries, 2.5 MiB.
-_DRAWN = 40
 _MASK = 2**64 - 1
 
 
@@ -103,44 +102,24 @@ class Uniform:
 
     def mover(self, which: int, before: np.ndarray, kernel: Any) -> Mover:
         """What moves such a region: see `Direction`."""
-        shift, unit = kernel.shift, UNIT * self.widths[which]
-        drawn: list[np.ndarray] = []  # by piece; drawn for the first point, and kept for the others
+        region, unit = self.regions[which], UNIT * self.widths[which]
+        key, strides = key_of(self.seed, self.turn, region.leaf), _strides(region.shape)
+        # Numbers are those of the whole leaf: they do not depend on what stays where it is.
+        parts = [
+            (inside(region.box, box), sum(map(operator.mul, _starts(box), strides)))
+            for box in _beside(region.box, self.without)
+        ]
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             rise = square = 0.0
-            for number, piece in enumerate(pieces(before.shape)):
-                if number == len(drawn):
-                    drawn.append(self.drawn(which, piece))
-                claimed = None if claim is None else _view(claim, piece)
-                made = shift(
-                    _view(target, piece), _view(before, piece), drawn[number], time * unit, claimed
-                )
+            for part, start in parts:
+                claimed = None if claim is None else claim[part]
+                numbers = key, start, strides
+                made = kernel.shift(target[part], before[part], *numbers, time * unit, claimed)
                 rise, square = rise + made[0], square + made[1]
             return rise, square
 
         return move
-
-    def drawn(self, which: int, piece: Box) -> np.ndarray:
-        """The moves of a piece of a region, in units of `UNIT`."""
-        region = self.regions[which]
-        # The piece in coordinates of the leaf, by which entries are numbered.
-        box = tuple(
-            slice(side.start + low, side.start + high)
-            for side, (low, high, _) in zip(
-                region.box,
-                (p.indices(s.stop - s.start) for p, s in zip(piece, region.box, strict=True)),
-                strict=True,
-            )
-        )
-        ends = tuple((side.start, side.stop) for side in box)
-        key = key_of(self.seed, self.turn, region.leaf)
-        out = _drawn(_backend.kernel, key, ends, region.shape)
-        if self.without:
-            out = out.copy()
-        # Drawn and then cleared: the numbers of the others must not depend on what stays still.
-        for other in self.without:
-            _view(out, _common(box, other))[...] = 0
-        return out
 
     def at(self, which: int, entries: np.ndarray) -> np.ndarray:
         """The moves of some entries of a region's leaf, in units of `UNIT`."""
@@ -158,37 +137,42 @@ class Uniform:
         return out.reshape(-1)
 
 
-def _common(box: Box, other: Box) -> Box:
-    """The part of a box that lies in another one, in coordinates of the first."""
-    return tuple(
-        slice(max(b.start, a.start) - a.start, max(min(b.stop, a.stop) - a.start, 0))
-        for a, b in zip(box, other, strict=True)
-    )
+def inside(box: Box, part: Box) -> Any:
+    """A part of a box as an index of the box, also of one without axes."""
+    pairs = zip(box, part, strict=True)
+    # Without the dots the index of a 0-d array would take a number out of it.
+    return (*(slice(b.start - a.start, b.stop - a.start) for a, b in pairs), ...)
 
 
-@lru_cache(maxsize=_DRAWN)
-def _drawn(
-    kernel: Any, key: int, ends: tuple[tuple[int, int], ...], shape: tuple[int, ...]
-) -> np.ndarray:
-    """Random integers for the entries of a box, by their numbers in C order of the leaf."""
-    sides = [stop - start for start, stop in ends]
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    start = sum(low * stride for (low, _), stride in zip(ends, strides, strict=True))
-    axis = len(shape)
-    while axis and sides[axis - 1] == shape[axis - 1]:
-        axis -= 1
-    # Behind the last axis that is cut, entries of the leaf lie side by side; this axis makes rows.
-    axis = max(axis - 1, 0)
-    out = np.empty(sides, np.int16)
-    if axis == 0:
-        kernel.draw(out.reshape(1, -1), key, start, 0)
-    else:
-        rows = out.reshape(math.prod(sides[: axis - 1]), sides[axis - 1], math.prod(sides[axis:]))
-        for number, outer in enumerate(np.ndindex(*sides[: axis - 1])):
-            offset = sum(i * stride for i, stride in zip(outer, strides, strict=False))
-            kernel.draw(rows[number], key, start + offset, strides[axis - 1])
-    out.flags.writeable = False  # others get it too
-    return out
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """By how much the number of an entry in C order grows along each axis."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _starts(box: Box) -> list[int]:
+    return [side.start for side in box]
+
+
+def _beside(box: Box, others: Sequence[Box]) -> list[Box]:
+    """Boxes that together hold what lies in a box, and in none of the others."""
+    boxes = [box]
+    for other in others:
+        boxes = [part for each in boxes for part in _without(each, other)]
+    return boxes
+
+
+def _without(box: Box, other: Box) -> Iterator[Box]:
+    """What is left of a box, in boxes: slabs on both sides of the other, axis by axis."""
+    both = [
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, other, strict=True)
+    ]
+    if any(side.start >= side.stop for side in both):
+        yield box
+        return
+    for axis, (side, common) in enumerate(zip(box, both, strict=True)):
+        for slab in (slice(side.start, common.start), slice(common.stop, side.stop)):
+            if slab.start < slab.stop:
+                yield (*both[:axis], slab, *box[axis + 1 :])
 
 
 def odd_multiple(eps: float) -> float:
@@ -371,9 +355,15 @@ def signs(key: int, size: int) -> np.ndarray:
 def _signs(key: int, size: int) -> np.ndarray:
     drawn = np.empty(size, np.int16)
     _backend.kernel.draw(drawn.reshape(1, -1), key, 0, 0)
-    table = np.array([1, 2, 4], dtype=np.int8)
-    found: np.ndarray = np.where(drawn < 0, -1, 1).astype(np.int8) * table[np.abs(drawn) % 3]
+    found: np.ndarray = _factors()[drawn.view(np.uint16)]
     return found
+
+
+@cache
+def _factors() -> np.ndarray:
+    """The factor that each random integer stands for."""
+    drawn = np.arange(2**16, dtype=np.uint16).view(np.int16).astype(np.int32)
+    return (np.sign(drawn) * np.array([1, 2, 4])[np.abs(drawn) % 3]).astype(np.int8)
 
 
 _few_signs = lru_cache(maxsize=64)(_signs)

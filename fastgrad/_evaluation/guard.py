@@ -99,6 +99,13 @@ def _overlaps_itself(array: np.ndarray) -> bool:
     return bool(np.diff(np.sort(starts, axis=None)).min() < array.itemsize)
 
 
+def _same_plainly(view: np.ndarray, copy: np.ndarray) -> bool:
+    """Whether both hold the same bits, side by side; False may mean that it takes longer to tell."""
+    kind = _backend.kernel.Fingerprint
+    both: bool = kind(view).same_bits(kind(copy))
+    return both
+
+
 class UndoLog:
     """What has to be put back: places in memory, and the bits that they had.
 
@@ -123,6 +130,11 @@ class UndoLog:
             if not isinstance(key, np.ndarray):  # with one NumPy has made a copy
                 saved = saved.copy()
         self.entries.append((found, target, key, saved))
+        return saved
+
+    def take(self, found: _memory.Fingerprint, target: np.ndarray, saved: np.ndarray) -> np.ndarray:
+        """Register a target of which there is a copy, to be put back from that."""
+        self.entries.append((found, target, ..., saved))
         return saved
 
     def _copied(self, view: np.ndarray) -> np.ndarray:
@@ -236,12 +248,16 @@ class Guard:
         self._sums = [_backend.kernel.checksum(found.view) for found in self.found]
         self._copies = None
 
-    def moving(self, direction: Direction) -> list[tuple[_memory.Fingerprint, np.ndarray, Mover]]:
+    def moving(
+        self, direction: Direction, *, untouched: bool = False
+    ) -> list[tuple[_memory.Fingerprint, np.ndarray, Mover]]:
         """The regions of a direction, registered to be put back.
 
-        What was found of the leaf, a view of the region, and how it moves.
+        What was found of the leaf, a view of the region, and how it moves. `untouched` says that
+        all memory is known to hold what it held when it was copied.
         """
         moving = []
+        kept = self._copies if self.large and not self.log.entries else None
         for which, region in enumerate(direction.regions):
             found = self.found[region.leaf]
             if found.changed():
@@ -250,7 +266,11 @@ class Guard:
             view: np.ndarray = self.reals[region.leaf][index]
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
-            saved = self.log.register(found, bits)
+            copy = None if kept is None else as_real(kept[region.leaf].view)[index].view(bits.dtype)
+            if copy is not None and (untouched or _same_plainly(bits, copy)):
+                saved = self.log.take(found, bits, copy)
+            else:
+                saved = self.log.register(found, bits)
             mover = direction.mover(which, saved.view(view.dtype), self.kernels[region.leaf])
             moving.append((found, view, mover))
         return moving

@@ -131,6 +131,8 @@ class InPlace(Guarded):
         self._loops = loops
         self.vector = bool(vector)
         self.outputs = vector if isinstance(vector, Outputs) else None
+        # So many evaluations had been made when all parameters were put back at once.
+        self._restored_after = -1
         # What is called at the parameters, at moved points, and by the loops.
         self.f = self._moved = self._looped = f.f if isinstance(f, Lenient) else f
         if isinstance(f, Lenient):
@@ -266,7 +268,9 @@ class InPlace(Guarded):
         square, log = 0.0, self.guard.log
         mark, regions = len(log.entries), request.direction.regions
         try:
-            moving = self.guard.moving(request.direction)
+            moving = self.guard.moving(
+                request.direction, untouched=self._restored_after == self.evaluations
+            )
             each: Sequence[np.ndarray | None] = [None] * len(moving) if claims is None else claims
             for time in request.times:
                 rise = 0.0
@@ -294,6 +298,10 @@ class InPlace(Guarded):
             # An interrupt before `undo` ends leaves the rest to whoever ends the run.
             self.evaluations += len(values)
             log.undo(mark)
+        if self.guard.large and not mark:
+            moved = sum([view.size for _, view, _ in moving])
+            if moved == sum([leaf.real.size for leaf in self.leaves]):
+                self._restored_after = self.evaluations
         return Changes(tuple(values), tuple(claimed), square**0.5)
 
     def _refuse_change(self, regions: Sequence[Region]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._evaluation.direction import Mover, Region, Uniform
+from fastgrad._evaluation.direction import Mover, Region, Uniform, inside
 from fastgrad._leaf import Box
 
 __all__ = ["Weighted"]
@@ -33,21 +33,15 @@ class Weighted:
         movers = []
         for box, weight in zip(self.parts, self.weights, strict=True):
             one = replace(self.inner, regions=(replace(region, box=box),), widths=(width * weight,))
-            inside = _inside(region.box, box)
-            movers.append((inside, one.mover(0, before[inside], kernel)))
+            part = inside(region.box, box)
+            movers.append((part, one.mover(0, before[part], kernel)))
 
         def move(target: np.ndarray, time: float, claim: np.ndarray | None) -> tuple[float, float]:
             rise = square = 0.0
-            for inside, mover in movers:
-                part = None if claim is None else claim[inside]
-                made = mover(target[inside], time, part)
+            for part, mover in movers:
+                claimed = None if claim is None else claim[part]
+                made = mover(target[part], time, claimed)
                 rise, square = rise + made[0], square + made[1]
             return rise, square
 
         return move
-
-
-def _inside(box: Box, part: Box) -> Any:
-    """A part of a box as an index of the box, also of one without axes."""
-    pairs = zip(box, part, strict=True)
-    return (*(slice(b.start - a.start, b.stop - a.start) for a, b in pairs), ...)

@@ -121,24 +121,25 @@ def test_budget_ends_a_measurement_and_the_parameters_are_back(directional_of):
     assert np.array_equal(x, np.linspace(-2, 2, 60))
 
 
-@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("flat", [False, True])
-def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat):
+@pytest.mark.parametrize("strides", [(9, 1), (12, 1), (2, 5)])
+def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat, strides):
     random = np.random.default_rng(0)
-    values = (random.normal(size=(7, 9)) * 10.0 ** random.integers(-5, 6, (7, 9))).astype(dtype)
+    values = (random.normal(size=(7, 9)) * 10.0 ** random.integers(-4, 4, (7, 9))).astype(dtype)
     values = values[:, 3] if flat else values
-    direction = random.integers(-(2**15), 2**15, (9, 12), np.int16)[1:8, 2:11]
     claim = random.normal(size=(9, 12))[1:8, 2:11]
-    direction, claim = (each[:, 1] if flat else each for each in (direction, claim))
+    claim, strides = (claim[:, 1], strides[:1]) if flat else (claim, strides)
+    numbers = 2**63 + 5, 17, strides
     found = []
     for kernel in (_reference, None):
         target = lay_out(values, layout)
         assert _backend.kernel.is_native(target) or _backend.kernel_for(target) is _reference
         run = (kernel or _backend.kernel_for(target)).shift
-        made = run(target, values, direction, 3e-4 * UNIT, claim)
+        made = run(target, values, *numbers, 3e-2 * UNIT, claim)
         found.append((target.tobytes(), made))
-        assert run(target, values, direction, 3e-4 * UNIT, None) == (0.0, 0.0)
+        assert run(target, values, *numbers, 3e-2 * UNIT, None) == (0.0, 0.0)
         assert target.tobytes() == found[-1][0]
     assert found[0] == found[1]
     assert (target != values).any()
@@ -158,13 +159,12 @@ def test_sums_of_moves_are_the_twins_whatever_their_number(dtype, size, special)
     claim = random.normal(size=(size, 5))
     if special is not None:
         claim[size // 2 :, 1:4] = special
-    direction = random.integers(-(2**15), 2**15, (size, 5), np.int16)
     for columns in (slice(None), slice(1, 4), slice(2, 3)):  # runs of many, three and one
-        parts = [each[:, columns] for each in (values, direction, claim)]
+        before, claimed = values[:, columns], claim[:, columns]
         found = []
         for kernel in (_reference, _backend.kernel_for(values)):
-            target = parts[0].copy()
-            made = kernel.shift(target, *parts[:2], 3e-4 * UNIT, parts[2])
+            target = before.copy()
+            made = kernel.shift(target, before, 11, columns.start or 0, (5, 1), 3e-4 * UNIT, claimed)
             found.append((target.tobytes(), np.array(made).tobytes()))
         assert found[0] == found[1]
 
