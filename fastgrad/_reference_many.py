@@ -1,4 +1,4 @@
-"""The functions of `_reference` for many entries at once, as src/many.pxi has them in C."""
+"""The functions of `_reference` for many entries at once: in C, src/many.pxi and directions.pxi."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "slope_square",
 ]
 
-# Sums are those of so many lanes, and of chunks of so many entries: see src/many.pxi.
+# Sums are those of so many lanes, and of chunks of so many entries: see src/directions.pxi.
 _LANES, _CHUNK = 8, 32768
 
 
@@ -81,7 +81,8 @@ def _numbers(
     """The numbers in a leaf of some entries of a region."""
     entries = np.arange(part.start, part.stop)
     found = np.full(len(entries), start, np.uint64)
-    for index, stride in zip(np.unravel_index(entries, shape) if shape else (), strides):
+    indices = np.unravel_index(entries, shape) if shape else ()
+    for index, stride in zip(indices, strides, strict=True):
         found += index.astype(np.uint64) * np.uint64(stride)
     return found
 

@@ -561,6 +561,7 @@ cdef bint any_doubt(const View* array, cnp.ndarray out, double small, double lar
 
 # ---------------------------------------------------------------- many entries, many points
 
+include "directions.pxi"
 include "many.pxi"
 include "noise.pxi"
 include "steps.pxi"

@@ -43,6 +43,11 @@ MOST_MOVED = 2**16
 # first, where f is smooth: 2^-40 is 4096 spacings of float64; 2^-20 is 8 of float32, and 2^-12 of
 # float16 is a quarter of one, which `OddMultiples` lifts to 4.
 SPACINGS = (2.0**-40, 2.0**-30, 2.0**-20, 2.0**-12)
+# Where leaves are thinned, spacings are left out at which `f` would not change by this many
+# roundings of its value over the table, going by the gradient that is claimed. With few of them
+# too few values differ; with 30, in a sum of ten million squares, only the last rounding shows,
+# which is a tenth of all.
+_ROUNDINGS = 64.0
 # The same relative to the entries themselves, where these are tiny: the least, and one at which a
 # single term of a sum moves it.
 _PROPORTIONS = (2.0**-40, 2.0**-6)
@@ -121,18 +126,20 @@ def measure_baseline(
         return Baseline(base, again, abs(base - again), noise.rounding_unit(()), (), trouble)
     regions = tuple(_thinned(k, leaf) for k, leaf in enumerate(run.leaves) if leaf.real.size)
     x = [run.read(region.leaf, region.box) for region in regions]
-    table = _table(run, regions, x, base, seed, rounding)
+    claims = [_claimed(analytic, region) for region in regions]
+    spacings = _spacings(claims, x, base) if _is_thinned(run, x) else SPACINGS
+    table = _table(run, regions, x, base, seed, rounding, spacings)
     tables = [table] * len(run.leaves)
     if 1 < len(regions) <= _MOST_APART and table.coarse:
         # One leaf at which f jumps as soon as it moves hides what it does with the others.
         for region, part in zip(regions, x, strict=True):
-            tables[region.leaf] = _table(run, (region,), [part], base, seed, rounding)
+            tables[region.leaf] = _table(run, (region,), [part], base, seed, rounding, spacings)
     # Two calls that differ show noise that a table may miss, as of a busy thread.
     least = max(abs(base - again), TINY)
     levels = [max(each.level, least) for each in tables]
     level = min(levels[region.leaf] for region in regions)
     least_variation = LEAST_VARIATION * max(abs(base), table.far)
-    variation = max(_variation(analytic, regions, x), least_variation)
+    variation = max(_variation(claims, x), least_variation)
     relative = tuple(
         noise.relative_step(levels[k], variation, eps_of(leaf.real))
         for k, leaf in enumerate(run.leaves)
@@ -198,11 +205,12 @@ def _table(
     base: float,
     seed: int,
     least: float,
+    spacings: Sequence[float],
 ) -> NoiseTable:
     """Measure noise at equally spaced points along a random direction."""
-    values, width = [base], SPACINGS[0]
+    values, width = [base], spacings[0]
     direction = OddMultiples(seed, regions, width)
-    for width in SPACINGS:
+    for width in spacings:
         direction = OddMultiples(seed, regions, width)
         values = _complete(run, direction, base)
         if values == [base] * 3:  # `still` ended it: this spacing moves nothing
@@ -282,14 +290,32 @@ def _some_tiny(x: np.ndarray) -> bool:
     return found
 
 
-def _variation(analytic: Analytic, regions: Sequence[Region], x: Sequence[np.ndarray]) -> float:
+def _claimed(analytic: Analytic, region: Region) -> np.ndarray:
+    """What is claimed of a region's entries, in a row."""
+    span = analytic.spans[region.leaf]
+    claimed = analytic.column[span.start : span.stop]
+    return np.ascontiguousarray(claimed.reshape(region.shape)[region.box]).reshape(-1)
+
+
+def _variation(claims: Sequence[np.ndarray], x: Sequence[np.ndarray]) -> float:
     """How much `f` varies over the length of an entry, going by the gradient that is claimed."""
-    largest = 0.0
-    for region, part in zip(regions, x, strict=True):
-        span = analytic.spans[region.leaf]
-        claimed = analytic.column[span.start : span.stop]
-        if len(part) < len(claimed):
-            claimed = claimed.reshape(region.shape)[region.box].ravel()
-        # Infinities and NaN in the gradient are wrong, and no reason for a larger step.
-        largest = max(largest, _backend.kernel.steepest(claimed, part))
-    return largest
+    # Infinities and NaN in the gradient are wrong, and no reason for a larger step.
+    pairs = zip(claims, x, strict=True)
+    return max((_backend.kernel.steepest(*pair) for pair in pairs), default=0.0)
+
+
+def _is_thinned(run: Metered, x: Sequence[np.ndarray]) -> bool:
+    """Whether not all entries are moved."""
+    return sum(map(len, x)) < sum(leaf.real.size for leaf in run.leaves)
+
+
+def _spacings(
+    claims: Sequence[np.ndarray], x: Sequence[np.ndarray], base: float
+) -> Sequence[float]:
+    """The spacings of the table at which `f` is claimed to change by enough, and one at least."""
+    square = sum(_backend.kernel.slope_square(*pair) for pair in zip(claims, x, strict=True))
+    change, unit = TIMES[-1] * math.sqrt(square), noise.rounding_unit((base,))
+    if not 0.0 < change < math.inf:  # nothing is claimed, or nothing that can be
+        return SPACINGS
+    found = [each for each in SPACINGS if change * each >= _ROUNDINGS * unit * abs(base)]
+    return found or SPACINGS[-1:]

@@ -8,13 +8,14 @@ direction.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from fastgrad._checks.error_model import SAFETY
+from fastgrad._checks.growing import FARTHEST, before_needed, by_longer_steps
 from fastgrad._checks.movement import begins_by_jump
 from fastgrad._checks.moves import LEFT_OVER, Claimed, Moves
 from fastgrad._checks.residual import Residual, Row, limit_of, stand_alike
 from fastgrad._derivatives import noise
-from fastgrad._derivatives.extrapolation import SHRINKS
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._derivatives.step_table import RATIO
 from fastgrad._evaluation.lenient import quiet
@@ -34,12 +35,6 @@ _ROUNDED_STEP = 1.01
 # A direction is calibrated to show an error of this share of a typical entry, if noise allows: a
 # missing factor of 1.05, in the worst of places. Half of it needs steps a quarter longer.
 VISIBLE = 0.05
-# Longest move along a direction, where that of a single entry at a step of its length is one. With
-# all entries moving by twice their length little is left of where the gradient was asked for.
-_FARTHEST = 2.0
-# From one step of the calibration to the next: noise falls by 4, and truncation grows by 16. No
-# power of two, in which rounding could repeat itself.
-_GROWTH = 4.1
 # Smallest step that shows a residual: its noise bound must be below a twentieth of it.
 _TELLING = 20.0
 # Two residuals are taken for the same if they differ by less than this share: the truncation of
@@ -93,40 +88,48 @@ class Directional:
         self._step = claim.model.relative
         # Smaller moves would be lost as the parameters are rounded.
         self._least = _LEAST_SPACINGS * claim.model.spacing
+        self._typical = 0.0  # what is claimed of an entry over its length, where that is known
         self._truncation = 0.0  # found by `calibrate`, over step^2 and the root of the block's size
         self._own_noise: float | None = None  # on top, where the whole leaf moves
         self._irregular = False  # whether there is some
 
-    def calibrate(self, box: Box, *, at_once: bool = False) -> Residual:
+    def calibrate(self, box: Box, *, at_once: bool = False, typical: float = 0.0) -> Residual:
         """Measure a block's residual, at a step at which errors in typical entries would show.
 
         Along a random direction in many dimensions `f` is smoother than along single entries, and
         noise weighs more: it is divided by the length of the move, which all entries share.
         With `at_once`, a residual that shows at the first step is enough, as it is seen there.
+        `typical` is what is claimed of an entry over its length, about, where that is known.
         """
         # All entries move: by `time` each, and together by `time * root`, which is the step.
         root = self._moves.root(box)
-        lower = self._row(box, max(self._step / root, self._least))
+        self._typical = typical or self._typical
+        lower = self._later(box) or self._row(box, max(self._step / root, self._least))
         visible = min(VISIBLE * lower.norm / root, self._moves.wanted)
-        best, row = lower.noise + self._model.direction_truncation(self._step, lower.norm), lower
+        granted = self._model.direction_truncation(max(self._step, lower.time * root), lower.norm)
+        best = lower.noise + granted
         if at_once and abs(lower.central) > _TELLING * (lower.noise + lower.slack):
             return Residual(lower.central, lower.noise + lower.slack)
-        while SAFETY * best > visible and _GROWTH * lower.time * root <= _FARTHEST:
-            upper = self._row(box, _GROWTH * lower.time)
-            change = abs(upper.central - lower.central)
-            # The change is the truncation of the upper row, of which a share is left in the lower.
-            for bound, each in (
-                (change / SHRINKS + lower.noise, lower),
-                (change + upper.noise, upper),
-            ):
-                if bound < best:
-                    best, row = bound, each
-            if not change <= SAFETY * (upper.noise + lower.noise):
-                break  # truncation shows, and longer steps have more of it
-            lower = upper
+        best, row = by_longer_steps(partial(self._row, box), lower, best, visible, root)
         self._step = row.time * root
         self._truncation = max(best - row.noise, 0.0) / (self._step**2 * root)
         return self._residual_of(box, row)
+
+    def _later(self, box: Box) -> Row | None:
+        """The row before the one that noise asks for, if that is beyond the first.
+
+        It is trusted only if `f` moves there as claimed, all but for noise.
+        """
+        root = self._moves.root(box)
+        if not self._typical or box != self._claim.whole:
+            return None
+        noise = self._model.direction_noise(self._noise(box), 1.0)
+        time = before_needed(noise, VISIBLE * self._typical, root)
+        if time <= max(self._step / root, self._least):
+            return None
+        row = self._row(box, time)
+        self.moved = self.moved or row.as_claimed
+        return row if row.as_claimed else None
 
     def glance(self, box: Box, whole: float) -> Residual:
         """Residual of a block at one step, which shows one as large as `whole`."""
@@ -178,7 +181,7 @@ class Directional:
         hidden = SAFETY * SIGMAS * self._noise(box) >= abs(residual.value) * small
         if hidden or small < self._least / _BELOW_LEAST:
             small, time = time, time * _APART
-        if time * self._moves.root(box) > _FARTHEST:
+        if time * self._moves.root(box) > FARTHEST:
             return False
         # As it was measured last, if nothing has been learnt of noise since.
         same = known is not None and known.box == box and known.time == time

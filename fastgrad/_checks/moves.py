@@ -10,11 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks.error_model import MOST_OWN, OWN_TRUNCATION, SAFETY, ErrorModel
 from fastgrad._evaluation.direction import UNIT, Direction, Given, Region, Uniform
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.weighted import Weighted
-from fastgrad._leaf import Box, Leaf
+from fastgrad._leaf import Box, Leaf, thin_box
 
 __all__ = [
     "LEFT_OVER",
@@ -31,6 +32,9 @@ __all__ = [
 # A factor may leave this share of the error of each part of a leaf, and its noise: truncation of
 # the rows that it is taken from is well below.
 LEFT_OVER = 0.05
+# A typical entry is known from this many: their mean square to a tenth, where some are ten times as
+# large as most.
+_SOME = 2**14
 # A sum with random signs stays within this many of its standard deviations, but once in 16,000.
 _SIGMAS = 4.0
 
@@ -88,6 +92,13 @@ class LeafClaim:
     def largest(self, box: Box) -> float:
         """The largest claim about some of them."""
         return _largest(self.analytic[box])
+
+    def typical(self) -> float:
+        """What is claimed of an entry over its length, by the root of the mean square of some."""
+        box = thin_box(self.leaf.real.shape, _SOME)
+        claimed = np.ascontiguousarray(self.analytic[box]).reshape(-1)
+        square = _backend.kernel.slope_square(claimed, self.run.read(self.number, box))
+        return math.sqrt(square / len(claimed)) if 0.0 < square < math.inf else 0.0
 
     def region(self, box: Box) -> Region:
         """Some of them."""

@@ -76,6 +76,11 @@ class Row:
         """Whether the residual is beyond noise."""
         return abs(self.central) > SAFETY * (self.noise + self.slack)
 
+    @property
+    def as_claimed(self) -> bool:
+        """Whether `f` moves, beyond noise, as the gradient says."""
+        return abs(self.numeric) > SAFETY * self.noise and not self.significant
+
 
 def limit_of(rows: Sequence[Row]) -> tuple[Residual, Estimate | None]:
     """The residual for small steps, from those at some; no estimate if nothing converges."""

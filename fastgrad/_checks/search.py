@@ -147,7 +147,10 @@ class Search:
         """Measure the residual along one direction, and look for the entries that explain it."""
         directional, whole = self._directional, self._claim.whole
         self._moves.turn_to(turn, tuple(block.box for block in self._bisection.dense))
-        residual = directional.measure(whole) if turn else directional.calibrate(whole)
+        if turn:
+            residual = directional.measure(whole)
+        else:
+            residual = directional.calibrate(whole, typical=self._claim.typical())
         self._note(residual)
         # `f` was seen to jump, or is not moved by small steps and asked farther away.
         if directional.jumps or (not turn and not directional.moved and self._in_jumps()):

@@ -363,7 +363,8 @@ def _signs(key: int, size: int) -> np.ndarray:
 def _factors() -> np.ndarray:
     """The factor that each random integer stands for."""
     drawn = np.arange(2**16, dtype=np.uint16).view(np.int16).astype(np.int32)
-    return (np.sign(drawn) * np.array([1, 2, 4])[np.abs(drawn) % 3]).astype(np.int8)
+    found: np.ndarray = (np.sign(drawn) * np.array([1, 2, 4])[np.abs(drawn) % 3]).astype(np.int8)
+    return found
 
 
 _few_signs = lru_cache(maxsize=64)(_signs)

@@ -99,11 +99,11 @@ def _overlaps_itself(array: np.ndarray) -> bool:
     return bool(np.diff(np.sort(starts, axis=None)).min() < array.itemsize)
 
 
-def _same_plainly(view: np.ndarray, copy: np.ndarray) -> bool:
-    """Whether both hold the same bits, side by side; False may mean that it takes longer to tell."""
+def _same(view: np.ndarray, copy: np.ndarray) -> bool:
+    """Whether both hold the same bits."""
     kind = _backend.kernel.Fingerprint
-    both: bool = kind(view).same_bits(kind(copy))
-    return both
+    plainly: bool = kind(view).same_bits(kind(copy))
+    return plainly or _memory.first_difference(view, copy) is None
 
 
 class UndoLog:
@@ -195,6 +195,8 @@ class Guard:
         self._private = private
         self._copies: list[_memory.Fingerprint] | None = None
         self._sums: list[int] | None = None
+        # Whether what was moved last is all memory, as it was when it was copied.
+        self.whole = False
 
     def __enter__(self) -> Guard:
         arrays = [leaf.array for leaf in self.leaves]
@@ -258,6 +260,7 @@ class Guard:
         """
         moving = []
         kept = self._copies if self.large and not self.log.entries else None
+        taken = 0
         for which, region in enumerate(direction.regions):
             found = self.found[region.leaf]
             if found.changed():
@@ -267,12 +270,14 @@ class Guard:
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
             copy = None if kept is None else as_real(kept[region.leaf].view)[index].view(bits.dtype)
-            if copy is not None and (untouched or _same_plainly(bits, copy)):
+            if copy is not None and (untouched or _same(bits, copy)):
                 saved = self.log.take(found, bits, copy)
+                taken += view.size
             else:
                 saved = self.log.register(found, bits)
             mover = direction.mover(which, saved.view(view.dtype), self.kernels[region.leaf])
             moving.append((found, view, mover))
+        self.whole = taken > 0 and taken == sum([leaf.real.size for leaf in self.leaves])
         return moving
 
     @contextmanager

@@ -298,10 +298,8 @@ class InPlace(Guarded):
             # An interrupt before `undo` ends leaves the rest to whoever ends the run.
             self.evaluations += len(values)
             log.undo(mark)
-        if self.guard.large and not mark:
-            moved = sum([view.size for _, view, _ in moving])
-            if moved == sum([leaf.real.size for leaf in self.leaves]):
-                self._restored_after = self.evaluations
+        if self.guard.whole and not mark:
+            self._restored_after = self.evaluations
         return Changes(tuple(values), tuple(claimed), square**0.5)
 
     def _refuse_change(self, regions: Sequence[Region]) -> None:

@@ -213,3 +213,22 @@ def test_curvature_is_not_noise_in_short_types(dtype, beside, curve):
     f = lambda x: 3 + sum(float(curve(leaf.real.astype(float)).sum()) for leaf in x)  # noqa: E731
     seen = [measured(f, x, seed=seed)[0] for seed in range(25)]
     assert max(each.noise / abs(each.base) for each in seen) < 1e-9
+
+
+def test_spacings_at_which_a_large_sum_stands_still_are_left_out():
+    """Where all entries move, the least spacing is tried: two evaluations tell."""
+    spacings = []
+    for n, constant, claimed in (
+        (70_000, 0.0, 1.0),
+        (70_000, 1e8, 1.0),
+        (60_000, 1e8, 1.0),
+        (70_000, 1e8, 0.0),
+    ):
+
+        def f(x, constant=constant):
+            return float(x.sum()) + constant
+
+        seen, run = measured(f, np.full(n, 0.7), np.full(n, claimed))
+        spacings.append((seen.sampled, run.evaluations))
+    least, larger = 2.0**-40, 2.0**-30
+    assert spacings == [(least, 8), (larger, 8), (larger, 10), (larger, 10)]

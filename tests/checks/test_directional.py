@@ -149,7 +149,7 @@ def test_shift_and_its_twin_agree_to_the_last_bit(dtype, layout, flat, strides):
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 2047, 2048, 2049, 30_001])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 255, 256, 257, 6553, 6554, 30_001])
 @pytest.mark.parametrize("special", [None, -0.0, np.nan, np.inf])
 def test_sums_of_moves_are_the_twins_whatever_their_number(dtype, size, special):
     random = np.random.default_rng(size)
@@ -164,9 +164,24 @@ def test_sums_of_moves_are_the_twins_whatever_their_number(dtype, size, special)
         found = []
         for kernel in (_reference, _backend.kernel_for(values)):
             target = before.copy()
-            made = kernel.shift(target, before, 11, columns.start or 0, (5, 1), 3e-4 * UNIT, claimed)
+            made = kernel.shift(
+                target, before, 11, columns.start or 0, (5, 1), 3e-4 * UNIT, claimed
+            )
             found.append((target.tobytes(), np.array(made).tobytes()))
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 255, 256, 257, 5001])
+@pytest.mark.parametrize("special", [None, np.nan, np.inf, -0.0])
+def test_slopes_over_lengths_are_summed_as_by_the_twin(size, special):
+    random = np.random.default_rng(size)
+    claimed, x = random.normal(size=(2, size)) * 10.0 ** random.integers(-3, 4, (2, size))
+    if special is not None:
+        x[size // 2 :] = special
+    found = _backend.kernel.slope_square(claimed, x)
+    assert found == _reference.slope_square(claimed, x)
+    terms = claimed * np.where(np.abs(x) < np.inf, np.maximum(np.abs(x), 1), 1)
+    assert found == pytest.approx(float(terms @ terms), rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "f2", ">f8"])

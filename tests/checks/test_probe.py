@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -491,6 +492,51 @@ def test_function_that_writes_late_into_large_parameters_is_caught():
 
     with pytest.raises(fg.MutationError):
         fg.check_gradient(writes, np.ones(100_000), x, strategy="probe")
+
+
+@pytest.mark.parametrize("call", range(14))
+def test_large_parameters_come_back_whenever_a_function_writes(call):
+    x = np.linspace(1.0, 2.0, 100_000)
+    before, calls = x.tobytes(), iter(range(10**6))
+
+    def writes(x):
+        if next(calls) == call:
+            x[3] += 1
+        return float(x @ x)
+
+    with contextlib.suppress(fg.MutationError):
+        fg.check_gradient(writes, 2 * x, x, strategy="probe")
+    assert x.tobytes() == before
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1])
+@pytest.mark.parametrize("seed", range(4))
+def test_steps_that_noise_asks_for_are_taken_at_once(factor, seed):
+    """As many values as without noise, and two more rows: one that is trusted, and one more."""
+    x = np.random.default_rng(seed).normal(size=200_000)
+
+    def f(x):
+        return float(x @ x) + 1e9
+
+    report = fg.check_gradient(f, 2 * factor * x, x, strategy="probe", seed=seed)
+    assert report.verdict is (fg.Verdict.RIGHT if factor == 1 else fg.Verdict.WRONG)
+    assert report.evaluations <= 18 or factor != 1
+    if factor != 1:
+        assert report.causes[0].kind is fg.Cause.FACTOR
+
+
+@pytest.mark.parametrize("width", [1e-5, 1e-3])
+def test_functions_that_bend_before_noise_is_low_enough_are_right(width):
+    x = np.random.default_rng(1).normal(size=200_000)
+
+    def f(x):
+        return 1e4 * width * float(np.tanh((x - x0) @ slope / width)) + 1e6
+
+    x0, slope = x.copy(), np.sign(np.sin(np.arange(200_000.0))) / 450
+    claimed = 1e4 * slope
+    assert fg.check_gradient(f, claimed, x, strategy="probe").verdict is not fg.Verdict.WRONG
+    found = fg.check_gradient(f, 1.5 * claimed, x, strategy="probe")
+    assert found.verdict is not fg.Verdict.RIGHT
 
 
 def test_resized_parameters_are_an_error_and_no_crash():
