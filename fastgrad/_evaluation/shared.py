@@ -79,6 +79,7 @@ class Shared:
         self.bases: list[np.ndarray] = []  # at the parameters, in the order of the calls
         self._points: list[_Points] = []
         self._tables: dict[Any, np.ndarray] = {}
+        self._last: tuple[Direction, Any] | None = None  # direction, and its key
         self._at_last_base = 0  # how many evaluations there were then
 
     def know(self, base: np.ndarray, request: Along, values: Sequence[np.ndarray]) -> None:
@@ -87,8 +88,16 @@ class Shared:
         key, times = self._key(request), request.times[: len(values)]
         self._tables |= {(key, time): value for time, value in zip(times, values, strict=True)}
 
+    def knows(self, request: Along) -> bool:
+        """Whether nothing is left to be evaluated."""
+        key = self._key(request)
+        return all((key, time) in self._tables for time in request.times)
+
     def _key(self, request: Along) -> Any:
-        return _key(request.direction), request.times if self.whole else None
+        # All outputs ask for the same direction, one after the other.
+        if self._last is None or self._last[0] != request.direction:
+            self._last = request.direction, _key(request.direction)
+        return self._last[1], request.times if self.whole else None
 
     def base(self, number: int) -> np.ndarray:
         """What the first, second, ... call at the parameters returned."""
@@ -200,11 +209,13 @@ class Output(Around):
 
     def along(self, request: Along, claims: Sequence[np.ndarray] | None = None) -> Changes:
         """Move all regions of a direction at once: see `Evaluator`."""
-        if request.still is not None and len(request.times) > 2:
-            first = self._along(request if self._shared.whole else request.part(0, 2), claims)
-            if first.values[:2] == (request.still,) * 2:
-                return Changes(first.values[:2], first.claimed[:2], first.norm)
-        return self._along(request, claims)
+        if request.still is None:
+            return self._along(request, claims)
+        at_once = self._shared.whole or self._shared.knows(request)
+        found = self._along(request if at_once else request.part(0, 2), claims)
+        if found.values[:2] == (request.still,) * 2:
+            return Changes(found.values[:2], found.claimed[:2], found.norm)
+        return found if at_once else self._along(request, claims)
 
     def _along(self, request: Along, claims: Sequence[np.ndarray] | None) -> Changes:
         found = self._shared.along(request, claims)
