@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EstimateRules", "SettledRules", "estimates", "settled"]
+__all__ = ["EstimateRules", "SettledRules", "estimates", "heights", "settled"]
 
 
 class EstimateRules(NamedTuple):
@@ -83,6 +83,28 @@ def settled(
         drowned = noise > rules.drowned * np.fmax(np.fmax(size, np.abs(before)), gap)
     found: np.ndarray = ((level | clear | agrees) & straight & ~kink) | drowned
     return found
+
+
+def heights(values: np.ndarray, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes of the differences of high orders along each row, as noise, and whether signs change.
+
+    `values` is of shape (n, points). The orders are the highest ones but for the last, of which
+    there is one number: as many as `weights`, by which the root mean squares are multiplied. The
+    sizes are of shape (orders, n); signs change where those of any order do.
+    """
+    first = values.shape[1] - 1 - len(weights)
+    with np.errstate(all="ignore"):
+        table, levels, turned = values, [], np.zeros(len(values), bool)
+        for _ in range(first - 1):
+            table = table[:, 1:] - table[:, :-1]
+        for weight in weights:
+            table = table[:, 1:] - table[:, :-1]
+            squares = table * table
+            # The first one comes last, as in NumPy's own sums of a few.
+            rest = squares[:, 1:].cumsum(axis=1)[:, -1]
+            levels.append(weight * np.sqrt((squares[:, 0] + rest) / squares.shape[1]))
+            turned |= (table.min(axis=1) < 0) & (table.max(axis=1) > 0)
+    return np.array(levels), turned
 
 
 def estimates(table: np.ndarray, rules: EstimateRules) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,7 +55,14 @@ class Differences:
 
     def lengths(self, positions: np.ndarray) -> np.ndarray:
         """The length by which each entry's steps are measured."""
-        return self.run.scale(self.leaf, self._numbers(positions))
+        numbers, whole = self._numbers(positions), self._lengths
+        return self.run.scale(self.leaf, numbers) if whole is None else whole[numbers]
+
+    @cached_property
+    def _lengths(self) -> np.ndarray | None:
+        """Those of all entries of a small leaf, which are asked for again and again."""
+        small = self.run.leaves[self.leaf].real.size <= CHUNK
+        return self.run.scale(self.leaf) if small else None
 
     def parameters(self, positions: np.ndarray) -> np.ndarray:
         """The entries' own values."""

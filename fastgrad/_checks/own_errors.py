@@ -51,8 +51,9 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     steps = np.multiply.outer(_SCALES, differences.lengths(entries)).ravel()
     each = np.tile(entries, len(_SCALES))
     values = values_beside(differences, each, steps, model.base)
-    third = _largest_difference(values, 3)
-    rough = (third > _ROUNDING * model.noise) & (_largest_difference(values, 5) > _ROUGH * third)
+    thirds = _differences(values, 3)
+    third, fifth = _largest(thirds), _largest(_differences(thirds, 2))
+    rough = (third > _ROUNDING * model.noise) & (fifth > _ROUGH * third)
     slopes = np.zeros(len(each))
     rows = np.flatnonzero(rough)
     if len(rows):
@@ -63,10 +64,15 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     return most
 
 
-def _largest_difference(values: np.ndarray, order: int) -> np.ndarray:
-    """The largest difference of some order of each row; 0 where a value is not finite."""
+def _differences(values: np.ndarray, order: int) -> np.ndarray:
+    """The differences of some order along each row."""
     for _ in range(order):
         values = values[:, 1:] - values[:, :-1]
+    return values
+
+
+def _largest(values: np.ndarray) -> np.ndarray:
+    """The largest size in each row; 0 where one is not a number."""
     found: np.ndarray = np.nan_to_num(np.abs(values).max(axis=1))
     return found
 

@@ -113,14 +113,18 @@ def refine(
 
 def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     """Judge again, by its noise, what is rough at the scale of the first step."""
-    rough = _perhaps_rough(table, open_).with_noise()
+    rough = _perhaps_rough(table, open_)
+    if not len(rough.entries):
+        return
+    rough = rough.with_noise()
     smooth = (rough.grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS)
     if smooth.any():
         # Seven values that are rounded to a grid lie on a line in one of six cases.
         rough.grown[smooth] = rough.among(smooth).with_noise(_ASIDE).grown
-    rough = rough.among(np.flatnonzero(rough.grown > 1.0))
-    if not len(rough.entries):
+    chosen = np.flatnonzero(rough.grown > 1.0)
+    if not len(chosen):
         return
+    rough = rough.among(chosen)
     entries, analytic = rough.entries, rough.analytic
     before = table.rows(entries)
     _judge(table, rough)
@@ -201,9 +205,16 @@ class _Open:
 
     def among(self, chosen: np.ndarray) -> _Open:
         """Some of the entries."""
-        names = ("entries", "analytic", "length", "grown", "gaps")
-        return replace(
-            self, rows=self.rows.among(chosen), **{n: getattr(self, n)[chosen] for n in names}
+        return _Open(
+            self.differences,
+            self.model,
+            self.scale,
+            self.entries[chosen],
+            self.analytic[chosen],
+            self.length[chosen],
+            self.grown[chosen],
+            self.gaps[chosen],
+            self.rows.among(chosen),
         )
 
     def measured(self, rows: StepTable) -> _Open:
@@ -213,7 +224,9 @@ class _Open:
     @property
     def table(self) -> StepTable:
         """The rows with the noise of the scale of the step."""
-        return replace(self.rows, noise=self.rows.noise * self.grown)
+        rows = self.rows
+        sides = (rows.central, rows.forward, rows.backward)
+        return StepTable(rows.steps, *sides, rows.noise * self.grown)
 
 
 def _judge(table: EntryTable, open_: _Open) -> None:
@@ -221,8 +234,9 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     open_ = open_.measured(_with_larger_steps(open_))
     open_ = open_.measured(_with_smaller_steps(open_))
     table.moved[open_.entries] |= open_.rows.moves
-    edges = scales.edges_of(open_.table, open_.differences, open_.entries, open_.model)
-    steps = open_.table.with_quantization(~edges.continuous)
+    steps = open_.table
+    edges = scales.edges_of(steps, open_.differences, open_.entries, open_.model)
+    steps = steps.with_quantization(~edges.continuous)
     found = estimate(steps)
     with np.errstate(invalid="ignore"):
         bound = open_.model.refined_bound(

@@ -86,9 +86,9 @@ def edges_of(
 ) -> Edges:
     """Look where `f` begins to move, as the step grows."""
     jumps, continuous = np.zeros((2, len(entries)), bool)
+    if rows.all_move:
+        return Edges(jumps, continuous)
     for side, quotients in ((1, rows.forward), (-1, rows.backward)):
-        if np.count_nonzero(quotients) == quotients.size:  # as mostly
-            continue
         moved = np.isfinite(quotients) & (quotients != 0)
         index = np.arange(len(quotients))[:, np.newaxis]
         last = np.where(moved, index, -1).max(axis=0)

@@ -78,8 +78,8 @@ OPEN_SHARE = 0.5
 STILL_OPEN = 0.3
 
 
-# Truncation of second order, and of first, shrinks by these factors from step to step.
 _RULES = EstimateRules(
+    # Truncation of second order, and of first, shrinks by these factors from step to step.
     central_order=RATIO**2 - 1,
     one_sided_order=RATIO - 1,
     ratio=RATIO,

@@ -47,6 +47,10 @@ _WEIGHTS = tuple(
 _ORDERS, _AGREE = 3, 4.0
 # Differences from this order on count as noise beside a point: smooth functions have small ones.
 _SMOOTH_UP_TO = 3
+# Standard deviation of k-th differences to that of the values, as above, from that order on.
+_SMOOTH_WEIGHTS = tuple(
+    math.sqrt(factorial(k) ** 2 / factorial(2 * k)) for k in range(_SMOOTH_UP_TO, POINTS - 1)
+)
 # Unit roundoff of float32 and float64.
 _SINGLE, _DOUBLE = 2.0**-24, 2.0**-53
 # Significant bits of float32, which tell whether values are of that type.
@@ -141,10 +145,11 @@ def noise_beside(values: np.ndarray) -> np.ndarray:
     higher order shrink, or do not change sign, as those of a smooth function; NaN where a value is
     not finite.
     """
-    heights, turns = _heights(values)
+    heights, turns = _backend.kernel.heights(values, _SMOOTH_WEIGHTS)
     settled = heights.max(axis=0) <= _AGREE * heights.min(axis=0)
     found: np.ndarray = np.where(settled & turns, heights[0], 0.0)
-    found[~np.isfinite(values).all(axis=1)] = np.nan
+    if not np.isfinite(values).all():
+        found[~np.isfinite(values).all(axis=1)] = np.nan
     return found
 
 
@@ -153,25 +158,10 @@ def most_noise_beside(values: np.ndarray) -> np.ndarray:
 
     Infinite where values stand still, as of an `f` that rounds its input, or are not finite.
     """
-    found: np.ndarray = _heights(values)[0].max(axis=0)
+    found: np.ndarray = _backend.kernel.heights(values, _SMOOTH_WEIGHTS)[0].max(axis=0)
     moves = (np.diff(values, axis=1) != 0).sum(axis=1) > values.shape[1] // 2
     found[~moves | ~np.isfinite(values).all(axis=1)] = np.inf
     return found
-
-
-def _heights(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes of the differences of each order from the third, as noise, and whether signs change."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        table, levels, turns = values, [], []
-        for k in range(1, values.shape[1]):
-            table = np.diff(table, axis=1)
-            if k >= _SMOOTH_UP_TO and table.shape[1] > 1:
-                weight = math.sqrt(factorial(k) ** 2 / factorial(2 * k))
-                levels.append(weight * np.sqrt((table**2).mean(axis=1)))
-                turns.append((table.min(axis=1) < 0) & (table.max(axis=1) > 0))
-        heights: np.ndarray = np.array(levels)
-        turned: np.ndarray = np.any(turns, axis=0)
-        return heights, turned
 
 
 def relative_step(noise: float, variation: float, eps: float) -> float:

@@ -68,9 +68,16 @@ class StepTable:
     @property
     def moves(self) -> np.ndarray:
         """Whether any step of each entry was seen to move f."""
-        seen = (np.nan_to_num(self.forward) != 0) | (np.nan_to_num(self.backward) != 0)
-        found: np.ndarray = seen.any(axis=0)
+        sides = (self.forward, self.backward)
+        ahead, behind = ((side != 0) & (side == side) for side in sides)  # NaN is no move
+        found: np.ndarray = (ahead | behind).any(axis=0)
         return found
+
+    @property
+    def all_move(self) -> bool:
+        """Whether each step of each entry moved f, on both sides, or has no values."""
+        moves = np.count_nonzero(self.forward) + np.count_nonzero(self.backward)
+        return bool(moves == 2 * self.forward.size)
 
     def with_quantization(self, where: np.ndarray | None = None) -> StepTable:
         """The same, with noise of at least the quantum that the values of f move by.
@@ -79,6 +86,8 @@ class StepTable:
         move was one quantum of its values: f rounds them, or counts. `where` says for which
         entries that is so; it could also be a corner.
         """
+        if self.all_move and not np.isnan(self.noise).any():
+            return self
         quantum = np.fmin(
             *(_quantum(np.abs(q) * self.steps) for q in (self.forward, self.backward))
         )

@@ -9,6 +9,8 @@ from strategies import quick
 from fastgrad import _reference
 from fastgrad._checks.refinement import _SETTLED as SETTLED
 from fastgrad._derivatives.extrapolation import _RULES as RULES
+from fastgrad._derivatives.noise import _SMOOTH_WEIGHTS as WEIGHTS
+from fastgrad._derivatives.noise import noise_beside
 from fastgrad._derivatives.step_table import RATIO
 
 pytestmark = pytest.mark.once
@@ -81,3 +83,40 @@ def test_no_entry_has_no_estimate_and_one_step_has_none_either():
         _kernel.estimates(np.ones((4, 3, 2)), RULES)
     with pytest.raises(ValueError, match="five columns of float64"):
         _kernel.estimates(np.ones((5, 3, 2), np.float32), RULES)
+
+
+@quick(300)
+@given(st.integers(0, 2**30), st.integers(0, 4), st.sampled_from([0, 0.05, 0.5]))
+def test_both_find_the_same_noise_beside_a_point(seed, n, lost):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, 7)) * rng.choice([1.0, 1e-12, 1e160], (n, 1))
+    values += rng.choice([0, 1], (n, 1)) * np.arange(7.0) ** 2
+    gone = rng.random(values.shape) < lost
+    values[gone] = rng.choice(AWKWARD, int(gone.sum()))
+    found = [kernel.heights(values, WEIGHTS) for kernel in (_kernel, _reference)]
+    for mine, twin in zip(*found, strict=True):
+        assert (mine.dtype, mine.shape) == (twin.dtype, twin.shape)
+        np.testing.assert_array_equal(mine, twin)
+    column = np.asfortranarray(values)
+    np.testing.assert_array_equal(_kernel.heights(column, WEIGHTS)[0], found[0][0])
+
+
+def test_noise_beside_a_point_is_that_of_the_values(backend):
+    rng = np.random.default_rng(1)
+    noise = 1e-7 * rng.normal(size=(400, 7))
+    found = noise_beside(np.sin(np.arange(7) / 1000) + noise)
+    told = found[found > 0]
+    assert len(told) > 300
+    assert 0.5e-7 < np.median(told) < 2e-7
+    smooth = np.sin(np.arange(7) / 10)[np.newaxis]
+    assert noise_beside(smooth) == 0
+    smooth[0, 3] = np.inf
+    assert np.isnan(noise_beside(smooth))
+
+
+def test_too_few_and_too_many_values_have_no_such_differences():
+    for points in (4, 17):
+        with pytest.raises(ValueError, match=f"{points} values have no 3 orders"):
+            _kernel.heights(np.ones((2, points)), WEIGHTS)
+    with pytest.raises(ValueError, match="of float64"):
+        _kernel.heights(np.ones((2, 7), np.float32), WEIGHTS)
