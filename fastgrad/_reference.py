@@ -48,7 +48,7 @@ from fastgrad._reference_many import (
     slope_square,
 )
 from fastgrad._reference_noise import noise_of, noise_table
-from fastgrad._reference_steps import estimates, heights, settled
+from fastgrad._reference_steps import estimates, heights, settled, verdicts
 from fastgrad._returns import as_scalar, at_base
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ __all__ = [
     "small_jacobian",
     "steepest",
     "survey",
+    "verdicts",
 ]
 
 

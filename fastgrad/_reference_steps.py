@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EstimateRules", "SettledRules", "estimates", "heights", "settled"]
+__all__ = [
+    "EstimateRules",
+    "SettledRules",
+    "VerdictRules",
+    "estimates",
+    "heights",
+    "settled",
+    "verdicts",
+]
 
 
 class EstimateRules(NamedTuple):
@@ -55,6 +63,28 @@ class SettledRules(NamedTuple):
     straight: float
     straight_bounds: float
     drowned: float
+
+
+class VerdictRules(NamedTuple):
+    """What an estimate is judged by, in one leaf: `_checks.error_model` says why."""
+
+    safety: float  # bounds within which values may be right
+    rounding: float  # granted to each analytic entry of the leaf ...
+    own: float  # ... and the share of itself
+    condition: float  # ... and of the gap between the one-sided quotients at the first step
+    relative: float  # that step over the entry's length
+    rtol: float  # what the user grants
+    atol: float
+    scale: float  # the largest entry of the leaf
+    finite: float  # share of the size to which a value is known that is finite for sure
+    widest: float  # distance of one-sided quotients that prove something
+    curved: float  # bounds beyond which a gap shows curvature
+    one_sided_noise: float  # of a one-sided quotient, in units of that of the central one
+    right: int  # codes of the verdicts
+    wrong: int
+    unclear: int
+    edge: int  # code of the doubt that there is no value ...
+    no_limit: int  # ... and that there is no limit
 
 
 def settled(
@@ -141,6 +171,86 @@ def estimates(table: np.ndarray, rules: EstimateRules) -> tuple[np.ndarray, np.n
         )
     # Between one-sided derivatives that disagree, the central difference means nothing.
     return found, np.array([kink, kink | (converged[chosen] & ~open_to_the_end)])
+
+
+def verdicts(
+    table: np.ndarray,
+    noise: np.ndarray,
+    estimate: np.ndarray,
+    flags: np.ndarray,
+    entries: np.ndarray,
+    rules: VerdictRules,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Judge entries by their estimates: wrong is what lies beyond the bound around them.
+
+    `estimate` and `flags` are those of `estimates`, and `noise` is that of the table before it was
+    seen to be more. `entries` are the analytic and the first numeric values, the gaps at the first
+    step, and the lengths: (4, entries). Returns numeric values and their uncertainty, of shape
+    (2, entries), and the codes of verdicts and doubts: (2, entries).
+    """
+    (value, measured, lower, upper, step), (kink, converged) = estimate, flags
+    analytic, first, _, _ = entries
+    with np.errstate(all="ignore"):
+        # The larger of both: an infinite one is judged by what is finite for sure.
+        own = np.fmax(np.where(np.isfinite(analytic), np.abs(analytic), 0.0), np.abs(value))
+        granted = rules.rounding + rules.own * own
+        # Across a kink the gap is a jump of the derivative, and no curvature.
+        change = rules.condition * _gaps(table, noise, step, entries, rules)
+        granted += np.where(kink, 0.0, np.nan_to_num(change))
+        bound = rules.safety * measured + granted
+        # Beyond the bound around the derivative, or around both at a kink.
+        outside = np.fmax(lower - analytic, analytic - upper)
+        agrees = outside <= bound + (rules.atol + rules.rtol * np.abs(value))
+        differs = converged & ~agrees
+        # f may be steeper than any step shows; then an infinite slope cannot be called wrong.
+        finite = bound <= rules.finite * np.fmax(np.abs(value), rules.scale)
+        differs &= ~np.isinf(analytic) | finite
+        differs |= np.isfinite(value) & np.isnan(analytic)  # NaN compares false to every bound
+        lost = np.isnan(value)
+        numeric = np.where(lost, first, value)
+        uncertainty = bound + (upper - lower) / 2
+        told = differs | (agrees & converged)
+        codes = np.where(differs, rules.wrong, np.where(told, rules.right, rules.unclear))
+        doubts = np.where(told, 0, np.where(lost, rules.edge, rules.no_limit))
+        closest, center = _enclosed(table, analytic, rules)
+        passes = ~told & (closest <= rules.widest)
+        found = np.where(passes, (center, closest), (numeric, uncertainty))
+    codes[passes], doubts[passes] = rules.right, 0
+    return found, np.array((codes, doubts), np.int8)
+
+
+def _gaps(
+    table: np.ndarray,
+    noise: np.ndarray,
+    step: np.ndarray,
+    entries: np.ndarray,
+    rules: VerdictRules,
+) -> np.ndarray:
+    """What curvature at the step that was taken would make of the gap at the first one."""
+    _, _, gaps, lengths = entries
+    chosen = np.abs(table[0] - step).argmin(axis=0)
+    at = (chosen, np.arange(len(chosen)))
+    seen = np.fmax(np.abs(table[2][at] - table[3][at]) - rules.curved * noise[at], 0.0)
+    first = rules.relative * lengths / table[0][at]
+    found: np.ndarray = np.fmax(np.nan_to_num(first * seen), np.nan_to_num(np.abs(gaps)))
+    return found
+
+
+def _enclosed(
+    table: np.ndarray, analytic: np.ndarray, rules: VerdictRules
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the closest pair of one-sided quotients lies that encloses a value, and its center.
+
+    This happens among kinks too close to each other to be told apart. From some step down all
+    pairs of quotients must enclose the value; infinite where they do not.
+    """
+    reach = np.abs(table[2] - table[3]) / 2 + rules.one_sided_noise * table[4]
+    outside = np.abs(analytic - table[1]) > reach
+    # A row counts only if no row below it, with a smaller step, leaves the value outside.
+    outside_below = np.logical_or.accumulate(outside[::-1])[::-1]
+    reach[outside_below | np.isnan(reach)] = np.inf
+    row, columns = reach.argmin(axis=0), np.arange(len(analytic))
+    return reach[row, columns], table[1][row, columns]
 
 
 # What follows works on arrays of shape (kinds, steps, entries), or (kinds, pairs, entries).

@@ -42,12 +42,17 @@ def settled(cnp.ndarray old, cnp.ndarray new, cnp.ndarray analytic, cnp.ndarray 
     return found
 
 
+cdef cnp.ndarray doubles_of(cnp.ndarray given, Py_ssize_t size):
+    """Numbers that lie next to each other in the memory."""
+    cdef cnp.ndarray found = cnp.PyArray_GETCONTIGUOUS(given)
+    if cnp.PyArray_TYPE(found) != cnp.NPY_FLOAT64 or cnp.PyArray_SIZE(found) != size:
+        raise ValueError(f"{size} numbers of float64 are read here, and not these")
+    return found
+
+
 cdef cnp.ndarray rows_of(cnp.ndarray given, Py_ssize_t n, Py_ssize_t steps):
-    """Rows of five columns each, next to each other in the memory."""
-    cdef cnp.ndarray rows = cnp.PyArray_GETCONTIGUOUS(given)
-    if cnp.PyArray_TYPE(rows) != cnp.NPY_FLOAT64 or cnp.PyArray_SIZE(rows) != 5 * steps * n:
-        raise ValueError(f"a table of {steps} steps of {n} entries has five columns of float64")
-    return rows
+    """Five columns for each of some steps."""
+    return doubles_of(given, 5 * steps * n)
 
 
 # ---------------------------------------------------------------- noise beside a point
@@ -389,3 +394,162 @@ def estimates(cnp.ndarray table, object rules):
             read_column(&column, given + i, n, &mine)
             estimate_of(&column, &mine, out + i, told + i, n)
     return found, flags
+
+
+# ---------------------------------------------------------------- verdicts by estimates
+
+cdef struct VerdictRules:
+    double safety
+    double rounding
+    double own
+    double condition
+    double relative
+    double rtol
+    double atol
+    double scale
+    double finite
+    double widest
+    double curved
+    double one_sided_noise
+    int8_t right
+    int8_t wrong
+    int8_t unclear
+    int8_t edge
+    int8_t no_limit
+
+
+cdef void read_verdict_rules(VerdictRules* rules, tuple given):
+    (rules.safety, rules.rounding, rules.own, rules.condition, rules.relative, rules.rtol,
+     rules.atol, rules.scale, rules.finite, rules.widest, rules.curved, rules.one_sided_noise,
+     rules.right, rules.wrong, rules.unclear, rules.edge, rules.no_limit) = given
+
+
+cdef struct Entry:
+    # One entry of a table of `n`: its numbers are `n` apart.
+    Py_ssize_t rows
+    Py_ssize_t n
+    const double* table
+    const double* noise    # before it was seen to be more
+    const double* estimate
+    const char* flags
+    const double* first    # analytic and numeric value, gap, length
+
+
+cdef inline double at_row(const Entry* entry, Py_ssize_t column, Py_ssize_t row) noexcept nogil:
+    return entry.table[(column * entry.rows + row) * entry.n]
+
+
+cdef inline double as_number(double x) noexcept nogil:
+    """As NumPy's nan_to_num."""
+    if x != x:
+        return 0.0
+    return x if fabs(x) < INFINITY else (DBL_MAX if x > 0.0 else -DBL_MAX)
+
+
+@cython.cdivision(True)
+cdef double first_gap(const Entry* entry, const VerdictRules* rules) noexcept nogil:
+    """What curvature at the step that was taken would make of the gap at the first one."""
+    cdef Py_ssize_t i
+    cdef Py_ssize_t chosen = 0
+    cdef double off, seen, first
+    cdef double least = INFINITY
+    cdef double step = entry.estimate[4 * entry.n]
+    for i in range(entry.rows):
+        off = fabs(at_row(entry, 0, i) - step)
+        if off != off:
+            chosen = i
+            break
+        if off < least:
+            least, chosen = off, i
+    seen = fabs(at_row(entry, 2, chosen) - at_row(entry, 3, chosen))
+    seen = larger(seen - rules.curved * entry.noise[chosen * entry.n], 0.0)
+    first = rules.relative * entry.first[3 * entry.n] / at_row(entry, 0, chosen)
+    return larger(as_number(first * seen), as_number(fabs(entry.first[2 * entry.n])))
+
+
+cdef double enclosed(const Entry* entry, const VerdictRules* rules, double* center) noexcept nogil:
+    """How far the closest pair of one-sided quotients lies that encloses a value: see the twin."""
+    cdef Py_ssize_t i
+    cdef double reach
+    cdef double closest = INFINITY
+    cdef bint below = False
+    for i in range(entry.rows - 1, -1, -1):
+        reach = (fabs(at_row(entry, 2, i) - at_row(entry, 3, i)) / 2
+                 + rules.one_sided_noise * at_row(entry, 4, i))
+        below |= fabs(entry.first[0] - at_row(entry, 1, i)) > reach
+        reach = INFINITY if below or reach != reach else reach
+        if reach <= closest:
+            closest, center[0] = reach, at_row(entry, 1, i)
+    return closest
+
+
+cdef void verdict_of(const Entry* entry, const VerdictRules* rules, double* out,
+                     int8_t* codes) noexcept nogil:
+    cdef Py_ssize_t n = entry.n
+    cdef double analytic = entry.first[0]
+    cdef double value = entry.estimate[0]
+    cdef double lower = entry.estimate[2 * n]
+    cdef double upper = entry.estimate[3 * n]
+    cdef bint converged = entry.flags[n]
+    cdef double center = NAN
+    cdef double own, granted, bound, closest
+    cdef bint agrees, differs
+    # The larger of both: an infinite one is judged by what is finite for sure.
+    own = larger(fabs(analytic) if fabs(analytic) < INFINITY else 0.0, fabs(value))
+    granted = rules.rounding + rules.own * own
+    # Across a kink the gap is a jump of the derivative, and no curvature.
+    granted += 0.0 if entry.flags[0] else as_number(rules.condition * first_gap(entry, rules))
+    bound = rules.safety * entry.estimate[n] + granted
+    agrees = (larger(lower - analytic, analytic - upper)
+              <= bound + (rules.atol + rules.rtol * fabs(value)))
+    # f may be steeper than any step shows; then an infinite slope cannot be called wrong.
+    differs = (converged and not agrees
+               and (fabs(analytic) != INFINITY
+                    or bound <= rules.finite * larger(fabs(value), rules.scale)))
+    # NaN compares false to every bound.
+    differs = differs or (fabs(value) < INFINITY and analytic != analytic)
+    out[0] = value if value == value else entry.first[n]
+    out[n] = bound + (upper - lower) / 2
+    codes[n] = 0
+    if differs:
+        codes[0] = rules.wrong
+    elif agrees and converged:
+        codes[0] = rules.right
+    else:
+        closest = enclosed(entry, rules, &center)
+        if closest <= rules.widest:
+            codes[0], out[0], out[n] = rules.right, center, closest
+        else:
+            codes[0] = rules.unclear
+            codes[n] = rules.no_limit if value == value else rules.edge
+
+
+def verdicts(cnp.ndarray table, cnp.ndarray noise, cnp.ndarray estimate, cnp.ndarray flags,
+             cnp.ndarray entries, object rules):
+    cdef VerdictRules mine
+    cdef Entry entry
+    cdef Py_ssize_t i
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(table, 1)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(table, 2)
+    cdef cnp.npy_intp[2] shape
+    read_verdict_rules(&mine, <tuple> rules)  # of a kind with names
+    table, estimate = rows_of(table, n, rows), rows_of(estimate, n, 1)
+    noise, entries = doubles_of(noise, rows * n), doubles_of(entries, 4 * n)
+    flags = cnp.PyArray_GETCONTIGUOUS(flags)
+    if cnp.PyArray_TYPE(flags) != cnp.NPY_BOOL or cnp.PyArray_SIZE(flags) != 2 * n:
+        raise ValueError(f"of {n} entries there are {2 * n} flags")
+    shape[0], shape[1] = 2, n
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
+    cdef cnp.ndarray told = cnp.PyArray_EMPTY(2, shape, cnp.NPY_INT8, False)
+    cdef double* out = <double*> cnp.PyArray_DATA(found)
+    cdef int8_t* codes = <int8_t*> cnp.PyArray_DATA(told)
+    entry.rows, entry.n = rows, n
+    with nogil:
+        for i in range(n):
+            entry.table = <const double*> cnp.PyArray_DATA(table) + i
+            entry.noise = <const double*> cnp.PyArray_DATA(noise) + i
+            entry.estimate = <const double*> cnp.PyArray_DATA(estimate) + i
+            entry.flags = <const char*> cnp.PyArray_DATA(flags) + i
+            entry.first = <const double*> cnp.PyArray_DATA(entries) + i
+            verdict_of(&entry, &mine, out + i, codes + i)
+    return found, told

@@ -17,9 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastgrad import _backend
+from fastgrad._checks.entry_table import Doubt
+from fastgrad._derivatives.extrapolation import ONE_SIDED_NOISE
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._derivatives.step_table import StepTable, quotients, stacked_row, step_row
 from fastgrad._evaluation.protocol import Samples
+from fastgrad._reference_steps import VerdictRules
+from fastgrad._report.entries import Verdict
 
 __all__ = [
     "ErrorModel",
@@ -159,23 +163,28 @@ class ErrorModel:
         """What the first bound is made of: see `_reference.first_bounds`."""
         return first_factors(self.relative, self.eps, self.spacing)
 
-    def refined_bound(
-        self,
-        analytic: np.ndarray,
-        numeric: np.ndarray,
-        measured: np.ndarray,
-        gaps: np.ndarray,
-        kink: np.ndarray,
-        scale: float,
-    ) -> np.ndarray:
-        """How far they may be apart where truncation and noise were `measured` at many steps."""
-        # The larger of both: an infinite one is judged by `FINITE_FOR_SURE`.
-        own = np.fmax(np.where(np.isfinite(analytic), np.abs(analytic), 0.0), np.abs(numeric))
-        granted = self.analytic_rounding(scale) + own_rounding(self.eps) * own
-        # Across a kink the gap is a jump of the derivative, and no curvature.
-        granted += np.where(kink, 0.0, np.nan_to_num(self.condition(gaps)))
-        bound: np.ndarray = SAFETY * measured + granted
-        return bound
+    def verdict_rules(self, scale: float) -> VerdictRules:
+        """What estimates from many steps are judged by in a leaf whose largest entry is `scale`."""
+        *_, condition = self.first_factors
+        return VerdictRules(
+            safety=SAFETY,
+            rounding=self.analytic_rounding(scale),
+            own=own_rounding(self.eps),
+            condition=condition,
+            relative=self.relative,
+            rtol=self.rtol,
+            atol=self.atol,
+            scale=scale,
+            finite=FINITE_FOR_SURE,
+            widest=POWER_LEAF * scale,
+            curved=CURVED,
+            one_sided_noise=ONE_SIDED_NOISE,
+            right=Verdict.RIGHT.code,
+            wrong=Verdict.WRONG.code,
+            unclear=Verdict.CANNOT_TELL.code,
+            edge=Doubt.EDGE,
+            no_limit=Doubt.NO_LIMIT,
+        )
 
     def analytic_rounding(self, scale: float) -> float:
         """Rounding of an analytic entry in a leaf whose largest one is `scale`."""

@@ -15,9 +15,8 @@ from fastgrad import _backend
 from fastgrad._checks import scales, steep
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt, EntryTable
-from fastgrad._checks.error_model import CURVED, FINITE_FOR_SURE, POWER_LEAF, SAFETY, ErrorModel
+from fastgrad._checks.error_model import POWER_LEAF, SAFETY, ErrorModel
 from fastgrad._derivatives.extrapolation import (
-    ONE_SIDED_NOISE,
     OPEN_BOUNDS,
     OPEN_SHARE,
     SETTLED,
@@ -238,12 +237,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     edges = scales.edges_of(steps, open_.differences, open_.entries, open_.model)
     steps = steps.with_quantization(~edges.continuous)
     found = estimate(steps)
-    with np.errstate(invalid="ignore"):
-        bound = open_.model.refined_bound(
-            open_.analytic, found.value, found.bound, _gaps(open_, found), found.kink, open_.scale
-        )
-    _decide(table, open_, found, bound)
-    _enclose(table, open_.entries, steps, POWER_LEAF * open_.scale)
+    _decide(table, open_, steps, found)
     table.doubt(open_.entries[edges.jumps], Doubt.JUMPS)
     wrong = table.codes[open_.entries] == _WRONG
     if wrong.any() and open_.differences.doubted:
@@ -258,17 +252,6 @@ def _judge(table: EntryTable, open_: _Open) -> None:
         )
         for why in np.unique(doubts[doubts > 0]).tolist():
             table.doubt(some.entries[doubts == why], why)
-
-
-def _gaps(open_: _Open, found: Estimate) -> np.ndarray:
-    """What curvature at the step that was taken would make of the gap at the first one."""
-    rows = open_.rows
-    chosen = np.abs(rows.steps - found.step).argmin(axis=0)
-    at = (chosen, np.arange(len(chosen)))
-    seen = np.fmax(np.abs(rows.gaps[at]) - CURVED * rows.noise[at], 0.0)
-    first = open_.model.relative * open_.length / rows.steps[at]
-    gaps: np.ndarray = np.fmax(np.nan_to_num(first * seen), np.nan_to_num(np.abs(open_.gaps)))
-    return gaps
 
 
 def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> StepTable:
@@ -292,50 +275,17 @@ def _with_one_side(open_: _Open) -> StepTable:
     return StepTable(*(np.where(lost, new, old) for new, old in pairs))
 
 
-def _decide(table: EntryTable, open_: _Open, found: Estimate, bound: np.ndarray) -> None:
-    """Call wrong what lies beyond the bound around the derivative, or around both at a kink."""
-    entries, analytic = open_.entries, open_.analytic
-    with np.errstate(invalid="ignore"):
-        outside = np.fmax(found.lower - analytic, analytic - found.upper)
-        agrees = outside <= bound + open_.model.granted(found.value)
-        differs = found.converged & ~agrees
-        # f may be steeper than any step shows; then an infinite slope cannot be called wrong.
-        finite = bound <= FINITE_FOR_SURE * np.fmax(np.abs(found.value), open_.scale)
-        differs &= ~np.isinf(analytic) | finite
-    differs |= np.isfinite(found.value) & np.isnan(analytic)  # NaN compares false to every bound
-    table.numeric[entries] = np.where(np.isnan(found.value), table.numeric[entries], found.value)
-    table.uncertainty[entries] = bound + (found.upper - found.lower) / 2
-    table.codes[entries] = np.where(
-        differs, _WRONG, np.where(agrees & found.converged, _RIGHT, _UNCLEAR)
+def _decide(table: EntryTable, open_: _Open, steps: StepTable, found: Estimate) -> None:
+    """Judge by the estimates, and fill in what they show."""
+    entries = open_.entries
+    estimates = np.array((found.value, found.bound, found.lower, found.upper, found.step))
+    flags = np.array((found.kink, found.converged))
+    known = np.array((open_.analytic, table.numeric[entries], open_.gaps, open_.length))
+    rules = open_.model.verdict_rules(open_.scale)
+    (table.numeric[entries], table.uncertainty[entries]), (codes, doubts) = (
+        _backend.kernel.verdicts(steps.stacked, open_.rows.noise, estimates, flags, known, rules)
     )
-    table.doubts[entries] = np.where(
-        differs | (agrees & found.converged),
-        Doubt.NONE,
-        np.where(np.isnan(found.value), Doubt.EDGE, Doubt.NO_LIMIT),
-    )
-    table.kinks[entries] = found.kink
-
-
-def _enclose(table: EntryTable, entries: np.ndarray, steps: StepTable, widest: float) -> None:
-    """Let entries pass whose limit was not found, if they lie between the one-sided quotients.
-
-    This happens among kinks too close to each other to be told apart. From some step down all
-    pairs of quotients must enclose the value; the closest pair is its uncertainty.
-    """
-    analytic = table.analytic[entries]
-    with np.errstate(invalid="ignore"):
-        reach = np.abs(steps.gaps) / 2 + ONE_SIDED_NOISE * steps.noise
-        outside = np.abs(analytic - steps.central) > reach
-    # A row counts only if no row below it, with a smaller step, leaves the value outside.
-    outside_below = np.logical_or.accumulate(outside[::-1])[::-1]
-    reach[outside_below | np.isnan(reach)] = np.inf
-    closest = reach.min(axis=0)
-    passes = (table.codes[entries] == _UNCLEAR) & (closest <= widest)
-    passed, row = entries[passes], reach.argmin(axis=0)[passes]
-    table.codes[passed] = _RIGHT
-    table.doubts[passed] = Doubt.NONE
-    table.uncertainty[passed] = closest[passes]
-    table.numeric[passed] = steps.central[row, passes]
+    table.codes[entries], table.doubts[entries], table.kinks[entries] = codes, doubts, found.kink
 
 
 def _measured(open_: _Open, wanted: np.ndarray, steps: np.ndarray) -> np.ndarray:

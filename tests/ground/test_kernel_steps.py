@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import quick
 
 from fastgrad import _reference
+from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.refinement import _SETTLED as SETTLED
 from fastgrad._derivatives.extrapolation import _RULES as RULES
 from fastgrad._derivatives.noise import _SMOOTH_WEIGHTS as WEIGHTS
@@ -79,9 +80,9 @@ def test_no_entry_has_no_estimate_and_one_step_has_none_either():
         assert (found.shape, flags.shape) == ((5, 0), (2, 0))
         with pytest.raises(ValueError, match="two steps or more, not 1"):
             kernel.estimates(np.ones((5, 1, 2)), RULES)
-    with pytest.raises(ValueError, match="five columns of float64"):
+    with pytest.raises(ValueError, match="numbers of float64"):
         _kernel.estimates(np.ones((4, 3, 2)), RULES)
-    with pytest.raises(ValueError, match="five columns of float64"):
+    with pytest.raises(ValueError, match="numbers of float64"):
         _kernel.estimates(np.ones((5, 3, 2), np.float32), RULES)
 
 
@@ -120,3 +121,41 @@ def test_too_few_and_too_many_values_have_no_such_differences():
             _kernel.heights(np.ones((2, points)), WEIGHTS)
     with pytest.raises(ValueError, match="of float64"):
         _kernel.heights(np.ones((2, 7), np.float32), WEIGHTS)
+
+
+@quick(400)
+@given(
+    tables(),
+    st.sampled_from([0.0, 1e-9, 1e-3, 1.0, np.nan, np.inf]),
+    st.sampled_from([0.0, 1e-3, 10.0]),
+    st.integers(0, 2**30),
+)
+def test_both_judge_alike(table, off, granted, seed):
+    rng = np.random.default_rng(seed)
+    n = table.shape[2]
+    estimate, flags = _kernel.estimates(table, RULES)
+    entries = rng.normal(size=(4, n))
+    with np.errstate(all="ignore"):
+        entries[0] = np.where(np.isnan(estimate[0]), entries[0], estimate[0]) * (1 + off)
+        entries[3] = np.maximum(np.abs(entries[3]), 1)
+    model = ErrorModel(1.0, 1e-16, 1e-16, 1e-5, 2e-16, 2e-16, rtol=granted, atol=granted)
+    rules = model.verdict_rules(abs(rng.normal()))
+    how = (table, table[4], estimate, flags, entries, rules)
+    for mine, twin in zip(_kernel.verdicts(*how), _reference.verdicts(*how), strict=True):
+        assert (mine.dtype, mine.shape) == (twin.dtype, twin.shape)
+        np.testing.assert_array_equal(mine, twin)
+
+
+def test_verdicts_read_what_they_are_given_and_nothing_else():
+    table = np.array([1e-3, 1.0, 1.0, 1.0, 1e-9])[:, np.newaxis, np.newaxis] * np.ones((5, 2, 3))
+    estimate, flags = _kernel.estimates(table, RULES)
+    model = ErrorModel(1.0, 1e-16, 1e-16, 1e-5, 2e-16, 2e-16)
+    known = np.array([[1.0, 2.0, np.nan], [1.0] * 3, [0.0] * 3, [1.0] * 3])
+    how = [table, table[4], estimate, flags, known, model.verdict_rules(1.0)]
+    for kernel in (_kernel, _reference):
+        _, (codes, doubts) = kernel.verdicts(*how)
+        assert codes.tolist() == [0, 1, 1]
+        assert not doubts.any()
+    for at, wrong in enumerate((table[:4], table[4, :1], estimate[:4], flags[:1], known[:3])):
+        with pytest.raises(ValueError, match=r"numbers of float64|flags"):
+            _kernel.verdicts(*how[:at], wrong, *how[at + 1 :])
