@@ -50,8 +50,9 @@ class Differences:
     def slopes(self, positions: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Central quotients of the entries at some positions, each at its own step."""
         found = self.at(positions, steps)
-        rise, width = -np.diff(found.values, axis=1)[:, 0], -np.diff(found.moved, axis=1)[:, 0]
-        return rise / width
+        slopes: np.ndarray = found.values[:, 0] - found.values[:, 1]
+        slopes /= found.moved[:, 0] - found.moved[:, 1]
+        return slopes
 
     def lengths(self, positions: np.ndarray) -> np.ndarray:
         """The length by which each entry's steps are measured."""

@@ -73,8 +73,8 @@ def _differences(values: np.ndarray, order: int) -> np.ndarray:
 
 def _largest(values: np.ndarray) -> np.ndarray:
     """The largest size in each row; 0 where one is not a number."""
-    found: np.ndarray = np.nan_to_num(np.abs(values).max(axis=1))
-    return found
+    found: np.ndarray = np.abs(values).max(axis=1)
+    return found if np.isfinite(found).all() else np.nan_to_num(found)
 
 
 def largest_change(

@@ -204,6 +204,8 @@ class _Open:
 
     def among(self, chosen: np.ndarray) -> _Open:
         """Some of the entries."""
+        if _is_everything(chosen):
+            return self
         return _Open(
             self.differences,
             self.model,
@@ -218,7 +220,7 @@ class _Open:
 
     def measured(self, rows: StepTable) -> _Open:
         """The same with more rows."""
-        return replace(self, rows=rows)
+        return self if rows is self.rows else replace(self, rows=rows)
 
     @property
     def table(self) -> StepTable:
@@ -226,6 +228,11 @@ class _Open:
         rows = self.rows
         sides = (rows.central, rows.forward, rows.backward)
         return StepTable(rows.steps, *sides, rows.noise * self.grown)
+
+
+def _is_everything(chosen: np.ndarray) -> bool:
+    """Whether a mask leaves nothing out."""
+    return chosen.dtype == bool and np.count_nonzero(chosen) == len(chosen)
 
 
 def _judge(table: EntryTable, open_: _Open) -> None:
@@ -244,7 +251,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
         some = open_.among(wrong)
         doubts = scales.doubts_of_wrong(
             some.table,
-            found.among(wrong),
+            found if some is open_ else found.among(wrong),
             some.analytic,
             some.differences,
             some.entries,

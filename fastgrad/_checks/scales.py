@@ -147,13 +147,13 @@ def doubts_of_wrong(
     model: ErrorModel,
 ) -> np.ndarray:
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
-    doubts: np.ndarray = np.full(len(entries), Doubt.NONE, np.int8)
+    doubts: np.ndarray = np.zeros(len(entries), np.int8)  # none
     error = np.abs(analytic - found.value)
     doubts[too_fast(error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
     doubts[hidden(found, error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
-    zero = np.flatnonzero((analytic == 0) & _quantized(model))
-    if len(zero):
+    zero = np.flatnonzero(analytic == 0)
+    if len(zero) and _quantized(model):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     larger = _contradicted(rows, found, analytic, differences, entries, model)
     doubts = np.where(doubts == Doubt.NONE, larger, doubts)
@@ -209,18 +209,16 @@ def _contradicted(
     model: ErrorModel,
 ) -> np.ndarray:
     """Doubts in derivatives that larger steps contradict on both sides: codes of `Doubt`."""
-    doubts = np.full(len(entries), Doubt.NONE, np.int8)
+    doubts = np.zeros(len(entries), np.int8)
     chosen = np.argmin(np.abs(rows.steps - found.step), axis=0)
     error = np.abs(analytic - found.value)
-    last = [
-        _holds_up_to(q, rows.noise, found, error, chosen) for q in (rows.forward, rows.backward)
-    ]
+    last = _hold_up_to(rows, found, error, chosen)
     columns = np.flatnonzero((last[0] > 0) & (last[1] > 0) & ~found.kink)
     if not len(columns):
         return doubts
     # On the side on which it holds longer there are several pieces in reach, if there are any.
     side = np.where(last[0][columns] <= last[1][columns], 1, -1)
-    row = np.fmin(*last)[columns]
+    row = last.min(axis=0)[columns]
     low, high = side * rows.steps[row, columns], side * rows.steps[row - 1, columns]
     mine, slopes = entries[columns], found.value[columns]
     jumps = jumps_between(differences, mine, low, high, slopes, model.base)
@@ -248,21 +246,17 @@ def stands_at_others(
     return stands
 
 
-def _holds_up_to(
-    quotients: np.ndarray,
-    noise: np.ndarray,
-    found: Estimate,
-    error: np.ndarray,
-    chosen: np.ndarray,
+def _hold_up_to(
+    rows: StepTable, found: Estimate, error: np.ndarray, chosen: np.ndarray
 ) -> np.ndarray:
-    """The row of the largest step up to which one side holds to the derivative that was found.
+    """The row of the largest step up to which each side holds to the derivative that was found.
 
-    0 where all do, or where nothing is known of the others.
+    0 where all do, or where nothing is known of the others. Of shape (2, entries).
     """
-    off = np.abs(quotients - found.value) > HOLDS * error + 2 * noise
-    index = np.arange(len(quotients))[:, np.newaxis]
-    contradicts = off & (index < chosen)
-    row: np.ndarray = np.where(contradicts, index, -1).max(axis=0) + 1
+    sides = np.array((rows.forward, rows.backward))
+    off = np.abs(sides - found.value) > HOLDS * error + 2 * rows.noise
+    index = np.arange(sides.shape[1])[:, np.newaxis]
+    row: np.ndarray = np.where(off & (index < chosen), index, -1).max(axis=1) + 1
     return row
 
 
