@@ -49,7 +49,7 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
     # All scales in one request: each of twelve would cost more than its evaluations.
     steps = np.multiply.outer(_SCALES, differences.lengths(entries)).ravel()
-    each = np.tile(entries, len(_SCALES))
+    each = entries[np.newaxis].repeat(len(_SCALES), axis=0).ravel()
     values = values_beside(differences, each, steps, model.base)
     thirds = _differences(values, 3)
     third, fifth = _largest(thirds), _largest(_differences(thirds, 2))

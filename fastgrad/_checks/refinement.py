@@ -116,7 +116,7 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     if not len(rough.entries):
         return
     rough = rough.with_noise()
-    smooth = (rough.grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS)
+    smooth = (rough.grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS.value)
     if smooth.any():
         # Seven values that are rounded to a grid lie on a line in one of six cases.
         rough.grown[smooth] = rough.among(smooth).with_noise(_ASIDE).grown
@@ -257,7 +257,7 @@ def _judge(table: EntryTable, open_: _Open) -> None:
             some.entries,
             some.model,
         )
-        for why in np.unique(doubts[doubts > 0]).tolist():
+        for why in np.unique(doubts[doubts > 0]).tolist() if doubts.any() else ():
             table.doubt(some.entries[doubts == why], why)
 
 
@@ -265,11 +265,10 @@ def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> Ste
     """The differences of the first pass as a table of one step; nothing is evaluated again."""
     # The two sides are not kept for every entry, but follow from the mean and the gap.
     central, half_gap = table.numeric[entries], table.gaps[entries] / 2
-    with np.errstate(invalid="ignore"):
-        ahead, behind = central + half_gap, central - half_gap
+    ahead, behind = central + half_gap, central - half_gap
     # The uncertainty is still the bound on the noise: `judge` leaves it so where it is in doubt.
-    rows = (steps, central, ahead, behind, table.uncertainty[entries])
-    return StepTable(*(row[np.newaxis].copy() for row in rows))
+    row = np.array((steps, central, ahead, behind, table.uncertainty[entries]))
+    return StepTable.of(row[:, np.newaxis])
 
 
 def _with_one_side(open_: _Open) -> StepTable:
@@ -277,7 +276,7 @@ def _with_one_side(open_: _Open) -> StepTable:
     lost = np.isnan(open_.rows.central[0])
     if not lost.any():
         return open_.rows
-    again = _as_table([_measured(open_, lost, open_.rows.steps[0])])
+    again = StepTable.of(_stacked([_measured(open_, lost, open_.rows.steps[0])]))
     pairs = ((getattr(again, n), getattr(open_.rows, n)) for n in StepTable.names())
     return StepTable(*(np.where(lost, new, old) for new, old in pairs))
 
@@ -322,7 +321,7 @@ def _with_larger_steps(open_: _Open) -> StepTable:
             noisy &= steps <= _FARTHEST * open_.length
         if not noisy.any():
             break
-        rows = _as_table([_measured(open_, noisy, steps)]).above(rows)
+        rows = StepTable.of(_stacked([_measured(open_, noisy, steps)])).above(rows)
     return rows
 
 
@@ -343,8 +342,12 @@ def _with_smaller_steps(open_: _Open) -> StepTable:
         going &= ~_backend.kernel.settled(last, row, open_.analytic, open_.grown, _SETTLED)
         below.append(row)
         last = row
-    return rows.above(_as_table(below)) if below else rows
+    if not below:
+        return rows
+    return StepTable.of(np.concatenate((rows.stacked, _stacked(below)), axis=1))
 
 
-def _as_table(rows: list[np.ndarray]) -> StepTable:
-    return StepTable.of(np.stack(rows, axis=1))
+def _stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows as a table: (5, steps, entries)."""
+    table: np.ndarray = np.array(rows).swapaxes(0, 1)
+    return table

@@ -30,6 +30,8 @@ __all__ = [
     "stands_at_others",
 ]
 
+_NONE, _NO_LIMIT = Doubt.NONE.value, Doubt.NO_LIMIT.value
+
 # Noise on one side beyond this many times that on the other is a kink, or a jump, on that side.
 _ONE_SIDED = 16.0
 # A jump is this share of the whole change between both ends, which may have many equal steps: six
@@ -147,17 +149,17 @@ def doubts_of_wrong(
     model: ErrorModel,
 ) -> np.ndarray:
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
-    doubts: np.ndarray = np.zeros(len(entries), np.int8)  # none
+    doubts: np.ndarray = np.full(len(entries), _NONE, np.int8)
     error = np.abs(analytic - found.value)
-    doubts[too_fast(error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
-    doubts[hidden(found, error, analytic, differences, entries, model)] = Doubt.NO_LIMIT
+    doubts[too_fast(error, analytic, differences, entries, model)] = _NO_LIMIT
+    doubts[hidden(found, error, analytic, differences, entries, model)] = _NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
     zero = np.flatnonzero(analytic == 0)
     if len(zero) and _quantized(model):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     larger = _contradicted(rows, found, analytic, differences, entries, model)
-    doubts = np.where(doubts == Doubt.NONE, larger, doubts)
-    rest = np.flatnonzero((doubts == Doubt.NONE) & np.isfinite(error) & ~found.kink)
+    doubts = np.where(doubts == _NONE, larger, doubts)
+    rest = np.flatnonzero((doubts == _NONE) & np.isfinite(error) & ~found.kink)
     if len(rest):
         some = spread(rest, error)
         fits = _right_for_larger(
@@ -167,7 +169,7 @@ def doubts_of_wrong(
         doubts[some[fits]] = Doubt.SCALES
         if fits.all():
             doubts[rest] = Doubt.SCALES
-        rest = rest[doubts[rest] == Doubt.NONE]
+        rest = rest[doubts[rest] == _NONE]
     # What a probe has found by its errors is alone; elsewhere its directions agree.
     most = _SMALL if differences.entries is None else _SMALL_ALONE
     small = rest[error[rest] <= most * np.abs(found.value[rest])]
@@ -209,7 +211,7 @@ def _contradicted(
     model: ErrorModel,
 ) -> np.ndarray:
     """Doubts in derivatives that larger steps contradict on both sides: codes of `Doubt`."""
-    doubts = np.zeros(len(entries), np.int8)
+    doubts = np.full(len(entries), _NONE, np.int8)
     chosen = np.argmin(np.abs(rows.steps - found.step), axis=0)
     error = np.abs(analytic - found.value)
     last = _hold_up_to(rows, found, error, chosen)
@@ -224,7 +226,7 @@ def _contradicted(
     jumps = jumps_between(differences, mine, low, high, slopes, model.base)
     # Where values are wild two quotients may be equal by chance.
     stands = stands_at_others(differences, mine, found.among(columns), analytic[columns], model)
-    doubts[columns] = np.where(jumps, Doubt.SCALES, np.where(stands, Doubt.NONE, Doubt.NO_LIMIT))
+    doubts[columns] = np.where(jumps, Doubt.SCALES, np.where(stands, _NONE, _NO_LIMIT))
     return doubts
 
 
@@ -272,7 +274,8 @@ def _right_for_larger(
     larger = steps > found.step
     # All in one request: each of three would cost more than its evaluations.
     asked = np.where(larger, steps, found.step).ravel()
-    slopes = differences.slopes(np.tile(entries, len(_LARGER)), asked).reshape(steps.shape)
+    each = entries[np.newaxis].repeat(len(_LARGER), axis=0).ravel()
+    slopes = differences.slopes(each, asked).reshape(steps.shape)
     fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
     agrees: np.ndarray = fits.any(axis=0)
     reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits

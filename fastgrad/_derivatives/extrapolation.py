@@ -7,7 +7,7 @@ Eng. Softw. 4 (1982) 75-76).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -123,7 +123,15 @@ class Estimate:
 
     def among(self, chosen: np.ndarray | slice) -> Estimate:
         """Some of the entries."""
-        return Estimate(*(getattr(self, each.name)[chosen] for each in fields(self)))
+        return Estimate(
+            self.value[chosen],
+            self.bound[chosen],
+            self.lower[chosen],
+            self.upper[chosen],
+            self.kink[chosen],
+            self.converged[chosen],
+            self.step[chosen],
+        )
 
 
 def estimate(table: StepTable) -> Estimate:
