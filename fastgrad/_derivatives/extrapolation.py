@@ -78,8 +78,9 @@ OPEN_SHARE = 0.5
 STILL_OPEN = 0.3
 
 
+# All of these, as the kernel is handed them. Extrapolation divides by the factor by which
+# truncation of second order, or of first, shrinks from step to step, less one.
 _RULES = EstimateRules(
-    # Truncation of second order, and of first, shrinks by these factors from step to step.
     central_order=RATIO**2 - 1,
     one_sided_order=RATIO - 1,
     ratio=RATIO,

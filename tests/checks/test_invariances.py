@@ -18,6 +18,7 @@ from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.judge import first_pass, judge, without_power
 from fastgrad._evaluation.protocol import Samples
+from fastgrad._leaf import Leaf
 
 pytestmark = pytest.mark.usefixtures("backend")
 RIGHT, WRONG, UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
@@ -178,6 +179,7 @@ class Separable:
 
     def __init__(self, f, x):
         self.f, self.x, self.asked = f, np.array(x, float), []
+        self.leaves = (Leaf("x", self.x),)
 
     def base(self):
         return float(self.f(self.x).sum())
