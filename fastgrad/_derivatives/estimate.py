@@ -111,8 +111,10 @@ def estimate(
     smaller step contradicts it [1]_. Noise is measured by difference tables [2]_.
 
     The error bar is a bound: in ``bench/estimates.py`` it holds in at least 999 of 1,000 cases. It
-    cannot hold where `f` itself is off in the same way at all points, as a solver that stops early,
-    or has details smaller than 1e-12 of the entry.
+    need not hold where `f` itself is off in the same way at all points nearby, or has details
+    smaller than 1e-12 of the entry. A solver that stops early is off so, and terms that cancel:
+    ``(1 - cos(x)) / x**2`` is computed on stairs, which are smooth in between, and at 1e-7 each of
+    them is wider than the steps that seem to settle its derivative.
 
     References
     ----------
