@@ -17,11 +17,15 @@ from fastgrad._leaf import entry_path
 __all__ = [
     "Fingerprint",
     "all_same",
+    "any_changed",
     "bounds",
     "checksum",
+    "copied",
     "lock",
     "locks",
     "first_difference",
+    "is_native",
+    "is_plain",
     "next_key",
     "overwritten",
     "owner",
@@ -77,6 +81,17 @@ class Fingerprint:
             or now.flags.writeable != then.flags.writeable
             or not self.alive()
         )
+
+
+def copied(arrays: Sequence[np.ndarray]) -> tuple[list[Fingerprint], list[Fingerprint]]:
+    """What was found of arrays, and of copies of them."""
+    found = list(map(Fingerprint, arrays))
+    return found, [Fingerprint(each.view.copy()) for each in found]
+
+
+def any_changed(found: Sequence[Fingerprint]) -> bool:
+    """Whether one of the arrays is no longer what was found."""
+    return any(each.changed() for each in found)
 
 
 def all_same(found: Sequence[Fingerprint], copies: Sequence[Fingerprint]) -> bool:
@@ -141,6 +156,18 @@ def bounds(array: np.ndarray) -> tuple[int, int]:
         reach = (length - 1) * stride
         low, high = low + min(reach, 0), high + max(reach, 0)
     return low, high + array.itemsize
+
+
+def is_native(array: np.ndarray) -> bool:
+    """Whether the compiled kernel could work on this memory."""
+    dtype = array.dtype
+    return dtype.char in "fd" and dtype.isnative and array.flags.aligned
+
+
+def is_plain(array: np.ndarray) -> bool:
+    """Whether it is native, writable and C-contiguous: no two entries overlap."""
+    flags = array.flags
+    return is_native(array) and flags.c_contiguous and flags.writeable
 
 
 def undo(

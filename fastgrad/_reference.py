@@ -14,19 +14,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgrad import _errors
-from fastgrad._memory import Fingerprint, all_same, bounds, checksum, lock, locks, next_key, undo
+from fastgrad._memory import (
+    Fingerprint,
+    all_same,
+    any_changed,
+    bounds,
+    checksum,
+    copied,
+    is_native,
+    is_plain,
+    lock,
+    locks,
+    next_key,
+    undo,
+)
 from fastgrad._outputs import Outputs
 from fastgrad._reference_batch import doubtful_entries, small_batch
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_first import (
     agreement,
     first_bounds,
+    first_factors,
     has_tiny,
     odd_moves,
     odd_table,
     steepest,
     survey,
 )
+from fastgrad._reference_look import first_look, plain_layout, same_bits, take
 from fastgrad._reference_loop import (
     central_samples,
     differentiate,
@@ -47,7 +62,7 @@ from fastgrad._reference_many import (
     shift,
     slope_square,
 )
-from fastgrad._reference_noise import noise_of, noise_table
+from fastgrad._reference_noise import noise_of, noise_table, relative_step
 from fastgrad._reference_steps import estimates, heights, settled, verdicts
 from fastgrad._returns import as_scalar, at_base
 
@@ -59,16 +74,20 @@ __all__ = [
     "Fingerprint",
     "agreement",
     "all_same",
+    "any_changed",
     "bounds",
     "central_samples",
     "checksum",
     "color",
+    "copied",
     "differentiate",
     "differentiate_vectors",
     "displace",
     "draw",
     "estimates",
     "first_bounds",
+    "first_factors",
+    "first_look",
     "forgiving",
     "gather",
     "has_tiny",
@@ -85,7 +104,10 @@ __all__ = [
     "norm_error",
     "odd_moves",
     "odd_table",
+    "plain_layout",
     "quotients",
+    "relative_step",
+    "same_bits",
     "sample",
     "scatter",
     "settled",
@@ -98,6 +120,7 @@ __all__ = [
     "small_jacobian",
     "steepest",
     "survey",
+    "take",
     "verdicts",
 ]
 
@@ -206,15 +229,3 @@ def small_jacobian(
     if written is not None:
         raise written
     return first, out
-
-
-def is_native(array: np.ndarray) -> bool:
-    """Whether the compiled kernel could work on this memory."""
-    dtype = array.dtype
-    return dtype.char in "fd" and dtype.isnative and array.flags.aligned
-
-
-def is_plain(array: np.ndarray) -> bool:
-    """Whether it is native, writable and C-contiguous: no two entries overlap."""
-    flags = array.flags
-    return is_native(array) and flags.c_contiguous and flags.writeable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from fastgrad._memory import Fingerprint
 
 __all__ = [
+    "FactorRules",
     "agreement",
     "first_bounds",
+    "first_factors",
     "has_tiny",
     "odd_moves",
     "odd_table",
@@ -69,6 +71,28 @@ def _intact(leaf: Leaf, each: Fingerprint) -> None:
     """Refuse what `f` did to an array."""
     if each.changed():
         raise _errors.moved_error(leaf.path)
+
+
+class FactorRules(NamedTuple):
+    """What the factors of `first_bounds` are made of: `_checks.error_model` says why."""
+
+    safety: float  # of the noise
+    own: float  # of the entry itself, for its truncation, over the square of the step ...
+    material: float  # ... at least this share ...
+    most: float  # ... and at most this one
+    leaf: float  # of the largest entry, for its truncation, over the square of the step
+    rounding: float  # of the largest entry, in spacings of the claim
+    condition: float  # of the gaps, in spacings of the parameter over the step
+
+
+def first_factors(
+    relative: float, eps: float, spacing: float, rules: FactorRules
+) -> tuple[float, float, float, float, float]:
+    """The factors of `first_bounds` at this step, of a claim and a parameter of these spacings."""
+    square = relative * relative
+    share = min(max(rules.own * square, rules.material), rules.most)
+    truncation, rounding = square * rules.leaf, rules.rounding * eps
+    return rules.safety, share, truncation, rounding, rules.condition * spacing / relative
 
 
 def first_bounds(

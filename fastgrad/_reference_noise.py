@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["NoiseRules", "noise_of", "noise_table", "rounding_unit"]
+__all__ = [
+    "NoiseRules",
+    "StepRules",
+    "noise_of",
+    "noise_table",
+    "relative_step",
+    "rounding_unit",
+]
 
 
 class NoiseRules(NamedTuple):
@@ -29,6 +36,24 @@ class NoiseRules(NamedTuple):
     steps: float  # ... where they lie more than this many roundings apart
     coarse: float  # noise of more than this many roundings is coarse ...
     move: float  # ... if it is more than this share of how far the values move
+
+
+class StepRules(NamedTuple):
+    """What bounds a first step: `_derivatives.noise` says why."""
+
+    least: float  # relative to the entry's length
+    spacings: float  # the least one in units of the spacing of the parameter's type
+    largest: float  # as the least
+
+
+def relative_step(noise: float, variation: float, eps: float, rules: StepRules) -> float:
+    """The step that suits noise, and a function that varies by so much over an entry's length.
+
+    It is relative to that length; `eps` is the spacing of the parameter's type.
+    """
+    ratio = 3.0 * noise / variation if variation > 0 else 0.0
+    least = max(rules.least, rules.spacings * eps)
+    return float(min(max(ratio ** (1 / 3), least), max(rules.largest, least)))
 
 
 def noise_table(values: list[float], least: float, rules: NoiseRules) -> tuple[float, float, bool]:

@@ -14,7 +14,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsVoidPtr
 from cpython.mem cimport PyMem_Free
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.float cimport DBL_EPSILON, DBL_MAX
 from libc.math cimport INFINITY, NAN, fabs, floor, frexp, ldexp, pow, sqrt
@@ -25,7 +25,7 @@ from time import perf_counter
 
 cimport cython
 cimport numpy as cnp
-from numpy import errstate, ndarray
+from numpy import errstate
 
 from fastgrad import _errors
 from fastgrad._memory import locks, next_key, overwritten, refuse_if_locked
@@ -38,7 +38,13 @@ cdef extern from "Python.h":
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     char* PyOS_double_to_string(double value, char code, int precision, int flags, int* kind)
 
+cdef extern from "numpy/arrayobject.h":
+    PyTypeObject PyArray_Type
+    cnp.ndarray PyArray_View(cnp.ndarray array, void* dtype, PyTypeObject* type)
+
 cnp.import_array()
+
+cdef double LOG10_2 = 0.30102999566398120
 
 cdef enum:
     MAX_DIMS = 64

@@ -1,5 +1,78 @@
 # What the first look at a gradient of a few small arrays asks for: included by _kernel.pyx.
 
+# ---------------------------------------------------------------- what is seen at a glance
+
+def plain_layout(list arrays, Py_ssize_t most_bytes, Py_ssize_t most_entries):
+    cdef Py_ssize_t size = 0
+    cdef Py_ssize_t entries = 0
+    cdef str kinds = ""
+    cdef list shapes = []
+    for array in arrays:
+        if type(array) is not cnp.ndarray or not is_plain(array) or not cnp.PyArray_SIZE(array):
+            return None
+        size += cnp.PyArray_NBYTES(array)
+        entries += cnp.PyArray_SIZE(array)
+        kinds += kind_of(array)
+        shapes.append(array.shape)
+    if size > most_bytes or not 0 < entries <= most_entries or share_memory(tuple(arrays)):
+        return None
+    return kinds, tuple(shapes)
+
+
+cdef inline str kind_of(cnp.ndarray array):
+    return "d" if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64 else "f"
+
+
+def take(object argument, object given, Py_ssize_t count):
+    cdef cnp.npy_intp size = count
+    cdef cnp.ndarray column = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT64, False)
+    cdef double* out = <double*> cnp.PyArray_DATA(column)
+    cdef Py_ssize_t done = 0
+    cdef str kinds = ""
+    cdef object kind = type(argument)
+    if kind is cnp.ndarray:
+        arrays, parts = [argument], [given]
+    elif kind is not type(given) or kind not in (dict, list, tuple) or len(argument) != len(given):
+        return None
+    elif kind is dict:
+        arrays, parts = list(argument.values()), []
+        for key in argument:
+            if key not in <dict> given:
+                return None
+            parts.append(given[key])
+    else:
+        arrays, parts = list(argument), list(given)
+    for array, part in zip(arrays, parts):
+        if not fits_plainly(array, part) or done + cnp.PyArray_SIZE(part) > count:
+            return None
+        copy_plain(out + done, part)
+        done += cnp.PyArray_SIZE(part)
+        kinds += kind_of(part)
+    return (column, kinds) if kinds and done == count else None
+
+
+cdef bint fits_plainly(object array, object part) except -1:
+    if type(array) is not cnp.ndarray or type(part) is not cnp.ndarray:
+        return False
+    if not is_native(array) or not is_native(part) or not cnp.PyArray_IS_C_CONTIGUOUS(part):
+        return False
+    return cnp.PyArray_SAMESHAPE(array, part)
+
+
+cdef void copy_plain(double* out, cnp.ndarray part) noexcept:
+    cdef Py_ssize_t i
+    if cnp.PyArray_TYPE(part) == cnp.NPY_FLOAT64:
+        memcpy(out, cnp.PyArray_DATA(part), cnp.PyArray_NBYTES(part))
+        return
+    for i in range(cnp.PyArray_SIZE(part)):
+        out[i] = (<const float*> cnp.PyArray_DATA(part))[i]
+
+
+def same_bits(cnp.ndarray a, cnp.ndarray b):
+    return (cnp.PyArray_NBYTES(a) == cnp.PyArray_NBYTES(b)
+            and memcmp(cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_NBYTES(a)) == 0)
+
+
 # ---------------------------------------------------------------- values along a direction
 
 cdef int intact(object leaf, Fingerprint each) except -1:
@@ -19,7 +92,7 @@ cdef void displace_plain(Fingerprint each, cnp.ndarray start, cnp.ndarray move, 
         displace_double(<double*> target, <const double*> cnp.PyArray_DATA(start), by, time, size)
 
 
-def odd_table(object f, object argument, list leaves, list found, object log, list factors,
+cpdef odd_table(object f, object argument, list leaves, list found, object log, list factors,
               list widths, tuple times, double still, list values):
     cdef Fingerprint each
     cdef Py_ssize_t i, k
@@ -60,8 +133,8 @@ def odd_table(object f, object argument, list leaves, list found, object log, li
 
 # ---------------------------------------------------------------- central differences
 
-def central_samples(object f, object argument, list leaves, list found, list relative,
-                    list samples):
+cpdef central_samples(object f, object argument, list leaves, list found, list relative,
+                      list samples):
     cdef Fingerprint each
     cdef cnp.ndarray moved, values
     cdef cnp.npy_intp shape[2]
@@ -87,6 +160,80 @@ def central_samples(object f, object argument, list leaves, list found, list rel
         run_python(f, argument, leaves[k], &plan, None, 0, shape[0], None)
 
 
+# ---------------------------------------------------------------- the whole look
+
+cdef object value_at_base(object f, object argument):
+    cdef object value = f(argument)
+    return value if PyFloat_CheckExact(value) else as_scalar(value, at_base, 0)
+
+
+cdef bint all_finite(list values) except -1:
+    for value in values:
+        if not fabs(<double> value) < INFINITY:
+            return False
+    return True
+
+
+def first_look(object f, object moved, object argument, list leaves, list found, object log,
+               cnp.ndarray claimed, tuple eps, object parts, object rules, list bases, list tables,
+               list samples, list told, double rtol, double atol):
+    cdef list values, steps
+    cdef list granted = []
+    cdef double tiny, wild, floor_, least, noise_bound, unit_bound, kink, power
+    cdef double level, unit, most, variation
+    cdef Py_ssize_t different_, k
+    cdef NoiseRules noises
+    cdef StepRules lengths
+    cdef FactorRules factors
+    cdef Numbers numbers
+    (noise_bound, unit_bound, slow, times, different_, tiny, wild, floor_, least, kink, power,
+     noise_rules, step_rules, factor_rules) = <tuple> rules  # of kinds with names, as these
+    spacings, signs, widths = <tuple> parts
+    started = perf_counter()
+    base = value_at_base(f, argument)
+    bases.append(base)
+    if perf_counter() - started > slow or not fabs(<double> base) < INFINITY:
+        return None
+    bases.append(value_at_base(f, argument))
+    if <double> bases[1] != <double> base:
+        return None
+    for k in range(len(<tuple> widths)):
+        values = []
+        tables.append(values)
+        try:
+            odd_table(moved, argument, leaves, found, log, signs, widths[k], times, base, values)
+        except Exception as error:
+            if len(leaves) == 1:
+                _errors.annotate(error, f"{leaves[0].path}[...]")
+            raise
+        if len(values) == 2:  # this spacing moves nothing
+            continue
+        values = [base, *values]
+        if not all_finite(values):
+            return None
+        read_numbers(&numbers, values)
+        if different(&numbers) > different_:
+            break
+    else:
+        return None
+    most, has_tiny_ = survey(claimed, found, tiny)
+    read_rules(&noises, <tuple> noise_rules)
+    level, unit, coarse = table_of(&numbers, 0.0, &noises)
+    if has_tiny_ or coarse or level > wild * numbers.largest:
+        return None
+    level = larger(level, floor_)
+    variation = larger(least * fabs(<double> base), most)
+    lengths.least, lengths.spacings, lengths.largest = <tuple> step_rules
+    read_factor_rules(&factors, <tuple> factor_rules)
+    steps = [step_for(level, variation, <double> spacing, &lengths) for spacing in <tuple> spacings]
+    for k in range(len(steps)):
+        granted.append(factors_for(steps[k], eps[k], spacings[k], &factors))
+    told.extend((level, unit, len(tables) - 1, steps))
+    central_samples(moved, argument, leaves, found, steps, samples)
+    return agreement(claimed, samples, base, noise_bound * level, unit_bound * unit, granted,
+                     rtol, atol, kink, power)
+
+
 # ---------------------------------------------------------------- judging all entries at once
 
 cdef struct Factors:
@@ -99,6 +246,36 @@ cdef struct Factors:
 
 cdef void read_factors(Factors* factors, tuple given):
     factors.safety, factors.share, factors.truncation, factors.rounding, factors.condition = given
+
+
+cdef struct FactorRules:
+    double safety
+    double own             # of truncation, as this and the next three
+    double material
+    double most
+    double leaf
+    double rounding
+    double condition
+
+
+cdef int read_factor_rules(FactorRules* rules, tuple given) except -1:
+    (rules.safety, rules.own, rules.material, rules.most, rules.leaf, rules.rounding,
+     rules.condition) = given
+    return 0
+
+
+@cython.cdivision(True)
+cdef tuple factors_for(double relative, double eps, double spacing, const FactorRules* rules):
+    cdef double own = larger(rules.own * (relative * relative), rules.material)
+    return (rules.safety, own if own < rules.most else rules.most,
+            (relative * relative) * rules.leaf, rules.rounding * eps,
+            rules.condition * spacing / relative)
+
+
+def first_factors(double relative, double eps, double spacing, object rules):
+    cdef FactorRules mine
+    read_factor_rules(&mine, <tuple> rules)  # of a kind with names
+    return factors_for(relative, eps, spacing, &mine)
 
 
 cdef inline double bound_of(const Factors* factors, double analytic, double numeric, double noise,
@@ -159,8 +336,8 @@ cdef bint agree(const double* a, const double* rows, Py_ssize_t n, const Factors
     return agrees and widest <= power * scale
 
 
-def agreement(cnp.ndarray analytic, list samples, double base, double noise, double unit,
-              list factors, double rtol, double atol, double kink, double power):
+cpdef agreement(cnp.ndarray analytic, list samples, double base, double noise, double unit,
+                list factors, double rtol, double atol, double kink, double power):
     cdef cnp.npy_intp total = cnp.PyArray_DIM(analytic, 0)
     cdef cnp.ndarray numeric = cnp.PyArray_EMPTY(1, &total, cnp.NPY_FLOAT64, False)
     cdef cnp.ndarray bounds = cnp.PyArray_EMPTY(1, &total, cnp.NPY_FLOAT64, False)
@@ -188,7 +365,7 @@ def agreement(cnp.ndarray analytic, list samples, double base, double noise, dou
     return numeric, bounds
 
 
-def survey(cnp.ndarray claimed, list found, double below):
+cpdef survey(cnp.ndarray claimed, list found, double below):
     cdef Fingerprint each
     cdef const double* a = <const double*> cnp.PyArray_DATA(claimed)
     cdef double most = 0.0
@@ -258,7 +435,7 @@ cdef inline double power_below(double x) noexcept nogil:
     return x
 
 
-def odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd):
+cpdef odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd):
     cdef View mine
     cdef Py_ssize_t i
     cdef const int8_t* sign = <const int8_t*> cnp.PyArray_DATA(factors)

@@ -8,7 +8,7 @@ cdef inline double larger(double a, double b) noexcept nogil:
 
 
 @cython.cdivision(True)
-def quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, double unit):
+cpdef quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise, double unit):
     cdef Py_ssize_t i
     cdef Py_ssize_t n = cnp.PyArray_DIM(moved, 0)
     cdef cnp.npy_intp shape[2]

@@ -94,10 +94,14 @@ cdef class Fingerprint:
     cdef Tracked held
 
     def __init__(self, cnp.ndarray array):
+        self.take(array)
+
+    cdef int take(self, cnp.ndarray array) except -1:
         self.array = array
         self.owner = owner_of(array)
-        self.view = array.view(ndarray)
+        self.view = PyArray_View(array, NULL, &PyArray_Type)
         track(&self.held, array, self.owner)
+        return 0
 
     def alive(self):
         return alive(&self.held, self.owner)
@@ -112,6 +116,23 @@ cdef class Fingerprint:
         return altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
 
 
+cdef Fingerprint found_in(cnp.ndarray array):
+    cdef Fingerprint made = Fingerprint.__new__(Fingerprint)
+    made.take(array)
+    return made
+
+
+def copied(list arrays):
+    cdef Fingerprint each
+    cdef list found = []
+    cdef list copies = []
+    for array in arrays:
+        each = found_in(array)
+        found.append(each)
+        copies.append(found_in(cnp.PyArray_NewCopy(each.view, cnp.NPY_CORDER)))
+    return found, copies
+
+
 def all_same(list found, list copies):
     cdef Fingerprint each, copy
     cdef Py_ssize_t k
@@ -120,6 +141,14 @@ def all_same(list found, list copies):
         if not alive(&copy.held, copy.owner) or not each.same_bits(copy):
             return False
     return True
+
+
+def any_changed(list found):
+    cdef Fingerprint each
+    for each in found:
+        if altered(&each.held.array, each.array) or not alive(&each.held, each.owner):
+            return True
+    return False
 
 
 cdef inline char* locate(const View* view, Py_ssize_t entry) noexcept nogil:
@@ -150,11 +179,11 @@ def bounds(cnp.ndarray array):
     return <size_t> low, <size_t> high
 
 
-def is_native(cnp.ndarray array):
+cpdef bint is_native(cnp.ndarray array):
     cdef int type = cnp.PyArray_TYPE(array)
     return ((type == cnp.NPY_FLOAT64 or type == cnp.NPY_FLOAT32)
             and cnp.PyArray_ISALIGNED(array) and cnp.PyArray_ISNOTSWAPPED(array))
 
 
-def is_plain(cnp.ndarray array):
+cpdef bint is_plain(cnp.ndarray array):
     return is_native(array) and cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISWRITEABLE(array)

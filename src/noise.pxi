@@ -34,6 +34,28 @@ cdef int read_rules(NoiseRules* rules, tuple given) except -1:
     return 0
 
 
+cdef struct StepRules:
+    double least
+    double spacings
+    double largest
+
+
+@cython.cdivision(True)
+cdef double step_for(double noise, double variation, double eps,
+                     const StepRules* rules) noexcept nogil:
+    cdef double ratio = 3.0 * noise / variation if variation > 0.0 else 0.0
+    cdef double least = larger(rules.least, rules.spacings * eps)
+    cdef double largest = larger(rules.largest, least)
+    cdef double step = larger(pow(ratio, 1.0 / 3.0), least)
+    return step if step < largest else largest
+
+
+def relative_step(double noise, double variation, double eps, object rules):
+    cdef StepRules mine
+    mine.least, mine.spacings, mine.largest = <tuple> rules  # of a kind with names
+    return step_for(noise, variation, eps, &mine)
+
+
 cdef struct Numbers:
     double values[MAX_POINTS]
     Py_ssize_t count
@@ -79,6 +101,15 @@ cdef Py_ssize_t different(const Numbers* numbers) noexcept nogil:
     return found
 
 
+cdef bint has_surely_more(Py_ssize_t digits, double value) noexcept nogil:
+    """Whether it is no number of so few decimal digits, where that is told at a glance."""
+    cdef int exponent = 0
+    frexp(value, &exponent)
+    # Such a number becomes a whole one, but for two roundings: less than an eighth, if so small.
+    cdef double scaled = fabs(value) * pow(10.0, digits - floor(exponent * LOG10_2))
+    return scaled * DBL_EPSILON < 1.0 / 16.0 and fabs(scaled - floor(scaled + 0.5)) > 1.0 / 8.0
+
+
 cdef Py_ssize_t digits_of(double value) except -1:
     """How many significant decimal digits say which number it is."""
     cdef char* text = PyOS_double_to_string(fabs(value), b"r", 0, 0, NULL)
@@ -102,6 +133,8 @@ cdef double unit_of_decimals(const Numbers* numbers, const NoiseRules* rules) ex
     cdef Py_ssize_t most = 0
     cdef bint binary = True
     for k in range(numbers.count):
+        if has_surely_more(rules.digits, numbers.values[k]):
+            return rules.double_
         digits = digits_of(numbers.values[k])
         most = digits if digits > most else most
         if most > rules.digits:
@@ -200,17 +233,21 @@ def noise_of(list values, double unit, object rules):
 def noise_table(list values, double least, object rules):
     cdef NoiseRules mine
     cdef Numbers numbers
+    read_rules(&mine, <tuple> rules)  # of a kind with names
+    read_numbers(&numbers, values)
+    return table_of(&numbers, least, &mine)
+
+
+cdef tuple table_of(const Numbers* numbers, double least, const NoiseRules* rules):
     cdef Py_ssize_t k
     cdef double unit, level, rounding
     cdef double moved = 0.0
-    read_rules(&mine, <tuple> rules)  # of a kind with names
-    read_numbers(&numbers, values)
-    fits(&numbers, &mine)
-    unit = unit_in_table(&numbers, &mine)
-    level = noise_in(&numbers, unit, &mine)
+    fits(numbers, rules)
+    unit = unit_in_table(numbers, rules)
+    level = noise_in(numbers, unit, rules)
     rounding = unit * numbers.largest
     level = least if least > level else level
     rounding = least if least > rounding else rounding
     for k in range(numbers.count):
         moved = larger(moved, fabs(numbers.values[k] - numbers.values[0]))
-    return level, unit, level > mine.coarse * rounding and level > mine.move * moved
+    return level, unit, level > rules.coarse * rounding and level > rules.move * moved

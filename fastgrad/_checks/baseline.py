@@ -29,6 +29,7 @@ __all__ = [
     "TIMES",
     "TINY",
     "TINY_ENTRY",
+    "WILD",
     "Baseline",
     "NoiseTable",
     "Trouble",
@@ -57,7 +58,7 @@ TINY_ENTRY = 64.0 * SPACINGS[0]
 _FAR, _FAR_TIMES = 0.25, ((1.0, -64.0), (64.0, -64.0))
 # Noise above this share of the values: neighboring points have little to do with each other, and
 # float32, at 6e-8, is far below.
-_COARSE = 1e-3
+WILD = 1e-3
 # Coarse noise is looked at leaf by leaf in a model of up to this many: each takes six evaluations.
 _MOST_APART = 32
 # Two calls may differ by this share of the value: the order of summation in threads, say, is 1e-7
@@ -195,7 +196,7 @@ class NoiseTable(NamedTuple):
 
     def is_wild(self, values: Sequence[float]) -> bool:
         """Whether values have little in common: they look like noise, and `f` may be steep."""
-        return self.level > _COARSE * max(map(abs, values))
+        return self.level > WILD * max(map(abs, values))
 
 
 def _table(

@@ -16,7 +16,7 @@ from fastgrad._checks.plan import plan_of
 from fastgrad._checks.reporting import first_report
 from fastgrad._errors import InputValueError
 from fastgrad._evaluation.bounds import bounds_of
-from fastgrad._evaluation.guard import Guard, check_layout
+from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.local import of_pairs
 from fastgrad._evaluation.selected import selection_of
@@ -181,9 +181,9 @@ def check_gradient(
     # A first look knows no other options, and without a budget every entry is judged.
     plain = bounds is where is retraction is workers is budget is None and not progress
     every = strategy in ("auto", "exhaustive")
-    if plain and every and grad is not True and may_look(f, leaves):
-        check_layout(leaves)
-        look = FirstLook(f, grad, argument, leaves, seed, rtol, atol)
+    layout = may_look(f, leaves, seed) if plain and every and grad is not True else None
+    if layout:
+        look = FirstLook(f, grad, argument, leaves, layout, seed, rtol, atol)
         if look.seen():
             check_places(argument, leaves)
             return first_report(look, started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -49,9 +50,11 @@ __all__ = [
     "check_arguments",
     "chosen",
     "compared",
+    "glanced",
     "raised",
     "repeated",
     "spacing_of",
+    "spans_of",
 ]
 
 
@@ -150,6 +153,24 @@ def analytic(
     return found(arrays, value, leaves)
 
 
+def glanced(
+    grad: Any, argument: Params, leaves: Sequence[Leaf], count: int
+) -> tuple[np.ndarray, tuple[float, ...], float | None]:
+    """Column, spacings and value of a claim of so many entries, mostly seen at a glance.
+
+    They are those of `analytic`; `grad` is not True.
+    """
+    called = callable(grad)
+    given = grad(argument) if called else grad
+    # Of several arrays that are no result some may be the parameters: that takes a closer look.
+    if called or len(leaves) == 1:
+        seen = _backend.kernel.take(argument, given, count)
+        if seen is not None:
+            return seen[0], _spacings(seen[1]), None
+    arrays, value = split(argument, given) if called else (_passed(grad, argument, leaves), None)
+    return column_of(arrays, leaves), tuple(map(spacing_of, arrays)), _number(value)
+
+
 def _may_lend(grad: Any, arrays: Sequence[np.ndarray], leaves: Sequence[Leaf]) -> bool:
     """Whether a gradient is one large array as the column is, and lies beside the parameters."""
     if callable(grad) or grad is True or len(arrays) != 1 or leaves[0].is_complex:
@@ -166,18 +187,23 @@ def _given(
     f: Callable[[Any], Any], grad: Any, argument: Params, leaves: Sequence[Leaf]
 ) -> tuple[list[np.ndarray], Any]:
     """The gradient's arrays, and the value of `f` if one came with them."""
-    if grad is None or grad is False:
-        raise InputTypeError(
-            f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
-        )
     if grad is True:
         return given_pair(argument, f(argument))
     if callable(grad):
         return split(argument, grad(argument))
+    return _passed(grad, argument, leaves), None
+
+
+def _passed(grad: Any, argument: Params, leaves: Sequence[Leaf]) -> list[np.ndarray]:
+    """The arrays of a gradient that is no function."""
+    if grad is None or grad is False:
+        raise InputTypeError(
+            f"`grad` must be a function, the gradient itself, or True; got {grad!r}"
+        )
     # It may be memory of the parameters, as the gradient of x^2 / 2 is x itself: it is copied.
     arrays = arrays_of(argument, grad)
     _refuse_some_aliases(arrays, leaves)
-    return arrays, None
+    return arrays
 
 
 def chosen(claim: Analytic, selection: Selection | None) -> Analytic:
@@ -307,9 +333,30 @@ def _described(
         stop, array = start + leaf.real.size, leaf.array
         spans.append(_span(leaf.path, array.shape, array.dtype, start, stop, leaf.is_complex))
         start = stop
-    eps = tuple(map(spacing_of, arrays))
-    number = None if value is None else float(as_scalar(value, at_base, 0))
-    return Analytic(column, eps, number, tuple(spans))
+    return Analytic(column, tuple(map(spacing_of, arrays)), _number(value), tuple(spans))
+
+
+def spans_of(
+    paths: Sequence[str], kinds: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> tuple[LeafSpan, ...]:
+    """Where leaves of these real types lie in the column."""
+    spans, start = [], 0
+    for path, kind, shape in zip(paths, kinds, shapes, strict=True):
+        stop = start + math.prod(shape)
+        spans.append(_span(path, shape, np.dtype(kind), start, stop, False))
+        start = stop
+    return tuple(spans)
+
+
+def _number(value: Any) -> float | None:
+    """The value that came with a gradient."""
+    return None if value is None else float(as_scalar(value, at_base, 0))
+
+
+@lru_cache(maxsize=64)
+def _spacings(kinds: str) -> tuple[float, ...]:
+    """Spacings of claims of these types."""
+    return tuple(_EPS[kind] for kind in kinds)
 
 
 def spacing_of(array: np.ndarray) -> float:

@@ -16,16 +16,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastgrad import _backend
+from fastgrad import _backend, _reference_first
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._derivatives.extrapolation import ONE_SIDED_NOISE
 from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._derivatives.step_table import StepTable, quotients, stacked_row, step_row
 from fastgrad._evaluation.protocol import Samples
+from fastgrad._reference_first import FactorRules
 from fastgrad._reference_steps import VerdictRules
 from fastgrad._report.entries import Verdict
 
 __all__ = [
+    "FACTORS",
     "ErrorModel",
     "detection_limit",
     "enough_power",
@@ -107,6 +109,17 @@ DRIFT = 16.0
 # Probability with which an error at the detection limit is missed. Chosen, not derived: the limit
 # is 10 floors with two directions; a third would make it 4.6, for half as much again.
 MISSED = 0.01
+
+# What the first bound is made of, as the kernel is handed it.
+FACTORS = FactorRules(
+    safety=SAFETY,
+    own=OWN_TRUNCATION,
+    material=MATERIAL,
+    most=MOST_OWN,
+    leaf=LEAF_TRUNCATION,
+    rounding=ANALYTIC_ROUNDING,
+    condition=CONDITION,
+)
 
 
 @dataclass(frozen=True)
@@ -222,10 +235,7 @@ def first_factors(
     relative: float, eps: float, spacing: float
 ) -> tuple[float, float, float, float, float]:
     """The factors of `ErrorModel.first_bound`, of its first step and both spacings."""
-    # Granted to every entry of the leaf alike: truncation, and the rounding of its sums.
-    truncation, rounding = relative**2 * LEAF_TRUNCATION, ANALYTIC_ROUNDING * eps
-    share = min(max(OWN_TRUNCATION * relative**2, MATERIAL), MOST_OWN)
-    return SAFETY, share, truncation, rounding, CONDITION * spacing / relative
+    return _reference_first.first_factors(relative, eps, spacing, FACTORS)
 
 
 def own_rounding(eps: float) -> float:

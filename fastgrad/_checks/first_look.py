@@ -1,7 +1,8 @@
 """The whole check of a right gradient of a few small arrays; anything doubtful is left to others.
 
 It makes the evaluations with which an ordinary check begins, in their order, and judges by the same
-error model. What was measured until a doubt came up is handed on.
+error model. What was measured until a doubt came up is handed on. A check in a tight loop feels
+each microsecond here: one call of the kernel evaluates and judges, and is handed all constants.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from time import perf_counter
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,18 +22,18 @@ from fastgrad._checks.baseline import (
     TIMES,
     TINY,
     TINY_ENTRY,
+    WILD,
     Baseline,
-    NoiseTable,
-    noise_table,
 )
-from fastgrad._checks.claim import Analytic, analytic, repeated
+from fastgrad._checks.claim import Analytic, compared, glanced, raised, spans_of
 from fastgrad._checks.entry_table import EntryTable
-from fastgrad._checks.error_model import KINK_SHARE, POWER_LEAF, first_factors, has_drifted
+from fastgrad._checks.error_model import FACTORS, KINK_SHARE, POWER_LEAF, has_drifted
 from fastgrad._checks.result import LeafResult, Part, Result
 from fastgrad._checks.so_far import entries_so_far
-from fastgrad._derivatives.noise import relative_step, varies
+from fastgrad._derivatives.noise import POINTS, RULES, STEP_RULES, least_different
 from fastgrad._derivatives.step_table import bounds_of_noise
 from fastgrad._dtypes import EPS
+from fastgrad._errors import FastgradError
 from fastgrad._evaluation.direction import key_of, odd_width, signs
 from fastgrad._evaluation.guard import COPIED_BYTES, Guard
 from fastgrad._evaluation.lenient import Raised
@@ -40,38 +41,74 @@ from fastgrad._evaluation.local import is_plain_function
 from fastgrad._evaluation.measured import Measured
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._leaf import Leaf
+from fastgrad._reference_look import LookParts, LookRules
 from fastgrad._report.entries import Entries, Verdict
 from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params
 
-__all__ = ["FirstLook", "may_look"]
+__all__ = ["FirstLook", "Layout", "may_look"]
 
 # Entries and arrays, at most: with more, what is saved is little beside the evaluations.
 _MOST_ENTRIES, _MOST_LEAVES = 4096, 32
 # Seconds that a call of `f` may take: beyond, nothing is saved, and an interrupt would lose more.
 _SLOW = 1e-4
 
+# All that decides, as the kernel is handed it.
+_RULES = LookRules(
+    *bounds_of_noise(1.0, 1.0),
+    slow=_SLOW,
+    times=TIMES,
+    different=least_different(POINTS),
+    tiny=TINY_ENTRY,
+    wild=WILD,
+    noise=TINY,
+    variation=LEAST_VARIATION,
+    kink=KINK_SHARE,
+    power=POWER_LEAF,
+    noises=RULES,
+    steps=STEP_RULES,
+    factors=FACTORS,
+)
 
-def may_look(f: Any, leaves: Sequence[Leaf]) -> bool:
-    """Whether these are a Python function and a few small plain arrays."""
+
+class Layout(NamedTuple):
+    """What a look has to know of the arrays, whatever they hold."""
+
+    kinds: str  # type characters
+    shapes: tuple[tuple[int, ...], ...]
+    size: int  # entries of all
+    parts: LookParts
+
+
+def may_look(f: Any, leaves: Sequence[Leaf], seed: int) -> Layout | None:
+    """What is to be known for a look at a function of a few small plain arrays; None of others."""
     if not is_plain_function(f) or len(leaves) > _MOST_LEAVES:
-        return False
-    is_plain = _backend.kernel.is_plain
-    size = entries = 0
-    for leaf in leaves:
-        array = leaf.array
-        if type(array) is not np.ndarray or not array.size or not is_plain(array):
-            return False
-        size, entries = size + array.nbytes, entries + array.size
-    return size <= COPIED_BYTES and entries <= _MOST_ENTRIES
+        return None
+    arrays = [leaf.array for leaf in leaves]
+    found = _backend.kernel.plain_layout(arrays, COPIED_BYTES, _MOST_ENTRIES)
+    return None if found is None else _layout(*found, seed)
+
+
+# A loop checks the same arrays again and again; each entry takes a few bytes.
+@lru_cache(maxsize=64)
+def _layout(kinds: str, shapes: tuple[tuple[int, ...], ...], seed: int) -> Layout:
+    spacings = tuple(EPS[kind] for kind in kinds)
+    sizes = list(map(math.prod, shapes))
+    factors = [signs(key_of(seed, 0, k), size) for k, size in enumerate(sizes)]
+    widths = tuple([odd_width(width, eps) for eps in spacings] for width in SPACINGS)
+    return Layout(kinds, shapes, sum(sizes), LookParts(spacings, factors, widths))
 
 
 class FirstLook:
     """A look at the gradient `grad` of `f`: `seen` does it, and the rest is what it has found."""
 
-    claim: Analytic
-    _table_of_noise: NoiseTable
-    _level: float  # of the noise
+    # Noise of `f` as a standard deviation, its relative rounding, the table that showed them, and
+    # the first step of each leaf, over the entries' lengths.
+    told: list[Any]
+    _column: np.ndarray  # what is claimed of all entries
+    _eps: tuple[float, ...]  # spacing of each leaf's claim: see `Analytic`
+    _value: float | None  # what came with the gradient
+    _found: tuple[np.ndarray, np.ndarray] | None  # numeric entries, their bounds
 
     def __init__(
         self,
@@ -79,141 +116,105 @@ class FirstLook:
         grad: Any,
         argument: Params,
         leaves: Sequence[Leaf],
+        layout: Layout,
         seed: int,
         rtol: float,
         atol: float,
     ) -> None:
         self.f, self.grad, self.argument, self.leaves = f, grad, argument, leaves
         self.seed, self.rtol, self.atol = seed, rtol, atol
-        self.measured = Measured()
-        self._raised = Raised()
-        self._moved = _backend.kernel.forgiving(self.f, self._raised, _nothing)
-        self._steps: list[float] = []
-        self._spacings = [EPS[leaf.array.dtype.char] for leaf in leaves]
-        self._found: tuple[np.ndarray, np.ndarray] | None = None  # numeric entries, their bounds
+        self.measured = Measured([], [], [])
+        self._layout = layout
+        self._claim: Analytic | None = None
 
     def seen(self) -> bool:
         """Whether the gradient is right beyond doubt. Exceptions are those of an ordinary check."""
         guard = Guard(self.leaves)
         try:
             with guard:
-                self.claim = self._claimed(guard)
-                return self.claim.trouble is None and self._agrees(guard)
+                return self._is_claimed(guard) and self._agrees(guard)
         finally:
             guard.close()
-            self.measured.raised = self._raised.first
 
     def forget(self) -> None:
         """Let go of what a report does not need, and might keep alive: the parameters above all."""
-        self.f = self._moved = _forgotten
-        self.grad = self.argument = None
-        self.leaves = ()
+        self._paths = [leaf.path for leaf in self.leaves]
+        self.f, self.grad, self.argument, self.leaves = _forgotten, None, None, ()
 
     @property
     def evaluations(self) -> int:
-        """How often `f` was evaluated."""
+        """How often `f` was evaluated for a gradient that is right."""
         made = self.measured
-        entries = sum([values.size for _, values in made.samples])
-        return len(made.bases) + sum(map(len, made.tables)) + entries
+        return (
+            len(made.bases) + sum([len(values) for values in made.tables]) + 2 * self._layout.size
+        )
 
-    def _claimed(self, guard: Guard) -> Analytic:
-        claim = analytic(self.f, self.grad, self.argument, self.leaves)
-        if self.rtol or self.atol:
-            claim = replace(claim, rtol=self.rtol, atol=self.atol)
+    @property
+    def claim(self) -> Analytic:
+        """What is claimed, with what a second call has shown."""
+        if self._claim is None:
+            paths = [leaf.path for leaf in self.leaves] or self._paths
+            spans = spans_of(paths, self._layout.kinds, self._layout.shapes)
+            self._claim = Analytic(self._column, self._eps, self._value, spans)
+        return self._claim
+
+    def _is_claimed(self, guard: Guard) -> bool:
+        """Whether a gradient is claimed, the same at each call, and no value beside it."""
+        asks = (self.grad, self.argument, self.leaves, self._layout.size)
+        self._column, self._eps, self._value = glanced(*asks)
         if not callable(self.grad):
-            return claim
+            return True
         guard.check("grad")
-        claim = repeated(claim, self.f, self.grad, self.argument, self.leaves)
+        try:
+            second = glanced(*asks)[0]
+            if not _backend.kernel.same_bits(self._column, second):
+                self._claim = compared(self.claim, second)
+        except FastgradError:
+            raise
+        except Exception as error:
+            self._claim = replace(self.claim, trouble=raised(error))
         guard.check("grad")
-        return claim
+        if self._claim is not None:
+            self._eps = self._claim.eps
+            return self._claim.trouble is None
+        return self._value is None
 
     def _agrees(self, guard: Guard) -> bool:
-        started = perf_counter()
-        base = self._base()
-        slow = perf_counter() - started > _SLOW
-        if slow or not math.isfinite(base) or self.claim.value is not None:
-            return False
-        if self._base() != base or not self._knows_noise(guard, base):
-            return False
+        raised, made = Raised(), self.measured
+        self.told = []
+        moved = _backend.kernel.forgiving(self.f, raised, _nothing)
+        memory = (self.argument, self.leaves, guard.found, guard.log)
+        claimed = (self._column, self._eps, self._layout.parts, _RULES)
+        lists = (made.bases, made.tables, made.samples, self.told)
         try:
-            if not self._entries_agree(guard, base):
-                return False
+            self._found = _backend.kernel.first_look(
+                self.f, moved, *memory, *claimed, *lists, self.rtol, self.atol
+            )
         except KeyboardInterrupt as error:
-            _errors.note(error, self._so_far())
+            if self.told:
+                _errors.note(error, self._so_far())
             raise
-        return not has_drifted(base, self._base(), self._level)
-
-    def _base(self) -> float:
+        finally:
+            made.raised = raised.first
+        if self._found is None:
+            return False
         value = self.f(self.argument)
-        value = value if type(value) is float else as_scalar(value, at_base, 0)
-        self.measured.bases.append(value)
-        return float(value)
-
-    def _knows_noise(self, guard: Guard, base: float) -> bool:
-        """Find the noise of `f` and the steps, if the first table that varies leaves no doubt."""
-        for width in SPACINGS:
-            values = [base, *self._table(guard, base, width)]
-            if len(values) == 3:  # this spacing moves nothing
-                continue
-            if not all(map(math.isfinite, values)):
-                return False
-            if varies(values):
-                break
-        else:
-            return False
-        steepest, tiny = _backend.kernel.survey(self.claim.column, guard.found, TINY_ENTRY)
-        table = noise_table(values, width)
-        if tiny or table.coarse or table.is_wild(values):
-            return False
-        self._table_of_noise, self._level = table, max(table.level, TINY)
-        variation = max(LEAST_VARIATION * abs(base), steepest)
-        self._steps = [relative_step(self._level, variation, eps) for eps in self._spacings]
-        return True
-
-    def _table(self, guard: Guard, base: float, width: float) -> list[float]:
-        """Values along a direction; two of them where these show that nothing moves `f`."""
-        values: list[float] = []
-        self.measured.tables.append(values)
-        leaves = self.leaves
-        factors = [signs(key_of(self.seed, 0, k), leaf.real.size) for k, leaf in enumerate(leaves)]
-        widths = [odd_width(width, eps) for eps in self._spacings]
-        how = (self.argument, leaves, guard.found, guard.log, factors, widths)
-        try:
-            _backend.kernel.odd_table(self._moved, *how, TIMES, base, values)
-        except Exception as error:
-            if len(leaves) == 1:
-                _errors.annotate(error, f"{leaves[0].path}[...]")
-            raise
-        return values
-
-    def _entries_agree(self, guard: Guard, base: float) -> bool:
-        kernel, steps, claim, samples = (
-            _backend.kernel,
-            self._steps,
-            self.claim,
-            self.measured.samples,
-        )
-        how = (self.argument, self.leaves, guard.found, steps)
-        kernel.central_samples(self._moved, *how, samples)
-        noise = bounds_of_noise(self._level, self._table_of_noise.unit)
-        factors = list(map(first_factors, steps, claim.eps, self._spacings))
-        known = (base, *noise, factors, self.rtol, self.atol)
-        self._found = kernel.agreement(claim.column, samples, *known, KINK_SHARE, POWER_LEAF)
-        return self._found is not None
+        made.bases.append(value if type(value) is float else as_scalar(value, at_base, 0))
+        return not has_drifted(made.bases[0], made.bases[-1], self.told[0])
 
     def _baseline(self) -> Baseline:
-        base, n = self.measured.bases[0], len(self._steps)
-        table = self._table_of_noise
+        base = self.measured.bases[0]
+        noise, unit, table, steps = self.told
         return Baseline(
             base,
             base,
-            self._level,
-            table.unit,
-            tuple(self._steps),
+            noise,
+            unit,
+            tuple(steps),
             None,
-            levels=(self._level,) * n,
-            sampled=table.spacing,
-            coarse=(table.coarse,) * n,
+            levels=(noise,) * len(steps),
+            sampled=SPACINGS[table],
+            coarse=(False,) * len(steps),
         )
 
     def result(self) -> Result:
@@ -226,7 +227,7 @@ class FirstLook:
         codes, none = np.full(n, Verdict.RIGHT.code, np.int8), np.zeros(n, bool)
         return Result(
             Entries(claim.spans, claim.column, numeric, bounds, codes, none),
-            (right,) * len(self._steps),
+            (right,) * len(self._layout.shapes),
             self._baseline(),
             detection_limit=float(bounds.max()),
             doubts=np.zeros(n, np.int8),
@@ -234,23 +235,14 @@ class FirstLook:
             atol=self.atol,
         )
 
-    @property
-    def noise(self) -> float:
-        """Noise of `f`, as a standard deviation."""
-        return self._level
-
-    @property
-    def steps(self) -> tuple[float, ...]:
-        """First step of each leaf, over the entries' lengths."""
-        return tuple(self._steps)
-
     def _so_far(self) -> str:
         """What was known at an interrupt."""
-        table, baseline, parts = EntryTable.blank(self.claim.column), self._baseline(), []
-        for k, (leaf, span) in enumerate(zip(self.leaves, self.claim.spans, strict=True)):
+        claim = replace(self.claim, rtol=self.rtol, atol=self.atol)
+        table, baseline, parts = EntryTable.blank(claim.column), self._baseline(), []
+        for k, (leaf, span) in enumerate(zip(self.leaves, claim.spans, strict=True)):
             mine = slice(span.start, span.stop)
             part = EntryTable(**{name: column[mine] for name, column in vars(table).items()})
-            model = baseline.model(k, self.claim, EPS[leaf.array.dtype.char])
+            model = baseline.model(k, claim, EPS[leaf.array.dtype.char])
             if k < len(self.measured.samples):
                 moved, values = self.measured.samples[k]
                 known = np.flatnonzero(~np.isnan(values).any(axis=1))

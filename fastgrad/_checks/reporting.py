@@ -22,8 +22,7 @@ __all__ = ["first_report", "report_of"]
 
 def first_report(look: FirstLook, started: float) -> Report:
     """The report of a gradient that is right at first look; its sentences are made on demand."""
-    evaluations, seconds = look.evaluations, time.perf_counter() - started
-    structure = structure_of(look.argument)
+    evaluations, structure = look.evaluations, structure_of(look.argument)
     look.forget()
 
     def rest() -> Report:
@@ -33,12 +32,12 @@ def first_report(look: FirstLook, started: float) -> Report:
         rest,
         verdict=Verdict.RIGHT,
         evaluations=evaluations,
-        noise=look.noise,
+        noise=look.told[0],
         strategy=EVERY_ENTRY.strategy,
         backend=_backend.backend,
         seed=look.seed,
-        seconds=seconds,
-        steps=look.steps,
+        seconds=time.perf_counter() - started,
+        steps=tuple(look.told[3]),
         rtol=look.rtol,
         atol=look.atol,
         structure=structure,

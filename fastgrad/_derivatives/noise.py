@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from fastgrad import _backend, _reference_noise
-from fastgrad._reference_noise import NoiseRules
+from fastgrad._reference_noise import NoiseRules, StepRules
 
 __all__ = [
     "COARSE_ROUNDINGS",
     "POINTS",
+    "RULES",
     "SIGMAS",
+    "STEP_RULES",
     "is_single",
+    "least_different",
     "most_noise_beside",
     "noise_beside",
     "noise_of",
@@ -86,8 +89,8 @@ COARSE_ROUNDINGS = 1024.0
 # ... unless it is below this share of what moves the values, as where large terms cancel.
 _COARSE_MOVE = 3e-4
 
-
-_RULES = NoiseRules(
+# All of these, as the kernel is handed them.
+RULES = NoiseRules(
     weights=_WEIGHTS,
     window=_ORDERS,
     alike=_AGREE,
@@ -105,11 +108,17 @@ _RULES = NoiseRules(
     coarse=COARSE_ROUNDINGS,
     move=_COARSE_MOVE,
 )
+STEP_RULES = StepRules(least=_LEAST_STEP, spacings=_LEAST_SPACINGS, largest=_LARGEST_STEP)
 
 
 def varies(values: Sequence[float]) -> bool:
     """Whether the spacing was large enough for the values to differ from each other."""
-    return len(set(values)) > max(len(values) // 2, 1)
+    return len(set(values)) > least_different(len(values))
+
+
+def least_different(count: int) -> int:
+    """With more different ones than this, so many values vary."""
+    return max(count // 2, 1)
 
 
 def noise_table(values: list[float], least: float = 0.0) -> tuple[float, float, bool]:
@@ -118,19 +127,19 @@ def noise_table(values: list[float], least: float = 0.0) -> tuple[float, float, 
     The noise is a standard deviation, at least the rounding of the values themselves, in float32
     if that is what they are, and at least what is known to be lost in rounding, `least`.
     """
-    found: tuple[float, float, bool] = _backend.kernel.noise_table(values, least, _RULES)
+    found: tuple[float, float, bool] = _backend.kernel.noise_table(values, least, RULES)
     return found
 
 
 def noise_of(values: list[float]) -> float:
     """Noise in equally spaced values, `POINTS` or more, whose differences may not show rounding."""
-    found: float = _backend.kernel.noise_of(values, rounding_unit(values), _RULES)
+    found: float = _backend.kernel.noise_of(values, rounding_unit(values), RULES)
     return found
 
 
 def rounding_unit(values: Sequence[float]) -> float:
     """Relative rounding error of numbers as precise as these."""
-    return _reference_noise.rounding_unit(values, _RULES)
+    return _reference_noise.rounding_unit(values, RULES)
 
 
 def is_single(unit: Any) -> Any:
@@ -172,6 +181,4 @@ def relative_step(noise: float, variation: float, eps: float) -> float:
     Y. Xie, M. Q. Xuan, J. Nocedal, Adaptive finite-difference interval estimation for noisy
     derivative-free optimization, SIAM J. Sci. Comput. 44 (2022) A2302-A2321).
     """
-    ratio = 3.0 * noise / variation if variation > 0 else 0.0
-    least = max(_LEAST_STEP, _LEAST_SPACINGS * eps)
-    return float(min(max(ratio ** (1 / 3), least), max(_LARGEST_STEP, least)))
+    return _reference_noise.relative_step(noise, variation, eps, STEP_RULES)

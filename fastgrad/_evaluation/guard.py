@@ -187,9 +187,8 @@ class Guard:
         self.large = sum([leaf.array.nbytes for leaf in leaves]) > COPIED_BYTES
         self.log = UndoLog()
         self.found: list[_memory.Fingerprint] = []
-        # The memory that was found as real numbers: `f` may change shape and flags of the arrays.
-        self.reals: list[np.ndarray] = []
-        self.kernels: list[ModuleType] = []  # which kernel can work on each of them
+        self._reals: list[np.ndarray] | None = None
+        self._kernels: list[ModuleType] | None = None
         self._key = _memory.next_key()
         self._spare = spare if self.large else ()
         self._private = private
@@ -203,23 +202,36 @@ class Guard:
         try:
             if not self._private:
                 _memory.lock(self._key, arrays)
-            self.found = list(map(_backend.kernel.Fingerprint, arrays))
-            self.reals = [found.view for found in self.found]
-            for k, leaf in enumerate(self.leaves):
-                if leaf.is_complex:
-                    self.reals[k] = as_real(self.reals[k])
-            self.kernels = list(map(_backend.kernel_for, self.reals))
-            self._sums = None
-            self._copies = None if self._private else self._copied()
+            self._reals = self._kernels = self._sums = self._copies = None
+            if self._private or self._spare:
+                self.found = list(map(_backend.kernel.Fingerprint, arrays))
+                self._copies = None if self._private else self._copied()
+            else:
+                self.found, self._copies = _backend.kernel.copied(arrays)
         except BaseException:
             self.close()
             raise
         return self
 
+    @property
+    def reals(self) -> list[np.ndarray]:
+        """The memory that was found as real numbers: `f` may change shape and flags of arrays."""
+        if self._reals is None:
+            both = zip(self.leaves, self.found, strict=True)
+            self._reals = [
+                as_real(found.view) if leaf.is_complex else found.view for leaf, found in both
+            ]
+        return self._reals
+
+    @property
+    def kernels(self) -> list[ModuleType]:
+        """Which kernel can work on each of them."""
+        if self._kernels is None:
+            self._kernels = list(map(_backend.kernel_for, self.reals))
+        return self._kernels
+
     def _copied(self) -> list[_memory.Fingerprint]:
-        """Copies, of the memory that was found."""
-        if not self._spare:
-            return [_backend.kernel.Fingerprint(found.view.copy()) for found in self.found]
+        """Copies, of the memory that was found, as far as possible in what there is to spare."""
         copies = []
         for k, found in enumerate(self.found):
             view = found.view
@@ -341,6 +353,8 @@ class Guard:
 
     def _moved(self) -> MutationError | None:
         """What to say of arrays that `f` changed while others were moved."""
+        if not _backend.kernel.any_changed(self.found):
+            return None
         for leaf, found in zip(self.leaves, self.found, strict=True):
             if found.changed():
                 return _errors.moved_error(leaf.path)

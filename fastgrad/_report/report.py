@@ -143,7 +143,8 @@ class Report:
     def unfinished(cls, rest: Callable[[], "Report"], **known: Any) -> "Report":
         """A report of which `rest` makes what is not known yet, when it is looked at."""
         made = object.__new__(cls)
-        vars(made).update(known, _rest=rest)
+        known["_rest"] = rest
+        made.__dict__.update(known)
         return made
 
     if not TYPE_CHECKING:  # to which any attribute would be one

@@ -30,7 +30,7 @@ from strategies import (
 
 import fastgrad as fg
 from fastgrad import _reference
-from fastgrad._derivatives.noise import _RULES as RULES
+from fastgrad._derivatives.noise import RULES
 from fastgrad._evaluation.guard import UndoLog
 from fastgrad._leaf import Leaf
 from fastgrad._stencils import Steps
