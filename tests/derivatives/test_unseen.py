@@ -7,6 +7,7 @@ import pytest
 
 import fastgrad as fg
 from fastgrad import Verdict
+from fastgrad._derivatives.gradient import all_still
 
 A = np.random.default_rng(0).normal(size=(3, 4))
 X = np.random.default_rng(1).normal(size=4)
@@ -141,3 +142,16 @@ def test_a_linear_function_moves_and_its_hessian_is_judged():
     report = fg.check_hessian(lambda x: float(x.sum()), np.eye(4), X)
     assert report.verdict is Verdict.WRONG
     assert fg.check_hessian(lambda x: float(x.sum()), np.zeros((4, 4)), X)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "g", "c16"])
+def test_zeros_are_told_from_what_is_not_there(dtype):
+    parts = [[], [0.0], [np.nan], [0.0, np.nan], [np.nan, 2.0], [0.0, -2.0], [-0.0, np.inf, 0.0]]
+    for one in parts:
+        for other in parts:
+            arrays = [np.array(one, dtype), np.array([other, other], dtype)[:, ::-1]]
+            known = np.concatenate([each[~np.isnan(each)] for each in arrays])
+            expected = len(known) > 0 and not known.any()
+            assert all_still(arrays) is expected, (one, other)
+    assert not all_still([np.array([0, 1 - 1j, np.nan, -1j])])
+    assert not all_still([np.array([0, -1j])])

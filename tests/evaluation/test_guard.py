@@ -292,7 +292,10 @@ def peak_of(run):
 
 @pytest.mark.parametrize("form", ["plain", "strided", "nested"])
 def test_memory_beyond_parameters_and_result_stays_below_one_mebibyte(backend, form):
-    """At a million entries for the kernel; the pure one is given fewer, beyond what is copied."""
+    """Below half of one at a million entries, so that not even a byte for each of them fits.
+
+    That is for the kernel; the pure one is given fewer, beyond what is copied.
+    """
     dtype = "f8" if backend == "compiled" or form == "plain" else "g"
     n = 10**6 if backend == "compiled" else COPIED_BYTES // np.dtype(dtype).itemsize + 1
     x = np.zeros(2 * n, dtype)[::2] if form == "strided" else np.zeros(n, dtype)
@@ -300,7 +303,7 @@ def test_memory_beyond_parameters_and_result_stays_below_one_mebibyte(backend, f
     nested = form == "nested"
     params, results = ({"x": x}, {"x": out}) if nested else (x, out)
     how = {"out": results, "method": "central" if form == "plain" else "forward"}
-    assert peak_of(lambda: fg.gradient(lambda _: x.item(0), params, **how)) < 2**20
+    assert peak_of(lambda: fg.gradient(lambda _: x.item(0), params, **how)) < 2**19
     assert out[0] == pytest.approx(1)
     assert not out[1:].any()
 
