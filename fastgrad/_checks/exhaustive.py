@@ -152,8 +152,8 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
     run.phase("causes")
     # Copies: the parameters may have changed by when anything is told.
     kept = [replace(part, leaf=part.leaf.kept()) for part in parts]
-    causes: tuple[Finding, ...] | None = None
-    curve: Callable[[], Curve | None] = _no_curve
+    causes: tuple[Finding, ...] | None = None  # told later, unless `f` is asked for them
+    curve: Callable[[], Curve] | None = None
     try:
         if may_be_stale(parts):
             cases = [_case(part) for part in kept]
@@ -162,17 +162,12 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
         curve = _curve(result.entries, parts, run)
     except OutOfBudget:
         pass  # evaluations for a cause or a picture never cost the verdict
-    if causes is not None:
-        return replace(result, untold=lambda: (causes, curve()))
-    return replace(result, untold=lambda: (_causes(kept), curve()))
 
+    def untold() -> tuple[tuple[Finding, ...], Curve | None]:
+        known = diagnosis.diagnose(list(map(_case, kept))) if causes is None else causes
+        return known, curve and curve()
 
-def _causes(parts: Sequence[Part]) -> tuple[Finding, ...]:
-    return diagnosis.diagnose([_case(part) for part in parts])
-
-
-def _no_curve() -> Curve | None:
-    return None
+    return replace(result, untold=untold)
 
 
 def _case(part: Part) -> diagnosis.Case:

@@ -62,10 +62,6 @@ class Curve:
     forward: np.ndarray
 
 
-def _no_curve() -> Curve | None:
-    return None
-
-
 @dataclass(frozen=True, eq=False)
 class Report:
     """The result of `check_gradient`; true only if the verdict is RIGHT.
@@ -130,7 +126,7 @@ class Report:
     seed: int
     seconds: float
     # Not a default of the class, which an unfinished report would be found to have.
-    curve: Curve | None = field(default_factory=_no_curve)
+    curve: Curve | None = field(default_factory=lambda: None)
     steps: tuple[float, ...] = ()
     miss_probability: float = 0.0
     rtol: float = 0.0
