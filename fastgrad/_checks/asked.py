@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from fastgrad._checks.baseline import Trouble, measure_baseline
+from fastgrad._checks.baseline import Baseline, Trouble, measure_baseline
 from fastgrad._checks.claim import Analytic, analytic, chosen, repeated
 from fastgrad._checks.error_model import has_drifted
 from fastgrad._checks.exhaustive import judge_all
@@ -47,7 +48,8 @@ class Asked:
     started: float
     claim: Analytic | None = None  # where `grad` was called already
     calls: int = 0  # of `f`, for that
-    measured: Measured | None = None  # by a first look that left doubts
+    measured: Measured | None = None  # by a first look that left doubts ...
+    baseline: Baseline | None = None  # ... and what it has found before any entry
 
 
 def judged_by(run: Metered, asked: Asked) -> Result:
@@ -106,7 +108,7 @@ def _look(
     run.phase("baseline")
     try:
         claim = claim if again is None else again()
-        base = float(run.base())
+        base = math.nan if asked.baseline else float(run.base())
         if asked.plan.strategy == "probe" and claim.lent is not None:
             # The copy of the parameters goes, and one of the gradient takes its place: an `f` that
             # writes into it does so at the first points, and if it does not, none is needed.
@@ -114,7 +116,7 @@ def _look(
         elif asked.plan.strategy == "probe":
             run.guard.check()
         kept = claim.kept()
-        baseline = measure_baseline(run, kept, base, asked.seed)
+        baseline = asked.baseline or measure_baseline(run, kept, base, asked.seed)
     except OutOfBudget:
         return Result(unjudged(kept.kept()), measured=0)
     if kept.trouble:

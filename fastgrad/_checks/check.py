@@ -205,7 +205,8 @@ def check_gradient(
         seed=seed,
         started=started,
         claim=None if look is None else look.claim,
-        measured=None if look is None else look.measured,
+        measured=None if look is None else look.left,
+        baseline=None if look is None else look.baseline,
     )
     return _judged(asked) if retraction is None else _on_manifold(asked, retraction, bounds)
 

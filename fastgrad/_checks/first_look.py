@@ -124,6 +124,7 @@ class FirstLook:
         self.f, self.grad, self.argument, self.leaves = f, grad, argument, leaves
         self.seed, self.rtol, self.atol = seed, rtol, atol
         self.measured = Measured([], [], [])
+        self.told = []
         self._layout = layout
         self._claim: Analytic | None = None
 
@@ -181,7 +182,6 @@ class FirstLook:
 
     def _agrees(self, guard: Guard) -> bool:
         raised, made = Raised(), self.measured
-        self.told = []
         moved = _backend.kernel.forgiving(self.f, raised, _nothing)
         memory = (self.argument, self.leaves, guard.found, guard.log)
         claimed = (self._column, self._eps, self._layout.parts, _RULES)
@@ -202,7 +202,16 @@ class FirstLook:
         made.bases.append(value if type(value) is float else as_scalar(value, at_base, 0))
         return not has_drifted(made.bases[0], made.bases[-1], self.told[0])
 
-    def _baseline(self) -> Baseline:
+    @property
+    def left(self) -> Measured:
+        """What an ordinary check need not evaluate again."""
+        return self.measured.past_start() if self.told else self.measured
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """What an ordinary check would find before any entry; None if the look ended earlier."""
+        if not self.told:
+            return None
         base = self.measured.bases[0]
         noise, unit, table, steps = self.told
         return Baseline(
@@ -228,7 +237,7 @@ class FirstLook:
         return Result(
             Entries(claim.spans, claim.column, numeric, bounds, codes, none),
             (right,) * len(self._layout.shapes),
-            self._baseline(),
+            self.baseline,
             detection_limit=float(bounds.max()),
             doubts=np.zeros(n, np.int8),
             rtol=self.rtol,
@@ -238,7 +247,8 @@ class FirstLook:
     def _so_far(self) -> str:
         """What was known at an interrupt."""
         claim = replace(self.claim, rtol=self.rtol, atol=self.atol)
-        table, baseline, parts = EntryTable.blank(claim.column), self._baseline(), []
+        table, baseline, parts = EntryTable.blank(claim.column), self.baseline, []
+        assert baseline is not None
         for k, (leaf, span) in enumerate(zip(self.leaves, claim.spans, strict=True)):
             mine = slice(span.start, span.stop)
             part = EntryTable(**{name: column[mine] for name, column in vars(table).items()})

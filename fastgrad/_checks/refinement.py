@@ -225,9 +225,7 @@ class _Open:
     @property
     def table(self) -> StepTable:
         """The rows with the noise of the scale of the step."""
-        rows = self.rows
-        sides = (rows.central, rows.forward, rows.backward)
-        return StepTable(rows.steps, *sides, rows.noise * self.grown)
+        return self.rows.with_noise(self.rows.noise * self.grown)
 
 
 def _is_everything(chosen: np.ndarray) -> bool:
@@ -268,7 +266,7 @@ def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> Ste
     ahead, behind = central + half_gap, central - half_gap
     # The uncertainty is still the bound on the noise: `judge` leaves it so where it is in doubt.
     row = np.array((steps, central, ahead, behind, table.uncertainty[entries]))
-    return StepTable.of(row[:, np.newaxis])
+    return StepTable(row[:, np.newaxis])
 
 
 def _with_one_side(open_: _Open) -> StepTable:
@@ -276,20 +274,19 @@ def _with_one_side(open_: _Open) -> StepTable:
     lost = np.isnan(open_.rows.central[0])
     if not lost.any():
         return open_.rows
-    again = StepTable.of(_stacked([_measured(open_, lost, open_.rows.steps[0])]))
-    pairs = ((getattr(again, n), getattr(open_.rows, n)) for n in StepTable.names())
-    return StepTable(*(np.where(lost, new, old) for new, old in pairs))
+    again = _measured(open_, lost, open_.rows.steps[0])[:, np.newaxis]
+    return StepTable(np.where(lost, again, open_.rows.stacked))
 
 
 def _decide(table: EntryTable, open_: _Open, steps: StepTable, found: Estimate) -> None:
     """Judge by the estimates, and fill in what they show."""
     entries = open_.entries
-    estimates = np.array((found.value, found.bound, found.lower, found.upper, found.step))
-    flags = np.array((found.kink, found.converged))
     known = np.array((open_.analytic, table.numeric[entries], open_.gaps, open_.length))
     rules = open_.model.verdict_rules(open_.scale)
     (table.numeric[entries], table.uncertainty[entries]), (codes, doubts) = (
-        _backend.kernel.verdicts(steps.stacked, open_.rows.noise, estimates, flags, known, rules)
+        _backend.kernel.verdicts(
+            steps.stacked, open_.rows.noise, found.numbers, found.flags, known, rules
+        )
     )
     table.codes[entries], table.doubts[entries], table.kinks[entries] = codes, doubts, found.kink
 
@@ -321,7 +318,7 @@ def _with_larger_steps(open_: _Open) -> StepTable:
             noisy &= steps <= _FARTHEST * open_.length
         if not noisy.any():
             break
-        rows = StepTable.of(_stacked([_measured(open_, noisy, steps)])).above(rows)
+        rows = StepTable(_measured(open_, noisy, steps)[:, np.newaxis]).above(rows)
     return rows
 
 
@@ -344,10 +341,5 @@ def _with_smaller_steps(open_: _Open) -> StepTable:
         last = row
     if not below:
         return rows
-    return StepTable.of(np.concatenate((rows.stacked, _stacked(below)), axis=1))
-
-
-def _stacked(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows as a table: (5, steps, entries)."""
-    table: np.ndarray = np.array(rows).swapaxes(0, 1)
-    return table
+    more = [row[:, np.newaxis] for row in below]
+    return StepTable(np.concatenate((rows.stacked, *more), axis=1))

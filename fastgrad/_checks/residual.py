@@ -85,7 +85,7 @@ class Row:
 def limit_of(rows: Sequence[Row]) -> tuple[Residual, Estimate | None]:
     """The residual for small steps, from those at some; no estimate if nothing converges."""
     names = ("time", "central", "ahead", "behind", "noise")
-    table = StepTable(*(np.array([[getattr(row, n)] for row in rows]) for n in names))
+    table = StepTable(np.array([[[getattr(row, n)] for row in rows] for n in names]))
     if len(rows) < 2:
         return Residual(rows[0].central, math.inf), None
     found = estimate(table)

@@ -107,36 +107,63 @@ _RULES = EstimateRules(
 
 @dataclass(frozen=True)
 class Estimate:
-    """Derivatives with bounds: arrays of shape (entries,).
+    """Derivatives with bounds, as the kernel has them: properties are of shape (entries,).
 
     `lower` and `upper` are the one-sided derivatives, in order, where there is a kink, and the
     derivative twice elsewhere. An infinite bound: the differences do not converge. NaN: `f` is
     not finite on either side.
     """
 
-    value: np.ndarray
-    bound: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    kink: np.ndarray
-    converged: np.ndarray
-    step: np.ndarray
+    numbers: np.ndarray  # value, bound, lower, upper and step: (5, entries)
+    flags: np.ndarray  # whether there is a kink, and whether differences converge: (2, entries)
+
+    @property
+    def value(self) -> np.ndarray:
+        """The derivatives."""
+        found: np.ndarray = self.numbers[0]
+        return found
+
+    @property
+    def bound(self) -> np.ndarray:
+        """How far they may be off."""
+        found: np.ndarray = self.numbers[1]
+        return found
+
+    @property
+    def lower(self) -> np.ndarray:
+        """The lower one-sided derivatives."""
+        found: np.ndarray = self.numbers[2]
+        return found
+
+    @property
+    def upper(self) -> np.ndarray:
+        """The upper ones."""
+        found: np.ndarray = self.numbers[3]
+        return found
+
+    @property
+    def step(self) -> np.ndarray:
+        """The step of the lower row of the pair that was taken."""
+        found: np.ndarray = self.numbers[4]
+        return found
+
+    @property
+    def kink(self) -> np.ndarray:
+        """Whether there is one."""
+        found: np.ndarray = self.flags[0]
+        return found
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Whether differences do."""
+        found: np.ndarray = self.flags[1]
+        return found
 
     def among(self, chosen: np.ndarray | slice) -> Estimate:
         """Some of the entries."""
-        return Estimate(
-            self.value[chosen],
-            self.bound[chosen],
-            self.lower[chosen],
-            self.upper[chosen],
-            self.kink[chosen],
-            self.converged[chosen],
-            self.step[chosen],
-        )
+        return Estimate(self.numbers[:, chosen], self.flags[:, chosen])
 
 
 def estimate(table: StepTable) -> Estimate:
     """Combine all steps of each entry into the estimate with the smallest bound."""
-    found, (kink, converged) = _backend.kernel.estimates(table.stacked, _RULES)
-    value, bound, lower, upper, step = found
-    return Estimate(value, bound, lower, upper, kink, converged, step)
+    return Estimate(*_backend.kernel.estimates(table.stacked, _RULES))

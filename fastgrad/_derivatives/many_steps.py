@@ -7,7 +7,7 @@ must agree with the values at small ones: what looks smooth on one scale only is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -174,14 +174,13 @@ class _Rows:
         spread = _MARGIN * self._noise[positions], _MARGIN * around.unit
         row = vector_row(found.moved, values, around.base, *spread)
         inside = self._argument[positions, np.newaxis] * row.size / steps[:, np.newaxis]
-        row = replace(row, noise=np.hypot(row.noise, inside))
+        row = row.with_noise(np.hypot(row.noise, inside))
         shape = (len(self._entries), self.outputs)
         for level in np.unique(levels).tolist():
             if level not in self._tables:
-                self._tables[level] = StepTable(*np.full((5, *shape), np.nan))
+                self._tables[level] = StepTable(np.full((5, *shape), np.nan))
             here = levels == level
-            for name in StepTable.names():
-                getattr(self._tables[level], name)[positions[here]] = getattr(row, name)[here]
+            self._tables[level].stacked[:, positions[here]] = row.stacked[:, here]
 
     def of(self, pairs: np.ndarray) -> tuple[StepTable, int]:
         """The table of some pairs of an entry and an output, and the level of its first row.
@@ -189,15 +188,14 @@ class _Rows:
         Rows that were not measured are NaN, the steps too.
         """
         levels = range(max(self._tables), min(self._tables) - 1, -1)
-        nothing = np.full(len(pairs), np.nan)
-        parts = []
-        for name in StepTable.names():
-            known = {k: getattr(table, name).reshape(-1) for k, table in self._tables.items()}
-            parts.append(np.stack([known[k][pairs] if k in known else nothing for k in levels]))
-        table = StepTable(*parts)
+        stacked = np.full((5, len(levels), len(pairs)), np.nan)
+        for row, level in enumerate(levels):
+            if level in self._tables:
+                stacked[:, row] = self._tables[level].stacked.reshape(5, -1)[:, pairs]
+        table = StepTable(stacked)
         with np.errstate(over="ignore"):
             rough = _MARGIN * SIGMAS * self._rough[pairs] / table.steps
-        return replace(table, noise=np.fmax(table.noise, rough)), levels[0]
+        return table.with_noise(np.fmax(table.noise, rough)), levels[0]
 
     def rougher(self, pairs: np.ndarray) -> np.ndarray:
         """Those of these pairs that show more noise than was measured, at another spacing."""

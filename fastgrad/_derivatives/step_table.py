@@ -6,7 +6,7 @@ step a factor `RATIO` below the one above. Rows that were not measured are NaN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,23 +34,39 @@ RATIO = 7.3
 
 @dataclass(frozen=True)
 class StepTable:
-    """Difference quotients at many steps: arrays of shape (steps, entries)."""
+    """Difference quotients at many steps, stacked in one array of shape (5, steps, entries)."""
 
-    steps: np.ndarray
-    central: np.ndarray
-    forward: np.ndarray
-    backward: np.ndarray
-    noise: np.ndarray  # bound on the noise of `central`; twice that for the one-sided ones
-
-    @classmethod
-    def of(cls, stacked: np.ndarray) -> StepTable:
-        """The table whose arrays are stacked in one."""
-        return cls(*stacked)
+    stacked: np.ndarray
 
     @property
-    def stacked(self) -> np.ndarray:
-        """Its arrays as one, of shape (5, steps, entries)."""
-        return np.array((self.steps, self.central, self.forward, self.backward, self.noise))
+    def steps(self) -> np.ndarray:
+        """The steps, of shape (steps, entries), as all that follow."""
+        found: np.ndarray = self.stacked[0]
+        return found
+
+    @property
+    def central(self) -> np.ndarray:
+        """Central quotients."""
+        found: np.ndarray = self.stacked[1]
+        return found
+
+    @property
+    def forward(self) -> np.ndarray:
+        """Forward quotients."""
+        found: np.ndarray = self.stacked[2]
+        return found
+
+    @property
+    def backward(self) -> np.ndarray:
+        """Backward quotients."""
+        found: np.ndarray = self.stacked[3]
+        return found
+
+    @property
+    def noise(self) -> np.ndarray:
+        """Bound on the noise of central quotients; twice that for the one-sided ones."""
+        found: np.ndarray = self.stacked[4]
+        return found
 
     @property
     def gaps(self) -> np.ndarray:
@@ -93,21 +109,21 @@ class StepTable:
         )
         if where is not None:
             quantum = np.where(where, quantum, 0.0)
-        return replace(self, noise=np.fmax(self.noise, SIGMAS * quantum / self.steps))
+        return self.with_noise(np.fmax(self.noise, SIGMAS * quantum / self.steps))
+
+    def with_noise(self, noise: np.ndarray) -> StepTable:
+        """The same with other bounds on the noise."""
+        stacked = self.stacked.copy()
+        stacked[4] = noise
+        return StepTable(stacked)
 
     def above(self, below: StepTable) -> StepTable:
         """Continue the table by smaller steps."""
-        pairs = ((getattr(self, n), getattr(below, n)) for n in self.names())
-        return StepTable(*map(np.concatenate, pairs))
+        return StepTable(np.concatenate((self.stacked, below.stacked), axis=1))
 
     def among(self, chosen: np.ndarray) -> StepTable:
         """Some of the entries."""
-        return StepTable(*(getattr(self, n)[:, chosen] for n in self.names()))
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of its arrays, in order."""
-        return tuple(each.name for each in fields(cls))
+        return StepTable(self.stacked[:, :, chosen])
 
 
 def quotients(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
@@ -129,7 +145,7 @@ def bounds_of_noise(noise: float, unit: float) -> tuple[float, float]:
 
 def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:
     """A table of one step, from displacements and values at both sides."""
-    return StepTable.of(stacked_row(found, base, noise, unit)[:, np.newaxis])
+    return StepTable(stacked_row(found, base, noise, unit)[:, np.newaxis])
 
 
 def stacked_row(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
@@ -156,7 +172,8 @@ def vector_row(
         bound = np.fmax(by_itself, by_size * np.fmax(np.abs(above), np.abs(below)))
         central = (above - below) / width
         sides = (above - base) / ahead, (below - base) / behind
-        return StepTable(np.broadcast_to(width / 2, bound.shape), central, *sides, bound / width)
+        steps = np.broadcast_to(width / 2, bound.shape)
+        return StepTable(np.array((steps, central, *sides, bound / width)))
 
 
 def _quantum(moves: np.ndarray) -> np.ndarray:

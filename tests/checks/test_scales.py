@@ -60,7 +60,8 @@ def estimate_of(value, step, n=1):
     """A derivative that converged to this value at this step."""
     full = np.full(n, float(value))
     off = np.zeros(n, bool)
-    return Estimate(full, np.full(n, 1e-9), full, full, off, ~off, np.full(n, step))
+    numbers = np.array((full, np.full(n, 1e-9), full, full, np.full(n, step)))
+    return Estimate(numbers, np.array((off, ~off)))
 
 
 # ------------------------------------------------------------------------------------------- noise

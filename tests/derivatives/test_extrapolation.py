@@ -60,6 +60,9 @@ def test_quotients_and_their_twin_agree(pairs, base, noise, unit):
             np.testing.assert_array_equal(column[[0, 1, 4]], expected)
 
 
+_COLUMNS = ("value", "bound", "lower", "upper", "kink", "converged", "step")
+
+
 def down_from(h, count=7):
     return h * RATIO ** -np.arange(count)
 
@@ -67,7 +70,7 @@ def down_from(h, count=7):
 def found(f, x, h=1e-1, count=7, **options):
     with np.errstate(all="ignore"):
         result = estimate(table_of(f, x, down_from(h, count), **options).with_quantization())
-    return {name: getattr(result, name)[0] for name in vars(result)}
+    return {name: getattr(result, name)[0] for name in _COLUMNS}
 
 
 SMOOTH = {
@@ -198,11 +201,10 @@ def test_step_rows_use_the_displacements_really_made():
 def test_entries_do_not_disturb_each_other():
     steps = down_from(1e-1)
     parts = [table_of(f, 1.0, steps) for f in (np.sin, np.abs, lambda x: np.abs(x - 1))]
-    names = ("steps", "central", "forward", "backward", "noise")
-    together = type(parts[0])(*(np.hstack([getattr(p, n) for p in parts]) for n in names))
+    together = type(parts[0])(np.concatenate([part.stacked for part in parts], axis=2))
     with np.errstate(all="ignore"):
         alone, joint = [estimate(part) for part in parts], estimate(together)
-    for name in vars(joint):
+    for name in _COLUMNS:
         separate = np.concatenate([getattr(each, name) for each in alone])
         assert np.array_equal(getattr(joint, name), separate, equal_nan=True)
 
