@@ -63,6 +63,8 @@ class Leaf:
 
 def in_double(x: np.ndarray) -> np.ndarray:
     """A copy in float64: infinite where a longdouble is too large, and silent there."""
+    if x.dtype.char == "d":
+        return x.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is "invalid"
         return x.astype(np.float64)
 

@@ -16,7 +16,9 @@ __all__ = [
     "combined",
     "displace",
     "draw",
+    "drop_infinities",
     "gather",
+    "largest_size",
     "norm_error",
     "quotients",
     "scatter",
@@ -26,6 +28,22 @@ __all__ = [
 
 # Sums are those of so many lanes, and of chunks of so many entries: see src/directions.pxi.
 _LANES, _CHUNK = 8, 32768
+
+
+def drop_infinities(values: np.ndarray) -> None:
+    """Put NaN in the place of infinities."""
+    if not np.isfinite(values).all():
+        values[np.isinf(values)] = nan
+
+
+def largest_size(values: np.ndarray) -> float:
+    """Largest finite absolute value; 0 where there is none."""
+    largest = 0.0
+    # In chunks, without a temporary as large as `values`.
+    for start in range(0, len(values), _CHUNK):
+        sizes = np.abs(values[start : start + _CHUNK])
+        largest = max(largest, float(sizes.max(initial=0.0, where=sizes < inf)))
+    return largest
 
 
 def displace(target: np.ndarray, before: np.ndarray, move: np.ndarray, time: float) -> None:

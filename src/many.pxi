@@ -29,6 +29,29 @@ cpdef quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise
     return found
 
 
+def drop_infinities(cnp.ndarray values):
+    cdef Py_ssize_t i
+    cdef double* out = <double*> cnp.PyArray_DATA(values)
+    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64 or not cnp.PyArray_IS_C_CONTIGUOUS(values):
+        raise ValueError("infinities are dropped from float64 in a row")
+    for i in range(cnp.PyArray_SIZE(values)):
+        if fabs(out[i]) == INFINITY:
+            out[i] = NAN
+
+
+def largest_size(cnp.ndarray values):
+    cdef Py_ssize_t i
+    values = doubles_of(values, cnp.PyArray_SIZE(values))
+    cdef const double* given = <const double*> cnp.PyArray_DATA(values)
+    cdef double largest = 0.0
+    cdef double size
+    for i in range(cnp.PyArray_SIZE(values)):
+        size = fabs(given[i])
+        if largest < size < INFINITY:
+            largest = size
+    return largest
+
+
 @cython.cdivision(True)
 def norm_error(cnp.ndarray a, cnp.ndarray b):
     cdef Py_ssize_t i

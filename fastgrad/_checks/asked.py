@@ -56,7 +56,9 @@ def judged_by(run: Metered, asked: Asked) -> Result:
     """What a check has found, by what evaluates `f`, which is open."""
     rtol, atol = asked.tolerances
     known = asked.claim is not None
-    claim = replace(asked.claim or _first_call(run, asked), rtol=rtol, atol=atol)
+    claim = asked.claim or _first_call(run, asked)
+    if rtol or atol:
+        claim = replace(claim, rtol=rtol, atol=atol)
     for _ in range(asked.calls):
         run.count_call()
     called = not known and is_called(asked.grad)
@@ -68,7 +70,8 @@ def report_on(result: Result, evaluations: int, asked: Asked) -> Report:
     """The report of what was found, in so many evaluations."""
     rtol, atol = asked.tolerances
     result = with_held(result, asked.bounds, asked.leaves, asked.selection)
-    result = replace(result, rtol=rtol, atol=atol)
+    if rtol or atol:
+        result = replace(result, rtol=rtol, atol=atol)
     structure = structure_of(asked.argument)
     return report_of(result, structure, evaluations, asked.plan, asked.seed, asked.started)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks.entry_table import CHUNK
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Samples, Single
@@ -80,7 +81,5 @@ class Differences:
 
 def _finite(found: Samples) -> Samples:
     """The same with NaN for infinities: no value outside the domain of `f` says anything."""
-    values = found.values
-    if not np.isfinite(values).all():
-        values[np.isinf(values)] = np.nan
+    _backend.kernel.drop_infinities(found.values)
     return found

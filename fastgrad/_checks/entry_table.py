@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._report.entries import Verdict
 
 __all__ = ["UNJUDGED", "Doubt", "EntryTable"]
@@ -103,23 +104,11 @@ class EntryTable:
     @property
     def scale(self) -> float:
         """Size of the gradient: the smaller of both maxima, so that no wild entry sets it."""
-        return min(largest_size(self.analytic), largest_size(self.numeric))
+        size = _backend.kernel.largest_size
+        return float(min(size(self.analytic), size(self.numeric)))
 
     @property
     def looked_at(self) -> np.ndarray:
         """Whether each entry was differenced at all."""
         seen: np.ndarray = ~np.isnan(self.uncertainty)
         return seen
-
-
-def largest_size(values: np.ndarray) -> float:
-    """Largest finite absolute value, without a temporary as large as `values`."""
-    largest = 0.0
-    for start in range(0, len(values), CHUNK):
-        sizes = np.abs(values[start : start + CHUNK])
-        most = float(sizes.max())
-        # Written so that NaN takes the slow way as well.
-        if not most < np.inf:
-            most = float(sizes.max(initial=0.0, where=sizes < np.inf))
-        largest = max(largest, most)
-    return largest

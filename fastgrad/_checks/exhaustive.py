@@ -42,10 +42,12 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
     """Judge every entry, and explain what is wrong."""
     table = EntryTable.blank(claim.column)
     parts = _parts(table, run.leaves, claim, baseline)
+    # One of each leaf, which knows the lengths of its entries.
+    differences = [Differences(run, part.number) for part in parts]
     measured = None  # how many entries, where the budget ran out
     try:
         try:
-            _fill(run, parts, table, seed)
+            _fill(run, parts, differences, table, seed)
         except OutOfBudget:
             measured = _give_up(table)
         result = _result(parts, claim.spans, table, baseline)
@@ -53,7 +55,7 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
         # Nothing below is entered for a right gradient of a smooth `f`; at a kink that is met,
         # the user learns that other values would be right as well.
         if np.count_nonzero(table.codes == _WRONG) or np.count_nonzero(table.kinks):
-            return _explained(result, parts, run)
+            return _explained(result, parts, differences, run)
         return result
     except KeyboardInterrupt as error:
         _errors.note(error, entries_so_far(parts))
@@ -78,17 +80,23 @@ def part_of_table(table: EntryTable, mine: Any) -> EntryTable:
     return EntryTable(**{name: column[mine] for name, column in vars(table).items()})
 
 
-def _fill(run: Metered, parts: Sequence[Part], table: EntryTable, seed: int) -> None:
+def _fill(
+    run: Metered,
+    parts: Sequence[Part],
+    differences: Sequence[Differences],
+    table: EntryTable,
+    seed: int,
+) -> None:
     """Judge all entries."""
     for part in parts:
         run.phase(f"first pass, {part.leaf.path}")
-        judge.first_pass(part.table, Differences(run, part.number), part.model)
+        judge.first_pass(part.table, differences[part.number], part.model)
     whole = table.scale
     # In a loop of its own: when the budget runs out, every leaf has its first differences.
     faint = []
     for part in parts:
         run.phase(f"refinement, {part.leaf.path}")
-        if not judge.judge(part.table, Differences(run, part.number), part.model, whole):
+        if not judge.judge(part.table, differences[part.number], part.model, whole):
             faint.append(part)
     if np.count_nonzero(table.still):
         _look_at_still(run, parts, seed)
@@ -142,7 +150,9 @@ def _result(
     )
 
 
-def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
+def _explained(
+    result: Result, parts: Sequence[Part], differences: Sequence[Differences], run: Metered
+) -> Result:
     """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
     # Without a wrong leaf it was a kink that led here.
     if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
@@ -159,7 +169,7 @@ def _explained(result: Result, parts: Sequence[Part], run: Metered) -> Result:
             cases = [_case(part) for part in kept]
             causes = diagnosis.diagnose(cases)
             causes = name_stale(run, parts, cases, causes)
-        curve = _curve(result.entries, parts, run)
+        curve = _curve(result.entries, parts, differences)
     except OutOfBudget:
         pass  # evaluations for a cause or a picture never cost the verdict
 
@@ -177,24 +187,23 @@ def _case(part: Part) -> diagnosis.Case:
     return diagnosis.case_of(judged, entries.reshape(shape))
 
 
-def _curve(entries: Entries, parts: Sequence[Part], run: Metered) -> Callable[[], Curve]:
+def _curve(
+    entries: Entries, parts: Sequence[Part], differences: Sequence[Differences]
+) -> Callable[[], Curve]:
     """Differences of the worst of the wrong entries, from large steps to the smallest."""
-    wrong = entries.only(Verdict.WRONG)
-    assert wrong.selection is not None
-    at = int(wrong.selection[0])
+    at = entries.worst(Verdict.WRONG)
     k = next(k for k, span in enumerate(entries.spans) if at < span.stop)
     model = parts[k].model
-    found = _along_curve(run, parts[k], at - entries.spans[k].start)
-    return lambda: _curve_of(found, model, wrong[0])
+    found = _along_curve(differences[k], at - entries.spans[k].start)
+    return lambda: _curve_of(found, model, entries.at(at))
 
 
 def curve_of(run: Metered, part: Part, entry: int, shown: Entry) -> Curve:
     """Differences of one entry of a leaf, from large steps to the smallest."""
-    return _curve_of(_along_curve(run, part, entry), part.model, shown)
+    return _curve_of(_along_curve(Differences(run, part.number), entry), part.model, shown)
 
 
-def _along_curve(run: Metered, part: Part, entry: int) -> Samples:
-    differences = Differences(run, part.number)
+def _along_curve(differences: Differences, entry: int) -> Samples:
     entries = np.full(len(_CURVE_STEPS), entry)  # one entry, many steps
     steps = differences.lengths(entries) * _CURVE_STEPS
     with quiet():

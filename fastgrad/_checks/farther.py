@@ -52,7 +52,7 @@ def judge_weak(
     seen = look_far(run, of_leaf(run, leaf, seed), model.base, model.noise)
     if seen.movement is Movement.NONE and not model.coarse:
         # Not even far away, beyond rounding: a claim of zero is right.
-        weak &= ~judge.rounded_to_zero(table, model, whole)
+        weak &= ~judge.rounded_to_zero(table, slice(None), model, whole)
     elif seen.movement is Movement.SMOOTH:
         weak &= judge.without_power(table, model, whole, seen.slope)
     table.doubt(np.flatnonzero(weak), Doubt.WEAK)

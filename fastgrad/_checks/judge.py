@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks import refinement
 from fastgrad._checks.differences import Differences
-from fastgrad._checks.entry_table import CHUNK, UNJUDGED, EntryTable, largest_size
+from fastgrad._checks.entry_table import CHUNK, UNJUDGED, EntryTable
 from fastgrad._checks.error_model import (
     CURVED,
     KINK_CLEAR,
@@ -72,16 +73,16 @@ def judge(
     for start in range(0, len(table.analytic), CHUNK):
         part = slice(start, start + CHUNK)
         agrees, bound = _first_look(table, part, model, scale)
-        if not agrees.all():
-            agrees |= rounded_to_zero(table, model, whole)[part]
+        if np.count_nonzero(agrees) < len(agrees):
+            agrees |= rounded_to_zero(table, part, model, whole)
         table.codes[part] = _RIGHT  # the rule, and so written first; exceptions below
-        if np.count_nonzero(agrees) == len(agrees):
-            table.uncertainty[part] = bound
-            continue
-        table.codes[part][~agrees] = _UNCLEAR
-        # The others keep the bound on their noise: it is the first row of their refinement.
-        table.uncertainty[part] = np.where(agrees, bound, table.uncertainty[part])
-        doubtful.append(start + np.flatnonzero(~agrees))
+        open_ = start + np.flatnonzero(~agrees)
+        # These keep the bound on their noise: it is the first row of their refinement.
+        kept = table.uncertainty[open_]
+        table.uncertainty[part] = bound
+        if len(open_):
+            table.codes[open_], table.uncertainty[open_] = _UNCLEAR, kept
+            doubtful.append(open_)
     candidates = _kink_candidates(table, model, scale)
     # The widest gap is tried first: if it closes, it was curvature, and so are the others.
     if len(candidates) and not _stays_open(table, candidates[:1], differences, model):
@@ -104,14 +105,16 @@ def _first_look(
         return np.abs(analytic - numeric) <= bound + model.granted(numeric), bound
 
 
-def rounded_to_zero(table: EntryTable, model: ErrorModel, whole: float) -> np.ndarray:
-    """Whether each entry is zero but for the rounding of the gradient, and of `f`.
+def rounded_to_zero(
+    table: EntryTable, part: slice, model: ErrorModel, whole: float
+) -> np.ndarray:
+    """Whether each entry of a part is zero but for the rounding of the gradient, and of `f`.
 
     So it is where a parameter cancels out, as a bias before a normalization.
     """
     with np.errstate(invalid="ignore"):
-        lost: np.ndarray = np.abs(table.analytic) <= model.analytic_rounding(whole)
-        lost &= np.abs(table.numeric) <= SAFETY * table.uncertainty
+        lost: np.ndarray = np.abs(table.analytic[part]) <= model.analytic_rounding(whole)
+        lost &= np.abs(table.numeric[part]) <= SAFETY * table.uncertainty[part]
     return lost
 
 
@@ -146,7 +149,7 @@ def without_power(
 def _kink_candidates(table: EntryTable, model: ErrorModel, scale: float) -> np.ndarray:
     """Entries that agree although the quotients on both sides differ much, worst first."""
     # Almost always false, and without a temporary as large as the leaf.
-    if not largest_size(table.gaps) > KINK_SHARE * scale:
+    if not _backend.kernel.largest_size(table.gaps) > KINK_SHARE * scale:
         return np.zeros(0, dtype=np.intp)
     with np.errstate(invalid="ignore"):
         gaps = np.where(table.codes == _RIGHT, np.abs(table.gaps), 0.0)

@@ -115,15 +115,15 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     rough = _perhaps_rough(table, open_)
     if not len(rough.entries):
         return
-    rough = rough.with_noise()
-    smooth = (rough.grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS.value)
+    grown = rough.roughness()
+    smooth = (grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS.value)
     if smooth.any():
         # Seven values that are rounded to a grid lie on a line in one of six cases.
-        rough.grown[smooth] = rough.among(smooth).with_noise(_ASIDE).grown
-    chosen = np.flatnonzero(rough.grown > 1.0)
+        grown[smooth] = rough.among(smooth).roughness(_ASIDE)
+    chosen = np.flatnonzero(grown > 1.0)
     if not len(chosen):
         return
-    rough = rough.among(chosen)
+    rough = replace(rough, grown=grown).among(chosen)
     entries, analytic = rough.entries, rough.analytic
     before = table.rows(entries)
     _judge(table, rough)
@@ -156,12 +156,11 @@ def _perhaps_rough(table: EntryTable, open_: _Open) -> _Open:
     Those few are wrong then, so that the others are not what the verdict depends on.
     """
     is_wrong = table.codes[open_.entries] == _WRONG
-    wrong = np.flatnonzero(is_wrong)
-    error = np.abs(open_.analytic - table.numeric[open_.entries])
-    some = steep.spread(wrong, error, _LOOKED_AT) if len(wrong) else wrong
-    if len(some) == len(wrong) or (open_.among(some).with_noise().grown > 1.0).any():
+    if np.count_nonzero(is_wrong) <= _LOOKED_AT:
         return open_
-    return open_.among(~is_wrong)
+    error = np.abs(open_.analytic - table.numeric[open_.entries])
+    some = steep.spread(np.flatnonzero(is_wrong), error, _LOOKED_AT)
+    return open_ if (open_.among(some).roughness() > 1.0).any() else open_.among(~is_wrong)
 
 
 @dataclass(frozen=True)
@@ -194,13 +193,12 @@ class _Open:
         open_ = cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
         return open_.measured(_with_one_side(open_))
 
-    def with_noise(self, share: float = 1.0) -> _Open:
-        """The same with the noise at the scale of the first step, or a share of it, if more."""
+    def roughness(self, share: float = 1.0) -> np.ndarray:
+        """How far noise has grown at the scale of the first step, or a share of it; 1 of none."""
         steps = share * self.model.relative * self.length
         noise = scales.noise_at(self.differences, self.entries, steps, self.model.base)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            ratio = noise * SIGMAS / (self.rows.noise[0] * self.rows.steps[0])
-        return replace(self, grown=np.where(ratio > _ROUGH, ratio, 1.0))
+        ratio = noise * SIGMAS / (self.rows.noise[0] * self.rows.steps[0])
+        return np.where(ratio > _ROUGH, ratio, 1.0)
 
     def among(self, chosen: np.ndarray) -> _Open:
         """Some of the entries."""
@@ -238,12 +236,14 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     open_ = open_.measured(_with_larger_steps(open_))
     open_ = open_.measured(_with_smaller_steps(open_))
     table.moved[open_.entries] |= open_.rows.moves
-    steps = open_.table
-    edges = scales.edges_of(steps, open_.differences, open_.entries, open_.model)
-    steps = steps.with_quantization(~edges.continuous)
+    steps, edges = open_.table, None
+    if not steps.shows_all:
+        edges = scales.edges_of(steps, open_.differences, open_.entries, open_.model)
+        steps = steps.with_quantization(~edges.continuous)
     found = estimate(steps)
     _decide(table, open_, steps, found)
-    table.doubt(open_.entries[edges.jumps], Doubt.JUMPS)
+    if edges is not None:
+        table.doubt(open_.entries[edges.jumps], Doubt.JUMPS)
     wrong = table.codes[open_.entries] == _WRONG
     if wrong.any() and open_.differences.doubted:
         some = open_.among(wrong)
@@ -309,13 +309,11 @@ def _with_larger_steps(open_: _Open) -> StepTable:
     """Larger steps for entries whose first difference, or its error, is mostly noise."""
     analytic, rows = open_.analytic, open_.rows
     for _ in range(_MOST_UP):
-        with np.errstate(invalid="ignore"):
-            size = np.fmax(np.abs(analytic), np.abs(rows.central[0]))
-            # Of an entry that is nearly right the error must be seen, and not only the value.
-            size = np.fmin(size, np.abs(analytic - rows.central[0]))
-            steps = rows.steps[0] * RATIO
-            noisy = open_.grown * rows.noise[0] > _NOISY * size
-            noisy &= steps <= _FARTHEST * open_.length
+        first, central, _, _, noise = rows.stacked[:, 0]
+        # Of an entry that is nearly right the error must be seen, and not only the value.
+        size = np.fmin(np.fmax(np.abs(analytic), np.abs(central)), np.abs(analytic - central))
+        noisy, steps = open_.grown * noise > _NOISY * size, first * RATIO
+        noisy &= steps <= _FARTHEST * open_.length
         if not noisy.any():
             break
         rows = StepTable(_measured(open_, noisy, steps)[:, np.newaxis]).above(rows)

@@ -151,11 +151,11 @@ def doubts_of_wrong(
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
     doubts: np.ndarray = np.full(len(entries), _NONE, np.int8)
     error = np.abs(analytic - found.value)
-    doubts[too_fast(error, analytic, differences, entries, model)] = _NO_LIMIT
+    if model.coarse:
+        doubts[too_fast(error, analytic, differences, entries, model)] = _NO_LIMIT
     doubts[hidden(found, error, analytic, differences, entries, model)] = _NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
-    zero = np.flatnonzero(analytic == 0)
-    if len(zero) and _quantized(model):
+    if _quantized(model) and len(zero := np.flatnonzero(analytic == 0)):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     larger = _contradicted(rows, found, analytic, differences, entries, model)
     doubts = np.where(doubts == _NONE, larger, doubts)

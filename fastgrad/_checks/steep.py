@@ -47,7 +47,10 @@ def too_fast(
     entries: np.ndarray,
     model: ErrorModel,
 ) -> np.ndarray:
-    """The positions of entries of which `f` is as steep as claimed, and faster than the steps."""
+    """The positions of entries of which `f` is as steep as claimed, and faster than the steps.
+
+    It is asked where noise is coarse: less is no part of a steep `f`.
+    """
     # A claim of nothing would make no noise.
     size, length = np.fmin(error, np.abs(analytic)), differences.lengths(entries)
     fast = np.flatnonzero(_may_be_fast(size, length, model))
@@ -101,7 +104,7 @@ def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.
     """Whether what was measured as noise could be what an `f` does that is as steep as claimed."""
     claimed = size * length * model.sampled
     found: np.ndarray = (claimed >= _VISIBLE * model.noise) & (claimed <= _FASTEST * model.noise)
-    return found & model.coarse
+    return found
 
 
 def agree_at_small(

@@ -84,16 +84,19 @@ class StepTable:
     @property
     def moves(self) -> np.ndarray:
         """Whether any step of each entry was seen to move f."""
-        sides = (self.forward, self.backward)
-        ahead, behind = ((side != 0) & (side == side) for side in sides)  # NaN is no move
-        found: np.ndarray = (ahead | behind).any(axis=0)
+        found: np.ndarray = (np.abs(self.stacked[2:4]) > 0).any(axis=(0, 1))  # NaN is no move
         return found
 
     @property
     def all_move(self) -> bool:
         """Whether each step of each entry moved f, on both sides, or has no values."""
-        moves = np.count_nonzero(self.forward) + np.count_nonzero(self.backward)
-        return bool(moves == 2 * self.forward.size)
+        sides = self.stacked[2:4]
+        return bool(np.count_nonzero(sides) == sides.size)
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether each step of each entry was measured and moved f, on both sides."""
+        return self.all_move and not np.isnan(self.noise).any()
 
     def with_quantization(self, where: np.ndarray | None = None) -> StepTable:
         """The same, with noise of at least the quantum that the values of f move by.
@@ -102,7 +105,7 @@ class StepTable:
         move was one quantum of its values: f rounds them, or counts. `where` says for which
         entries that is so; it could also be a corner.
         """
-        if self.all_move and not np.isnan(self.noise).any():
+        if self.shows_all:
             return self
         quantum = np.fmin(
             *(_quantum(np.abs(q) * self.steps) for q in (self.forward, self.backward))

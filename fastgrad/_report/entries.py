@@ -272,11 +272,21 @@ class Entries(Sequence[Entry]):
 
     def only(self, verdict: Verdict) -> "Entries":
         """The entries with this verdict; first those whose error exceeds the error bar most."""
+        positions, excess = self._excess(verdict)
+        order = positions[np.argsort(-excess, kind="stable")]
+        columns = (self.analytic, self.numeric, self.uncertainty, self.codes, self.kinks)
+        return Entries(self.spans, *columns, selection=order)
+
+    def worst(self, verdict: Verdict) -> int:
+        """The position of the first of them; there is one."""
+        positions, excess = self._excess(verdict)
+        return int(positions[excess.argmax()])
+
+    def _excess(self, verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:
+        """The positions of entries with this verdict, and how far errors exceed the error bars."""
         positions = np.flatnonzero(self.codes == verdict.code)
         with np.errstate(invalid="ignore"):
             excess = np.abs(self.analytic[positions] - self.numeric[positions])
             excess -= self.uncertainty[positions]
         excess[np.isnan(excess)] = np.inf  # what is not finite comes before all numbers
-        order = positions[np.argsort(-excess, kind="stable")]
-        columns = (self.analytic, self.numeric, self.uncertainty, self.codes, self.kinks)
-        return Entries(self.spans, *columns, selection=order)
+        return positions, excess
