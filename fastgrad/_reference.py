@@ -30,6 +30,7 @@ from fastgrad._memory import (
 )
 from fastgrad._outputs import Outputs
 from fastgrad._reference_batch import doubtful_entries, small_batch
+from fastgrad._reference_beside import held_up_to, third_differences, values_beside
 from fastgrad._reference_coloring import color, holds_group, move_group, spread
 from fastgrad._reference_first import (
     agreement,
@@ -95,6 +96,7 @@ __all__ = [
     "gather",
     "has_tiny",
     "heights",
+    "held_up_to",
     "holds_group",
     "is_native",
     "is_plain",
@@ -120,11 +122,13 @@ __all__ = [
     "small_batch",
     "small_gradient",
     "small_gradients",
-    "spread",
     "small_jacobian",
+    "spread",
     "steepest",
     "survey",
     "take",
+    "third_differences",
+    "values_beside",
     "verdicts",
 ]
 

@@ -6,8 +6,9 @@ nothing of Python, so that any kind of objective can drive it. The loop over a C
 native.pxi, and the part of it that other extensions may call in fastgrad/_kernel.pxd; what an array
 looks like is in memory.pxi, values that are vectors are in vectors.pxi, moves of many entries at
 once are in many.pxi, the gradient by one small array in batch.pxi, what tells noise from values is
-in noise.pxi, quotients at many steps are in steps.pxi, what a first look at a gradient asks for is
-in first.pxi, and colors of sparse matrices are in coloring.pxi.
+in noise.pxi, quotients at many steps are in steps.pxi, what values at larger scales say is in
+beside.pxi, what a first look at a gradient asks for in first.pxi, and colors of sparse matrices are
+in coloring.pxi.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -571,6 +572,7 @@ include "directions.pxi"
 include "many.pxi"
 include "noise.pxi"
 include "steps.pxi"
+include "beside.pxi"
 include "first.pxi"
 include "batch.pxi"
 

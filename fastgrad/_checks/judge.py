@@ -105,9 +105,7 @@ def _first_look(
         return np.abs(analytic - numeric) <= bound + model.granted(numeric), bound
 
 
-def rounded_to_zero(
-    table: EntryTable, part: slice, model: ErrorModel, whole: float
-) -> np.ndarray:
+def rounded_to_zero(table: EntryTable, part: slice, model: ErrorModel, whole: float) -> np.ndarray:
     """Whether each entry of a part is zero but for the rounding of the gradient, and of `f`.
 
     So it is where a parameter cancels out, as a bias before a normalization.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.error_model import ErrorModel
 
@@ -14,7 +15,6 @@ __all__ = ["errors_of", "largest_change", "values_beside"]
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
 # with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99.
 _NEAR = tuple(range(1, 7))
-_TIMES = np.array(_NEAR)
 # Spacings, over the length, of the points at which errors of `f` itself are looked for. Those of
 # solvers, which stop when something is small enough, are jumps from some scale on.
 _COARSE = (2e-5, 1e-4, 5e-4, 2e-3, 8e-3, 2e-2)
@@ -35,13 +35,7 @@ def values_beside(
 ) -> np.ndarray:
     """Seven values on one side of each entry, the first one at the parameters."""
     near = differences.around(entries, steps, _NEAR)
-    places = _TIMES * steps[:, np.newaxis]
-    # Parameters of short types move by a little more or less than was asked for: the slope tells
-    # by how much that moved `f`.
-    slopes = (near.values[:, :1] - base) / near.moved[:, :1]
-    values = near.values - slopes * (near.moved - places)
-    seven = np.empty((len(entries), 1 + len(_NEAR)))
-    seven[:, 0], seven[:, 1:] = base, values
+    seven: np.ndarray = _backend.kernel.values_beside(near.moved, near.values, steps, base)
     return seven
 
 
@@ -51,9 +45,7 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     steps = np.multiply.outer(_SCALES, differences.lengths(entries)).ravel()
     each = entries[np.newaxis].repeat(len(_SCALES), axis=0).ravel()
     values = values_beside(differences, each, steps, model.base)
-    thirds = _differences(values, 3)
-    third, fifth = _largest(thirds), _largest(_differences(thirds, 2))
-    rough = (third > _ROUNDING * model.noise) & (fifth > _ROUGH * third)
+    third, rough = _backend.kernel.third_differences(values, _ROUNDING * model.noise, _ROUGH)
     slopes = np.zeros(len(each))
     rows = np.flatnonzero(rough)
     if len(rows):
@@ -62,19 +54,6 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
         slopes[rows] = np.where(real, jumps / np.abs(steps[rows]), 0.0)
     most: np.ndarray = np.fmax.reduce(slopes.reshape(len(_SCALES), -1))
     return most
-
-
-def _differences(values: np.ndarray, order: int) -> np.ndarray:
-    """The differences of some order along each row."""
-    for _ in range(order):
-        values = values[:, 1:] - values[:, :-1]
-    return values
-
-
-def _largest(values: np.ndarray) -> np.ndarray:
-    """The largest size in each row; 0 where one is not a number."""
-    found: np.ndarray = np.abs(values).max(axis=1)
-    return found if np.isfinite(found).all() else np.nan_to_num(found)
 
 
 def largest_change(

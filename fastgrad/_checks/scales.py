@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import SAFETY, ErrorModel
@@ -212,9 +213,8 @@ def _contradicted(
 ) -> np.ndarray:
     """Doubts in derivatives that larger steps contradict on both sides: codes of `Doubt`."""
     doubts = np.full(len(entries), _NONE, np.int8)
-    chosen = np.argmin(np.abs(rows.steps - found.step), axis=0)
     error = np.abs(analytic - found.value)
-    last = _hold_up_to(rows, found, error, chosen)
+    last = _backend.kernel.held_up_to(rows.stacked, found.value, found.step, error, HOLDS)
     columns = np.flatnonzero((last[0] > 0) & (last[1] > 0) & ~found.kink)
     if not len(columns):
         return doubts
@@ -248,20 +248,6 @@ def stands_at_others(
     return stands
 
 
-def _hold_up_to(
-    rows: StepTable, found: Estimate, error: np.ndarray, chosen: np.ndarray
-) -> np.ndarray:
-    """The row of the largest step up to which each side holds to the derivative that was found.
-
-    0 where all do, or where nothing is known of the others. Of shape (2, entries).
-    """
-    sides = np.array((rows.forward, rows.backward))
-    off = np.abs(sides - found.value) > HOLDS * error + 2 * rows.noise
-    index = np.arange(sides.shape[1])[:, np.newaxis]
-    row: np.ndarray = np.where(off & (index < chosen), index, -1).max(axis=1) + 1
-    return row
-
-
 def _right_for_larger(
     found: Estimate,
     analytic: np.ndarray,
@@ -278,9 +264,9 @@ def _right_for_larger(
     slopes = differences.slopes(each, asked).reshape(steps.shape)
     fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
     agrees: np.ndarray = fits.any(axis=0)
-    reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
     columns = np.flatnonzero(agrees)
     if len(columns):
+        reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
         agrees[columns] = jumps_between(
             differences,
             entries[columns],
