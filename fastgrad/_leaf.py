@@ -63,7 +63,7 @@ class Leaf:
 
 def in_double(x: np.ndarray) -> np.ndarray:
     """A copy in float64: infinite where a longdouble is too large, and silent there."""
-    if x.dtype.char == "d":
+    if x.dtype.char == "d":  # the usual case, and the context takes longer than the copy
         return x.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is "invalid"
         return x.astype(np.float64)
@@ -71,8 +71,12 @@ def in_double(x: np.ndarray) -> np.ndarray:
 
 def lengths_of(x: np.ndarray) -> np.ndarray:
     """``max(1, |x|)``, and 1 where that is not finite: an array of float64."""
-    with np.errstate(over="ignore", invalid="ignore"):  # as above
-        size = np.abs(x, dtype=np.result_type(x.dtype, np.float64)).astype(np.float64, copy=False)
+    if x.dtype.char == "d":
+        size = np.abs(x)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # as above
+            size = np.abs(x, dtype=np.result_type(x.dtype, np.float64))
+            size = size.astype(np.float64, copy=False)
     length = np.asarray(size)  # of a 0-d array NumPy makes a scalar
     np.maximum(length, 1.0, out=length)
     if not length.max(initial=1.0) < np.inf:

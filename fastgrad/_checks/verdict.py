@@ -53,11 +53,9 @@ def chosen_of(entries: Entries) -> str:
 
 def of_entries(codes: np.ndarray) -> Verdict:
     """The verdict on a leaf of which every entry was judged."""
-    # By the codes, which are 0, 1 and 2: one pass, where `in` for each verdict would make three.
-    _, wrong, unclear = np.bincount(codes, minlength=3).tolist()
-    if wrong:
+    if np.count_nonzero(codes == _WRONG):
         return Verdict.WRONG
-    return Verdict.CANNOT_TELL if unclear else Verdict.RIGHT
+    return Verdict.CANNOT_TELL if np.count_nonzero(codes == _UNCLEAR) else Verdict.RIGHT
 
 
 def of_probe(p: LeafProbe, whole: float) -> Verdict:
