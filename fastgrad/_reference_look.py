@@ -147,24 +147,31 @@ def plain_layout(
     if not arrays or not all(type(a) is np.ndarray and a.size and is_plain(a) for a in arrays):
         return None
     bytes_, entries = sum(a.nbytes for a in arrays), sum(a.size for a in arrays)
-    spans = sorted(map(bounds, arrays))
-    shared = any(high > low for (_, high), (low, _) in pairwise(spans))
-    if bytes_ > most_bytes or entries > most_entries or shared:
+    if bytes_ > most_bytes or entries > most_entries or _share_memory(arrays):
         return None
     return "".join(a.dtype.char for a in arrays), tuple(a.shape for a in arrays)
 
 
-def take(argument: Any, given: Any, count: int) -> tuple[np.ndarray, str] | None:
+def _share_memory(arrays: Sequence[np.ndarray]) -> bool:
+    """Whether two plain arrays have a byte in common."""
+    spans = sorted(map(bounds, arrays))
+    return any(high > low for (_, high), (low, _) in pairwise(spans))
+
+
+def take(argument: Any, given: Any, count: int, apart: bool) -> tuple[np.ndarray, str] | None:
     """A gradient by so many entries as one column, and the type characters of its arrays.
 
-    Where it is seen at a glance: one plain array for each of the parameters', all of them native.
-    None where it takes a closer look.
+    Where it is seen at a glance: one plain array for each of the parameters', all of them native,
+    and with `apart`, which wants plain parameters, no two in the same memory. None where it takes a
+    closer look.
     """
     both = [(argument, given)] if type(argument) is np.ndarray else pair_flat(argument, given)
     if both is None or not all(_fits_plainly(*each) for each in both):
         return None
     parts = [part for _, part in both]
     if sum(part.size for part in parts) != count:
+        return None
+    if apart and _share_memory([array for each in both for array in each]):
         return None
     column = np.concatenate([part.reshape(-1) for part in parts], dtype=np.float64)
     return column, "".join(part.dtype.char for part in parts)

@@ -23,7 +23,7 @@ cdef inline str kind_of(cnp.ndarray array):
     return "d" if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64 else "f"
 
 
-def take(object argument, object given, Py_ssize_t count):
+def take(object argument, object given, Py_ssize_t count, bint apart):
     cdef cnp.npy_intp size = count
     cdef cnp.ndarray column = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT64, False)
     cdef double* out = <double*> cnp.PyArray_DATA(column)
@@ -48,7 +48,9 @@ def take(object argument, object given, Py_ssize_t count):
         copy_plain(out + done, part)
         done += cnp.PyArray_SIZE(part)
         kinds += kind_of(part)
-    return (column, kinds) if kinds and done == count else None
+    if not kinds or done != count or (apart and share_memory(tuple(arrays + parts))):
+        return None
+    return column, kinds
 
 
 cdef bint fits_plainly(object array, object part) except -1:

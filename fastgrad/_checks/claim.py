@@ -163,10 +163,9 @@ def glanced(
     called = callable(grad)
     given = grad(argument) if called else grad
     # Of several arrays that are no result some may be the parameters: that takes a closer look.
-    if called or len(leaves) == 1:
-        seen = _backend.kernel.take(argument, given, count)
-        if seen is not None:
-            return seen[0], _spacings(seen[1]), None
+    seen = _backend.kernel.take(argument, given, count, not called and len(leaves) > 1)
+    if seen is not None:
+        return seen[0], _spacings(seen[1]), None
     arrays, value = split(argument, given) if called else (_passed(grad, argument, leaves), None)
     return column_of(arrays, leaves), tuple(map(spacing_of, arrays)), _number(value)
 

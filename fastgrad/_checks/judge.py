@@ -76,7 +76,7 @@ def judge(
         if np.count_nonzero(agrees) < len(agrees):
             agrees |= rounded_to_zero(table, part, model, whole)
         table.codes[part] = _RIGHT  # the rule, and so written first; exceptions below
-        open_ = start + np.flatnonzero(~agrees)
+        open_ = start + (~agrees).nonzero()[0]
         # These keep the bound on their noise: it is the first row of their refinement.
         kept = table.uncertainty[open_]
         table.uncertainty[part] = bound

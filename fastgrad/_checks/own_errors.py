@@ -47,7 +47,7 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     values = values_beside(differences, each, steps, model.base)
     third, rough = _backend.kernel.third_differences(values, _ROUNDING * model.noise, _ROUGH)
     slopes = np.zeros(len(each))
-    rows = np.flatnonzero(rough)
+    rows = rough.nonzero()[0]
     if len(rows):
         jumps = _jump_in(differences, each[rows], values[rows], steps[rows])
         real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[rows])

@@ -120,7 +120,7 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     if smooth.any():
         # Seven values that are rounded to a grid lie on a line in one of six cases.
         grown[smooth] = rough.among(smooth).roughness(_ASIDE)
-    chosen = np.flatnonzero(grown > 1.0)
+    chosen = (grown > 1.0).nonzero()[0]
     if not len(chosen):
         return
     rough = replace(rough, grown=grown).among(chosen)

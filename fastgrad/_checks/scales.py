@@ -160,7 +160,7 @@ def doubts_of_wrong(
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     larger = _contradicted(rows, found, analytic, differences, entries, model)
     doubts = np.where(doubts == _NONE, larger, doubts)
-    rest = np.flatnonzero((doubts == _NONE) & np.isfinite(error) & ~found.kink)
+    rest = ((doubts == _NONE) & np.isfinite(error) & ~found.kink).nonzero()[0]
     if len(rest):
         some = spread(rest, error)
         fits = _right_for_larger(
@@ -215,7 +215,7 @@ def _contradicted(
     doubts = np.full(len(entries), _NONE, np.int8)
     error = np.abs(analytic - found.value)
     last = _backend.kernel.held_up_to(rows.stacked, found.value, found.step, error, HOLDS)
-    columns = np.flatnonzero((last[0] > 0) & (last[1] > 0) & ~found.kink)
+    columns = ((last[0] > 0) & (last[1] > 0) & ~found.kink).nonzero()[0]
     if not len(columns):
         return doubts
     # On the side on which it holds longer there are several pieces in reach, if there are any.
@@ -264,7 +264,7 @@ def _right_for_larger(
     slopes = differences.slopes(each, asked).reshape(steps.shape)
     fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
     agrees: np.ndarray = fits.any(axis=0)
-    columns = np.flatnonzero(agrees)
+    columns = agrees.nonzero()[0]
     if len(columns):
         reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
         agrees[columns] = jumps_between(

@@ -86,7 +86,7 @@ def hidden(
     if model.noise <= COARSE_ROUNDINGS * model.unit * abs(model.base):
         # A derivative that is known no better has steps above the scale of something, too.
         told &= found.bound > HOLDS * error
-    some = np.flatnonzero(told)
+    some = told.nonzero()[0]
     if not len(some):
         return np.empty(0, np.intp)
     some = spread(some, error)

@@ -114,18 +114,29 @@ def test_both_take_the_same_gradients_at_a_glance():
     seen = [(x, a, 6), (y, b, 2), (x, a.astype("f4"), 6), ({"x": x, 1: y}, {1: b, "x": a}, 8)]
     seen += [([x, y], [a, b], 8), ((x, y), (a, b), 8)]
     for argument, claimed, count in seen:
-        mine, twin = (kernel.take(argument, claimed, count) for kernel in (_kernel, _reference))
+        how = (argument, claimed, count)
+        mine, twin = (kernel.take(*how, True) for kernel in (_kernel, _reference))
         assert (mine[0].tobytes(), mine[1]) == (twin[0].tobytes(), twin[1])
         assert not np.shares_memory(mine[0], a)
-        assert _kernel.take(argument, claimed, count - 1) is None
-        assert _reference.take(argument, claimed, count - 1) is None
+        assert _kernel.take(argument, claimed, count - 1, False) is None
+        assert _reference.take(argument, claimed, count - 1, False) is None
     closer = [(x, a.T, 6), (x, a[:, ::-1], 6), (x, a.astype(">f8"), 6), (x, a.astype(int), 6)]
     closer += [(x, a.tolist(), 6), (x.astype(complex), a, 12), (x, None, 6), (x, np.ma.array(a), 6)]
     closer += [({"x": x}, {"y": a}, 6), ({"x": x}, Own(x=a), 6), ([x, y], (a, b), 8), ([], [], 0)]
     closer += [([x, y], [a], 8), ({"x": {"y": x}}, {"x": {"y": a}}, 6), ("x", "y", 1)]
     for argument, claimed, count in closer:
-        assert _kernel.take(argument, claimed, count) is None
-        assert _reference.take(argument, claimed, count) is None
+        assert _kernel.take(argument, claimed, count, False) is None
+        assert _reference.take(argument, claimed, count, False) is None
+
+
+def test_both_look_closer_at_a_gradient_in_the_memory_of_the_parameters():
+    x, y, a = np.ones(3), np.zeros(2), np.arange(8.0)
+    for claimed in ([x, a[:2]], [a[:3], y], [x[::1], y], [a[:3], a[2:4]]):
+        for kernel in (_kernel, _reference):
+            assert kernel.take([x, y], claimed, 5, True) is None
+            assert kernel.take([x, y], claimed, 5, False)[1] == "dd"
+    for kernel in (_kernel, _reference):
+        assert kernel.take([x, y], [a[:3], a[3:5]], 5, True)[1] == "dd"
 
 
 @quick(200)
