@@ -30,13 +30,16 @@ cpdef quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise
 
 
 def drop_infinities(cnp.ndarray values):
+    cdef View mine
+    cdef double* value
     cdef Py_ssize_t i
-    cdef double* out = <double*> cnp.PyArray_DATA(values)
-    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64 or not cnp.PyArray_IS_C_CONTIGUOUS(values):
-        raise ValueError("infinities are dropped from float64 in a row")
+    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64:
+        raise ValueError("infinities are dropped from values of float64")
+    describe(&mine, values)
     for i in range(cnp.PyArray_SIZE(values)):
-        if fabs(out[i]) == INFINITY:
-            out[i] = NAN
+        value = <double*> locate(&mine, i)
+        if fabs(value[0]) == INFINITY:
+            value[0] = NAN
 
 
 def largest_size(cnp.ndarray values):

@@ -82,17 +82,18 @@ def test_sizes_and_infinities(seed, n, share):
     assert _kernel.largest_size(values[::2]) == _reference.largest_size(values[::2])
     finite = np.abs(values[np.isfinite(values)])
     assert _kernel.largest_size(values) == finite.max(initial=0.0)
-    mine, twin = values.copy(), values.copy()
-    _kernel.drop_infinities(mine)
-    _reference.drop_infinities(twin)
     expected = np.where(np.isinf(values), np.nan, values)
-    np.testing.assert_array_equal(mine, expected)
-    np.testing.assert_array_equal(twin, expected)
+    for kernel in (_kernel, _reference):
+        wide = np.repeat(values[:, np.newaxis], 3, axis=1)
+        kernel.drop_infinities(wide[:, 1])  # with gaps
+        np.testing.assert_array_equal(wide.T, [values, expected, values])
+        kernel.drop_infinities(wide)
+        np.testing.assert_array_equal(wide.T, [expected] * 3)
 
 
 def test_what_the_kernel_does_not_read():
-    with pytest.raises(ValueError, match="infinities are dropped from float64 in a row"):
-        _kernel.drop_infinities(np.zeros((4, 4))[:, ::2])
+    with pytest.raises(ValueError, match="infinities are dropped from values of float64"):
+        _kernel.drop_infinities(np.zeros(4, np.float32))
     for points in (5, 17):
         with pytest.raises(ValueError, match=f"{points} values have no third differences"):
             _kernel.third_differences(np.zeros((1, points)), 0.0, 0.2)
