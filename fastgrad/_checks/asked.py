@@ -15,7 +15,7 @@ from fastgrad._checks.exhaustive import judge_all
 from fastgrad._checks.plan import Plan
 from fastgrad._checks.probe import probe
 from fastgrad._checks.reporting import report_of
-from fastgrad._checks.result import Result, unjudged, with_held
+from fastgrad._checks.result import Result, unjudged
 from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.copies import Sees, sees_moves
 from fastgrad._evaluation.measured import Measured
@@ -69,7 +69,6 @@ def judged_by(run: Metered, asked: Asked) -> Result:
 def report_on(result: Result, evaluations: int, asked: Asked) -> Report:
     """The report of what was found, in so many evaluations."""
     rtol, atol = asked.tolerances
-    result = with_held(result, asked.bounds, asked.leaves, asked.selection)
     if rtol or atol:
         result = replace(result, rtol=rtol, atol=atol)
     structure = structure_of(asked.argument)

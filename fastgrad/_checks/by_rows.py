@@ -79,7 +79,7 @@ def judge_rows(run: Metered, shared: Shared, layout: Layout, claim: Analytic, se
     """Judge every entry of a Jacobian."""
     table = _matrices(layout.matrix_of(claim.column))
     run.phase("baseline")
-    rows = [_row(shared, layout, claim, table, j, seed) for j in range(layout.shape[0])]
+    rows = [_row(run.held, shared, layout, claim, table, j, seed) for j in range(layout.shape[0])]
     found = Rows(rows, table)
     judged = [row for row in rows if row.trouble is None]
     _settle_parts(layout, judged)
@@ -105,12 +105,18 @@ def _matrices(analytic: np.ndarray) -> EntryTable:
 
 
 def _row(
-    shared: Shared, layout: Layout, claim: Analytic, table: EntryTable, j: int, seed: int
+    held: Sequence[np.ndarray] | None,
+    shared: Shared,
+    layout: Layout,
+    claim: Analytic,
+    table: EntryTable,
+    j: int,
+    seed: int,
 ) -> Row:
     """One row, with the baseline of its output."""
     mine = part_of_table(table, j)
     # A budget and a bar are those of the run that all rows share.
-    run = Metered(Output(shared, j))
+    run = Metered(Output(shared, j), held=held)
     output = next(k for k, leaf in enumerate(layout.outputs.leaves) if j < leaf.stop)
     count = len(layout.leaves)
     eps = claim.eps[output * count : (output + 1) * count]

@@ -70,6 +70,11 @@ class Differences:
         """The entries' own values."""
         return self.run.read(self.leaf, self._numbers(positions))
 
+    def held(self, positions: np.ndarray) -> np.ndarray | None:
+        """Which of the entries both bounds hold where they are; None: all of them may move."""
+        held = self.run.held
+        return None if held is None else held[self.leaf][self._numbers(positions)]
+
     def _numbers(self, positions: np.ndarray) -> np.ndarray:
         return positions if self.entries is None else self.entries[positions]
 

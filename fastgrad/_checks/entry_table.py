@@ -89,7 +89,11 @@ class EntryTable:
     @property
     def moves(self) -> bool:
         """Whether any entry was seen to move `f`, or to leave its domain."""
-        return bool(np.count_nonzero(self.moved) or np.count_nonzero(np.isnan(self.numeric)))
+        if np.count_nonzero(self.moved):
+            return True
+        # What is held by its bounds is NaN as well, and was not seen to do anything.
+        left = np.isnan(self.numeric) & (self.doubts != Doubt.HELD.value)
+        return bool(np.count_nonzero(left))
 
     @property
     def jumps(self) -> bool:

@@ -226,7 +226,7 @@ def _judged(
         shared.rounding = None if numeric is None else numeric.rounding
     except OutOfBudget:
         return untold(layout, claim, measured=0)
-    found = judged(run, shared, layout, claim, seed, bounds)
+    found = judged(run, shared, layout, claim, seed)
     if numeric is None or bounds is None:
         return found
     # A numeric gradient has no value where an entry cannot be moved.
@@ -282,7 +282,7 @@ def gradients(
         meant = selection.meant(leaves)
         rooms = rooms[0][meant], rooms[1][meant]
     numeric = NumericGradient(run, rooms=rooms)
-    return Metered(numeric), numeric
+    return Metered(numeric, held=run.held), numeric
 
 
 def watched_of(

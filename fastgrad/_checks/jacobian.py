@@ -164,7 +164,7 @@ def judge_jacobian(
             layout = Layout(run.outputs, argument, leaves, selection)
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
-            found = judged(run, shared, layout, claim, options.seed, limits)
+            found = judged(run, shared, layout, claim, options.seed)
             found = name_other_point(found, run, layout)
             found = seen(found, Watched(run, f, argument, limits, selection))
             check_places(argument, leaves)
@@ -198,7 +198,6 @@ def judged(
     layout: Layout,
     claim: Analytic,
     seed: int,
-    bounds: Bounds | None,
 ) -> Told:
     """Judge all entries, and explain what is wrong."""
     if claim.trouble is not None or not len(claim.column):
@@ -207,8 +206,7 @@ def judged(
         rows = judge_rows(run, shared, layout, claim, seed)
     except OutOfBudget:  # before anything was judged
         return untold(layout, claim, measured=0)
-    held = None if bounds is None else layout.of_meant(bounds.held(layout.whole.leaves))
-    return told(rows, layout, claim, run, held)
+    return told(rows, layout, claim, run)
 
 
 @dataclass(frozen=True, eq=False)

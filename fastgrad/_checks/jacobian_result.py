@@ -13,7 +13,7 @@ from fastgrad._checks import diagnosis, verdict
 from fastgrad._checks.by_rows import Row, Rows
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.diagnosis import Case
-from fastgrad._checks.entry_table import Doubt, EntryTable
+from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.exhaustive import curve_of
 from fastgrad._checks.findings import DOUBTFUL
 from fastgrad._checks.layout import Block, Layout
@@ -64,13 +64,8 @@ def untold(layout: Layout, claim: Analytic, measured: int | None = None) -> Told
     return Told(result, verdict.conclude(result, budget=math.inf))
 
 
-def told(
-    rows: Rows, layout: Layout, claim: Analytic, run: Metered, held: np.ndarray | None = None
-) -> Told:
-    """The result, with its verdict; `held` are the columns that bounds allow no move of."""
-    if held is not None:
-        codes, doubts = rows.table.codes[:, held], rows.table.doubts
-        doubts[:, held] = np.where(codes == _UNCLEAR, Doubt.HELD, doubts[:, held])
+def told(rows: Rows, layout: Layout, claim: Analytic, run: Metered) -> Told:
+    """The result, with its verdict."""
     result = _result(rows, layout, claim)
     if (result.entries.codes == _WRONG).any() or result.entries.kinks.any():
         result = _explained(result, rows, layout, claim, run)

@@ -94,10 +94,12 @@ def refine(
     scale: float,
 ) -> None:
     """Judge these entries by differences at many steps."""
-    fixed = ~np.isfinite(differences.parameters(entries))
-    if fixed.any():
-        table.doubt(entries[fixed], Doubt.FIXED)
-        entries = entries[~fixed]
+    fixed, held = ~np.isfinite(differences.parameters(entries)), differences.held(entries)
+    for stuck, why in ((fixed, Doubt.FIXED), (held, Doubt.HELD)):
+        if stuck is not None:
+            table.doubt(entries[stuck], why)
+    stuck = fixed if held is None else fixed | held
+    entries = entries[~stuck]
     if not len(entries):
         return
     with quiet():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TypeAlias
@@ -12,10 +12,8 @@ import numpy as np
 
 from fastgrad._checks.baseline import Baseline
 from fastgrad._checks.claim import Analytic
-from fastgrad._checks.entry_table import Doubt, EntryTable
+from fastgrad._checks.entry_table import EntryTable
 from fastgrad._checks.error_model import ErrorModel
-from fastgrad._evaluation.bounds import Bounds
-from fastgrad._evaluation.selected import Selection
 from fastgrad._leaf import Box, Leaf
 from fastgrad._report.causes import Finding
 from fastgrad._report.entries import Entries, LeafSpan, Verdict
@@ -30,7 +28,6 @@ __all__ = [
     "Stop",
     "distrusted",
     "unjudged",
-    "with_held",
 ]
 
 
@@ -174,17 +171,3 @@ def unjudged(analytic: Analytic) -> Entries:
         codes=np.full(n, Verdict.CANNOT_TELL.code, np.int8),
         kinks=np.zeros(n, bool),
     )
-
-
-def with_held(
-    result: Result, bounds: Bounds | None, leaves: Sequence[Leaf], selection: Selection | None
-) -> Result:
-    """The result, with the reason why entries are unclear that bounds allow no move of."""
-    probed = any(span.probe is not None for span in result.entries.spans)
-    if bounds is None or result.doubts is None or probed:
-        return result
-    held = bounds.held(leaves)
-    if selection is not None:
-        held = held[selection.meant(leaves)]
-    unclear = held & (result.entries.codes == Verdict.CANNOT_TELL.code)
-    return replace(result, doubts=np.where(unclear, Doubt.HELD, result.doubts))

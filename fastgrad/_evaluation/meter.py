@@ -89,8 +89,10 @@ class Metered(Around):
         inner: Evaluator,
         budget: float = math.inf,
         bar: Bar | None = None,
+        held: Sequence[np.ndarray] | None = None,
     ) -> None:
         super().__init__(inner)
+        self.held = held  # of each leaf, which entries no bounds let move; None: each may
         self._left = budget - 1
         self._made_past = 0  # evaluations that the caller made by itself
         self._bar = bar
@@ -117,7 +119,7 @@ class Metered(Around):
 
     def part(self, inner: Evaluator, budget: float) -> Metered:
         """A budget for an evaluator that asks this one, and shows what it does here."""
-        return Metered(inner, budget, self._bar)
+        return Metered(inner, budget, self._bar, self.held)
 
     def count_call(self) -> None:
         """Count an evaluation that was made before: the one that gave the gradient."""

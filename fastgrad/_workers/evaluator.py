@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastgrad._evaluation.bounded import Bounded
 from fastgrad._evaluation.bounds import Bounds
 from fastgrad._evaluation.guard import Guard, check_layout
@@ -70,4 +72,14 @@ def evaluator(
         inner = Remembering(inner, measured)
     if selection is not None:
         inner = Selected(inner, selection)
-    return Metered(inner, budget, bar)
+    return Metered(inner, budget, bar, None if bounds is None else _held(bounds, leaves, selection))
+
+
+def _held(
+    bounds: Bounds, leaves: Sequence[Leaf], selection: Selection | None
+) -> Sequence[np.ndarray]:
+    """Which entries of each leaf that is meant have two equal bounds."""
+    held, meant = bounds.held(leaves), leaves
+    if selection is not None:
+        held, meant = held[selection.meant(leaves)], selection.leaves
+    return np.split(held, np.cumsum([leaf.real.size for leaf in meant])[:-1])

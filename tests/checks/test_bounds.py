@@ -167,3 +167,68 @@ def test_equal_bounds_are_the_reason():
         lambda x: x[1:].sum() if x[0] == 1 else np.nan, np.ones(3), x, bounds=(0, 3)
     )
     assert "not finite beside it" in edge.reason
+
+
+class Keeps:
+    """Keeps what it returned until it is given another object."""
+
+    def __init__(self, f):
+        self.f, self.last = f, None
+
+    def __call__(self, x):
+        if x is not self.last:
+            self.last, self.value = x, self.f(x)
+        return self.value
+
+
+@pytest.mark.parametrize("n", [1, 4, 40, 3000])
+def test_what_cannot_move_is_not_seen_to_leave_the_domain(n):
+    """With held entries an `f` that caches, or reads another copy, is told as without them."""
+    rng = np.random.default_rng(n)
+    x, chosen = rng.normal(size=n + 2), np.ones(n + 2, bool)
+    low, high = x - 1.0, x + 1.0
+    low[:2], high[:2] = x[:2], x[:2]
+    chosen[1] = False
+
+    def f(x):
+        return float((np.sin(x) ** 2).sum())
+
+    for how in ({}, {"where": chosen}):
+        for strategy in ("auto", "exhaustive", "probe"):
+            for kept in (Keeps(f), lambda _, own=x.copy(): f(own)):
+                report = fg.check_gradient(
+                    kept, np.sin(2 * x), x, bounds=(low, high), strategy=strategy, **how
+                )
+                assert report.verdict is Verdict.CANNOT_TELL
+                assert "copy" in report.reason
+                assert not report.causes
+                assert not report.wrong
+    if n > 40:
+        return
+    for report in (
+        fg.check_jacobian(Keeps(np.sin), np.diag(np.cos(x)), x, bounds=(low, high)),
+        fg.check_hessian(
+            f, np.diag(2 * np.cos(2 * x)), x, Keeps(lambda x: np.sin(2 * x)), bounds=(low, high)
+        ),
+    ):
+        assert report.verdict is Verdict.CANNOT_TELL
+        assert "copy" in report.reason
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "probe"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_which_array_f_reads_is_told_with_held_entries(strategy, count):
+    params = {"a": np.array([0.3, -0.7, 1.1]), "b": np.array([0.5, 0.9])}
+    own, held = params["a"].copy(), {name: np.full(x.shape, 9.0) for name, x in params.items()}
+    low = {name: -bound for name, bound in held.items()}
+    low["a"][:count] = held["a"][:count] = params["a"][:count]
+    report = fg.check_gradient(
+        lambda p: float((own**2).sum() + (p["b"] ** 4).sum()),
+        {"a": 2 * own, "b": 4 * params["b"] ** 3},
+        params,
+        bounds=(low, held),
+        strategy=strategy,
+    )
+    assert report.verdict is Verdict.WRONG
+    assert "No entry of a moves `f`" in report.reason
+    assert {each.leaf for each in report.wrong} == {"a"}
