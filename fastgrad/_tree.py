@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence, Set, ValuesView
 from operator import is_
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -45,6 +45,8 @@ __all__ = [
 Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
 
 _WAY_OUT = "pass arrays such as np.asarray(value, dtype=float)"
+# Of what is no part of a nest: `f` has to depend on something.
+_AT_THE_TOP = "pass the arrays that `f` depends on: one, or a dict or list of them"
 
 
 def as_params(params: Params) -> Params:
@@ -112,7 +114,9 @@ def flatten(params: Params) -> list[Leaf]:
         return [_leaf("params", params)]
     if _is_flat(params):
         return [_leaf(path, node) for path, node in children(params, "") or ()]
-    return [_leaf(path or "params", node) for path, node in _walk(params, "", ())]
+    if params is None:
+        raise InputTypeError(f"`params` is None, not an array; {_AT_THE_TOP}")
+    return [_leaf(path, node) for path, node in _walk(params, "", ())]
 
 
 def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
@@ -178,8 +182,10 @@ def _label(path: str, key: Any) -> str:
 
 
 def _leaf(path: str, node: Any) -> Leaf:
+    """A leaf; the path of one that is no part of a nest is empty, or `params`."""
     if type(node) is not np.ndarray:
-        _refuse_kind(path, node)
+        _refuse_kind(path or "params", node, nested=bool(path))
+    path = path or "params"
     if node.dtype.kind not in "fc":
         raise InputTypeError(
             f"`{path}` has dtype {node.dtype}, which cannot hold a small step; "
@@ -188,9 +194,10 @@ def _leaf(path: str, node: Any) -> Leaf:
     return Leaf(path, node)
 
 
-def _refuse_kind(path: str, node: Any) -> None:
+def _refuse_kind(path: str, node: Any, *, nested: bool) -> None:
     if not isinstance(node, np.ndarray):
-        raise InputTypeError(f"`{path}` is {_kind_of(node)}, not an array; {_way_out(path, node)}")
+        way_out = _way_out(path, node, nested=nested)
+        raise InputTypeError(f"`{path}` is {_kind_of(node)}, not an array; {way_out}")
     # By an attribute: np.ma is a module of its own, which takes time to import.
     if hasattr(node, "compressed"):
         raise InputTypeError(
@@ -201,10 +208,15 @@ def _refuse_kind(path: str, node: Any) -> None:
 
 
 def _kind_of(node: Any) -> str:
-    return "a function" if isinstance(node, FunctionType) else with_article(type(node).__name__)
+    if isinstance(node, FunctionType):
+        return "a function"
+    kind = type(node)
+    # What another module calls an array is none of NumPy's, and is not said to be one.
+    name = f"{kind.__module__}.{kind.__name__}" if kind.__name__ == "array" else kind.__name__
+    return with_article(name)
 
 
-def _way_out(path: str, node: Any) -> str:
+def _way_out(path: str, node: Any, *, nested: bool) -> str:
     """What to pass instead of something that is no array; following it must work."""
     library = type(node).__module__.partition(".")[0]
     if hasattr(node, "detach"):  # torch
@@ -213,11 +225,23 @@ def _way_out(path: str, node: Any) -> str:
         return f"pass {{n: p.detach().numpy() for n, p in `{path}`.named_parameters()}}"
     if isinstance(node, Iterator):
         return f"pass list(`{path}`), which can be looked at more than once"
+    if isinstance(node, (KeysView, ValuesView)):
+        return f"pass list(`{path}`)"
+    if isinstance(node, Set):
+        return f"pass sorted(`{path}`): a set has no order"
     if library in ("jax", "jaxlib", "tensorflow"):
         return f"pass np.array(`{path}`), and let `f` compute with what it is given"
     if isinstance(node, (str, bytes, bool, np.bool_)) or callable(node):
-        return "leave it out: `f` can read it elsewhere"
-    return _WAY_OUT
+        return "leave it out: `f` can read it elsewhere" if nested else _AT_THE_TOP
+    return _WAY_OUT if _makes_an_array(node) else "pass the arrays that it holds, as a dict or list"
+
+
+def _makes_an_array(node: Any) -> bool:
+    """Whether NumPy makes an array of numbers of something."""
+    try:
+        return np.asarray(node, dtype=float).dtype.kind == "f"
+    except Exception:  # whatever the object's own methods raise
+        return False
 
 
 def _way_out_of_type(path: str, array: np.ndarray) -> str:
@@ -305,8 +329,9 @@ def as_numbers(node: Any, name: str) -> Any:
 def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tuple[Leaf, Any]]:
     """Pair each leaf of `params` with what stands in its place in `other`.
 
-    Kinds of containers must agree (list and tuple count as one kind), keys and lengths exactly.
-    `name` is what the caller calls `other`.
+    Kinds of containers must agree, keys and lengths exactly: list and tuple count as one kind, and
+    so do all that have names for what they hold. A plain sequence stands for a namedtuple, and the
+    other way round, in its order. `name` is what the caller calls `other`.
     """
     if type(params) is np.ndarray:
         yield _leaf(path or "params", params), other
@@ -318,18 +343,45 @@ def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tupl
         if params is not None:
             yield _leaf(path or "params", params), other
         return
-    others = children(other, path) if same_kind(params, other) else None
+    labels = [label for label, _ in parts]
+    others = _counterparts(params, other, path, labels)
     if others is None:
+        wanted = with_article(type(params).__name__)
+        if _has_names(params) and not isinstance(params, Mapping):
+            wanted += " or a dict of its fields"
         raise InputTypeError(
-            f"`{name}` must be {with_article(type(params).__name__)} at `{path or 'params'}`, "
-            f"like the parameters; got {describe(other)}"
+            f"`{name}` must be {wanted} at `{path or 'params'}`, like the parameters; "
+            f"got {_sized(other)}"
         )
     theirs = dict(others)
-    labels = [label for label, _ in parts]
     if set(labels) != set(theirs):
         _refuse_labels(name, path, labels, list(theirs))
     for label, child in parts:
         yield from pair(child, theirs[label], name, label)
+
+
+def _counterparts(
+    params: Params, other: Any, path: str, labels: Sequence[str]
+) -> list[tuple[str, Any]] | None:
+    """What a container holds in place of the children of another one; None for another kind."""
+    if same_kind(params, other) or (_has_names(params) and _has_names(other)):
+        return children(other, path)
+    both = isinstance(params, (list, tuple)) and isinstance(other, (list, tuple))
+    if both and len(params) == len(other):  # a namedtuple, and a plain sequence
+        return list(zip(labels, other, strict=True))
+    return None
+
+
+def _has_names(node: Any) -> bool:
+    """Whether a container names what it holds."""
+    fields = dataclasses.is_dataclass(node) and not isinstance(node, type)
+    return fields or isinstance(node, Mapping) or hasattr(node, "_fields")
+
+
+def _sized(value: Any) -> str:
+    """A value in a few words, with the length of a plain sequence."""
+    plain = isinstance(value, (list, tuple)) and not hasattr(value, "_fields")
+    return f"{describe(value)} of {len(value)}" if plain else describe(value)
 
 
 def pair_flat(params: Params, other: Any) -> list[tuple[np.ndarray, Any]] | None:

@@ -176,13 +176,21 @@ def _complex_factor(case: Case) -> Iterator[Relation]:
 def _whole_factor(case: Case) -> Iterator[Relation]:
     """A whole number, or one over it."""
     c = _fitted_factor(case)
-    if not np.isfinite(c) or c == 0 or not _near_whole(max(abs(c), 1 / abs(c))):
+    if not np.isfinite(c) or c == 0 or not 1.5 < max(abs(c), 1 / abs(c)) < math.inf:
         return
-    c = _nearest_whole(c) if case.size == 1 else c
-    # Whole numbers, and their inverses, lie so close around one that is larger or smaller.
-    ways = 2 * max(abs(c), 1 / abs(c)) if case.size == 1 else 1.0
+    whole = _nearest_whole(c)
+    # Whole numbers, and their inverses, lie so close around one that is larger or smaller. With
+    # that, none is fitted, and every entry is evidence: of two in float32 one would say too little.
+    ways = 2 * max(abs(whole), 1 / abs(whole))
+    relation = _multiple(whole, np.iscomplexobj(case.analytic))
+    near = _near_whole(max(abs(c), 1 / abs(c)))
+    # Beside any number there is a whole one, which the noise of several entries may not tell from
+    # it; one entry alone is not enough to round so far.
+    if (near or case.size > 1) and fits(case, relation, ways=ways):
+        yield relation
+        return
     relation = _multiple(c, np.iscomplexobj(case.analytic))
-    if fits(case, relation, fitted=int(case.size > 1), ways=ways):
+    if case.size > 1 and near and fits(case, relation, fitted=1):
         yield relation
 
 

@@ -131,8 +131,10 @@ def derivative(
         return _of_array(f, _checked(x), nth, method, how)
     place = as_params(x)
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
+        # Of most things their own text says more than their type, but for where they are.
+        said = describe(x) if " at 0x" in repr(x) else repr(x)
         raise InputTypeError(
-            f"`x` must be one real number, or an array of them; got {x!r} (use fg.gradient for a "
+            f"`x` must be one real number, or an array of them; got {said} (use fg.gradient for a "
             "function of many numbers)"
         )
     plain = isinstance(x, (int, float)) and not isinstance(x, np.floating)

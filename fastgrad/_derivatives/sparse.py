@@ -251,7 +251,8 @@ def one_real_array(x: Any) -> Leaf:
     """The only array of the parameters, which must be real."""
     argument = as_params(x)
     if not isinstance(argument, np.ndarray):
-        flatten(argument)  # which says what is wrong with a tensor and the like
+        if argument is not None:
+            flatten(argument)  # which says what is wrong with a tensor and the like
         raise InputTypeError(
             f"`x` must be one array of real numbers; got {describe(x)} (fg.jacobian takes nested "
             "parameters)"

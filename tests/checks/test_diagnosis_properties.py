@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastgrad as fg
 from fastgrad import Cause
 from fastgrad._checks.case import Case
 from fastgrad._checks.diagnosis import diagnose
@@ -252,6 +253,34 @@ def test_random_errors_have_no_pattern(shape, count):
         places += kind in (Cause.SLICE, Cause.MASKED)
     assert named <= 3
     assert places <= 9  # boxes and thresholds: one of a hundred each
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-2])
+def test_random_errors_of_two_entries_have_no_pattern_where_noise_is_large(share):
+    """As of float32, where a prediction is met by chance in one of a thousand to a hundred."""
+    named = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        t, g, claimed = random.normal(size=(3, 2))
+        bound = np.full(2, share)
+        wrong = np.abs(claimed - g) > bound
+        case = Case("W", claimed, g, bound, t, wrong, np.zeros(2, bool), 2.0**-23)
+        named += wrong.all() and diagnose([case])[0].kind not in QUIET
+    assert named <= 2
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5, 3.0])
+def test_a_whole_factor_is_named_in_two_entries_of_float32(factor):
+    """Of two entries that are off by one whole factor each is evidence, and none is fitted."""
+    found = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        x, w = random.normal(size=(2, 2)).astype("f4")
+        claimed = np.float32(factor) * w * np.cos(x)
+        report = fg.check_gradient(lambda x, w=w: (w * np.sin(x)).sum(), claimed, x)
+        (finding,) = report.causes
+        found += finding.kind is Cause.FACTOR and finding.evidence["factor"] == factor
+    assert found >= 34
 
 
 # ---------------------------------------------------------------------------- robustness

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import ChainMap, OrderedDict, UserDict, defaultdict, namedtuple
+from array import array as buffer
+from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque, namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -139,6 +140,7 @@ nests = st.recursive(
     ),
     max_leaves=6,
 )
+nests = nests.filter(lambda nest: nest is not None)  # None alone holds no parameters: see below
 
 
 @given(nests)
@@ -158,6 +160,59 @@ def test_gradients_of_any_nest(params):
     g = fg.gradient(total, params)
     for _, array in pair(params, g, "g"):
         np.testing.assert_allclose(array, np.full(array.shape, 3.0), rtol=1e-7)
+
+
+@dataclass
+class Slopes:
+    W: np.ndarray
+    b: np.ndarray
+
+
+OTHERS = (
+    Layer, namedtuple("Grads", "b W"), namedtuple("Plenty", "W b c"), Frozen, Slopes, dict,
+    UserDict, MappingProxyType, list, tuple,
+)  # fmt: skip
+
+
+def holding(kind, W, b):
+    """A container of a kind, in the order of its own fields."""
+    if kind in (list, tuple):
+        return kind([W, b])
+    named = {"W": W, "b": b} | ({"c": b} if "c" in getattr(kind, "_fields", ()) else {})
+    return kind(named) if issubclass(kind, Mapping) or kind is MappingProxyType else kind(**named)
+
+
+@pytest.mark.parametrize("theirs", OTHERS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("mine", [Layer, Frozen, dict, tuple], ids=lambda kind: kind.__name__)
+def test_a_gradient_in_another_container_is_taken_where_it_fits_exactly(mine, theirs):
+    """By the names, where both have names, and a namedtuple's parts by their order as well."""
+    W, b = np.arange(1.0, 7.0).reshape(2, 3), np.array([0.5, -2.0])
+    params = [holding(mine, W, b)]
+
+    def f(p):
+        return float(sum((leaf.array**3).sum() for leaf in flatten(p)))
+
+    def checked(factor):
+        return fg.check_gradient(f, [holding(theirs, 3 * W**2, factor * 3 * b**2)], params)
+
+    ordered = (list, tuple, Layer)
+    fits = theirs in ordered and mine in ordered
+    fits = fits or (mine is not tuple and theirs not in (list, tuple) and theirs is not OTHERS[2])
+    if not fits:
+        with pytest.raises((fg.InputTypeError, fg.InputValueError), match=r"^`grad` (must|at)"):
+            checked(1.0)
+        return
+    assert checked(1.0)
+    (finding,) = checked(2.0).causes
+    assert finding.kind is fg.Cause.FACTOR
+    assert "b" in finding.sentence or mine is tuple
+
+
+def test_what_does_not_fit_a_container_with_names_says_what_would():
+    for params in (Layer(np.ones(2), np.ones(1)), Frozen(np.ones(2), np.ones(1))):
+        for given, got in (((1.0,), "a tuple of 1"), ([1.0] * 3, "a list of 3"), (1.0, "a float")):
+            with pytest.raises(fg.InputTypeError, match=f"or a dict of its fields at.*{got}"):
+                fg.check_gradient(total, given, params)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -261,6 +316,60 @@ def test_np_matrix():
 def test_parameters_that_are_no_arrays(params):
     with pytest.raises(fg.InputTypeError, match=r"^`params` (is a|has dtype)"):
         fg.gradient(total, params)
+
+
+ODD = (
+    None, "text", b"bytes", {1.0, 2.0}, (x for x in (1.0, 2.0)), np.sin, total, object, object(),
+    range(3), slice(3), ..., np, bytearray(b"ab"), buffer("d", [1.0]), {"a": 1.0}.values(),
+    deque([1.0]), np.array(["2026"], "M8[Y]"), np.array([1.0, None], object),
+)  # fmt: skip
+ON_PARAMS = {
+    "gradient": lambda p: fg.gradient(total, p),
+    "jacobian": lambda p: fg.jacobian(total, p),
+    "hessian": lambda p: fg.hessian(total, p),
+    "jvp": lambda p: fg.jvp(total, p, p),
+    "vjp": lambda p: fg.vjp(total, p, 1.0),
+    "hvp": lambda p: fg.hvp(total, p, p),
+    "estimate": lambda p: fg.estimate(total, p),
+    "derivative": lambda p: fg.derivative(total, p),
+    "sparse_jacobian": lambda p: fg.sparse_jacobian(total, p, np.ones((1, 1))),
+    "jacobian_sparsity": lambda p: fg.jacobian_sparsity(total, p),
+    "propagate": lambda p: fg.propagate(total, p, np.eye(1)),
+    "check_gradient": lambda p: fg.check_gradient(total, total, p),
+    "check_jacobian": lambda p: fg.check_jacobian(total, total, p),
+    "check_hessian": lambda p: fg.check_hessian(total, total, p, total),
+    "check_jvp": lambda p: fg.check_jvp(total, total, p),
+    "check_vjp": lambda p: fg.check_vjp(total, total, p),
+    "check_hvp": lambda p: fg.check_hvp(total, total, p, total),
+    "assert_gradient": lambda p: fg.testing.assert_gradient(total, total, p),
+}
+
+
+@pytest.mark.parametrize("name", ON_PARAMS)
+def test_what_holds_no_parameters_is_named_by_every_function(name):
+    for params in ODD:
+        # An array of numbers is made of what can be one, by some that take one array alone.
+        with pytest.raises(fg.InputTypeError, match=r"^`(params|x|f)` ") as caught:
+            ON_PARAMS[name](params)
+        assert not re.search("an array, not an array|at 0x", str(caught.value))
+
+
+def test_what_holds_no_parameters_has_a_way_out_that_works():
+    ways = {
+        "np.asarray(value, dtype=float)": lambda each: np.asarray(each, dtype=float),
+        "sorted(`params`)": sorted,
+        "list(`params`)": list,
+    }
+    followed = set()
+    for params in (range(3), deque([1.0]), buffer("d", [1.0]), Decimal(1), bytearray(b"ab"),
+                   {2.0, 1.0}, frozenset([1.0]), {"a": 1.0}.values(), {1.0: 2}.keys(),
+                   (x for x in (1.0, 2.0)), memoryview(np.ones(2))):  # fmt: skip
+        with pytest.raises(fg.InputTypeError) as caught:
+            fg.gradient(total, params)
+        (way,) = (way for way in ways if way in str(caught.value))
+        followed.add(way)
+        fg.gradient(total, ways[way](params))
+    assert followed == set(ways)
 
 
 FOLLOWED = {
