@@ -186,6 +186,7 @@ def test_what_cannot_move_is_not_seen_to_leave_the_domain(n):
     """With held entries an `f` that caches, or reads another copy, is told as without them."""
     rng = np.random.default_rng(n)
     x, chosen = rng.normal(size=n + 2), np.ones(n + 2, bool)
+    own = x.copy()
     low, high = x - 1.0, x + 1.0
     low[:2], high[:2] = x[:2], x[:2]
     chosen[1] = False
@@ -195,7 +196,7 @@ def test_what_cannot_move_is_not_seen_to_leave_the_domain(n):
 
     for how in ({}, {"where": chosen}):
         for strategy in ("auto", "exhaustive", "probe"):
-            for kept in (Keeps(f), lambda _, own=x.copy(): f(own)):
+            for kept in (Keeps(f), lambda _: f(own)):
                 report = fg.check_gradient(
                     kept, np.sin(2 * x), x, bounds=(low, high), strategy=strategy, **how
                 )

@@ -210,9 +210,9 @@ def test_a_gradient_in_another_container_is_taken_where_it_fits_exactly(mine, th
 
 def test_what_does_not_fit_a_container_with_names_says_what_would():
     for params in (Layer(np.ones(2), np.ones(1)), Frozen(np.ones(2), np.ones(1))):
-        for given, got in (((1.0,), "a tuple of 1"), ([1.0] * 3, "a list of 3"), (1.0, "a float")):
+        for other, got in (((1.0,), "a tuple of 1"), ([1.0] * 3, "a list of 3"), (1.0, "a float")):
             with pytest.raises(fg.InputTypeError, match=f"or a dict of its fields at.*{got}"):
-                fg.check_gradient(total, given, params)
+                fg.check_gradient(total, other, params)
 
 
 # ---------------------------------------------------------------- what is refused
