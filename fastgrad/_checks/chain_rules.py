@@ -14,14 +14,16 @@ from fastgrad._checks.relations import (
     Search,
     coefficient,
     fits,
+    product_noise,
     vanishes,
 )
 from fastgrad._report.causes import Cause
 
 __all__ = ["CHAINED"]
 
-# A normalization has two numbers that are fitted: two more entries confirm it.
-_FEWEST = 4
+# A normalization has one number that is fitted, or two: one more entry confirms it, beside the
+# product with the parameters that vanishes.
+_FEWEST = 2
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -161,13 +163,17 @@ def _normalization(case: Case) -> Iterator[Relation]:
     for values, (what, meaning) in ((case.numeric, _NOT_PROJECTED), (case.analytic, _PROJECTED)):
         if not vanishes(values * x, case, x):
             continue
+        # The share of random gradients of which it would vanish as well.
+        ways = product_noise(values * x, case, x)
         # The scale is that of the normalized parameter: of a unit vector it is one.
-        a = coefficient(case.analytic, case.numeric - _along(case.numeric, x))
-        b = coefficient(case.analytic - a * case.numeric, x)
-        factors = {"factor": a, "coefficient": b}
-        relation = Relation(Cause.NORMALIZATION, what, _combined(a, b), meaning, factors)
-        if fits(case, relation, fitted=2):
-            yield relation
+        fitted = coefficient(case.analytic, case.numeric - _along(case.numeric, x))
+        for a, numbers in ((1.0, 1), (fitted, 2)):
+            b = coefficient(case.analytic - a * case.numeric, x)
+            factors = {"factor": a, "coefficient": b}
+            relation = Relation(Cause.NORMALIZATION, what, _combined(a, b), meaning, factors)
+            if numbers < case.size and fits(case, relation, fitted=numbers, ways=ways):
+                yield relation
+                break
 
 
 def _combined(a: float, b: float) -> Callable[[Case], Predicted]:

@@ -31,6 +31,7 @@ __all__ = [
     "factor_text",
     "fits",
     "large",
+    "product_noise",
     "vanishes",
 ]
 
@@ -349,10 +350,14 @@ def _weighted(case: Case, shape: np.ndarray) -> float:
 
 def vanishes(terms: np.ndarray, case: Case, weights: Any = 1.0) -> bool:
     """Whether the sum of some terms is zero beside their size, though not each of them."""
-    # As a share of the terms' size, and to the errors of the numeric values.
-    noise = float((case.bound * np.abs(weights)).sum())
-    size = float(np.abs(terms).sum())
-    return abs(float(terms.real.sum())) <= max(noise, NOTHING * size) < EVEN * size
+    share, size = product_noise(terms, case, weights), float(np.abs(terms).sum())
+    return abs(float(terms.real.sum())) <= share * size and share < EVEN
+
+
+def product_noise(terms: np.ndarray, case: Case, weights: Any = 1.0) -> float:
+    """How far the sum of some terms may be from what it is, as a share of their size."""
+    noise, size = float((case.bound * np.abs(weights)).sum()), float(np.abs(terms).sum())
+    return max(noise / size, NOTHING) if size else 1.0
 
 
 # The first that explains a place is named: those with no number to fit come first. Misplaced values

@@ -17,7 +17,7 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._checks.own_errors import errors_of, largest_change, values_beside
-from fastgrad._checks.steep import HOLDS, hidden, spread, too_fast
+from fastgrad._checks.steep import HOLDS, hidden, out_of_reach, spread, too_fast
 from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
 from fastgrad._derivatives.step_table import StepTable
@@ -155,6 +155,7 @@ def doubts_of_wrong(
     if model.coarse:
         doubts[too_fast(error, analytic, differences, entries, model)] = _NO_LIMIT
     doubts[hidden(found, error, analytic, differences, entries, model)] = _NO_LIMIT
+    doubts[out_of_reach(found, analytic, differences, entries, model)] = _NO_LIMIT
     # Where `f` is piecewise constant a claim of zero is right, whatever larger steps show.
     if _quantized(model) and len(zero := np.flatnonzero(analytic == 0)):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS

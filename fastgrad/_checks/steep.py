@@ -14,7 +14,7 @@ from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import COARSE_ROUNDINGS
 from fastgrad._derivatives.step_table import RATIO
 
-__all__ = ["HOLDS", "ROUNDING", "agree_at_small", "hidden", "spread", "too_fast"]
+__all__ = ["HOLDS", "ROUNDING", "agree_at_small", "hidden", "out_of_reach", "spread", "too_fast"]
 
 # A move of `f` up to this many times its noise may be rounding, and is no jump.
 ROUNDING = 16.0
@@ -36,6 +36,9 @@ _OWN_SCALE = (0.1, 0.01, 0.001)
 # of noise is within a quarter of a claim in 1 of 36 cases, and all three in 1 of 50,000. Near it,
 # so that what `f` does there has not changed.
 _BESIDE = (0.73, 1.37)
+# Share of an entry by which a pole at zero lets quotients hold, a quarter, and a step further down:
+# the steps at which claims are looked for are that far apart.
+_SIDE = 0.25 / RATIO
 # Least step in spacings of the parameter, with which a quotient is right to an eighth.
 _LEAST_SPACINGS = 4.0
 
@@ -98,6 +101,26 @@ def hidden(
         steps = np.where(steps > least, np.fmax(steps / RATIO, least), np.nan)
         agrees |= _agree_at(steps, differences, entries[some], analytic[some], size[some], rounding)
     return some[agrees]
+
+
+def out_of_reach(
+    found: Estimate,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Which entries are too near zero for their claims to show: (n,) bool.
+
+    By moves that stay on their side of zero the claims would change `f` by no more than its
+    rounding, or by too little for `hidden`. The moves that decided go beyond zero, where there may
+    be a pole, and what they show is that `f` is flat there.
+    """
+    size, flat = np.abs(differences.parameters(entries)), np.abs(found.value) <= found.bound
+    rounding = model.unit * (abs(model.base) + model.noise)
+    lost: np.ndarray = np.abs(analytic) * _SIDE * size <= ROUNDING * rounding
+    # What is zero but for the rounding of what it was computed from has no scale of its own.
+    return lost & flat & (model.spacing < size) & (size < found.step)
 
 
 def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:

@@ -53,13 +53,16 @@ class Suspects:
         """Judge entries by the rules of an exhaustive check, as if they were the leaf."""
         claim, model = self._claim, self._claim.model
         table = EntryTable.blank(self._claimed(entries), math.inf, _UNCLEAR)
-        judge.first_pass(table, Differences(claim.run, claim.number, entries), model)
+        # All of a small leaf are judged as an exhaustive check would judge them.
+        listed = None if len(entries) == claim.analytic.size else entries
+        judge.first_pass(table, Differences(claim.run, claim.number, listed), model)
         rest = (
             np.flatnonzero(~_clearly_wrong(table, model)) if examples else np.arange(len(entries))
         )
         if len(rest):
             part = table.rows(rest)
-            judge.judge(part, Differences(claim.run, claim.number, entries[rest]), model)
+            some = listed if len(rest) == len(entries) else entries[rest]
+            judge.judge(part, Differences(claim.run, claim.number, some), model)
             table.put(rest, part)
         return table
 

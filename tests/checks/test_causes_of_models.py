@@ -82,6 +82,27 @@ def counts(random):
     return f, lambda b: X.T @ (np.exp(X @ b) - y), 0.5 * random.normal(size=9), (5, 4)
 
 
+@pytest.mark.parametrize("kind", ["f8", "f4"])
+@pytest.mark.parametrize("n", [2, 3, 4, 6])
+def test_directions_in_a_plane_and_in_space_are_told_from_a_penalty(n, kind):
+    """That the gradient has nothing along a unit vector is evidence, where entries are few."""
+    told = {"norm": 0, "sphere": 0, "penalty": 0}
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        M, x = random.normal(size=(n, n)), random.normal(size=n)
+        M, x = (M + M.T).astype(kind), (x / np.linalg.norm(x)).astype(kind)
+        for name, f, claimed, cause in (
+            ("norm", lambda v, M=M: v @ M @ v / (v @ v), 2 * M @ x, Cause.NORMALIZATION),
+            ("sphere", lambda v, M=M: v @ M @ v, 2 * M @ x - 2 * (x @ M @ x) * x, None),
+            ("penalty", lambda v, M=M: v @ M @ v + 0.1 * v @ v, 2 * M @ x, Cause.MISSING_L2),
+        ):
+            report = fg.check_gradient(f, claimed, x)
+            told[name] += report.causes[0].kind is (cause or Cause.NORMALIZATION)
+    assert min(told["norm"], told["sphere"]) >= (10 if kind == "f8" else 8)
+    # Of few entries in float32 a penalty cannot be told from chance.
+    assert told["penalty"] >= (9 if kind == "f8" else 7 if n > 3 else 0)
+
+
 MODELS = [logistic, network, process, counts]
 SPOILT = {
     # Of one entry a factor of 1.1 is told only where differences have six digits.

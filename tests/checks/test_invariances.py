@@ -179,7 +179,7 @@ class Separable:
 
     def __init__(self, f, x):
         self.f, self.x, self.asked = f, np.array(x, float), []
-        self.leaves = (Leaf("x", self.x),)
+        self.leaves, self.held = (Leaf("x", self.x),), None
 
     def base(self):
         return float(self.f(self.x).sum())

@@ -119,6 +119,42 @@ def test_singular_point_under_a_constant(rng):
         expect(check(f, np.log(x) + 1, x), RIGHT, UNCLEAR)
 
 
+POLES = {
+    "1 / x": (lambda t: 1 / t, lambda t: -1 / t**2),
+    "1 / sqrt x": (lambda t: 1 / np.sqrt(t), lambda t: -0.5 / t**1.5),
+    "exp -x": (lambda t: np.exp(-t), lambda t: -np.exp(-t)),
+    "tanh x": (lambda t: np.tanh(t), lambda t: 1 / np.cosh(np.fmin(t, 300)) ** 2),
+}
+
+
+@pytest.mark.parametrize("kind", POLES)
+@few(15)
+@given(rng=randoms)
+def test_what_rounding_hides_on_the_own_side_of_zero(kind, rng):
+    """Tiny entries on whose scale `f` varies by its rounding, and no more beyond zero."""
+    f, slope = POLES[kind]
+    x, size = power_of_ten(rng, -15, -8) * rng.uniform(0.5, 2, 2), power_of_ten(rng, -13, -11)
+    constant = power_of_ten(rng, 3, 8)
+
+    def shifted(x):
+        with np.errstate(all="ignore"):
+            return float(f(x / size).sum() * 1e-9 + constant)
+
+    expect(check(shifted, 1e-9 * slope(x / size) / size, x), RIGHT, UNCLEAR)
+
+
+@few(10)
+@given(rng=randoms)
+def test_wrong_claims_of_tiny_entries_are_wrong(rng):
+    """Where `f` moves with them, and where it does not and the claim would show."""
+    x, a = power_of_ten(rng, -16, -8) * rng.uniform(0.5, 2, 3), rng.normal(size=3)
+    f = lambda x: float(a @ np.sin(x)) + 1.0  # noqa: E731
+    expect(check(f, a, x), RIGHT)
+    expect(check(f, 3 * a, x), WRONG)
+    x, a = power_of_ten(rng, -10, -5) * np.ones(3), np.sign(a)
+    expect(check(lambda x: float(x[0]) + 1.0, a + [a[0], 0, 0], x), WRONG)
+
+
 @few(20)
 @given(rng=randoms)
 def test_cancellation(rng):
