@@ -94,12 +94,14 @@ def refine(
     scale: float,
 ) -> None:
     """Judge these entries by differences at many steps."""
-    fixed, held = ~np.isfinite(differences.parameters(entries)), differences.held(entries)
-    for stuck, why in ((fixed, Doubt.FIXED), (held, Doubt.HELD)):
-        if stuck is not None:
-            table.doubt(entries[stuck], why)
-    stuck = fixed if held is None else fixed | held
-    entries = entries[~stuck]
+    held = differences.held(entries)
+    if held is not None:
+        table.doubt(entries[held], Doubt.HELD)
+        entries = entries[~held]
+    fixed = ~np.isfinite(differences.parameters(entries))
+    if fixed.any():
+        table.doubt(entries[fixed], Doubt.FIXED)
+        entries = entries[~fixed]
     if not len(entries):
         return
     with quiet():

@@ -110,17 +110,21 @@ def out_of_reach(
     entries: np.ndarray,
     model: ErrorModel,
 ) -> np.ndarray:
-    """Which entries are too near zero for their claims to show: (n,) bool.
+    """The positions of entries that are too near zero for their claims to show.
 
     By moves that stay on their side of zero the claims would change `f` by no more than its
     rounding, or by too little for `hidden`. The moves that decided go beyond zero, where there may
     be a pole, and what they show is that `f` is flat there.
     """
-    size, flat = np.abs(differences.parameters(entries)), np.abs(found.value) <= found.bound
+    some = np.flatnonzero(np.abs(found.value) <= found.bound)
+    if not len(some):
+        return some
+    size = np.abs(differences.parameters(entries[some]))
     rounding = model.unit * (abs(model.base) + model.noise)
-    lost: np.ndarray = np.abs(analytic) * _SIDE * size <= ROUNDING * rounding
+    lost = np.abs(analytic[some]) * _SIDE * size <= ROUNDING * rounding
     # What is zero but for the rounding of what it was computed from has no scale of its own.
-    return lost & flat & (model.spacing < size) & (size < found.step)
+    hidden_there: np.ndarray = some[lost & (model.spacing < size) & (size < found.step[some])]
+    return hidden_there
 
 
 def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:

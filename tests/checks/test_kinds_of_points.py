@@ -152,7 +152,7 @@ def test_wrong_claims_of_tiny_entries_are_wrong(rng):
     expect(check(f, a, x), RIGHT)
     expect(check(f, 3 * a, x), WRONG)
     x, a = power_of_ten(rng, -10, -5) * np.ones(3), np.sign(a)
-    expect(check(lambda x: float(x[0]) + 1.0, a + [a[0], 0, 0], x), WRONG)
+    expect(check(lambda x: float(x[0]) + 1.0, a + a * [1, 0, 0], x), WRONG)
 
 
 @few(20)
