@@ -39,6 +39,10 @@ _BESIDE = (0.73, 1.37)
 # Share of an entry by which a pole at zero lets quotients hold, a quarter, and a step further down:
 # the steps at which claims are looked for are that far apart.
 _SIDE = 0.25 / RATIO
+# An `f` that is as steep amplifies the roundings on its way as it does moves of the parameter. In
+# eighty steps of a chaotic map these are some ten spacings, and over this many a quotient is right
+# to a tenth.
+_ROUNDED_WITH = 256.0
 # Least step in spacings of the parameter, with which a quotient is right to an eighth.
 _LEAST_SPACINGS = 4.0
 
@@ -64,8 +68,8 @@ def too_fast(
     rounding = model.unit * (abs(model.base) + model.noise)
     noise = np.full(len(some), model.noise)
     near = agree_at_small(differences, entries[some], analytic[some], size[some], noise, rounding)
-    # Faster than the parameters can be moved.
-    near |= _OWN_SCALE[0] * noise < _LEAST_SPACINGS * model.spacing * length[some] * size[some]
+    # Faster than the parameters can be moved, or than `f` is computed.
+    near |= _OWN_SCALE[0] * noise < _ROUNDED_WITH * model.spacing * length[some] * size[some]
     return fast if near.all() else some[near]
 
 

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kinds import RIGHT, SIDES, UNCLEAR, WRONG, check, expect, few, power_of_ten, randoms
 
@@ -194,6 +194,10 @@ def test_flat_between_waves_faster_than_the_steps(kind, rng):
 
 
 @few(20)
+@example(rng=np.random.default_rng(35))
+@example(rng=np.random.default_rng(111))
+@example(rng=np.random.default_rng(281))
+@example(rng=np.random.default_rng(317))
 @given(rng=randoms)
 def test_chaotic_map(rng):
     x, times = rng.uniform(0.1, 0.9, 1), int(rng.integers(20, 80))
