@@ -58,6 +58,9 @@ _CURVED = 8.0
 # What kinks leave of the gap counts beyond this many bounds of the residual: it is the sum of four
 # values with a standard deviation of 12 of those of f, where the bound holds four.
 _KINK_BOUNDS = 12.0
+# ... and beyond this share of what is granted to the gradient: half of it widens what counts by a
+# sixteenth. In float32 moves are rounded, which leaves a fortieth of it where `f` bends.
+_KINK_SHARE = 0.25
 # Two steps that tell noise and truncation from a residual: more than one row of a table apart, and
 # no power of two.
 _APART = 7.3
@@ -113,7 +116,7 @@ class Directional:
         best, row = by_longer_steps(partial(self._row, box), lower, best, visible, root)
         self._step = row.time * root
         self._truncation = max(best - row.noise, 0.0) / (self._step**2 * root)
-        return self._residual_of(box, row)
+        return self.residual_of(box, row)
 
     def _later(self, box: Box) -> Row | None:
         """The row before the one that noise asks for, if that is beyond the first.
@@ -133,7 +136,7 @@ class Directional:
 
     def glance(self, box: Box, whole: float) -> Residual:
         """Residual of a block at one step, which shows one as large as `whole`."""
-        row = self._row(box, self._telling(box, whole))
+        row = self.first_row(box, whole)
         return Residual(row.central, self._allowed(box, row) + row.slack)
 
     def measure(self, box: Box, whole: float = 0.0) -> Residual:
@@ -142,7 +145,11 @@ class Directional:
         `whole` is the residual of a block around this one, whose errors may all lie in here.
         Anything else is measured at many steps.
         """
-        return self._residual_of(box, self._row(box, self._telling(box, whole)), whole)
+        return self.residual_of(box, self.first_row(box, whole), whole)
+
+    def first_row(self, box: Box, whole: float = 0.0) -> Row:
+        """The row at the one step."""
+        return self._row(box, self._telling(box, whole))
 
     def _telling(self, box: Box, whole: float) -> float:
         """The time of the step, or of a smaller one that still shows a residual `whole`."""
@@ -156,10 +163,7 @@ class Directional:
     def factor(self, halves: list[Box]) -> float:
         """Claimed over numeric, where it is the same in each half of a block and its rest."""
         assert self.last is not None
-        whole = self.last
-        if not whole.numeric:
-            return math.nan
-        factor = whole.claimed / whole.numeric
+        whole, factor = self.last, self.last.factor
         for box in halves:
             half = self._row(box, whole.time)
             for row in (half, whole.without(half)):
@@ -220,6 +224,7 @@ class Directional:
         """
         root = self._moves.root(box)
         counts = _KINK_BOUNDS * (row.noise + self._truncated(row.time * root) * root)
+        counts += _KINK_SHARE * row.slack
         if row.gap <= counts:
             return 0.0, counts
         time = row.time / _NEARER
@@ -229,7 +234,8 @@ class Directional:
         gap = abs(row.ahead - row.behind - curved)
         return gap if math.isfinite(gap) else math.inf, counts
 
-    def _residual_of(self, box: Box, row: Row, whole: float = 0.0) -> Residual:
+    def residual_of(self, box: Box, row: Row, whole: float = 0.0) -> Residual:
+        """The residual that a row shows, or smaller steps where it is something: see `measure`."""
         self.last = row
         allowed = self._allowed(box, row)
         # Near to nothing, or near to all of `whole`: no smaller step would say more.

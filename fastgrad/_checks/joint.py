@@ -46,7 +46,7 @@ _SIGMAS = 4.0
 _WIDEST = 2.0
 # Of more leaves that are off none is told by halving where they are more than this share of those
 # that were told so far: it costs as much as to ask each by itself.
-_MOST_OFF, _MOST_SHARE = 8, 0.5
+_MOST_OFF, _MOST_SHARE = 6, 0.5
 # Of more members than these the one that is off is told by weights, if it is one: by halving it
 # takes six evaluations or more, and weights take four.
 _FEW = 4
@@ -249,8 +249,7 @@ def _off(joint: _Joint, directional: Directional, residual: Residual) -> set[int
         told += stop - start - sum(box[0].stop - box[0].start for box, _ in wrong)
         # Kinks and jumps are of more than halving can tell.
         clear = not (first.kink or second.kink or directional.jumps)
-        count = len(blocks) + len(off)
-        if not clear or count > max(_MOST_OFF, _MOST_SHARE * (told + len(blocks))):
+        if not clear or len(off) > max(_MOST_OFF, _MOST_SHARE * told):
             return set(range(len(joint.members)))
     return off
 

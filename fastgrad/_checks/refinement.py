@@ -50,6 +50,9 @@ _LEAST_SPACINGS = 2.0
 # Values at the scale of the step are rough if their noise is more than this many times what the
 # baseline shows: an estimate from seven values is right to a factor 4.
 _ROUGH = 4.0
+# An error this many times what noise ahead makes of it is not made by noise behind: that counts up
+# to 16 times the noise ahead, and the error is sixty times as large.
+_FAR_BEYOND = 1000.0
 # Share of the step at whose scale stairs are looked at again that seem smooth.
 _ASIDE = 0.73
 # Wrong entries whose values are looked at for that first: those with the largest and least error.
@@ -119,11 +122,11 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     rough = _perhaps_rough(table, open_)
     if not len(rough.entries):
         return
-    grown = rough.roughness()
+    grown = rough.roughness(table.codes[rough.entries] == _WRONG)
     smooth = (grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS.value)
     if smooth.any():
         # Seven values that are rounded to a grid lie on a line in one of six cases.
-        grown[smooth] = rough.among(smooth).roughness(_ASIDE)
+        grown[smooth] = rough.among(smooth).roughness(share=_ASIDE)
     chosen = (grown > 1.0).nonzero()[0]
     if not len(chosen):
         return
@@ -164,7 +167,7 @@ def _perhaps_rough(table: EntryTable, open_: _Open) -> _Open:
         return open_
     error = np.abs(open_.analytic - table.numeric[open_.entries])
     some = steep.spread(np.flatnonzero(is_wrong), error, _LOOKED_AT)
-    return open_ if (open_.among(some).roughness() > 1.0).any() else open_.among(~is_wrong)
+    return open_ if (open_.among(some).roughness(True) > 1.0).any() else open_.among(~is_wrong)
 
 
 @dataclass(frozen=True)
@@ -197,11 +200,17 @@ class _Open:
         open_ = cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
         return open_.measured(_with_one_side(open_))
 
-    def roughness(self, share: float = 1.0) -> np.ndarray:
-        """How far noise has grown at the scale of the first step, or a share of it; 1 of none."""
+    def roughness(self, wrong: np.ndarray | bool = False, share: float = 1.0) -> np.ndarray:
+        """How far noise has grown at the scale of the first step, or a share of it; 1 of none.
+
+        Of entries that are `wrong` one side is enough, if their errors are far beyond its noise.
+        """
         steps = share * self.model.relative * self.length
-        noise = scales.noise_at(self.differences, self.entries, steps, self.model.base)
-        ratio = noise * SIGMAS / (self.rows.noise[0] * self.rows.steps[0])
+        known = self.rows.noise[0] * self.rows.steps[0] / SIGMAS
+        error = np.abs(self.analytic - self.rows.central[0]) * steps
+        enough = np.where(wrong, np.minimum(_ROUGH * known, error / _FAR_BEYOND), 0.0)
+        noise = scales.noise_at(self.differences, self.entries, steps, self.model.base, enough)
+        ratio = noise / known
         return np.where(ratio > _ROUGH, ratio, 1.0)
 
     def among(self, chosen: np.ndarray) -> _Open:

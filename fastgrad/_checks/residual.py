@@ -67,6 +67,11 @@ class Row:
         )
 
     @property
+    def factor(self) -> float:
+        """Claimed over numeric."""
+        return self.claimed / self.numeric if self.numeric else math.nan
+
+    @property
     def gap(self) -> float:
         """Distance of the derivatives on both sides."""
         return abs(self.ahead - self.behind)

@@ -58,16 +58,32 @@ _SMALL, _SMALL_ALONE = 0.03, 1e-3
 
 
 def noise_at(
-    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
+    differences: Differences,
+    entries: np.ndarray,
+    steps: np.ndarray,
+    base: float,
+    enough: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Noise in the values of `f` at the scale of a step of each entry; 0 where it is smooth."""
-    both = np.concatenate([steps, -steps])  # sides, in one request
-    values = values_beside(differences, np.concatenate([entries, entries]), both, base)
-    sides = noise_beside(values).reshape(2, -1)
-    less, more = np.fmin(*sides), np.fmax(*sides)
-    found: np.ndarray = np.where(more <= _ONE_SIDED * less, more, less)
+    """Noise in the values of `f` at the scale of a step of each entry; 0 where it is smooth.
+
+    Where no more than `enough` shows ahead, nobody looks behind: where nothing does, whatever shows
+    there is one-sided.
+    """
+    found = _noise_beside(differences, entries, steps, base)
+    rest = np.flatnonzero(~(found <= enough))
+    if len(rest):
+        sides = found[rest], _noise_beside(differences, entries[rest], -steps[rest], base)
+        less, more = np.fmin(*sides), np.fmax(*sides)
+        found[rest] = np.where(more <= _ONE_SIDED * less, more, less)
     found[np.isnan(found)] = 0.0
     return found
+
+
+def _noise_beside(
+    differences: Differences, entries: np.ndarray, steps: np.ndarray, base: float
+) -> np.ndarray:
+    """The same on one side alone, NaN where `f` is not finite."""
+    return noise_beside(values_beside(differences, entries, steps, base))
 
 
 # ---------------------------------------------------------------------- where `f` begins to move

@@ -44,6 +44,10 @@ _BESIDE = 4
 _MOSTLY = 0.5
 # Side of the grid of these entries: 9, as directions in all four halves have shown one factor.
 _FEWER = 3
+# A factor that leaves more than this share of what a random direction shows is none, whatever noise
+# was overlooked: along the claimed gradient one shows the root of the number of entries times as
+# much.
+_EXPLAINED = 0.5
 # A typical entry shows an error beyond this many noise bounds: twice `SAFETY` of them, and most
 # entries are larger than half of the typical one.
 _SHOWN = 8.0
@@ -202,14 +206,18 @@ class Search:
         if not moves.usable:
             return
         directional = Directional(self._claim, moves)
-        found = directional.measure(whole)
+        row = directional.first_row(whole)
+        # Of anything but a factor the random directions tell more, where they show it.
+        shown = residual if residual and not self._hides_factors(residual) else None
+        if shown and not self._agrees_with(row.factor, shown, _EXPLAINED):
+            return
+        found = directional.residual_of(whole, row)
         if not found.significant:
             return
         factor = directional.factor(_first_halves(whole))
-        if residual is not None and not self._agrees_with(factor, residual):
+        if residual and not self._agrees_with(factor, residual):
             factor = math.nan
-        # Of anything else the random directions tell more, where they show it.
-        if math.isnan(factor) and not (residual and self._hides_factors(residual)):
+        if math.isnan(factor) and (shown or not residual):
             return
         if not directional.stands(whole, found):
             self._doubtful += 1
@@ -234,13 +242,13 @@ class Search:
         self.suspects.repair()
         return True
 
-    def _agrees_with(self, factor: float, residual: Residual) -> bool:
-        """Whether the direction that was measured last allows for a factor."""
+    def _agrees_with(self, factor: float, residual: Residual, left_over: float = LEFT_OVER) -> bool:
+        """Whether the direction that was measured last allows for a factor, but for a share."""
         row = self._directional.last
         assert row is not None
         left = abs(row.claimed - factor * row.numeric)
         bound = SAFETY * max(1.0, abs(factor)) * residual.bound
-        return left <= bound + LEFT_OVER * abs(residual.value)
+        return left <= bound + left_over * abs(residual.value)
 
     def _shows_in_entries(self, factor: float) -> bool:
         """Whether single entries of a typical size would show a factor, and not by luck."""
