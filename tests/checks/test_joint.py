@@ -91,6 +91,43 @@ def test_halving_tells_which_arrays_are_off_and_the_others_are_asked_together(of
     assert report.evaluations <= 60 * len(off) + 10 * (len(off) > 1)
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_beside_a_fourth_of_the_arrays_that_is_off_no_right_one_is_asked_alone(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    f, g, p = model(rng, 96)
+    off = sorted(rng.choice(96, 24, replace=False).tolist())
+    claimed = [1.05 * part if k in off else part for k, part in enumerate(g)]
+    asked, search = [], probes.Search
+
+    def noted(claim, *rest):
+        asked.append(claim.number)
+        return search(claim, *rest)
+
+    monkeypatch.setattr(probes, "Search", noted)
+    report = check(f, claimed, p, seed=seed)
+    assert asked == off
+    assert wrong_leaves(report) == [f"params[{k}]" for k in off]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("n", [300, 3000])
+def test_rounded_moves_of_float32_are_no_kinks(n, seed):
+    """What bends has a gap between both sides that is off by the rounding of the moves."""
+    rng = np.random.default_rng(seed)
+    p, first, second = ([rng.normal(size=n).astype("f4") for _ in range(6)] for _ in range(3))
+
+    def f(p):
+        slopes = (
+            np.multiply(b, x, dtype=float) / 2 + a for x, a, b in zip(p, first, second, strict=True)
+        )
+        return sum(float(slope @ x) for slope, x in zip(slopes, p, strict=True))
+
+    claimed = [a + b * x for x, a, b in zip(p, first, second, strict=True)]
+    report = check(f, claimed, p, seed=seed)
+    assert report.verdict is Verdict.RIGHT
+    assert report.evaluations <= 20
+
+
 @pytest.mark.parametrize("off", range(0, 96, 19))
 def test_one_array_of_ninety_six_is_told_by_weights(off):
     rng = np.random.default_rng(off)

@@ -102,6 +102,45 @@ def test_kink_on_one_side_is_no_noise(rng):
     assert found[0] <= 1e-15
 
 
+@quick(40)
+@given(rng=randoms)
+def test_where_nothing_shows_ahead_what_shows_behind_changes_nothing(rng):
+    """The same as of both sides always, for smooth, noisy and one-sided functions of entries."""
+    x, step = rng.normal(size=4), 1e-4
+    noise = rng.normal(size=(2, 10_000)) * rng.choice([0, 1e-9, 1e-7], size=(2, 1))
+
+    def f(p):
+        away = (p - x) / step
+        at = np.round(np.abs(away) * 1000).astype(int) % 10_000
+        return float(np.sum(np.sin(p)) + np.sum(noise[(away < 0).astype(int), at]))
+
+    with looking(f, x) as seen:
+        differences, model, entries = seen
+        ask = scales.noise_at, differences, entries, np.full(4, step), model.base
+        calls = differences.run.evaluations
+        found = ask[0](*ask[1:])
+        calls = differences.run.evaluations - calls
+        ahead, behind = (
+            scales._noise_beside(differences, entries, sign * ask[3], model.base)
+            for sign in (1, -1)
+        )
+    apart = np.maximum(ahead, behind) > scales._ONE_SIDED * np.minimum(ahead, behind)
+    both = np.where(apart, np.minimum(ahead, behind), np.maximum(ahead, behind))
+    assert np.array_equal(found, both)
+    assert calls == 6 * 4 + 6 * np.count_nonzero(ahead)
+
+
+def test_noise_behind_is_not_asked_where_that_ahead_is_enough():
+    noisy = np.random.default_rng(0).normal(size=100_003)
+    f = lambda x: float(x @ x + 1e-9 * noisy[int(abs(x[0] + x[1]) * 1e7) % len(noisy)])  # noqa: E731
+    with looking(f, [1.0, 2.0]) as seen:
+        differences, model, entries = seen
+        before = differences.run.evaluations
+        enough = np.array([1e-7, 0.0])
+        scales.noise_at(differences, entries, np.full(2, 1e-4), model.base, enough)
+        assert differences.run.evaluations - before == 6 * 2 + 6
+
+
 def test_outside_of_the_domain_is_no_noise():
     with looking(lambda x: float(x[0] if x[0] == 1 else math.nan), [1.0]) as seen:
         differences, model, entries = seen

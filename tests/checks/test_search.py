@@ -14,6 +14,8 @@ from strategies import one_backend, quick
 
 import fastgrad as fg
 from fastgrad import Cause, Verdict
+from fastgrad._checks.directional import Directional
+from fastgrad._checks.moves import ClaimedMoves
 
 pytestmark = [pytest.mark.usefixtures("backend"), one_backend]
 SIZES = (20, 90, 700)
@@ -208,6 +210,30 @@ def test_the_claimed_gradient_is_looked_along_only_where_noise_hides_a_factor():
     )
     assert report.verdict is Verdict.RIGHT
     assert report.evaluations <= 9 + 5 * len(params)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_one_entry_explains_is_not_asked_in_halves_whether_it_is_a_factor(seed, monkeypatch):
+    """A factor would show more along the claimed gradient: that it does not, one row tells."""
+    rows = []
+    row = Directional._row
+
+    def noted(self, box, time):
+        if isinstance(self._moves, ClaimedMoves):
+            rows.append(time)
+        return row(self, box, time)
+
+    monkeypatch.setattr(Directional, "_row", noted)
+    x = np.random.default_rng(seed).normal(size=4000)
+    claimed = np.cos(x)
+    claimed[17] += 1.0
+    report = probed(lambda x: float(np.sin(x).sum()), claimed, x, seed=seed)
+    assert [entry.path for entry in report.wrong] == ["params[17]"]
+    assert len(rows) == 1
+    rows.clear()
+    report = probed(lambda x: float(np.sin(x).sum()), 1.05 * np.cos(x), x, seed=seed)
+    assert report.causes[0].kind is Cause.FACTOR
+    assert len(rows) > 1
 
 
 def test_a_tolerance_holds_for_directions_as_well():
