@@ -48,7 +48,10 @@ def of_sample(
     """The likely causes in a leaf of which some entries were judged."""
     others = [each for each, probed in zip(every, probes, strict=True) if probed.dense]
     found = _unlike([_of_block(judged, dense, others) for dense in p.dense])
-    if p.unexplained:
+    if math.isfinite(p.factor):
+        # A direction shows a factor that noise hides in the entries of a block.
+        found = [each for each in found if each.kind is not Cause.UNKNOWN]
+    if p.unexplained or (p.dense and not found):
         found.append(_diffuse(p, judged.leaf))
     elif not p.dense and (p.table.codes == _WRONG).any():
         found += _of_entries(judged)
