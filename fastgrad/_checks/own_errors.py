@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fastgrad import _backend
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.error_model import ErrorModel
+from fastgrad._derivatives.stairs import largest_change
 
-__all__ = ["errors_of", "largest_change", "values_beside"]
+__all__ = ["HALVINGS", "errors_of", "values_beside"]
 
 # Points on each side at which noise beside the parameters is measured, with the one at 0: of sines
 # with up to 0.8 radians between two points none passes for noise, and of 100 samples of noise 99.
@@ -27,7 +26,7 @@ _ROUGH = 0.2
 # A move of `f` up to this many times its noise may be rounding.
 _ROUNDING = 16.0
 # Halvings that tell a jump from a slope: of the interval 1.5e-5 is left.
-_HALVINGS = 16
+HALVINGS = 16
 
 
 def values_beside(
@@ -56,25 +55,6 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     return most
 
 
-def largest_change(
-    off: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
-    """The change of a function over what halving leaves of an interval, where it is largest.
-
-    At a jump it is the jump; of anything continuous nothing is left. One interval for each entry.
-    """
-    before, after = off(low), off(high)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        now = off(middle)
-        # Negated, so that what is not finite lies beyond.
-        nearer = ~(np.abs(now - before) < np.abs(after - now))
-        low, high = np.where(nearer, low, middle), np.where(nearer, middle, high)
-        before, after = np.where(nearer, before, now), np.where(nearer, now, after)
-    change: np.ndarray = after - before
-    return change
-
-
 def _jump_in(
     differences: Differences, entries: np.ndarray, values: np.ndarray, steps: np.ndarray
 ) -> np.ndarray:
@@ -94,5 +74,6 @@ def _jump_in(
         return away
 
     low, high = at * steps, (at + 1) * steps
-    jump: np.ndarray = np.nan_to_num(np.abs(largest_change(off, low, high)))
+    change, _, _ = largest_change(off, low, high, HALVINGS)
+    jump: np.ndarray = np.nan_to_num(np.abs(change))
     return jump

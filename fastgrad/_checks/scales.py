@@ -16,10 +16,11 @@ from fastgrad import _backend
 from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import SAFETY, ErrorModel
-from fastgrad._checks.own_errors import errors_of, largest_change, values_beside
+from fastgrad._checks.own_errors import HALVINGS, errors_of, values_beside
 from fastgrad._checks.steep import HOLDS, hidden, out_of_reach, spread, too_fast
 from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
+from fastgrad._derivatives.stairs import largest_change
 from fastgrad._derivatives.step_table import StepTable
 
 __all__ = [
@@ -150,7 +151,8 @@ def jumps_between(
         away: np.ndarray = found.values[:, 0] - base - slopes * found.moved[:, 0]
         return away
 
-    found: np.ndarray = np.abs(largest_change(off, low, high)) >= _JUMP * np.abs(off(high))
+    change, _, _ = largest_change(off, low, high, HALVINGS)
+    found: np.ndarray = np.abs(change) >= _JUMP * np.abs(off(high))
     return found
 
 

@@ -110,11 +110,15 @@ def estimate(
     extrapolation; the pair of steps is taken whose bound on truncation and noise is smallest, if no
     smaller step contradicts it [1]_. Noise is measured by difference tables [2]_.
 
-    The error bar is a bound: in ``bench/estimates.py`` it holds in at least 999 of 1,000 cases. It
-    need not hold where `f` itself is off in the same way at all points nearby, or has details
-    smaller than 1e-12 of the entry. A solver that stops early is off so, and terms that cancel:
-    ``(1 - cos(x)) / x**2`` is computed on stairs, which are smooth in between, and at 1e-7 each of
-    them is wider than the steps that seem to settle its derivative.
+    The error bar is a bound: in ``bench/estimates.py`` it holds in at least 999 of 1,000 cases.
+    Terms that cancel, rounding inside `f` and solvers that stop early leave stairs, which are
+    smooth in between: ``(1 - cos(x)) / x**2`` has some that are wider than the steps that seem to
+    settle its derivative. So each entry is looked at once more, at a twentieth of its size, for two
+    evaluations; where `f` has left its tangent there, a few more tell whether it jumps again and
+    again. Then the height of the stairs is noise, and longer steps are taken. Bars need not hold on
+    stairs wider than a twentieth of the entry, where the slope on the stairs is off by less than a
+    twentieth of itself, where `f` is off in the same way at all points nearby, and where it has
+    details smaller than 1e-12 of the entry.
 
     References
     ----------

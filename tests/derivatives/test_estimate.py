@@ -147,6 +147,104 @@ def test_error_bars_hold_where_it_is_hard(name, rtol):
             assert abs(found.value - exact) <= 1.01 * rtol * abs(exact)
 
 
+# What cancels beside 0, with the first terms of its derivative there.
+CANCELLING = {
+    "cosine": (lambda x: (1 - math.cos(x)) / x**2, lambda x: -x / 12),
+    "exponential": (lambda x: (math.exp(x) - 1) / x, lambda x: 0.5 + x / 3),
+    "logarithm": (lambda x: math.log(1 + x) / x, lambda x: -0.5 + 2 * x / 3),
+    "roots": (lambda x: (math.sqrt(1 + x) - math.sqrt(1 - x)) / x, lambda x: x / 4),
+    "discount": (lambda x: (1 - (1 + x) ** -30) / x, lambda x: -465 + 9920 * x),
+    "sum": (lambda x: math.sin(x) + 1e3 * (1 - math.cos(x)) / x, lambda x: 501 - x / 2),
+    "curvature": (lambda x: (math.exp(x) - 1 - x) / x**2, lambda x: 1 / 6 + x / 12),
+}
+
+
+@pytest.mark.parametrize("name", CANCELLING)
+@pytest.mark.parametrize("rtol", [1e-3, 1e-8])
+def test_error_bars_hold_on_stairs_of_terms_that_cancel(name, rtol):
+    f, slope = CANCELLING[name]
+    for x in np.geomspace(1e-7, 1e-5, 9).tolist():
+        found = fg.estimate(f, x, rtol)
+        assert covers(found, slope(x)), (x, str(found))
+        assert found.status == "noisy" or found.uncertainty <= rtol * abs(slope(x))
+        assert found.evaluations <= 80
+
+
+TABLE = np.sin(np.arange(10_001) / 1000)
+ROUNDED = {
+    "factor": (lambda t: t * round(math.exp(t / 4), 4), lambda t: math.exp(t / 4) * (1 + t / 4)),
+    "argument": (lambda t: t * round(t, 4) ** 2, lambda t: 3 * t * t),
+    "float32": (lambda t: t + float(np.float32(1) + np.float32(t)), lambda t: 2.0),
+    "table": (lambda t: t * TABLE[int(t * 1000)], lambda t: math.sin(t) + t * math.cos(t)),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_error_bars_hold_on_stairs_of_rounding(name):
+    f, slope = ROUNDED[name]
+    for x in (0.51234, 0.77123, 2.31237, 7.71234):
+        found = fg.estimate(f, x)
+        assert covers(found, slope(x)), (x, str(found))
+        assert found.uncertainty <= 0.5 * abs(slope(x))
+        assert found.status == "noisy"
+
+
+def test_stairs_of_some_outputs_and_entries_are_told_apart():
+    def f(p):
+        a, b = p.tolist()
+        cosine, growth = CANCELLING["cosine"][0], CANCELLING["exponential"][0]
+        return np.array([cosine(a), math.sin(a) + b, growth(a) + b, b * round(math.exp(b), 4)])
+
+    a, b = 3e-7, 0.7
+    found = fg.estimate(f, np.array([a, b]))
+    exact = [[-a / 12, 0], [math.cos(a), 1], [0.5 + a / 3, 1], [0, math.exp(b) * (1 + b)]]
+    assert (np.abs(found.value - exact) <= found.uncertainty).all()
+    assert found.status[[0, 2, 3], [0, 0, 1]].tolist() == ["noisy"] * 3
+    assert found.status[1].tolist() == ["converged"] * 2
+
+
+# Functions that do at long steps what short ones do not show, and no stairs.
+NO_STAIRS = {
+    "kink": (lambda t: abs(t - 1) + math.sin(t), lambda t: math.copysign(1, t - 1) + math.cos(t)),
+    "jump": (lambda t: (t > 1) + math.sin(t), math.cos),
+    "pole": (lambda t: 1 / (t - 1), lambda t: -1 / (t - 1) ** 2),
+    "fast": (lambda t: math.sin(1000 * t), lambda t: 1000 * math.cos(1000 * t)),
+    "edge": (
+        lambda t: t + math.tanh(1e5 * (t - 1)),
+        lambda t: 1 + 1e5 / math.cosh(min(1e5 * abs(t - 1), 300)) ** 2,
+    ),
+}
+
+
+def _without_a_look(monkeypatch):
+    where = "fastgrad._derivatives.many_steps.stairs_of"
+    monkeypatch.setattr(where, lambda rows, known: np.zeros(len(known.pairs)))
+
+
+@pytest.mark.parametrize("name", NO_STAIRS)
+def test_what_long_steps_show_is_no_stairs(monkeypatch, name):
+    f, slope = NO_STAIRS[name]
+    points = [1 + side * d for d in (3e-2, 1e-3, 1e-5) for side in (1, -1)]
+    found = [fg.estimate(f, x) for x in points]
+    _without_a_look(monkeypatch)
+    for x, one in zip(points, found, strict=True):
+        alone = fg.estimate(f, x)
+        assert covers(one, slope(x))
+        assert (one.value, one.uncertainty) == (alone.value, alone.uncertainty)
+        assert one.evaluations <= alone.evaluations + 32
+
+
+def test_a_look_for_stairs_takes_two_evaluations_of_a_smooth_function(monkeypatch):
+    easy = [(math.log, 1.3), (math.exp, 0.5), (math.sqrt, 300.0), (lambda t: 1 / t**2, 4e-6)]
+    tolerances = (1e-3, 1e-8, 1e-12)
+    found = [fg.estimate(f, x, rtol) for f, x in easy for rtol in tolerances]
+    _without_a_look(monkeypatch)
+    before = [fg.estimate(f, x, rtol) for f, x in easy for rtol in tolerances]
+    for one, alone in zip(found, before, strict=True):
+        assert (one.value, one.uncertainty) == (alone.value, alone.uncertainty)
+        assert one.evaluations <= alone.evaluations + 2
+
+
 def test_an_alias_is_not_believed():
     """At steps of 1e-3 and more sin(1000 x) shows a derivative of 3, with any extrapolation."""
     found = fg.estimate(lambda t: math.sin(1000 * t), 1.0)
