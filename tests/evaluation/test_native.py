@@ -150,7 +150,6 @@ def test_fuzz_of_codes_threads_and_layouts(library, data):
 REFUSED = [
     ({"w": np.ones(3)}, fg.InputTypeError, "got a dict .put nested parameters into one vector"),
     ([np.ones(3), np.ones(2)], fg.InputTypeError, "got a list"),
-    (None, fg.InputTypeError, "got a NoneType"),
     (np.ones(3, "f4"), fg.InputTypeError, r"got float32 \(`params`.astype\(float\)\)"),
     (np.ones(3, ">f8"), fg.InputTypeError, "got >f8"),
     (np.ones(3, complex), fg.InputTypeError, "got complex128"),
@@ -170,6 +169,17 @@ def test_other_parameters_are_refused_before_any_evaluation(params, error, said,
         assert "`params` must be" in str(caught.value)
     with pytest.raises(error, match=said.replace("params", "x")):
         f(params)
+    assert not calls
+
+
+def test_no_parameters_are_refused_as_for_any_objective(backend):
+    calls = []
+    f = fg.native(callback(lambda n, x, user: calls.append(n) or 0.0))
+    for run in (fg.gradient, lambda f, x: fg.check_gradient(f, x, x)):
+        with pytest.raises(fg.InputTypeError, match=r"^`params` is None, not an array"):
+            run(f, None)
+    with pytest.raises(fg.InputTypeError, match=r"`x` must be one float64 array.*got a NoneType"):
+        f(None)
     assert not calls
 
 
