@@ -249,12 +249,12 @@ def _problem(name: str, f: Callable[[Any, Any], Any], point: float, unit: float)
     return Problem(title, lambda t: f(t / unit, FLOATS), x, exact)
 
 
-def derivative(f: Callable[[Any], Any], x: float) -> float:
+def derivative(f: Callable[[Any], Any], x: float, digits: int = DIGITS) -> float:
     """The exact derivative of a function in mpmath's numbers."""
-    with mpmath.workdps(DIGITS):
+    with mpmath.workdps(digits):
         at = mpmath.mpf(x)
-        h = abs(at) * mpmath.mpf(10) ** -(DIGITS // 3) or mpmath.mpf(10) ** -(DIGITS // 3)
-        # Error h^2 = 1e-40: far below what float64 holds.
+        h = abs(at) * mpmath.mpf(10) ** -(digits // 3) or mpmath.mpf(10) ** -(digits // 3)
+        # Error h^2, of 1e-40 or less: far below what float64 holds.
         return float((f(at + h) - f(at - h)) / (2 * h))
 
 
@@ -266,12 +266,12 @@ def hashed(t: float, size: float) -> float:
 def hard() -> tuple[Problem, ...]:
     """Functions on which one step, or a sequence that starts large, goes wrong."""
     return tuple(
-        Problem(f"{name} at {x:.15g}", _elementwise(f), x, exact)
+        Problem(f"{name} at {x:.15g}", elementwise(f), x, exact)
         for name, f, x, exact in itertools.chain(_steep(), _noisy(), _singular(), _one_sided())
     )
 
 
-def _elementwise(f: Callable[[float], float]) -> Callable[[Any], Any]:
+def elementwise(f: Callable[[float], float]) -> Callable[[Any], Any]:
     """A function of one number, for arrays as well; NaN outside of its domain."""
 
     def one(t: float) -> float:

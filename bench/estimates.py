@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from estimate_problems import Problem, drawn, hard, table
+from estimate_stairs import stairs
 from measure import Section, Target, arguments, report
 from measure import table as markdown
 
@@ -154,10 +157,16 @@ def _median(values: Iterable[float]) -> float:
     return median(list(values) or [math.nan])
 
 
-def sections(groups: dict[str, dict[str, list[Outcome]]]) -> Iterator[Section]:
+Group = dict[str, list[Outcome]]  # of each tool
+
+
+def rows(found: Group) -> str:
+    return markdown(HEAD, [row(name, each) for name, each in found.items()])
+
+
+def sections(groups: dict[str, Group], on_stairs: Group) -> Iterator[Section]:
     for title, found in groups.items():
-        rows = [row(name, each) for name, each in found.items()]
-        yield Section(title, markdown(HEAD, rows))
+        yield Section(title, rows(found))
     ours = [each for found in groups.values() for name in OURS for each in found[name]]
     held = 100 * mean(each.holds for each in ours)
     targets = [
@@ -182,8 +191,28 @@ def sections(groups: dict[str, dict[str, list[Outcome]]]) -> Iterator[Section]:
     ]
     text = "\n".join(lines) or "None."
     yield Section(f"Error bars of fastgrad that do not hold, of {len(ours)}", text, targets)
+    yield _stairs(on_stairs)
     yield Section("", NOTES)
 
+
+def _stairs(found: Group) -> Section:
+    """Apart from the others and their target: some stairs are wider than any step."""
+    ours = [each for name in OURS for each in found[name]]
+    # Without the point: problems of one form.
+    broken = Counter(each.problem.name.rpartition(" at ")[0] for each in ours if not each.holds)
+    named = ", ".join(f"{name} ({count})" for name, count in broken.most_common()) or "none"
+    named = f"Bars of fastgrad that do not hold, {broken.total()} of {len(ours)}: {named}."
+    title = f"On stairs: terms that cancel, rounding, tables, solvers: {len(found[OURS[0]])}"
+    text = "\n\n".join((rows(found), STAIRS, textwrap.fill(named, 100)))
+    return Section(title, text)
+
+
+STAIRS = """\
+Every second one was seen while tuning. Exact derivatives are those of the functions that are meant;
+`f` has a slope of its own on each stair. fastgrad compares with a step of a 20th of the entry: it
+sees neither stairs wider than that nor, on some, that their slope is off by less than a 20th. Most
+bars that do not hold, about 4 in 100, are of these; in a few of the others noise was measured too
+small. No target is set here, and these bars are no part of the one above."""
 
 NOTES = """\
 `bars hold`: |value - exact| is at most the error bar; one that is NaN does not hold, an infinite
@@ -194,23 +223,25 @@ number instead of a half: without it, it is wrong in most small units. fastgrad 
 tolerances `rtol`."""
 
 
-def _cost(groups: dict[str, dict[str, list[Outcome]]], name: str) -> float:
+def _cost(groups: dict[str, Group], name: str) -> float:
     return mean(each.evaluations for found in groups.values() for each in found[name])
 
 
 def main() -> None:
     options = arguments(__doc__ or "").parse_args()
-    tabled, harder = table(), hard()
+    tabled, harder, stepped = table(), hard(), stairs()
     others = drawn(DRAWN, SEED)
     if options.quick:
         tabled, harder, others = tabled[::60], harder[::10], others[::60]
+        stepped = stepped[::60]
     groups = {
         "The table, seen while tuning": tabled,
         "Hard functions, seen while tuning": harder,
         "Random points and units, held out": others,
     }
     named = {f"{title}: {len(each)}": outcomes(each) for title, each in groups.items()}
-    report("estimates.md", "Error bars of derivatives", list(sections(named)), options, PACKAGES)
+    found = list(sections(named, outcomes(stepped)))
+    report("estimates.md", "Error bars of derivatives", found, options, PACKAGES)
 
 
 if __name__ == "__main__":

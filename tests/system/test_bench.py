@@ -161,7 +161,12 @@ def test_smoke_run_of_the_estimates(tmp_path):
     for package in ("scipy", "mpmath"):
         pytest.importorskip(package)
     written = smoke(tmp_path, BENCH / "estimates.py", result="estimates.md")
-    for row in ("| fastgrad 1e-08 ", "## The table, seen", "## Hard functions, seen"):
+    for row in (
+        "| fastgrad 1e-08 ",
+        "## The table, seen",
+        "## Hard functions, seen",
+        "## On stairs",
+    ):
         assert row in written
     assert "that do not hold, of" in written
     assert written.count(" 100.00 % ") >= 9
