@@ -211,8 +211,8 @@ STAIRS = """\
 Every second one was seen while tuning. Exact derivatives are those of the functions that are meant;
 `f` has a slope of its own on each stair. fastgrad compares with a step of a 20th of the entry: it
 sees neither stairs wider than that nor, on some, that their slope is off by less than a 20th. Most
-bars that do not hold, about 4 in 100, are of these; in a few of the others noise was measured too
-small. No target is set here, and these bars are no part of the one above."""
+bars that do not hold, about 4 in 100, are of these; a few others are of narrow stairs that were
+missed beside noise. No target is set here, and these bars are no part of the one above."""
 
 NOTES = """\
 `bars hold`: |value - exact| is at most the error bar; one that is NaN does not hold, an infinite
