@@ -217,10 +217,10 @@ missed beside noise. No target is set here, and these bars are no part of the on
 NOTES = """\
 `bars hold`: |value - exact| is at most the error bar; one that is NaN does not hold, an infinite
 one does. `say nothing`: bars that are infinite or NaN. Medians are those of the other bars. `f`:
-points at which the function was evaluated. Exact derivatives are those of mpmath at 60 digits. All
-tools run with their own settings, but for `scipy.differentiate`, whose first step is half the
-number instead of a half: without it, it is wrong in most small units. fastgrad runs at three
-tolerances `rtol`."""
+points at which the function was evaluated. Exact derivatives are closed forms, or those of mpmath
+at 60 digits or more. All tools run with their own settings, but for `scipy.differentiate`, whose
+first step is half the number instead of a half: without it, it is wrong in most small units.
+fastgrad runs at three tolerances `rtol`."""
 
 
 def _cost(groups: dict[str, Group], name: str) -> float:
