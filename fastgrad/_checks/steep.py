@@ -64,8 +64,7 @@ def too_fast(
     if not len(fast):
         return fast
     some = spread(fast, error)
-    # That of the values near by, which may be far from that at the parameters.
-    rounding = model.unit * (abs(model.base) + model.noise)
+    rounding = _rounding_beside(model)
     noise = np.full(len(some), model.noise)
     near = agree_at_small(differences, entries[some], analytic[some], size[some], noise, rounding)
     # Faster than the parameters can be moved, or than `f` is computed.
@@ -97,8 +96,7 @@ def hidden(
     if not len(some):
         return np.empty(0, np.intp)
     some = spread(some, error)
-    rounding = model.unit * (abs(model.base) + model.noise)
-    agrees = np.zeros(len(some), bool)
+    rounding, agrees = _rounding_beside(model), np.zeros(len(some), bool)
     least = _LEAST_SPACINGS * model.spacing * differences.lengths(entries[some])
     steps = found.step[some]
     while (steps > least).any():
@@ -124,11 +122,15 @@ def out_of_reach(
     if not len(some):
         return some
     size = np.abs(differences.parameters(entries[some]))
-    rounding = model.unit * (abs(model.base) + model.noise)
-    lost = np.abs(analytic[some]) * _SIDE * size <= ROUNDING * rounding
+    lost = np.abs(analytic[some]) * _SIDE * size <= ROUNDING * _rounding_beside(model)
     # What is zero but for the rounding of what it was computed from has no scale of its own.
     hidden_there: np.ndarray = some[lost & (model.spacing < size) & (size < found.step[some])]
     return hidden_there
+
+
+def _rounding_beside(model: ErrorModel) -> float:
+    """That of the values near by, which may be far from that at the parameters."""
+    return model.unit * (abs(model.base) + model.noise)
 
 
 def _may_be_fast(size: np.ndarray, length: np.ndarray, model: ErrorModel) -> np.ndarray:
