@@ -33,7 +33,7 @@ from fastgrad._report.entries import Verdict
 
 __all__ = ["refine"]
 
-_RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
+_RIGHT, _WRONG = Verdict.RIGHT.code, Verdict.WRONG.code
 
 # Smaller steps, at most: 7.3^20 = 2^57 leads from any first step below the spacing of float64.
 _MOST_DOWN = 20
