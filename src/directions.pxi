@@ -2,11 +2,13 @@
 
 # The loops over entries are compiled for wider vectors as well, of which the processor that runs
 # takes its own: a move of a million entries takes two thirds of the time. No sum is made in another
-# order and no product is fused (setup.py), so that all have the same bits. Only GCC with glibc can.
+# order and no product is fused (setup.py): all numbers have the same bits. GCC knows these levels
+# from 12 on, and glibc is what chooses: while it loads, where what a sanitizer adds cannot run yet.
 cdef extern from *:
     """
     #if defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__x86_64__) \\
-        && defined(__GLIBC__) && defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+        && defined(__GLIBC__) && defined(__OPTIMIZE__) \\
+        && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     #define FASTGRAD_VECTORS \\
         __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
     #else
@@ -82,15 +84,15 @@ cdef Py_ssize_t side_by_side(const View* views, int count, Py_ssize_t size) noex
 
 # One loop for each type, over a run of entries side by side, which the compiler makes vectors of.
 
-cdef in_vectors displace_double(double* target, const double* before, const double* move, double time,
-                          Py_ssize_t n) noexcept nogil:
+cdef in_vectors displace_double(double* target, const double* before, const double* move,
+                                double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         target[i] = before[i] + time * move[i]
 
 
 cdef in_vectors displace_single(float* target, const float* before, const double* move, double time,
-                          Py_ssize_t n) noexcept nogil:
+                                Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         target[i] = before[i] + <float> (time * move[i])
@@ -121,7 +123,7 @@ def displace(cnp.ndarray target, cnp.ndarray before, cnp.ndarray move, double ti
 # are written out: GCC makes no vectors of a call, even of an inline one.
 
 cdef in_vectors shift_double(double* target, const double* before, const int16_t* direction,
-                       double time, Py_ssize_t n) noexcept nogil:
+                             double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef double x
     for i in range(n):
@@ -130,7 +132,7 @@ cdef in_vectors shift_double(double* target, const double* before, const int16_t
 
 
 cdef in_vectors shift_single(float* target, const float* before, const int16_t* direction,
-                       double time, Py_ssize_t n) noexcept nogil:
+                             double time, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef double x
     for i in range(n):
@@ -198,8 +200,8 @@ cdef double sum_of(double* lanes) noexcept nogil:
 
 
 cdef in_vectors claim_double(double* target, const double* before, const int16_t* direction,
-                       double time, const double* claim, double* rise,
-                       Py_ssize_t n) noexcept nogil:
+                             double time, const double* claim, double* rise,
+                             Py_ssize_t n) noexcept nogil:
     """The same, with what a claim says of the moves really made: one loop, for it reads once."""
     cdef Py_ssize_t i
     cdef double x
@@ -210,8 +212,8 @@ cdef in_vectors claim_double(double* target, const double* before, const int16_t
 
 
 cdef in_vectors claim_single(float* target, const float* before, const int16_t* direction,
-                       double time, const double* claim, double* rise,
-                       Py_ssize_t n) noexcept nogil:
+                             double time, const double* claim, double* rise,
+                             Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef double x
     for i in range(n):
@@ -316,7 +318,7 @@ def shift(cnp.ndarray target, cnp.ndarray before, uint64_t key, uint64_t start, 
 
 
 cdef in_vectors slope_run(double* terms, const double* claim, const double* x,
-                    Py_ssize_t n) noexcept nogil:
+                          Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef double size
     for i in range(n):
