@@ -11,9 +11,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from collections.abc import Iterator, KeysView, Mapping, Sequence, Set, ValuesView
+from collections.abc import Iterator, Mapping, Sequence
 from operator import is_
-from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._leaf import Leaf
+from fastgrad._refusals import AT_THE_TOP, WAY_OUT, kind_of, refuse_kind, refuse_type
 from fastgrad._words import with_article
 
 __all__ = [
@@ -43,10 +43,6 @@ __all__ = [
 ]
 
 Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
-
-_WAY_OUT = "pass arrays such as np.asarray(value, dtype=float)"
-# Of what is no part of a nest: `f` has to depend on something.
-_AT_THE_TOP = "pass the arrays that `f` depends on: one, or a dict or list of them"
 
 
 def as_params(params: Params) -> Params:
@@ -103,7 +99,7 @@ def _array_of_numbers(numbers: Any, path: str) -> np.ndarray:
         array = np.array(numbers)
     except ValueError:
         raise InputValueError(
-            f"`{path}` is a ragged list of numbers; {_WAY_OUT} for each row"
+            f"`{path}` is a ragged list of numbers; {WAY_OUT} for each row"
         ) from None
     return array if array.dtype.kind in "fc" else array.astype(np.float64)
 
@@ -115,7 +111,7 @@ def flatten(params: Params) -> list[Leaf]:
     if _is_flat(params):
         return [_leaf(path, node) for path, node in children(params, "") or ()]
     if params is None:
-        raise InputTypeError(f"`params` is None, not an array; {_AT_THE_TOP}")
+        raise InputTypeError(f"`params` is None, not an array; {AT_THE_TOP}")
     return [_leaf(path, node) for path, node in _walk(params, "", ())]
 
 
@@ -184,74 +180,11 @@ def _label(path: str, key: Any) -> str:
 def _leaf(path: str, node: Any) -> Leaf:
     """A leaf; the path of one that is no part of a nest is empty, or `params`."""
     if type(node) is not np.ndarray:
-        _refuse_kind(path or "params", node, nested=bool(path))
+        refuse_kind(path or "params", node, nested=bool(path))
     path = path or "params"
     if node.dtype.kind not in "fc":
-        raise InputTypeError(
-            f"`{path}` has dtype {node.dtype}, which cannot hold a small step; "
-            f"{_way_out_of_type(path, node)}"
-        )
+        refuse_type(path, node)
     return Leaf(path, node)
-
-
-def _refuse_kind(path: str, node: Any, *, nested: bool) -> None:
-    if not isinstance(node, np.ndarray):
-        way_out = _way_out(path, node, nested=nested)
-        raise InputTypeError(f"`{path}` is {_kind_of(node)}, not an array; {way_out}")
-    # By an attribute: np.ma is a module of its own, which takes time to import.
-    if hasattr(node, "compressed"):
-        raise InputTypeError(
-            f"`{path}` is a masked array; pass its .data, or .compressed() to leave entries out"
-        )
-    if isinstance(node, np.matrix):
-        raise InputTypeError(f"`{path}` is an np.matrix; pass np.asarray(`{path}`)")
-
-
-def _kind_of(node: Any) -> str:
-    if isinstance(node, FunctionType):
-        return "a function"
-    kind = type(node)
-    # What another module calls an array is none of NumPy's, and is not said to be one.
-    name = f"{kind.__module__}.{kind.__name__}" if kind.__name__ == "array" else kind.__name__
-    return with_article(name)
-
-
-def _way_out(path: str, node: Any, *, nested: bool) -> str:
-    """What to pass instead of something that is no array; following it must work."""
-    library = type(node).__module__.partition(".")[0]
-    if hasattr(node, "detach"):  # torch
-        return f"pass `{path}`.detach().numpy(), which shares its memory"
-    if hasattr(node, "named_parameters"):  # a module of torch's
-        return f"pass {{n: p.detach().numpy() for n, p in `{path}`.named_parameters()}}"
-    if isinstance(node, Iterator):
-        return f"pass list(`{path}`), which can be looked at more than once"
-    if isinstance(node, (KeysView, ValuesView)):
-        return f"pass list(`{path}`)"
-    if isinstance(node, Set):
-        return f"pass sorted(`{path}`): a set has no order"
-    if library in ("jax", "jaxlib", "tensorflow"):
-        return f"pass np.array(`{path}`), and let `f` compute with what it is given"
-    if isinstance(node, (str, bytes, bool, np.bool_)) or callable(node):
-        return "leave it out: `f` can read it elsewhere" if nested else _AT_THE_TOP
-    return _WAY_OUT if _makes_an_array(node) else "pass the arrays that it holds, as a dict or list"
-
-
-def _makes_an_array(node: Any) -> bool:
-    """Whether NumPy makes an array of numbers of something."""
-    try:
-        return np.asarray(node, dtype=float).dtype.kind == "f"
-    except Exception:  # whatever the object's own methods raise
-        return False
-
-
-def _way_out_of_type(path: str, array: np.ndarray) -> str:
-    if array.dtype.kind == "V":
-        return f"pass its fields as arrays, such as {{name: `{path}`[name].copy()}}"
-    if array.dtype.kind in "SU":
-        return "leave it out: `f` can read it elsewhere"
-    if array.dtype.kind == "O" and any(np.ndim(each) for each in array.flat):
-        return f"pass list(`{path}`), a list of arrays"
-    return f"use `{path}`.astype(float)"
 
 
 def unflatten(params: Params, arrays: Iterator[Any]) -> Params:
@@ -286,7 +219,7 @@ def _plain(node: Any) -> Any:
         if not all(type(key) in (str, int, float, bool, bytes) for key in node):
             raise TypeError
         return {key: _plain(node[key]) for key in node}
-    if isinstance(node, (list, tuple)) and not hasattr(node, "_fields"):
+    if _is_plain_sequence(node):
         made = [_plain(child) for child in node]
         return tuple(made) if isinstance(node, tuple) else made
     parts = children(node, "")
@@ -380,8 +313,8 @@ def _has_names(node: Any) -> bool:
 
 def _sized(value: Any) -> str:
     """A value in a few words, with the length of a plain sequence."""
-    plain = isinstance(value, (list, tuple)) and not hasattr(value, "_fields")
-    return f"{describe(value)} of {len(value)}" if plain else describe(value)
+    said = describe(value)
+    return f"{said} of {len(value)}" if _is_plain_sequence(value) else said
 
 
 def pair_flat(params: Params, other: Any) -> list[tuple[np.ndarray, Any]] | None:
@@ -405,16 +338,19 @@ def same_kind(a: Any, b: Any) -> bool:
     # A gradient often comes in other containers than the parameters: a dict for an ordered one.
     if isinstance(a, Mapping):
         return isinstance(b, Mapping)
-    if isinstance(a, (list, tuple)) and not hasattr(a, "_fields"):
-        return isinstance(b, (list, tuple)) and not hasattr(b, "_fields")
-    return False
+    return _is_plain_sequence(a) and _is_plain_sequence(b)
+
+
+def _is_plain_sequence(node: Any) -> bool:
+    """Whether something is a list or a tuple without names."""
+    return isinstance(node, (list, tuple)) and not hasattr(node, "_fields")
 
 
 def describe(value: Any) -> str:
     """A value in a few words, for an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
-    return "None" if value is None else _kind_of(value)
+    return "None" if value is None else kind_of(value)
 
 
 def is_function(params: Any) -> bool:
