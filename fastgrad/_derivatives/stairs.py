@@ -30,6 +30,9 @@ _BOUNDS = 3.0
 # Truncation of second order grows by this from level to level; four times that is abrupt. Where
 # truncation is seen this tells across three levels as well.
 _GROWTH, _MARGIN, _NEAR = RATIO**2, 4.0, 3
+# Smooth functions leave their tangents on both sides, as curvature shows first. Where noise hides
+# how it begins, and one side is off by less than this share of the other, a jump is on the other.
+_STAYS = 1e-2
 # From step to step, what a single jump adds to the difference stays, and what stairs add grows by
 # RATIO: halfway between, on a scale of factors.
 _GROWS = RATIO**0.5
@@ -70,6 +73,12 @@ class Settled:
         """Whether that is more than noise and most smooth functions show; False without values."""
         allowed = np.fmax(_ALIKE * self.size, _BOUNDS * (row.noise + self.bound))
         found: np.ndarray = self.off(row) > allowed
+        return found
+
+    def leaves_one_side(self, row: StepTable) -> np.ndarray:
+        """Whether one side is still on its tangent and the other is not; False without values."""
+        ahead, behind = np.abs(row.forward - self.forward), np.abs(row.backward - self.backward)
+        found: np.ndarray = np.minimum(ahead, behind) < _STAYS * np.maximum(ahead, behind)
         return found
 
 
@@ -121,10 +130,12 @@ def _abrupt(
         part, apart = known.among(here), high[here] - low[here]
         below, above = rows.look(part.pairs, low[here]), rows.look(part.pairs, high[here])
         before = part.off(below)
+        hidden = before <= below.noise
         # Over more than one level nearly all could have grown out of noise.
-        seen = (before > below.noise) & (apart <= _NEAR)
+        seen = ~hidden & (apart <= _NEAR)
         before += np.where(seen, 0.0, below.noise)
         gradual = part.off(above) <= _MARGIN * _GROWTH**apart * before
+        gradual &= ~(hidden & part.leaves_one_side(above))
         here = here[~(gradual & (seen | (apart == 1)))]
         open_ = here[high[here] - low[here] > 1]
         if not len(open_):

@@ -170,6 +170,27 @@ def test_error_bars_hold_on_stairs_of_terms_that_cancel(name, rtol):
         assert found.evaluations <= 80
 
 
+# Slopes at small x of ``(exp(r x) - 1) / x``, for rates r of either sign.
+def _slope_of_growth(r, x):
+    return r**2 / 2 + r**3 * x / 3 + r**4 * x**2 / 8 + r**5 * x**3 / 30
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_error_bars_hold_where_noise_hides_how_a_stair_ends(sign):
+    """Steps of a few spacings see one stair, and the next one on one side before the other.
+
+    Before that both sides had noise out of which this could have grown: of these bars 30 % did not
+    hold while the other side was not asked. Some that do not are of several stairs in a row.
+    """
+    rng = np.random.default_rng(1)
+    missed, count = 0, 60
+    for _ in range(count):
+        r, x = sign * rng.uniform(0.5, 3.0), 10 ** rng.uniform(-4.5, -3.5)
+        found = fg.estimate(lambda t, r=r: (math.exp(r * t) - 1) / t, x)
+        missed += not covers(found, _slope_of_growth(r, x))
+    assert missed <= count // 7
+
+
 TABLE = np.sin(np.arange(10_001) / 1000)
 ROUNDED = {
     "factor": (lambda t: t * round(math.exp(t / 4), 4), lambda t: math.exp(t / 4) * (1 + t / 4)),
