@@ -25,13 +25,20 @@ from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.local import check_callable, is_plain_function, of_numbers
 from fastgrad._evaluation.meter import Metered
+from fastgrad._evaluation.protocol import Single
 from fastgrad._leaf import Leaf
 from fastgrad._returns import as_scalar
-from fastgrad._stencils import ComplexStep, Stencil, resolve
+from fastgrad._stencils import ComplexStep, Stencil, Steps, resolve
 from fastgrad._tree import as_params, describe, flatten
 from fastgrad._workers.evaluator import evaluator
 
 __all__ = ["derivative"]
+
+# Where `f` has no value at 0, values beside it are compared at three steps so far apart. They have
+# no limit if more than half of a change is left in the next: of the logarithm all, and a third at
+# most where there is a derivative. Less than this share of a value is rounding, which makes 1e-3 of
+# ``(1 - cos(t)) / t**2``.
+_CLOSER, _LASTS, _MATTERS = 3.0, 0.5, 1e-2
 
 
 def derivative(
@@ -97,8 +104,8 @@ def derivative(
     Warns
     -----
     StepWarning
-        An automatic step is too large, and smaller ones do not agree either. So it is at a pole of
-        odd order, as of ``1 / t`` at 0.
+        An automatic step is too large, and smaller ones do not agree either. So it is at a pole, as
+        of ``1 / t`` at 0; of even order, as of ``1 / t**2``, it is told at 0 alone.
 
     See Also
     --------
@@ -112,7 +119,9 @@ def derivative(
     and four of a sixth one of order 2, and more at higher orders. An array takes as many calls of
     `f` as one point does. An element in doubt makes them more; the others then stay at `x`. A point
     at 0, which does not say on which scale `f` changes beside it, is looked at by one smaller step
-    too.
+    too. Where `f` is not finite at 0 itself, or raises, it has a pole there if its values beside it
+    have no limit, and else, as of ``sin(t) / t``, the derivative is that of the function with the
+    gap closed. A finite value at 0 is believed, whatever lies beside it.
 
     Examples
     --------
@@ -288,8 +297,28 @@ def _settled(
     assert piece.stencil is not None
     own = replace(piece.stencil.steps(run.leaves[0].array.dtype), zeros=True)
     better = settled(run, piece, first, base, own)
+    better.off[:] = np.fmax(better.off, _off_at_poles(run, piece, better.derivatives, base))
     doubts.note(piece, better)
     return better.derivatives
+
+
+def _off_at_poles(
+    run: Elementwise | Metered, piece: Piece, derivatives: np.ndarray, base: Base
+) -> np.ndarray:
+    """How far derivatives are off at poles at 0, whose values on both sides cancel; 0 elsewhere."""
+    off = np.zeros(len(derivatives))
+    at = np.flatnonzero((run.read(piece.leaf, piece.entries) == 0) & np.isfinite(derivatives))
+    at = at[~np.isfinite(base.size(piece.entries[at]))] if len(at) else at
+    if not len(at):
+        return off
+    steps = piece.steps[at] / _CLOSER ** np.arange(3.0)[:, np.newaxis]
+    requests = (Single(piece.leaf, piece.entries[at], Steps(given=h), (1,)) for h in steps)
+    with np.errstate(all="ignore"):
+        first, second, third = (run.single(each).values[:, 0] for each in requests)
+        last = np.abs(third - second)
+        lasts = last > np.fmax(_LASTS * np.abs(second - first), _MATTERS * np.abs(second))
+        off[at] = np.where(lasts, np.fmin(last / steps[-1], np.finfo(float).max), 0.0)
+    return off
 
 
 class _Quiet(Base):

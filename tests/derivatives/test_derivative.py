@@ -351,3 +351,74 @@ def test_what_is_smooth_at_zero_is_not(f, scale):
     assert found == pytest.approx(exact, rel=1e-9, abs=1e-9 * scale)
     if found:  # else it is zero but for rounding, of which smaller steps have less
         assert abs(found) <= abs(fg.gradient(lambda t: scale * f(t), 0.0))
+
+
+EVEN_POLES = {
+    "-2": lambda t: 1 / t**2,
+    "-4": lambda t: t**-4.0,
+    "-1": lambda t: 1 / abs(t),
+    "-1/2": lambda t: abs(t) ** -0.5,
+    "log": lambda t: np.log(abs(t)),
+    "log, raised": lambda t: np.log(abs(t)) + 100.0,
+}
+
+
+@calm
+@pytest.mark.parametrize("x", [0.0, np.float32(0.0), np.array([0.0, 1.0])], ids=str)
+@pytest.mark.parametrize("how", [{}, {"method": fg.central(4)}, {"n": 3}], ids=str)
+@pytest.mark.parametrize("name", EVEN_POLES)
+def test_a_pole_whose_values_cancel_at_zero_is_told(name, how, x):
+    f = EVEN_POLES[name]
+    with pytest.warns(fg.StepWarning, match=r"with respect to `x(\[0\])?` = 0, 0, is uncertain"):
+        found = fg.derivative(lambda t: 3 * f(t), x, **how)
+    assert np.all(np.ravel(found)[:1] == 0)
+
+
+GAPS = {
+    "sinc": (lambda t: np.sin(t) / t, 0.0),
+    "cosine": (lambda t: (1 - np.cos(t)) / t**2, 0.0),
+    "exponential": (lambda t: np.expm1(t) / t, 0.5),
+    "x log x": (lambda t: t**2 * np.log(abs(t)), 0.0),
+    "flat": (lambda t: np.exp(-1 / t**2) / t, 0.0),
+    "constant": (lambda t: t / t, 0.0),
+}
+
+
+@calm
+@pytest.mark.parametrize("x", [0.0, np.array([0.0, 1.0])], ids=str)
+@pytest.mark.parametrize("name", GAPS)
+def test_a_gap_at_zero_is_closed(name, x):
+    f, exact = GAPS[name]
+    for scale in (1.0, 1e-9, 1e9):
+        for method in ("central", fg.central(4)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = fg.derivative(lambda t, s=scale: s * f(t), x, method=method)
+            assert np.ravel(found)[0] == pytest.approx(scale * exact, rel=1e-6, abs=1e-4 * scale)
+
+
+FINITE = {
+    "cosine": np.cos,
+    "square": np.square,
+    "cube": lambda t: abs(t) ** 3,
+    "flat": lambda t: np.where(t == 0, 0.0, np.exp(-1 / np.square(t))),
+    "logarithm": lambda t: np.where(t == 0, 0.0, t**2 * np.log(abs(t))),
+}
+
+
+@calm
+@pytest.mark.parametrize("x", [0.0, np.array([0.0, 1.0])], ids=str)
+@pytest.mark.parametrize("name", FINITE)
+def test_poles_are_not_sought_where_there_is_a_value(monkeypatch, name, x):
+    def count():
+        calls = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", fg.StepWarning)
+            found = fg.derivative(lambda t: calls.append(t) or FINITE[name](t), x)
+        assert np.ravel(found)[0] == 0
+        return len(calls)
+
+    with_a_look = count()
+    where = "fastgrad._derivatives.derivative._off_at_poles"
+    monkeypatch.setattr(where, lambda *_: np.zeros(1))
+    assert count() == with_a_look
