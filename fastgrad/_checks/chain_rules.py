@@ -22,8 +22,10 @@ from fastgrad._report.causes import Cause
 __all__ = ["CHAINED"]
 
 # A normalization has one number that is fitted, or two: one more entry confirms it, beside the
-# product with the parameters that vanishes.
-_FEWEST = 2
+# product with the parameters that vanishes. Where the parameters are alike, as in the column of a
+# Jacobian, the same is an added constant beside values that sum to zero, as flows between a few
+# compartments do.
+_FEWEST, _FEWEST_ALIKE = 2, 4
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -159,6 +161,8 @@ def _normalization(case: Case) -> Iterator[Relation]:
     """A multiple of the parameters by which the gradient, or the claim, is projected."""
     x = case.parameters
     if case.size < _FEWEST or np.iscomplexobj(x):
+        return
+    if case.size < _FEWEST_ALIKE and not np.ptp(x):
         return
     for values, (what, meaning) in ((case.numeric, _NOT_PROJECTED), (case.analytic, _PROJECTED)):
         if not vanishes(values * x, case, x):

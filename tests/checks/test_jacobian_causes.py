@@ -205,3 +205,21 @@ def test_one_small_slip_is_that_of_one_entry(share):
     report = fg.check_jacobian(lambda x: np.sin(A @ x), J, y)
     if report.verdict is fg.Verdict.WRONG:
         assert report.causes[0].kind is not fg.Cause.SINGLE
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_a_constant_in_a_column_of_flows_that_sum_to_zero_is_no_normalization(column, backend):
+    """Of flows between compartments each column sums to zero, and all its parameters are alike."""
+    k = np.array([0.7, 1.9, 0.4])
+
+    def flows(y):
+        back, forth, on = k * np.array([y[0] ** 2, y[0] * y[1], y[2]])
+        return np.array([forth - back, back - forth - on, on])
+
+    y = np.array([1.2, 0.8, 1.7])
+    exact = fg.jacobian(flows, y, method=fg.central(order=4))
+    wrong = exact.copy()
+    wrong[:, column] += 0.1
+    (cause,) = fg.check_jacobian(flows, wrong, y).causes
+    assert cause.kind is Cause.OFFSET
+    assert cause.evidence["coefficient"] == pytest.approx(0.1, rel=1e-4)
