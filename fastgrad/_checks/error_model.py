@@ -36,6 +36,8 @@ __all__ = [
     "own_rounding",
 ]
 
+_RIGHT, _WRONG, _UNCLEAR = (v.code for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.CANNOT_TELL))
+
 # ---------------------------------------------------------------- every bound, before a verdict
 
 # Bounds are multiplied by this before *wrong* is said: 8 standard deviations of f over h, eleven of
@@ -192,9 +194,9 @@ class ErrorModel:
             widest=POWER_LEAF * scale,
             curved=CURVED,
             one_sided_noise=ONE_SIDED_NOISE,
-            right=Verdict.RIGHT.code,
-            wrong=Verdict.WRONG.code,
-            unclear=Verdict.CANNOT_TELL.code,
+            right=_RIGHT,
+            wrong=_WRONG,
+            unclear=_UNCLEAR,
             edge=Doubt.EDGE,
             no_limit=Doubt.NO_LIMIT,
         )

@@ -161,7 +161,7 @@ def _explained(
         return replace(result, causes=met)
     run.phase("causes")
     # Copies: the parameters may have changed by when anything is told.
-    kept = [replace(part, leaf=part.leaf.kept()) for part in parts]
+    kept = [Part(part.number, part.leaf.kept(), part.table, part.model) for part in parts]
     causes: tuple[Finding, ...] | None = None  # told later, unless `f` is asked for them
     curve: Callable[[], Curve] | None = None
     try:

@@ -42,7 +42,7 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
     # All scales in one request: each of twelve would cost more than its evaluations.
     steps = np.multiply.outer(_SCALES, differences.lengths(entries)).ravel()
-    each = entries[np.newaxis].repeat(len(_SCALES), axis=0).ravel()
+    each = np.concatenate([entries] * len(_SCALES))
     values = values_beside(differences, each, steps, model.base)
     third, rough = _backend.kernel.third_differences(values, _ROUNDING * model.noise, _ROUGH)
     slopes = np.zeros(len(each))

@@ -102,7 +102,7 @@ def refine(
         table.doubt(entries[held], Doubt.HELD)
         entries = entries[~held]
     fixed = ~np.isfinite(differences.parameters(entries))
-    if fixed.any():
+    if np.count_nonzero(fixed):
         table.doubt(entries[fixed], Doubt.FIXED)
         entries = entries[~fixed]
     if not len(entries):
@@ -113,7 +113,7 @@ def refine(
         left = table.codes[entries] != _RIGHT
         if not differences.doubted:
             left &= table.codes[entries] != _WRONG
-        if left.any():
+        if np.count_nonzero(left):
             _look_at_rough(table, open_.among(left))
 
 
@@ -124,7 +124,7 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
         return
     grown = rough.roughness(table.codes[rough.entries] == _WRONG)
     smooth = (grown == 1.0) & (table.doubts[rough.entries] == Doubt.JUMPS.value)
-    if smooth.any():
+    if np.count_nonzero(smooth):
         # Seven values that are rounded to a grid lie on a line in one of six cases.
         grown[smooth] = rough.among(smooth).roughness(share=_ASIDE)
     chosen = (grown > 1.0).nonzero()[0]
@@ -195,8 +195,8 @@ class _Open:
     ) -> _Open:
         """Entries as the first pass left them."""
         length, grown = differences.lengths(entries), np.ones(len(entries))
-        rows = _first_row(table, entries, model.relative * length)
         analytic, gaps = table.analytic[entries], table.gaps[entries]
+        rows = _first_row(table, entries, model.relative * length, gaps)
         open_ = cls(differences, model, scale, entries, analytic, length, grown, gaps, rows)
         return open_.measured(_with_one_side(open_))
 
@@ -249,33 +249,37 @@ def _judge(table: EntryTable, open_: _Open) -> None:
     open_ = open_.measured(_with_larger_steps(open_))
     open_ = open_.measured(_with_smaller_steps(open_))
     table.moved[open_.entries] |= open_.rows.moves
-    steps, edges = open_.table, None
-    if not steps.shows_all:
-        edges = scales.edges_of(steps, open_.differences, open_.entries, open_.model)
-        steps = steps.with_quantization(~edges.continuous)
+    rows = steps = open_.table
+    edges = None
+    if not rows.shows_all:
+        edges = scales.edges_of(rows, open_.differences, open_.entries, open_.model)
+        steps = rows.with_quantization(~edges.continuous)
     found = estimate(steps)
     _decide(table, open_, steps, found)
     if edges is not None:
         table.doubt(open_.entries[edges.jumps], Doubt.JUMPS)
     wrong = table.codes[open_.entries] == _WRONG
-    if wrong.any() and open_.differences.doubted:
+    if np.count_nonzero(wrong) and open_.differences.doubted:
         some = open_.among(wrong)
+        all_wrong = some is open_
         doubts = scales.doubts_of_wrong(
-            some.table,
-            found if some is open_ else found.among(wrong),
+            rows if all_wrong else rows.among(wrong),
+            found if all_wrong else found.among(wrong),
             some.analytic,
             some.differences,
             some.entries,
             some.model,
         )
-        for why in np.unique(doubts[doubts > 0]).tolist() if doubts.any() else ():
+        for why in np.unique(doubts[doubts > 0]).tolist() if np.count_nonzero(doubts) else ():
             table.doubt(some.entries[doubts == why], why)
 
 
-def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> StepTable:
+def _first_row(
+    table: EntryTable, entries: np.ndarray, steps: np.ndarray, gaps: np.ndarray
+) -> StepTable:
     """The differences of the first pass as a table of one step; nothing is evaluated again."""
     # The two sides are not kept for every entry, but follow from the mean and the gap.
-    central, half_gap = table.numeric[entries], table.gaps[entries] / 2
+    central, half_gap = table.numeric[entries], gaps / 2
     ahead, behind = central + half_gap, central - half_gap
     # The uncertainty is still the bound on the noise: `judge` leaves it so where it is in doubt.
     row = np.array((steps, central, ahead, behind, table.uncertainty[entries]))
@@ -285,7 +289,7 @@ def _first_row(table: EntryTable, entries: np.ndarray, steps: np.ndarray) -> Ste
 def _with_one_side(open_: _Open) -> StepTable:
     """The first row with what one side says where the other has no finite value."""
     lost = np.isnan(open_.rows.central[0])
-    if not lost.any():
+    if not np.count_nonzero(lost):
         return open_.rows
     again = _measured(open_, lost, open_.rows.steps[0])[:, np.newaxis]
     return StepTable(np.where(lost, again, open_.rows.stacked))
@@ -327,7 +331,7 @@ def _with_larger_steps(open_: _Open) -> StepTable:
         size = np.fmin(np.fmax(np.abs(analytic), np.abs(central)), np.abs(analytic - central))
         noisy, steps = open_.grown * noise > _NOISY * size, first * RATIO
         noisy &= steps <= _FARTHEST * open_.length
-        if not noisy.any():
+        if not np.count_nonzero(noisy):
             break
         rows = StepTable(_measured(open_, noisy, steps)[:, np.newaxis]).above(rows)
     return rows
@@ -344,7 +348,8 @@ def _with_smaller_steps(open_: _Open) -> StepTable:
     for _ in range(_MOST_DOWN):
         steps = last[0] / RATIO
         going = going & (steps > least)
-        if not going.any() and len(rows.steps) + len(below) > 1:  # an estimate takes two rows
+        # An estimate takes two rows.
+        if not np.count_nonzero(going) and len(rows.steps) + len(below) > 1:
             break
         row = _measured(open_, going, steps)
         going &= ~_backend.kernel.settled(last, row, open_.analytic, open_.grown, _SETTLED)

@@ -71,7 +71,7 @@ def noise_at(
     there is one-sided.
     """
     found = _noise_beside(differences, entries, steps, base)
-    rest = np.flatnonzero(~(found <= enough))
+    rest = (~(found <= enough)).nonzero()[0]
     if len(rest):
         sides = found[rest], _noise_beside(differences, entries[rest], -steps[rest], base)
         less, more = np.fmin(*sides), np.fmax(*sides)
@@ -168,7 +168,7 @@ def doubts_of_wrong(
     model: ErrorModel,
 ) -> np.ndarray:
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
-    doubts: np.ndarray = np.full(len(entries), _NONE, np.int8)
+    doubts: np.ndarray = np.zeros(len(entries), np.int8)  # `Doubt.NONE`
     error = np.abs(analytic - found.value)
     if model.coarse:
         doubts[too_fast(error, analytic, differences, entries, model)] = _NO_LIMIT
@@ -231,7 +231,7 @@ def _contradicted(
     model: ErrorModel,
 ) -> np.ndarray:
     """Doubts in derivatives that larger steps contradict on both sides: codes of `Doubt`."""
-    doubts = np.full(len(entries), _NONE, np.int8)
+    doubts = np.zeros(len(entries), np.int8)  # `Doubt.NONE`
     error = np.abs(analytic - found.value)
     last = _backend.kernel.held_up_to(rows.stacked, found.value, found.step, error, HOLDS)
     columns = ((last[0] > 0) & (last[1] > 0) & ~found.kink).nonzero()[0]
@@ -279,7 +279,7 @@ def _right_for_larger(
     larger = steps > found.step
     # All in one request: each of three would cost more than its evaluations.
     asked = np.where(larger, steps, found.step).ravel()
-    each = entries[np.newaxis].repeat(len(_LARGER), axis=0).ravel()
+    each = np.concatenate([entries] * len(_LARGER))
     slopes = differences.slopes(each, asked).reshape(steps.shape)
     fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
     agrees: np.ndarray = fits.any(axis=0)

@@ -99,7 +99,7 @@ def hidden(
     rounding, agrees = _rounding_beside(model), np.zeros(len(some), bool)
     least = _LEAST_SPACINGS * model.spacing * differences.lengths(entries[some])
     steps = found.step[some]
-    while (steps > least).any():
+    while np.count_nonzero(steps > least):
         steps = np.where(steps > least, np.fmax(steps / RATIO, least), np.nan)
         agrees |= _agree_at(steps, differences, entries[some], analytic[some], size[some], rounding)
     return some[agrees]
@@ -118,7 +118,7 @@ def out_of_reach(
     rounding, or by too little for `hidden`. The moves that decided go beyond zero, where there may
     be a pole, and what they show is that `f` is flat there.
     """
-    some = np.flatnonzero(np.abs(found.value) <= found.bound)
+    some: np.ndarray = (np.abs(found.value) <= found.bound).nonzero()[0]
     if not len(some):
         return some
     size = np.abs(differences.parameters(entries[some]))
@@ -169,7 +169,7 @@ def _agree_at(
     """Whether claims hold at these steps, and at some beside them: see `agree_at_small`."""
     agrees = np.zeros(len(entries), bool)
     # Not where nothing is claimed, nor infinity.
-    some = np.flatnonzero((steps > 0) & (steps < np.inf))
+    some = ((steps > 0) & (steps < np.inf)).nonzero()[0]
     some = some[size[some] * steps[some] > ROUNDING * rounding]
     for times in (1.0, *_BESIDE):
         if not len(some):
@@ -182,7 +182,7 @@ def _agree_at(
 
 def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:
     """A few of them, with the largest error, the least, and some between."""
-    order: np.ndarray = columns[np.argsort(-error[columns], kind="stable")]
+    order: np.ndarray = columns[(-error[columns]).argsort(kind="stable")]
     if len(order) <= most:
         return order
     some = np.unique(np.linspace(0, len(order) - 1, most).astype(np.intp))

@@ -157,8 +157,9 @@ def noise_beside(values: np.ndarray) -> np.ndarray:
     heights, turns = _backend.kernel.heights(values, _SMOOTH_WEIGHTS)
     settled = heights.max(axis=0) <= _AGREE * heights.min(axis=0)
     found: np.ndarray = np.where(settled & turns, heights[0], 0.0)
-    if not np.isfinite(values).all():
-        found[~np.isfinite(values).all(axis=1)] = np.nan
+    finite = np.isfinite(values)
+    if np.count_nonzero(finite) < finite.size:
+        found[~finite.all(axis=1)] = np.nan
     return found
 
 

@@ -96,7 +96,7 @@ class StepTable:
     @property
     def shows_all(self) -> bool:
         """Whether each step of each entry was measured and moved f, on both sides."""
-        return self.all_move and not np.isnan(self.noise).any()
+        return self.all_move and not np.count_nonzero(np.isnan(self.noise))
 
     def with_quantization(self, where: np.ndarray | None = None) -> StepTable:
         """The same, with noise of at least the quantum that the values of f move by.

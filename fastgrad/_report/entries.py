@@ -284,7 +284,7 @@ class Entries(Sequence[Entry]):
 
     def _excess(self, verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:
         """The positions of entries with this verdict, and how far errors exceed the error bars."""
-        positions = np.flatnonzero(self.codes == verdict.code)
+        positions = (self.codes == verdict.code).nonzero()[0]
         with np.errstate(invalid="ignore"):
             excess = np.abs(self.analytic[positions] - self.numeric[positions])
             excess -= self.uncertainty[positions]
