@@ -168,7 +168,7 @@ def doubts_of_wrong(
     model: ErrorModel,
 ) -> np.ndarray:
     """Why entries that small steps show to be wrong cannot be called so: codes of `Doubt`."""
-    doubts: np.ndarray = np.zeros(len(entries), np.int8)  # `Doubt.NONE`
+    doubts: np.ndarray = np.full(len(entries), _NONE, np.int8)
     error = np.abs(analytic - found.value)
     if model.coarse:
         doubts[too_fast(error, analytic, differences, entries, model)] = _NO_LIMIT
@@ -231,7 +231,7 @@ def _contradicted(
     model: ErrorModel,
 ) -> np.ndarray:
     """Doubts in derivatives that larger steps contradict on both sides: codes of `Doubt`."""
-    doubts = np.zeros(len(entries), np.int8)  # `Doubt.NONE`
+    doubts = np.full(len(entries), _NONE, np.int8)
     error = np.abs(analytic - found.value)
     last = _backend.kernel.held_up_to(rows.stacked, found.value, found.step, error, HOLDS)
     columns = ((last[0] > 0) & (last[1] > 0) & ~found.kink).nonzero()[0]

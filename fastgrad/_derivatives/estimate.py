@@ -110,7 +110,8 @@ def estimate(
     extrapolation; the pair of steps is taken whose bound on truncation and noise is smallest, if no
     smaller step contradicts it [1]_. Noise is measured by difference tables [2]_.
 
-    The error bar is a bound: in ``bench/estimates.py`` it holds in at least 999 of 1,000 cases.
+    The error bar is a bound: in ``bench/estimates.py`` it holds in at least 999 of 1,000 cases, and
+    on stairs in 96 of 100.
     Terms that cancel, rounding inside `f` and solvers that stop early leave stairs, which are
     smooth in between: ``(1 - cos(x)) / x**2`` has some that are wider than the steps that seem to
     settle its derivative. So each entry is looked at once more, at a twentieth of its size, for two
