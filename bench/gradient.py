@@ -18,6 +18,7 @@ from competitors import (
     competitors,
     count_calls,
     lean_loop,
+    mapped_loop,
     rosenbrock,
     trivial,
 )
@@ -60,7 +61,7 @@ QUICK = Scale(Effort(3, 0.03), 100, 10, 10**5, (1, 10, 100))
 
 def loop_cost(scale: Scale, everyone: Sequence[Competitor]) -> Section:
     x = point(scale.n)
-    everyone = [lean_loop(2 * x.size), *everyone]
+    everyone = [lean_loop(2 * x.size), mapped_loop(2 * x.size), *everyone]
     times = interleave(everyone, trivial, x, scale.effort)
     calls = {BARE: 2 * x.size} | counts(everyone, trivial, x)
     rows = [
@@ -78,7 +79,7 @@ def loop_cost(scale: Scale, everyone: Sequence[Competitor]) -> Section:
         Target("compiled / bare loop of 2n calls", times.ratio(COMPILED, BARE), 0.95, " x"),
         Target("pure twin / compiled", times.ratio(PURE, COMPILED), 5, " x", at_least=True),
     ]
-    title = f"The loop: f returns 1.0 at once, n = {x.size}"
+    title = f"The loop: f returns x.item(0), n = {x.size}"
     return Section(title, table(head, rows), targets)
 
 

@@ -315,8 +315,14 @@ cdef inline Forgiving forgiving_or_none(object f):
 
 
 cdef inline object forgiven(object f, vectorcallfunc vectorcall, object argument, Forgiving soft):
+    # The exceptions are in a function of their own: with them the compiler does not inline this one.
     if soft is None:
         return call(f, vectorcall, argument)
+    return noted(f, vectorcall, argument, soft)
+
+
+cdef object noted(object f, vectorcallfunc vectorcall, object argument, Forgiving soft):
+    """``f(argument)``, or nothing where it raised, of which a note is taken."""
     try:
         return call(f, vectorcall, argument)
     except Exception as error:
