@@ -14,7 +14,7 @@ from fastgrad import _backend, _errors
 from fastgrad._dtypes import is_extended
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._evaluation.bounds import Bounds
-from fastgrad._evaluation.direction import Direction
+from fastgrad._evaluation.direction import Direction, added
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.inplace import Guarded, group_points, offsets_of
 from fastgrad._evaluation.lenient import Lenient
@@ -344,11 +344,10 @@ class InBatches(Guarded):
         parts: Sequence[np.ndarray | None] = [None] * len(movers) if claims is None else claims
 
         def move(row: int, time: float) -> tuple[float, float]:
-            made = [
+            return added(
                 each(region.of(rows.view(region.leaf, row)), time, claim)
                 for region, each, claim in zip(direction.regions, movers, parts, strict=True)
-            ]
-            return sum(rise for rise, _ in made), sum(square for _, square in made)
+            )
 
         return move
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Protocol, TypeAlias
@@ -270,13 +270,24 @@ def claimed_changes(
     scratch = [np.empty_like(part) for part in before]
     rises, norms = [], []
     for time in times:
-        moves = [
+        rise, square = added(
             move(target, time, claim)
             for move, target, claim in zip(movers, scratch, claims, strict=True)
-        ]
-        rises.append(sum(rise for rise, _ in moves))
-        norms.append(sum(square for _, square in moves))
+        )
+        rises.append(rise)
+        norms.append(square)
     return tuple(rises), norms[0] ** 0.5
+
+
+def added(moves: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """What moves of several parts claim together, to the same bits wherever they are made.
+
+    One after the other: from Python 3.12 on `sum` of floats compensates for their rounding.
+    """
+    rise = square = 0.0
+    for each in moves:
+        rise, square = rise + each[0], square + each[1]
+    return rise, square
 
 
 def _multiples_of(moves: np.ndarray, before: np.ndarray, kernel: Any) -> Mover:

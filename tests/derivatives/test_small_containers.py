@@ -192,6 +192,7 @@ WAYS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of setting a shape or a type
 def test_what_becomes_of_an_array_while_others_move_is_found(way, name):
     with pytest.raises(fg.MutationError, match="`w`"):
         WAYS[way](change_other(OTHERS[name]), make())
@@ -228,6 +229,7 @@ def hard(p, turn):
 
 
 @pytest.mark.parametrize("f", [write, reshape, replace, drop, add, text, constant, hard])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of setting a shape
 def test_troubles_come_out_the_same(f):
     short, usual = both_ways(f, make)
     assert short[:2] == usual[:2]
