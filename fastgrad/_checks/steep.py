@@ -6,10 +6,13 @@ other entries.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from fastgrad._checks.differences import Differences
-from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.error_model import CONDITION, ErrorModel
 from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import COARSE_ROUNDINGS
 from fastgrad._derivatives.step_table import RATIO
@@ -36,6 +39,10 @@ _OWN_SCALE = (0.1, 0.01, 0.001)
 # of noise is within a quarter of a claim in 1 of 36 cases, and all three in 1 of 50,000. Near it,
 # so that what `f` does there has not changed.
 _BESIDE = (0.73, 1.37)
+# A derivative that is known no better than to this share of its error may have steps above the
+# scale of something, though noise is that of rounding: where what is flat between fast waves was
+# called wrong, its bound was a 7th of the error and an 11th.
+_UNSURE = 0.02
 # Share of an entry by which a pole at zero lets quotients hold, a quarter, and a step further down:
 # the steps at which claims are looked for are that far apart.
 _SIDE = 0.25 / RATIO
@@ -45,6 +52,13 @@ _SIDE = 0.25 / RATIO
 _ROUNDED_WITH = 256.0
 # Least step in spacings of the parameter, with which a quotient is right to an eighth.
 _LEAST_SPACINGS = 4.0
+# From this many on quotients show how far the derivative changes over one: noise that changes with
+# the last bit would do so by a sixteenth of its quotients, and passes for a claim in 1 of 10,000.
+_SMOOTH_SPACINGS = 64.0
+# Of what quotients change from the second of three small steps to the least, when they do as
+# truncation does, a 52nd is left below it, and the derivative changes by as much three times over
+# the spacings to which a parameter is known.
+_LEFT = 4.0 / 52.0
 
 
 def too_fast(
@@ -90,19 +104,15 @@ def hidden(
     size = np.fmin(error, np.abs(analytic))
     told = np.isfinite(size) & np.isfinite(found.step)
     if model.noise <= COARSE_ROUNDINGS * model.unit * abs(model.base):
-        # A derivative that is known no better has steps above the scale of something, too.
-        told &= found.bound > HOLDS * error
+        told &= found.bound > _UNSURE * error
     some = told.nonzero()[0]
     if not len(some):
         return np.empty(0, np.intp)
     some = spread(some, error)
-    rounding, agrees = _rounding_beside(model), np.zeros(len(some), bool)
-    least = _LEAST_SPACINGS * model.spacing * differences.lengths(entries[some])
-    steps = found.step[some]
-    while np.count_nonzero(steps > least):
-        steps = np.where(steps > least, np.fmax(steps / RATIO, least), np.nan)
-        agrees |= _agree_at(steps, differences, entries[some], analytic[some], size[some], rounding)
-    return some[agrees]
+    rounding, known = _rounding_beside(model), (model.base, model.spacing)
+    claims = _Claims(differences, entries[some], analytic[some], size[some], rounding, *known)
+    may: np.ndarray = some[claims.may_hold_below(found.step[some])]
+    return may
 
 
 def out_of_reach(
@@ -152,32 +162,69 @@ def agree_at_small(
 
     `rounding` is that of the values of `f`, which hides what happens at still smaller scales.
     """
-    agrees = np.zeros(len(entries), bool)
-    for share in _OWN_SCALE:
-        agrees |= _agree_at(share * noise / size, differences, entries, analytic, size, rounding)
+    claims = _Claims(differences, entries, analytic, size, rounding)
+    held, _ = claims.hold_at(np.multiply.outer(_OWN_SCALE, noise / size))
+    agrees: np.ndarray = np.logical_or.reduce(held)
     return agrees
 
 
-def _agree_at(
-    steps: np.ndarray,
-    differences: Differences,
-    entries: np.ndarray,
-    analytic: np.ndarray,
-    size: np.ndarray,
-    rounding: float,
-) -> np.ndarray:
-    """Whether claims hold at these steps, and at some beside them: see `agree_at_small`."""
-    agrees = np.zeros(len(entries), bool)
-    # Not where nothing is claimed, nor infinity.
-    some = ((steps > 0) & (steps < np.inf)).nonzero()[0]
-    some = some[size[some] * steps[some] > ROUNDING * rounding]
-    for times in (1.0, *_BESIDE):
-        if not len(some):
-            break
-        off = differences.slopes(entries[some], times * steps[some]) - analytic[some]
-        some = some[np.abs(off) <= HOLDS * size[some]]
-    agrees[some] = True
-    return agrees
+@dataclass(frozen=True)
+class _Claims:
+    """What is claimed of entries of which larger steps show something else."""
+
+    differences: Differences
+    entries: np.ndarray
+    analytic: np.ndarray
+    size: np.ndarray
+    rounding: float  # of the values of `f`
+    base: float = 0.0
+    spacing: float = 0.0  # of the parameters; 0 where their rounding grants nothing
+
+    def may_hold_below(self, steps: np.ndarray) -> np.ndarray:
+        """Whether claims hold at a smaller step, or no step is small enough to tell."""
+        least = _LEAST_SPACINGS * self.spacing * self.differences.lengths(self.entries)
+        levels = math.ceil(np.log(steps / least).max() / math.log(RATIO))
+        below = np.multiply.outer(RATIO ** np.arange(max(levels, 0)), least)
+        held, slopes = self.hold_at(np.where(below < steps, below, np.nan))
+        if len(slopes) < 3:
+            return np.asarray(held.any(axis=0))
+        return np.asarray(held.any(axis=0) | self._go_on_to(slopes[:3]))
+
+    def _go_on_to(self, slopes: np.ndarray) -> np.ndarray:
+        """Whether quotients at the three least steps have not come to their end: see `_LEFT`."""
+        change = np.abs(np.diff(slopes, axis=0))
+        left = HOLDS * self.size + _LEFT * change[0]
+        going_on = RATIO * change[0] <= change[1]
+        return np.asarray(going_on & (np.abs(slopes[0] - self.analytic) <= left))
+
+    def hold_at(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether claims hold at steps of shape (levels, entries), and at some beside each.
+
+        Returns the quotients as well: NaN where `f` would not move beyond its rounding.
+        """
+        held, slopes = np.zeros(steps.shape, bool), np.full(steps.shape, np.nan)
+        # Not where nothing is claimed, nor infinity.
+        tells = (steps > 0) & (steps < np.inf) & (self.size * steps > ROUNDING * self.rounding)
+        level, some = tells.nonzero()
+        for times in (1.0, *_BESIDE):
+            if not len(some):
+                break
+            found, blur = self._quotients(some, times * steps[level, some])
+            if times == 1.0:
+                slopes[level, some] = found
+            near = np.abs(found - self.analytic[some]) <= HOLDS * self.size[some] + blur
+            level, some = level[near], some[near]
+        held[level, some] = True
+        return held, slopes
+
+    def _quotients(self, some: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Central quotients, and how far the derivative changes as the parameter is rounded."""
+        found = self.differences.at(self.entries[some], steps)
+        slopes = (found.values[:, 0] - found.values[:, 1]) / (found.moved[:, 0] - found.moved[:, 1])
+        ahead, behind = ((found.values - self.base) / found.moved).T
+        spacing = self.spacing * self.differences.lengths(self.entries[some])
+        blur = CONDITION * spacing / steps * np.abs(ahead - behind)
+        return slopes, np.where(steps >= _SMOOTH_SPACINGS * spacing, blur, 0.0)
 
 
 def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:

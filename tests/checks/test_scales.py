@@ -294,6 +294,39 @@ def test_noise_is_not_steep():
     assert not found.any()
 
 
+def is_hidden(f, x, claim, noise, step=1e-6):
+    """Whether a claim may hold below this step, at which `f` is seen to be flat."""
+    with looking(f, [x], noise) as (differences, model, entries):
+        claims = np.array([claim])
+        found = estimate_of(0.0, step)
+        return bool(len(steep.hidden(found, np.abs(claims), claims, differences, entries, model)))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@quick(20)
+@given(rng=randoms)
+def test_slopes_at_the_tops_of_waves_are_known_to_some_spacings(power, rng):
+    """A sine near 0 to some power, at which no step is small enough for its slope."""
+    speed, x = 10.0 ** rng.uniform(9, 11), rng.uniform(0.5, 0.9)
+    start = x * (1 + rng.integers(-1, 2) * SPACING)
+    f = lambda x: math.sin(speed * (x[0] - start)) ** power  # noqa: E731
+    t = speed * (x - start)
+    slope = power * speed * math.sin(t) ** (power - 1) * math.cos(t)
+    if slope:
+        assert is_hidden(f, x, slope, 0.3)
+    # What it is at some hundred spacings is no rounding of it.
+    far = power * speed * (300 * speed * SPACING) ** (power - 1)
+    assert not is_hidden(f, x, 3 * far, 0.3)
+    assert not is_hidden(f, x, -3 * far, 0.3)
+
+
+@quick(20)
+@given(rng=randoms)
+def test_claims_are_not_hidden_by_noise(rng):
+    claim = float(rng.choice([-1, 1])) * 10.0 ** rng.uniform(1, 9)
+    assert not is_hidden(noisy, rng.uniform(1, 2), claim, 1e-6)
+
+
 SMALL = {
     "sqrt": (np.sqrt, lambda x: 0.5 / np.sqrt(x)),
     "log": (np.log, lambda x: 1 / x),
