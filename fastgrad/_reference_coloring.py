@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fastgrad._stencils import Steps
 
-__all__ = ["color", "holds_group", "move_group", "spread"]
+__all__ = ["ascending", "color", "holds_group", "move_group", "spread"]
 
 # One word of 64 bits for each row: see src/coloring.pxi.
 _COLORS_PER_ROUND = 64
@@ -56,6 +56,29 @@ def _points(before: np.ndarray, steps: Steps, offset: float) -> tuple[np.ndarray
         return (wide + offset * h).astype(before.dtype), wide
 
 
+def ascending(starts: np.ndarray, rows: np.ndarray, m: int, ends: np.ndarray | None) -> int:
+    """Whether the rows of each column are in order, and none twice: 1 if so, or 0.
+
+    It returns -1 for arrays that are no pattern of `m` rows in CSC form: see `color`. With `ends`,
+    scratch memory of their type and of shape (m,), the matrix is square, and 2 is returned if it is
+    symmetric as well.
+    """
+    if starts[0] != 0 or starts[-1] > len(rows) or (np.diff(starts) < 0).any():
+        return -1
+    rows = rows[: starts[-1]]
+    if ((rows < 0) | (rows >= m)).any():
+        return -1
+    first = np.zeros(len(rows) + 1, bool)
+    first[starts[:-1]] = True
+    if not (first[1:-1] | (rows[1:] > rows[:-1])).all():
+        return 0
+    if ends is None:
+        return 1
+    by_row = np.argsort(rows, kind="stable")
+    columns = np.repeat(np.arange(m), np.diff(starts))
+    return 1 + int((rows[by_row] == columns).all() and (columns[by_row] == rows).all())
+
+
 def color(
     star: bool,
     starts: np.ndarray,
@@ -64,11 +87,12 @@ def color(
     words: np.ndarray,
     most: int,
     colors: np.ndarray,
-) -> int:
-    """Color columns first-fit, in this order; return -1 if it takes far more than `most` colors.
+) -> tuple[int, int]:
+    """Color columns first-fit, in this order; return how many colors there are.
 
-    Else it returns how many of the last 64 colors the row has that has most of them: if there are
-    no more than 64 colors, that is how many entries the fullest row has.
+    With them comes how many of the last 64 colors the row has that has most of them: if there are
+    no more than 64 colors, that is how many entries the fullest row has. If it takes far more than
+    `most` colors, -1 is returned instead, and 0.
 
     The rows of column `j` are ``rows[starts[j]:starts[j + 1]]``, both arrays int32 or int64. No two
     columns of one color share a row. With `star`, rows and columns are the vertices of a graph,
@@ -87,8 +111,9 @@ def color(
         listed = one_round(each, listed, bits, first, found)
         colors[:] = found
         if not listed:
-            return max((word.bit_count() for word in bits), default=0)
-    return -1
+            count = max(found, default=-1) + 1
+            return count, max((word.bit_count() for word in bits), default=0)
+    return -1, 0
 
 
 def _each(starts: np.ndarray, rows: np.ndarray) -> list[list[int]]:

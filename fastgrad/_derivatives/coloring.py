@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,10 +72,11 @@ def color_columns(sparsity: Any) -> np.ndarray:
 
 def colored(pattern: Pattern) -> np.ndarray:
     """Colors of a pattern's columns: see `color_columns`."""
-    best, fullest = _first_fit(pattern, None, star=False)
-    if number_of(best) > COLORS_PER_ROUND:
+    best = _first_fit(pattern, None, star=False)
+    fullest = best.fullest
+    if best.number > COLORS_PER_ROUND:
         fullest = int(pattern.in_rows.max())
-    if number_of(best) > fullest:
+    if best.number > fullest:
         best = _fewer(pattern, best, _largest_first(pattern), star=False)
     return _once_more(pattern, best, fullest, star=False)
 
@@ -86,7 +87,7 @@ def color_vertices(pattern: Pattern) -> np.ndarray:
     They do for a symmetric matrix, as each entry is alone in one of its two places.
     """
     largest_first = np.argsort(-np.diff(pattern.starts), kind="stable").astype(np.intp)
-    best, _ = _first_fit(pattern, largest_first, star=True)
+    best = _first_fit(pattern, largest_first, star=True)
     best = _fewer(pattern, best, None, star=True)
     return _once_more(pattern, best, _LEAST_STARS, star=True)
 
@@ -99,29 +100,42 @@ def number_of(colors: np.ndarray) -> int:
 def groups_of(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Columns, sorted by color, and where the columns of each color start: (n,), (colors + 1,)."""
     count = number_of(colors)
-    # NumPy sorts short integers by radix, five times as fast.
-    short = colors.astype(np.uint16) if count <= 2**16 else colors
     starts = np.concatenate([[0], np.cumsum(np.bincount(colors, minlength=count))])
-    return np.argsort(short, kind="stable").astype(np.intp, copy=False), starts.astype(np.intp)
+    return _sorted_by(colors, count), starts.astype(np.intp)
+
+
+def _sorted_by(keys: np.ndarray, count: int) -> np.ndarray:
+    """In which order the keys, which are from 0 to `count` - 1, are sorted."""
+    # NumPy sorts short integers by radix, five times as fast.
+    short = keys.astype(np.uint16, copy=False) if count <= 2**16 else keys
+    return np.argsort(short, kind="stable").astype(np.intp, copy=False)
+
+
+class _Coloring(NamedTuple):
+    """Colors, and what `color` returns of them: see there."""
+
+    colors: np.ndarray
+    number: int
+    fullest: int
 
 
 def _first_fit(
     pattern: Pattern, order: np.ndarray | None, most: int | None = None, *, star: bool
-) -> tuple[np.ndarray, int]:
-    """First-fit colors in this order, and what `color` returns of them."""
+) -> _Coloring:
+    """First-fit colors in this order."""
     colors = np.empty(pattern.shape[1], np.intp)
     words = np.empty(pattern.shape[0], np.uint64)
     limit = max(1, len(colors)) if most is None else most
     color = _backend.kernel.color
-    return colors, color(star, pattern.starts, pattern.rows, order, words, limit, colors)
+    return _Coloring(
+        colors, *color(star, pattern.starts, pattern.rows, order, words, limit, colors)
+    )
 
 
-def _fewer(
-    pattern: Pattern, best: np.ndarray, order: np.ndarray | None, *, star: bool
-) -> np.ndarray:
+def _fewer(pattern: Pattern, best: _Coloring, order: np.ndarray | None, *, star: bool) -> _Coloring:
     """First-fit colors in this order, or the `best` ones so far if these are no more."""
-    colors, done = _first_fit(pattern, order, number_of(best), star=star)
-    return colors if done >= 0 and number_of(colors) < number_of(best) else best
+    made = _first_fit(pattern, order, best.number, star=star)
+    return made if 0 <= made.number < best.number else best
 
 
 def _largest_first(pattern: Pattern) -> np.ndarray:
@@ -129,25 +143,26 @@ def _largest_first(pattern: Pattern) -> np.ndarray:
     counts = np.zeros(pattern.shape[1], np.int64)
     full = np.diff(pattern.starts) > 0
     if full.any():
-        each = pattern.in_rows.astype(np.int32)[pattern.rows]
+        each = pattern.in_rows.astype(np.int32).take(pattern.rows)
         counts[full] = np.add.reduceat(each, pattern.starts[:-1][full], dtype=np.int64)
-    return np.argsort(-counts, kind="stable").astype(np.intp, copy=False)
+    most = int(counts.max(initial=0))
+    return _sorted_by(most - counts, most + 1)
 
 
-def _once_more(pattern: Pattern, best: np.ndarray, least: int, *, star: bool) -> np.ndarray:
+def _once_more(pattern: Pattern, best: _Coloring, least: int, *, star: bool) -> np.ndarray:
     """Color in the order of the classes: in turn the last one first, and the largest one first.
 
     A class can have its old color, or a lower one, so that columns never need more colors.
     """
-    colors = best
-    for number in range(_AGAIN):
-        if number_of(best) <= least:
+    made = best
+    for again in range(_AGAIN):
+        if best.number <= least:
             break
-        sizes = np.bincount(colors)
-        rank = (
-            np.argsort(np.argsort(-sizes, kind="stable")) if number % 2 else -np.arange(len(sizes))
-        )
-        colors, _ = _first_fit(pattern, groups_of(rank[colors] - rank.min())[0], star=star)
-        if number_of(colors) < number_of(best):
-            best = colors
-    return best
+        rank = np.arange(made.number)[::-1]
+        if again % 2:
+            rank = np.argsort(np.argsort(-np.bincount(made.colors), kind="stable"))
+        order = _sorted_by(rank.take(made.colors), made.number)
+        made = _first_fit(pattern, order, star=star)
+        if made.number < best.number:
+            best = made
+    return best.colors

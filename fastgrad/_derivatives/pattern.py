@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastgrad import _backend
 from fastgrad._errors import InputTypeError, InputValueError, missing_package_error
 from fastgrad._tree import describe
 from fastgrad._words import counted
@@ -132,19 +133,40 @@ def _of_sparse(matrix: Any, sparse: Any) -> "Pattern":
     """Every stored entry counts, whatever its value: a zero may be one by accident."""
     if matrix.ndim != 2:
         raise InputValueError(f"{_KINDS}; got a sparse array of shape {matrix.shape}")
-    if matrix.format in ("csr", "csc"):
-        # Without the values, which may be large, and of types that cannot be summed.
-        ones = np.ones(len(matrix.indices), np.int8)
-        make = sparse.csr_array if matrix.format == "csr" else sparse.csc_array
-        matrix = make((ones, matrix.indices, matrix.indptr), shape=matrix.shape)
-    columns = sparse.csc_array(matrix)
-    if not columns.has_canonical_format:
-        columns = columns.copy()  # the arrays may be the user's
-        columns.sum_duplicates()
-    m, n = columns.shape
-    kind = np.int32 if columns.indptr.dtype == np.int32 == columns.indices.dtype else np.int64
-    starts = np.ascontiguousarray(columns.indptr, kind)
-    return Pattern((int(m), int(n)), starts, np.ascontiguousarray(columns.indices, kind))
+    if matrix.format not in ("csr", "csc"):
+        matrix = sparse.csc_array(matrix)
+    by_row = matrix.format == "csr"
+    m, n = map(int, reversed(matrix.shape) if by_row else matrix.shape)
+    starts, rows = matrix.indptr, matrix.indices
+    kind = np.int32 if starts.dtype == np.int32 == rows.dtype else np.int64
+    starts, rows = np.ascontiguousarray(starts, kind), np.ascontiguousarray(rows, kind)
+    ends = np.empty(n, kind) if by_row and m == n else None
+    order = _backend.kernel.ascending(starts, rows, m, ends) if len(starts) == n + 1 else -1
+    if order < 0:
+        raise InputValueError(
+            "`sparsity` must hold indices within its shape, and ascending ones in `indptr`; got "
+            f"{describe(matrix)}, of which `check_format()` says more"
+        )
+    pattern = Pattern((m, n), starts, rows[: starts[-1]])
+    pattern = pattern if order else _sorted(pattern)
+    return _transposed(pattern) if by_row and order < 2 else pattern
+
+
+def _sorted(pattern: "Pattern") -> "Pattern":
+    """The pattern with its rows in order, and none of them twice."""
+    matrix = _bytes(pattern).copy()  # the arrays may be the user's
+    matrix.sum_duplicates()
+    return Pattern(pattern.shape, matrix.indptr, matrix.indices)
+
+
+def _transposed(pattern: "Pattern") -> "Pattern":
+    turned = _bytes(pattern).tocsr()
+    return Pattern(pattern.shape[::-1], turned.indptr, turned.indices)
+
+
+def _bytes(pattern: "Pattern") -> SparseArray:
+    """A matrix of small entries: the user's may be large, and of types that cannot be summed."""
+    return pattern.matrix(np.ones(pattern.count, np.int8))
 
 
 def _banded(lower: int, upper: int, size: int | None) -> "Pattern":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import on, quick
 
 import fastgrad as fg
+from fastgrad import _backend
 from fastgrad._derivatives.coloring import color_vertices, number_of
 from fastgrad._derivatives.pattern import Pattern, pattern_of
 
@@ -172,6 +175,66 @@ def test_stored_zeros_count_and_doubles_count_once():
     given = sparse.csc_array((np.ones(3), indices, np.array([0, 3, 3, 3])), shape=(3, 3))
     assert pattern_of(given).rows.tolist() == [0, 2]
     assert indices.tolist() == [2, 0, 2]
+
+
+@given(patterns, st.sampled_from(["csr", "csc"]), st.booleans())
+@quick(60)
+def test_patterns_by_row_and_by_column(mask, form, symmetric):
+    if symmetric:
+        square = mask[: min(mask.shape), : min(mask.shape)]
+        mask = square | square.T
+    given = sparse.coo_array(mask).asformat(form)
+    made = pattern_of(given)
+    assert np.array_equal(mask_of(made), mask)
+    # No copy is made of what serves.
+    serves = form == "csc" or (mask.shape == mask.shape[::-1] and np.array_equal(mask, mask.T))
+    assert not mask.any() or np.shares_memory(made.rows, given.indices) == serves
+    given.indices = np.append(given.indices, 0)  # more than is in use
+    assert np.array_equal(mask_of(pattern_of(given)), mask)
+
+
+def order_of(starts, rows, m, *, square):
+    """What `ascending` is to say, from its definition."""
+    fits = starts[0] == 0 and starts[-1] <= len(rows) and all(np.diff(starts) >= 0)
+    if not fits or any(not 0 <= i < m for i in rows[: starts[-1]]):
+        return -1
+    columns = [rows[a:b].tolist() for a, b in pairwise(starts)]
+    if any(column != sorted(set(column)) for column in columns):
+        return 0
+    entries = {(i, j) for j, column in enumerate(columns) for i in column}
+    return 1 + (square and entries == {(j, i) for i, j in entries})
+
+
+@given(patterns, st.booleans(), st.sampled_from([np.int32, np.int64]), st.data())
+@quick(200)
+def test_order_of_patterns(mask, square, kind, data):
+    mask = mask[:6, :6]
+    if square:
+        mask = mask[: min(mask.shape), : min(mask.shape)]
+        mask = mask | mask.T
+    whole = sparse.csc_array(mask)
+    starts, rows = whole.indptr.astype(kind), whole.indices.astype(kind)
+    for array in (starts, rows):  # entries that may be wrong
+        if len(array) and data.draw(st.booleans()):
+            at = data.draw(st.integers(0, len(array) - 1))
+            array[at] = data.draw(st.integers(-2, 8) | st.sampled_from([np.iinfo(kind).max]))
+    m, n = mask.shape
+    ends = np.empty(n, kind) if square else None
+    expected = order_of(starts, rows, m, square=square)
+    assert _backend.kernel.ascending(starts, rows, m, ends) == expected
+    if expected < 0:
+        for form, shape in ((sparse.csc_array, (m, n)), (sparse.csr_array, (n, m))):
+            given = form(shape)
+            given.indptr, given.indices = starts, rows
+            with pytest.raises(fg.InputValueError, match="indices within its shape"):
+                fg.color_columns(given)
+
+
+def test_indptr_of_another_shape():
+    given = sparse.csc_array(np.eye(3))
+    given.indptr = given.indptr[:-1]
+    with pytest.raises(fg.InputValueError, match="indices within its shape"):
+        fg.color_columns(given)
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(0, 0), (1, 1), (2, 0), (0, 3), (9, 9), (1, 20)])
