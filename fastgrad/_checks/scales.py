@@ -193,11 +193,30 @@ def doubts_of_wrong(
     # What a probe has found by its errors is alone; elsewhere its directions agree.
     most = _SMALL if differences.entries is None else _SMALL_ALONE
     small = rest[error[rest] <= most * np.abs(found.value[rest])]
-    if len(small):
-        some = spread(small, error)[:_OWN]
-        slopes = errors_of(differences, entries[some], model)
-        doubts[small[error[small] <= slopes.max(initial=0.0)]] = Doubt.INEXACT
+    inexact = _inexact(small, error, differences, entries, model)
+    doubts[inexact] = Doubt.INEXACT
+    if len(inexact):
+        # Of a small entry such errors are a larger share than of those beside it.
+        left = rest[doubts[rest] == _NONE]
+        left = left[error[left] <= most * np.abs(found.value).max()]
+        doubts[_inexact(left, error, differences, entries, model)] = Doubt.INEXACT
     return doubts
+
+
+def _inexact(
+    columns: np.ndarray,
+    error: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    model: ErrorModel,
+) -> np.ndarray:
+    """Those of some entries whose errors are not larger than those that `f` itself makes."""
+    if not len(columns):
+        return columns
+    some = spread(columns, error)[:_OWN]
+    slopes = errors_of(differences, entries[some], model)
+    found: np.ndarray = columns[error[columns] <= slopes.max(initial=0.0)]
+    return found
 
 
 def _quantized(model: ErrorModel) -> bool:
@@ -286,12 +305,15 @@ def _right_for_larger(
     columns = agrees.nonzero()[0]
     if len(columns):
         reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
-        agrees[columns] = jumps_between(
-            differences,
-            entries[columns],
-            found.step[columns],
-            reach[columns],
-            found.value[columns],
-            model.base,
-        )
+        agrees = np.zeros(len(entries), bool)
+        for side in (1, -1):
+            open_ = columns[~agrees[columns]]
+            agrees[open_] = jumps_between(
+                differences,
+                entries[open_],
+                side * found.step[open_],
+                side * reach[open_],
+                found.value[open_],
+                model.base,
+            )
     return agrees

@@ -58,7 +58,7 @@ def rows_of(differences, model, entries, first=1e-3, count=8):
 
 def estimate_of(value, step, n=1):
     """A derivative that converged to this value at this step."""
-    full = np.full(n, float(value))
+    full = np.zeros(n) + value
     off = np.zeros(n, bool)
     numbers = np.array((full, np.full(n, 1e-9), full, full, np.full(n, step)))
     return Estimate(numbers, np.array((off, ~off)))
@@ -203,7 +203,7 @@ def doubts(f, x, claim, value, step=1e-6, noise=1e-16):
         differences, model, entries = seen
         rows = rows_of(differences, model, entries, first=RATIO**2 * step)
         found = estimate_of(value, step, len(entries))
-        claimed = np.full(len(entries), float(claim))
+        claimed = np.zeros(len(entries)) + claim
         return scales.doubts_of_wrong(rows, found, claimed, differences, entries, model).tolist()
 
 
@@ -228,6 +228,20 @@ def test_pieces_with_slopes_of_their_own(rng):
     assert doubts(f, [x], claim, 1.0) == [Doubt.SCALES]
 
 
+@quick(20)
+@given(rng=randoms)
+def test_one_jump_on_either_side(rng):
+    """Within a larger step there is one, ahead or behind, that makes up for the slope."""
+    width, claim = 2 * scales._LARGER[1], rng.uniform(2, 9)
+    place = rng.uniform(0.1, 0.4) + 0.5 * rng.integers(2)
+    x = (math.floor(rng.uniform(-0.9, 0.9) / width) + place) * width
+
+    def f(x):
+        return float(x[0] + (claim - 1) * width * math.floor(x[0] / width))
+
+    assert doubts(f, [x], claim, 1.0) == [Doubt.SCALES]
+
+
 def test_errors_of_the_size_of_those_of_f():
     """A solver's tolerance: jumps of 1e-6, each some 1e-3 apart."""
 
@@ -237,6 +251,19 @@ def test_errors_of_the_size_of_those_of_f():
     found = doubts(f, [0.5005], 1.0005, 1.0)
     assert found in ([Doubt.INEXACT], [Doubt.SCALES])
     assert doubts(f, [0.5005], 1.5, 1.0) == [Doubt.NONE]
+
+
+def test_errors_of_f_are_a_larger_share_of_small_derivatives():
+    def f(x):
+        jumps = 1e-6 * math.sin(1e5 * math.floor(1e3 * (x[0] + x[1])))
+        return float(x[0] + 1e-3 * x[1] + jumps)
+
+    x, slopes = [0.25, 0.2505], np.array([1.0, 1e-3])
+    inexact = [Doubt.INEXACT, Doubt.INEXACT]
+    assert doubts(f, x, slopes + np.array([5e-4, 4e-4]), slopes) == inexact
+    assert doubts(f, x, slopes + np.array([5e-4, 5e-2]), slopes)[1] == Doubt.NONE
+    # Without errors that show, small deviations of small derivatives are wrong.
+    assert doubts(lambda x: float(slopes @ x), x, slopes + 4e-4, slopes) == [Doubt.NONE] * 2
 
 
 def test_slope_stands_at_steps_near_by():
