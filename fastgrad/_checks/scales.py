@@ -17,11 +17,11 @@ from fastgrad._checks.differences import Differences
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._checks.error_model import SAFETY, ErrorModel
 from fastgrad._checks.own_errors import HALVINGS, errors_of, values_beside
-from fastgrad._checks.steep import HOLDS, hidden, out_of_reach, spread, too_fast
+from fastgrad._checks.steep import HOLDS, agree_at_small, hidden, out_of_reach, spread, too_fast
 from fastgrad._derivatives.extrapolation import Estimate
 from fastgrad._derivatives.noise import SIGMAS, is_single, noise_beside, rounding_unit
 from fastgrad._derivatives.stairs import largest_change
-from fastgrad._derivatives.step_table import StepTable
+from fastgrad._derivatives.step_table import RATIO, StepTable
 
 __all__ = [
     "Edges",
@@ -53,6 +53,9 @@ _OWN = 2
 # Larger steps, over the length of an entry, at which a derivative is compared with that of small
 # ones: up to where parameters may be moved without leaving what they mean.
 _LARGER = (3e-4, 2.5e-3, 2e-2)
+# ... and a tiny one, at which the error would move `f` by this many times its noise: there a claim
+# holds that a small fast wave has made, of which longer steps show nothing.
+_TINY = 64.0
 # Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
 # for 1e-3 and less, and its effect on a slope is up to ten times as large.
 _SMALL, _SMALL_ALONE = 0.03, 1e-3
@@ -182,13 +185,11 @@ def doubts_of_wrong(
     rest = ((doubts == _NONE) & np.isfinite(error) & ~found.kink).nonzero()[0]
     if len(rest):
         some = spread(rest, error)
-        fits = _right_for_larger(
-            found.among(some), analytic[some], differences, entries[some], model
-        )
+        why = _right_elsewhere(found.among(some), analytic[some], differences, entries[some], model)
+        doubts[some] = why
         # Of those that were not looked at, what all others show is taken for granted.
-        doubts[some[fits]] = Doubt.SCALES
-        if fits.all():
-            doubts[rest] = Doubt.SCALES
+        if np.count_nonzero(why) == len(why):
+            doubts[rest] = np.where(doubts[rest] == _NONE, why.max(), doubts[rest])
         rest = rest[doubts[rest] == _NONE]
     # What a probe has found by its errors is alone; elsewhere its directions agree.
     most = _SMALL if differences.entries is None else _SMALL_ALONE
@@ -286,34 +287,45 @@ def stands_at_others(
     return stands
 
 
-def _right_for_larger(
+def _right_elsewhere(
     found: Estimate,
     analytic: np.ndarray,
     differences: Differences,
     entries: np.ndarray,
     model: ErrorModel,
 ) -> np.ndarray:
-    """Whether differences at larger steps agree with the claim, and jumps are in between."""
-    steps = np.multiply.outer(_LARGER, differences.lengths(entries))
-    larger = steps > found.step
-    # All in one request: each of three would cost more than its evaluations.
-    asked = np.where(larger, steps, found.step).ravel()
-    each = np.concatenate([entries] * len(_LARGER))
+    """Doubts where claims hold at other steps: at larger ones beyond jumps, or at a tiny one."""
+    error = np.abs(found.value - analytic)
+    noise = max(model.noise, model.unit * abs(model.base))
+    tiny = _TINY * noise / error
+    steps = np.concatenate((np.multiply.outer(_LARGER, differences.lengths(entries)), tiny[None]))
+    other = steps > found.step
+    other[-1] = tiny < found.step / RATIO
+    # All in one request: each of four would cost more than its evaluations.
+    asked = np.where(other, steps, found.step).ravel()
+    each = np.concatenate([entries] * len(steps))
     slopes = differences.slopes(each, asked).reshape(steps.shape)
-    fits = larger & (np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic))
-    agrees: np.ndarray = fits.any(axis=0)
-    columns = agrees.nonzero()[0]
-    if len(columns):
-        reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
-        agrees = np.zeros(len(entries), bool)
-        for side in (1, -1):
-            open_ = columns[~agrees[columns]]
-            agrees[open_] = jumps_between(
-                differences,
-                entries[open_],
-                side * found.step[open_],
-                side * reach[open_],
-                found.value[open_],
-                model.base,
-            )
-    return agrees
+    fits = other & (np.abs(slopes - analytic) <= HOLDS * error)
+    doubts = np.full(len(entries), _NONE, np.int8)
+    if not np.count_nonzero(fits):
+        return doubts
+    low = fits[-1].nonzero()[0]
+    if len(low):
+        holds = agree_at_small(
+            differences, entries[low], analytic[low], error[low], 10 * tiny[low] * error[low], noise
+        )
+        doubts[low[holds]] = _NO_LIMIT
+    columns = fits[:-1].any(axis=0).nonzero()[0]
+    reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
+    for side in (1, -1):
+        open_ = columns[doubts[columns] == _NONE]
+        jumps = jumps_between(
+            differences,
+            entries[open_],
+            side * found.step[open_],
+            side * reach[open_],
+            found.value[open_],
+            model.base,
+        )
+        doubts[open_[jumps]] = Doubt.SCALES
+    return doubts
