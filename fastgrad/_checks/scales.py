@@ -182,7 +182,7 @@ def doubts_of_wrong(
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     larger = _contradicted(rows, found, analytic, differences, entries, model)
     doubts = np.where(doubts == _NONE, larger, doubts)
-    rest = ((doubts == _NONE) & np.isfinite(error) & ~found.kink).nonzero()[0]
+    rest = ((doubts == _NONE) & np.isfinite(error)).nonzero()[0]
     if len(rest):
         some = spread(rest, error)
         why = _right_elsewhere(found.among(some), analytic[some], differences, entries[some], model)
@@ -190,7 +190,7 @@ def doubts_of_wrong(
         # Of those that were not looked at, what all others show is taken for granted.
         if np.count_nonzero(why) == len(why):
             doubts[rest] = np.where(doubts[rest] == _NONE, why.max(), doubts[rest])
-        rest = rest[doubts[rest] == _NONE]
+        rest = rest[(doubts[rest] == _NONE) & ~found.kink[rest]]
     # What a probe has found by its errors is alone; elsewhere its directions agree.
     most = _SMALL if differences.entries is None else _SMALL_ALONE
     small = rest[error[rest] <= most * np.abs(found.value[rest])]
@@ -299,7 +299,7 @@ def _right_elsewhere(
     noise = max(model.noise, model.unit * abs(model.base))
     tiny = _TINY * noise / error
     steps = np.concatenate((np.multiply.outer(_LARGER, differences.lengths(entries)), tiny[None]))
-    other = steps > found.step
+    other = (steps > found.step) & ~found.kink
     other[-1] = tiny < found.step / RATIO
     # All in one request: each of four would cost more than its evaluations.
     asked = np.where(other, steps, found.step).ravel()
