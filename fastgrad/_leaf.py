@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import SupportsInt, TypeAlias
+from typing import Any, SupportsInt, TypeAlias
 
 import numpy as np
 
-__all__ = ["Box", "Leaf", "as_real", "entry_path", "in_double", "lengths_of", "thin_box"]
+__all__ = [
+    "Box",
+    "Leaf",
+    "as_real",
+    "child_path",
+    "entry_path",
+    "in_double",
+    "lengths_of",
+    "thin_box",
+]
 
 
 Box: TypeAlias = tuple[slice, ...]  # a region of a leaf: one slice for each axis
@@ -24,18 +33,30 @@ class Leaf:
     """
 
     # Slots, as a model has thousands of leaves.
-    __slots__ = ("array", "is_complex", "part_of", "path", "real")
+    __slots__ = ("_path", "array", "is_complex", "part_of", "real")
 
-    def __init__(self, path: str, array: np.ndarray, real: np.ndarray | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: str | tuple[str, Any], array: np.ndarray, real: np.ndarray | None = None
+    ) -> None:
+        self._path = path
         self.array = array
         # The whole leaf, and the numbers of the entries in its array, of a part.
         self.part_of: tuple[Leaf, np.ndarray] | None = None
         # Whether two entries of `real` make one of the array; `f` cannot change that.
-        self.is_complex = array.dtype.kind == "c"
+        self.is_complex = real is not array and array.dtype.kind == "c"
         if real is None:
             real = as_real(array) if self.is_complex else array
         self.real = real
+
+    @property
+    def path(self) -> str:
+        """Where it is, as `child_path` makes it of a container's path and a key.
+
+        That takes a while, and in a tight loop nobody asks.
+        """
+        if not isinstance(self._path, str):
+            self._path = child_path(*self._path)
+        return self._path
 
     def name(self, entry: int) -> str:
         """Path of the entry with this C-order index in `real`."""
@@ -100,6 +121,13 @@ def as_real(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind != "c":
         return array
     return array[..., np.newaxis].view(array.real.dtype)
+
+
+def child_path(path: str, key: Any) -> str:
+    """The path as the user would write it: ``layers[0].W``, ``params['a b']``."""
+    if isinstance(key, str) and key.isidentifier():
+        return f"{path}.{key}" if path else key
+    return f"{path or 'params'}[{key!r}]"
 
 
 def entry_path(path: str, index: Iterable[SupportsInt]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastgrad import _errors
 from fastgrad._errors import InputTypeError, InputValueError
-from fastgrad._leaf import Leaf
+from fastgrad._leaf import Leaf, child_path
 from fastgrad._refusals import AT_THE_TOP, WAY_OUT, kind_of, refuse_kind, refuse_type
 from fastgrad._words import with_article
 
@@ -159,22 +159,15 @@ def children(node: Any, path: str) -> list[tuple[str, Any]] | None:
     if type(node) is np.ndarray:  # the commonest, which the questions below take a while for
         return None
     if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return [(_label(path, key), getattr(node, key)) for key in node._fields]
+        return [(child_path(path, key), getattr(node, key)) for key in node._fields]
     if isinstance(node, (list, tuple)):
-        return [(_label(path, i), child) for i, child in enumerate(node)]
+        return [(child_path(path, i), child) for i, child in enumerate(node)]
     if isinstance(node, (dict, Mapping)):  # asking for an abstract class takes a while
-        return [(_label(path, key), node[key]) for key in node]
+        return [(child_path(path, key), node[key]) for key in node]
     if dataclasses.is_dataclass(node) and not isinstance(node, type):  # an instance
         names = [field.name for field in dataclasses.fields(node)]
-        return [(_label(path, name), getattr(node, name)) for name in names]
+        return [(child_path(path, name), getattr(node, name)) for name in names]
     return None
-
-
-def _label(path: str, key: Any) -> str:
-    """The path as the user would write it: ``layers[0].W``, ``params['a b']``."""
-    if isinstance(key, str) and key.isidentifier():
-        return f"{path}.{key}" if path else key
-    return f"{path or 'params'}[{key!r}]"
 
 
 def _leaf(path: str, node: Any) -> Leaf:

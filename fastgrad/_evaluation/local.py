@@ -20,7 +20,7 @@ from fastgrad._evaluation.native import Native, check_native
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import Outputs
 from fastgrad._stencils import Stencil
-from fastgrad._tree import Params, children, describe
+from fastgrad._tree import Params, describe
 
 __all__ = [
     "check_callable",
@@ -118,24 +118,17 @@ def small_gradients(
     kind = type(params)
     if (kind is not dict and kind is not list and kind is not tuple) or _kind(f) is not object:
         return None
-    arrays = list(params.values()) if kind is dict else params
-    if not 0 < len(arrays) <= _MOST_ARRAYS or not all(map(_is_small_array, arrays)):
+    if len(params) > _MOST_ARRAYS:
         return None
-    if sum([array.nbytes for array in arrays]) > COPIED_BYTES:
+    arrays = list(params.values() if kind is dict else params)
+    if _backend.kernel.plain_layout(arrays, COPIED_BYTES, COPIED_BYTES) is None:
         return None
-    leaves = [Leaf(path, array, array) for path, array in children(params, "") or ()]
+    keys = list(params if kind is dict else range(len(arrays)))  # now: `f` may put more into it
+    leaves = [Leaf(("", key), array, array) for key, array in zip(keys, arrays, strict=True)]
     steps = [stencil.steps(array.dtype) for array in arrays]
-    keys = list(params) if kind is dict else None  # now, as `f` may put more into it
-    found = _backend.kernel.small_gradients(f, params, leaves, stencil, steps, known)
-    if found is None:
-        return None
-    made, doubt, base = found
-    answer = kind(made) if keys is None else dict(zip(keys, made, strict=True))
+    made, doubt, base = _backend.kernel.small_gradients(f, params, leaves, stencil, steps, known)
+    answer = dict(zip(keys, made, strict=True)) if kind is dict else kind(made)
     return leaves, answer, made, doubt, base
-
-
-def _is_small_array(array: Any) -> bool:
-    return type(array) is np.ndarray and is_small(array)
 
 
 def small_jacobian(

@@ -21,6 +21,9 @@ MAKE = {
     "dict": lambda arrays: dict(zip("abcdefgh", arrays, strict=False)),
     "list": list,
     "tuple": tuple,
+    "odd keys": lambda arrays: dict(
+        zip([0, "a b", ("c", 1), 2.5, "d", b"e"], arrays, strict=False)
+    ),
 }
 
 
@@ -117,9 +120,15 @@ def raising(when, error):
     return f
 
 
+@pytest.mark.parametrize("kind", list(MAKE))
 @pytest.mark.parametrize("when", range(1, 16))
-def test_f_raises(when):
-    short, usual = both_ways(raising(when, ValueError("no")), make, method="forward")
+def test_f_raises(when, kind):
+    """At each evaluation, with the path of the entry that was moved."""
+
+    def again():
+        return MAKE[kind](list(make().values()))
+
+    short, usual = both_ways(raising(when, ValueError("no")), again, method="forward")
     assert short == usual
     assert short[3]
 
