@@ -105,7 +105,8 @@ def derivative(
     -----
     StepWarning
         An automatic step is too large, and smaller ones do not agree either. So it is at a pole, as
-        of ``1 / t`` at 0; of even order, as of ``1 / t**2``, it is told at 0 alone.
+        of ``1 / t`` at 0; of even order, as of ``1 / t**2``, it is told where values on both sides
+        cancel to the last bit: at 0, and wherever else the derivative comes out as 0.
 
     See Also
     --------
@@ -165,10 +166,11 @@ def _of_point(
     if nth == 1:
         with _said_of_x():
             found = gradient(of_numbers(f, convert), x, method=method, **how)
-        if x or not is_plain_function(f) or isinstance(method, ComplexStep):
+        if (x and found) or not is_plain_function(f) or isinstance(method, ComplexStep):
             return found
-        # At 0 an entry does not say how small a step has to be.
-        return _of_zero(_of_number(f, convert), x, resolve(method), found, how)
+        # At 0 an entry does not say how small a step has to be; and a derivative of 0 may be what
+        # the values on both sides of a pole leave.
+        return _looked_at(_of_number(f, convert), x, resolve(method), found, how)
     if how["workers"] is None or nth == 0 or isinstance(method, ComplexStep):
         return _of_array(_of_number(f, convert), x, nth, method, how)
     leaves = [Leaf("x", x)]
@@ -191,10 +193,10 @@ def _said_of_x() -> Iterator[None]:
         raise type(error)(str(error).replace("`params`", "`x`")) from None
 
 
-def _of_zero(
+def _looked_at(
     f: Callable[[Any], Any], x: np.ndarray, stencil: Stencil, found: Any, how: dict[str, Any]
 ) -> Any:
-    """The derivative at 0 after one look at a smaller step, where steps are automatic."""
+    """The derivative after one look at a smaller step, where steps are automatic."""
     if how["eps"] is not None or how["rel_eps"] is not None or is_extended(x):
         return found
     run = Elementwise(f, x)
@@ -305,9 +307,13 @@ def _settled(
 def _off_at_poles(
     run: Elementwise | Metered, piece: Piece, derivatives: np.ndarray, base: Base
 ) -> np.ndarray:
-    """How far derivatives are off at poles at 0, whose values on both sides cancel; 0 elsewhere."""
+    """How far derivatives are off at poles, whose values on both sides cancel; 0 elsewhere.
+
+    They do so at 0, and elsewhere where the moves are as long on both sides, which leaves 0.
+    """
     off = np.zeros(len(derivatives))
-    at = np.flatnonzero((run.read(piece.leaf, piece.entries) == 0) & np.isfinite(derivatives))
+    perhaps = (run.read(piece.leaf, piece.entries) == 0) | (derivatives == 0)
+    at = np.flatnonzero(perhaps & np.isfinite(derivatives))
     at = at[~np.isfinite(base.size(piece.entries[at]))] if len(at) else at
     if not len(at):
         return off

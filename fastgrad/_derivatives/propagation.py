@@ -162,7 +162,7 @@ def _covariance(cov: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _check_covariance(spread: np.ndarray) -> None:
-    """Refuse negative variances and a matrix that is not symmetric."""
+    """Refuse negative variances, a matrix that is not symmetric, and correlations above 1."""
     variances = spread if spread.ndim == 1 else spread.diagonal()
     if (variances < 0).any():
         at = int(np.argmax(variances < 0))
@@ -175,4 +175,14 @@ def _check_covariance(spread: np.ndarray) -> None:
             raise InputValueError(
                 f"`cov` must be symmetric; it and its transpose differ by {apart:.3g} (pass "
                 "(cov + cov.T) / 2)"
+            )
+        deviations = np.sqrt(variances)
+        most = np.multiply.outer(deviations, deviations)
+        beyond = np.abs(spread) - most > _ASYMMETRY * most.max(initial=0.0)
+        if beyond.any():
+            one, two = (int(k) for k in np.argwhere(beyond)[0])
+            raise InputValueError(
+                f"`cov` must have no covariance larger than the deviations allow; that of numbers "
+                f"{one} and {two} is {spread[one, two]:.6g}, and the product of their standard "
+                f"deviations {most[one, two]:.6g}"
             )

@@ -374,6 +374,16 @@ def test_a_pole_whose_values_cancel_at_zero_is_told(name, how, x):
     assert np.all(np.ravel(found)[:1] == 0)
 
 
+@calm
+@pytest.mark.parametrize("place", [3.0, -2.5, 1e3, 1e-3, 0.125])
+@pytest.mark.parametrize("name", EVEN_POLES)
+def test_a_pole_whose_values_cancel_elsewhere_is_told(name, place):
+    for x in (np.float64(place), np.array([place, place + 1])):
+        with pytest.warns(fg.StepWarning, match=r"0, is uncertain"):
+            found = fg.derivative(lambda t: EVEN_POLES[name](t - place), x)
+        assert np.ravel(found)[0] == 0
+
+
 GAPS = {
     "sinc": (lambda t: np.sin(t) / t, 0.0),
     "cosine": (lambda t: (1 - np.cos(t)) / t**2, 0.0),
@@ -395,6 +405,25 @@ def test_a_gap_at_zero_is_closed(name, x):
                 warnings.simplefilter("error")
                 found = fg.derivative(lambda t, s=scale: s * f(t), x, method=method)
             assert np.ravel(found)[0] == pytest.approx(scale * exact, rel=1e-6, abs=1e-4 * scale)
+
+
+@calm
+@pytest.mark.parametrize("name", ["sinc", "cosine", "x log x", "constant"])
+def test_a_gap_elsewhere_is_closed(name):
+    f, _ = GAPS[name]
+    for place in (3.0, -2.5, 0.125):
+        for x in (np.float64(place), np.array([place, place + 1])):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = fg.derivative(lambda t, at=place: f(t - at), x)
+            assert np.ravel(found)[0] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_value_is_looked_at_only_where_a_derivative_comes_out_as_zero():
+    for f, calls in ((lambda t: (t - 3.0) ** 2, 5), (math.exp, 2)):
+        seen = []
+        fg.derivative(lambda t, f=f, seen=seen: seen.append(t) or f(t), 3.0)
+        assert len(seen) == calls
 
 
 FINITE = {

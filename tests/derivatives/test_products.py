@@ -328,11 +328,25 @@ def test_covariance_of_numbers_and_shapes():
         (np.array([1.0, -1.0, 1.0]), "that of number 1 is -1.0"),
         (np.triu(np.ones((3, 3))), "must be symmetric; it and its transpose differ by 1"),
         (np.full(3, np.nan), "must be finite"),
+        (
+            np.array([[1.0, 0.0, 0.0], [0.0, 4.0, -7.0], [0.0, -7.0, 9.0]]),
+            "that of numbers 1 and 2 is -7, and the product of their standard deviations 6",
+        ),
     ],
 )
 def test_bad_covariances(cov, said):
     with pytest.raises(fg.FastgradError, match=said):
         fg.propagate(curved, X.copy(), cov)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1.0, 1e150])
+def test_full_correlation_is_no_bad_covariance(size):
+    deviations = size * np.array([0.1, 0.3, 0.7])
+    cov = np.multiply.outer(deviations, deviations) * np.array(
+        [[1, -1, 1], [-1, 1, -1], [1, -1, 1]]
+    )
+    found = fg.propagate(lambda x: x[0] + x[1], X.copy(), cov).covariance
+    assert found == pytest.approx((0.2 * size) ** 2, rel=1e-6)
 
 
 def test_what_cannot_be_propagated():
