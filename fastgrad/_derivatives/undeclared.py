@@ -163,7 +163,7 @@ def _share(run: Metered, moves: Moves) -> float:
     both, one = (
         float(reach[which].max(initial=0)) for which in (moves.both_ways, ~moves.both_ways)
     )
-    return max(_LEAST_SHARE, _BENDS * both**2, _BENDS * one)
+    return max(_LEAST_SHARE, _BENDS * (both * both), _BENDS * one)  # `**` raises beyond 1e154
 
 
 def find_undeclared(

@@ -122,6 +122,14 @@ def test_f_may_return_memory_that_it_uses_again(returned):
         np.testing.assert_allclose(found.toarray(), factor * np.eye(8), atol=1e-6)
 
 
+@pytest.mark.parametrize("differentiate", [fg.sparse_jacobian, fg.sparse_hessian])
+@pytest.mark.parametrize("method", ["forward", "backward", "central"])
+@pytest.mark.parametrize("eps", [1e-14, 1.0, 1e150, 1e200, 1e300])
+def test_steps_of_any_length(differentiate, method, eps):
+    found = differentiate(lambda x: 2 * x, np.zeros(3), (1, 1), method=method, eps=eps)
+    np.testing.assert_allclose(found.toarray(), 2 * np.eye(3), rtol=1e-14)
+
+
 def test_steps():
     seen = []
 
