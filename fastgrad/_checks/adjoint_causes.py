@@ -20,7 +20,7 @@ from fastgrad._checks.adjoint_search import Function, Maps, Region
 from fastgrad._checks.findings import in_order
 from fastgrad._checks.inner_products import Pair
 from fastgrad._checks.misplaced import along_axes
-from fastgrad._checks.relations import factor_text
+from fastgrad._checks.relations import NEVER_COMPUTED, factor_text, named_factor
 from fastgrad._checks.space import SpaceLeaf
 from fastgrad._report.causes import Cause, Finding
 
@@ -67,11 +67,12 @@ def _guesses(region: Region, maps: Maps) -> Iterator[tuple[Relation, np.ndarray,
     forwards, _adjoints = _columns(region)
     pair = region.pair
     zeros = np.zeros(len(forwards))
-    yield Relation(Cause.ZERO, "is zero", "never computed"), zeros, _inside(region)
+    yield Relation(Cause.ZERO, "is zero", NEVER_COMPUTED), zeros, _inside(region)
     yield from _factors(region)
     if pair.size == 1:
         return
     yield from _complex(region, maps)
+    yield from _complex_factor(region)
     if pair.is_whole:
         yield from _itself(region, maps)
         yield from _exchanged(region, maps)
@@ -108,21 +109,24 @@ def _factors(region: Region) -> Iterator[tuple[Relation, np.ndarray, np.ndarray]
         yield Relation(Cause.SIGN, "has the wrong sign", "", evidence), -forwards, adjoints
     elif region.pair.size > 1:  # one entry has some factor always
         yield _factor(c), c * forwards, adjoints
-    pair = region.pair
-    if pair.x.is_complex and pair.y.is_complex and _both_parts(pair):
-        yield from _complex_factor(region, forwards, adjoints)
 
 
 def _factor(c: float) -> Relation:
     words = f"is {factor_text(c)} x the adjoint of `forward`"
-    return Relation(Cause.FACTOR, words, "", {"factor": c})
+    named = named_factor(c)
+    return Relation(Cause.FACTOR, words, named[1] if named else "", {"factor": c})
 
 
-def _complex_factor(
-    region: Region, forwards: np.ndarray, adjoints: np.ndarray
-) -> Iterator[tuple[Relation, np.ndarray, np.ndarray]]:
-    """A complex multiple: the part along 1j is the product with vectors turned by it."""
-    y = region.pair.y
+def _complex_factor(region: Region) -> Iterator[tuple[Relation, np.ndarray, np.ndarray]]:
+    """A complex multiple: the part along 1j is the product with vectors turned by it.
+
+    A conjugate that is missing, which has no number to fit, is simpler and comes first.
+    """
+    pair = region.pair
+    if not (pair.x.is_complex and pair.y.is_complex and _both_parts(pair)):
+        return
+    forwards, adjoints = _columns(region)
+    y = pair.y
     turned = np.array(
         [_inner(f, _acted(each, y, _times_j)) for f in region.forwards for each in region.ys]
     )

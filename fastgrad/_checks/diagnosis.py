@@ -9,6 +9,7 @@ told (`findings`). Where a few entries of a leaf were judged the same is done wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,6 +38,10 @@ __all__ = ["Case", "Judged", "box_text", "case_of", "diagnose", "diagnose_probes
 # Leaves whose relations are sought one by one, some 5 ms each; others are compared with what these
 # have. Nobody reads a longer list.
 _MOST_LEAVES = 200
+# Of two arrays the table says as much as a sentence about their order.
+_FEWEST_LAYERS = 3
+# Between the two sides of the name of a block.
+BESIDE = " / "
 
 
 def diagnose(cases: Sequence[Case]) -> tuple[Finding, ...]:
@@ -48,8 +53,8 @@ def diagnose(cases: Sequence[Case]) -> tuple[Finding, ...]:
         told = [findings.still(case) for case in bad if not _moves(case)]
         told += [findings.not_finite(case) for case in moving if (case.wrong & ~case.known).any()]
         usable = [case for case in moving if (case.wrong & case.known).any()]
-        told += findings.of_explained(_explained(usable, cases), _context(cases))
-        return findings.in_order(told)
+        told += findings.of_explained(_explained(usable, cases))
+        return findings.with_context(findings.in_order(told), _context(cases))
 
 
 def _moves(case: Case) -> bool:
@@ -117,15 +122,30 @@ def _shared(case: Case, known: Sequence[Relation]) -> Relation | None:
 
 
 def _context(cases: Sequence[Case]) -> str:
-    """From where on a nested gradient is wrong, if the leaves up to there are right."""
+    """Up to which layer of a network a gradient is wrong, if all later ones are right."""
     wrong = [bool(case.wrong.any()) for case in cases]
     count = sum(wrong)
-    if len(cases) < 2 or count == len(cases) or not count:
+    if len(cases) < _FEWEST_LAYERS or not 0 < count < len(cases) or not all(wrong[:count]):
         return ""
-    first_right, last_wrong = cases[count % len(cases)], cases[count - 1]
-    if all(wrong[:count]):
-        return f"; right from `{first_right.path}` up, wrong from `{last_wrong.path}` down"
-    return ""
+    if not _are_layers([case.path for case in cases]):
+        return ""
+    last, first = f"`{cases[count - 1].path}`", f"`{cases[count].path}`"
+    if count == 1:
+        return f"; {last} is the first array, and all after it are right"
+    good = f"{first} and all after it are"
+    good = good if count < len(cases) - 1 else f"{first}, the last one, is"
+    return f"; {last} and all arrays before it are wrong, {good} right"
+
+
+def _are_layers(paths: Sequence[str]) -> bool:
+    """Whether numbers in the names of arrays rise: others, such as q, k and v, have no order.
+
+    Blocks of a Jacobian, whose names have two sides, are no layers either.
+    """
+    found = [re.search(r"\d+", path) for path in paths]
+    numbers = [int(each[0]) for each in found if each]
+    rising = numbers == sorted(numbers) and len(set(numbers)) > 1
+    return rising and not any(BESIDE in path for path in paths)
 
 
 def kink_met(case: Case) -> Finding:

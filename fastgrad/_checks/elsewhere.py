@@ -10,7 +10,7 @@ import numpy as np
 from fastgrad._checks.case import Case, moved_gain
 from fastgrad._checks.error_model import SAFETY
 from fastgrad._checks.places import box_text, runs
-from fastgrad._checks.relations import Relation
+from fastgrad._checks.relations import Relation, is_round
 from fastgrad._leaf import Box
 from fastgrad._report.causes import Cause
 
@@ -20,6 +20,10 @@ __all__ = ["Elsewhere", "Found", "copied", "exchanged"]
 _FEW = 3
 # Candidates, by their first entries, that are compared as a whole.
 _MOST = 16
+# One number that equals another one is told among at least this many different ones.
+_FEWEST = 3
+# Digits by which numbers are told apart: differences of doubles have six or more.
+_DIGITS = 5
 
 # A relation, and the boxes that it is one of: none where it holds entry by entry.
 Found: TypeAlias = tuple[Relation, tuple[Box, ...]]
@@ -52,6 +56,8 @@ class Elsewhere:
             other = group[k]
             if other is not case and other.known.all() and _holds(case, other, len(group)):
                 back = _holds(other, case, len(group))
+                if not back and is_coincidence(case.analytic, firsts):
+                    continue
                 words = f"holds the gradient of `{other.path}`"
                 return Relation(
                     Cause.SWAPPED,
@@ -75,7 +81,7 @@ def exchanged(case: Case, wrong: np.ndarray) -> Found | None:
         return None
     one, other = pair
     parts = [case.at(one), case.at(other)]
-    if not all(part.known.all() for part in parts):
+    if not all(part.known.all() for part in parts) or _is_one_value(case.analytic[wrong]):
         return None
     for here, there in ((parts[0], parts[1]), (parts[1], parts[0])):
         if not here.fits(there.numeric, moved_gain(here, there.own_bound), ways=case.size):
@@ -121,9 +127,33 @@ def copied(case: Case, box: Box) -> Found | None:
             there = (*box[:axis], slice(int(start), int(start) + length), *box[axis + 1 :])
             relation = _copy(case, box, there, int(start) - side.start)
             gain = moved_gain(part, case.own_bound[there])
-            if part.known.all() and part.fits(case.numeric[there], gain, ways=n):
+            if not part.known.all() or is_coincidence(part.analytic, case.numeric[~case.wrong]):
+                continue
+            if part.fits(case.numeric[there], gain, ways=n):
                 return relation, (box,)
     return None
+
+
+def is_coincidence(claimed: np.ndarray, right: np.ndarray) -> bool:
+    """Whether one number that equals another one says nothing: where numbers are often equal.
+
+    So are round ones, and those of an array with equal ones in it; in a few values none may show.
+    """
+    if not _is_one_value(claimed):
+        return False
+    value, finite = claimed.flat[0], right[np.isfinite(right)]
+    distinct = len({_digits(each) for each in finite})
+    return is_round(value) or distinct < max(len(finite), _FEWEST)
+
+
+def _is_one_value(values: np.ndarray) -> bool:
+    """Whether all values are one, as far as their digits tell."""
+    return len({_digits(each) for each in values.flat}) == 1
+
+
+def _digits(value: complex) -> str:
+    """As many digits as differences of doubles tell."""
+    return f"{value:.{_DIGITS}e}"
 
 
 def _at(values: np.ndarray, box: Box, axis: int, side: slice) -> np.ndarray:

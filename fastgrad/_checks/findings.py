@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from fastgrad._checks.places import Kind
 from fastgrad._checks.relations import factor_text
 from fastgrad._report.causes import Cause, Finding
 
-__all__ = ["DOUBTFUL", "in_order", "not_finite", "of_explained", "still"]
+__all__ = ["DOUBTFUL", "in_order", "not_finite", "of_explained", "still", "with_context"]
 
 # Leaves of one finding that are named in its sentence.
 _NAMED = 4
@@ -29,7 +30,7 @@ DOUBTFUL = (Cause.UNKNOWN, Cause.SINGLE, Cause.SLICE, Cause.MASKED)
 _WHOLE_ARRAYS = (Cause.SWAPPED, Cause.TRANSPOSED, Cause.SHIFTED, Cause.REVERSED, Cause.PERMUTED)
 
 
-def of_explained(explained: Sequence[Explained], context: str = "") -> list[Finding]:
+def of_explained(explained: Sequence[Explained]) -> list[Finding]:
     """One finding for each relation and, where there is none, for each place."""
     groups: dict[Any, list[Explained]] = {}
     for k, each in enumerate(explained):
@@ -38,12 +39,12 @@ def of_explained(explained: Sequence[Explained], context: str = "") -> list[Find
         shared = relation is not None and relation.kind is not Cause.SWAPPED
         key = (relation.kind, relation.words, relation.meaning) if shared and relation else k
         groups.setdefault(key, []).append(each)
-    return [_finding(group, context) for group in groups.values()]
+    return [_finding(group) for group in groups.values()]
 
 
-def _finding(group: Sequence[Explained], context: str) -> Finding:
+def _finding(group: Sequence[Explained]) -> Finding:
     if group[0].relation is None:
-        return _without_relation(group[0], context)
+        return _without_relation(group[0])
     return _of_one(group[0]) if len(group) == 1 else _of_several(group)
 
 
@@ -89,7 +90,7 @@ def _counts(each: Explained) -> dict[str, Any]:
     return counts
 
 
-def _without_relation(each: Explained, context: str) -> Finding:
+def _without_relation(each: Explained) -> Finding:
     """What can be said of errors without a pattern: how large they are, and where."""
     case, place = each.case, each.place
     size = relative_error(case)
@@ -99,7 +100,7 @@ def _without_relation(each: Explained, context: str) -> Finding:
     if is_nearby_there(each) or (each.all_of_leaf and is_nearby(case)):
         return _nearby(each, evidence)
     if case.size == 1:
-        return Finding(Cause.UNKNOWN, leaf, leaf, _of_scalar(case) + context, evidence)
+        return Finding(Cause.UNKNOWN, leaf, leaf, _of_scalar(case), evidence)
     # Wrong entries are isolated only if the others are known to be right.
     if place.kind is Kind.ONE and not case.unclear:
         alone = f", alone of the {case.size:,} entries of `{leaf}`" if each.all_of_leaf else ""
@@ -115,7 +116,7 @@ def _without_relation(each: Explained, context: str) -> Finding:
         said = f"{start} is wrong{place.where}, and nothing else in `{leaf}`"
         said = said if box else f"`{leaf}` is wrong in {place.count} isolated entries{place.where}"
         return Finding(Cause.SINGLE, leaf, place.text, said, evidence)
-    said = f"{start} is wrong{place.where}{place.share}, with {off} in `{leaf}`{context}"
+    said = f"{start} is wrong{place.where}{place.share}, with {off} in `{leaf}`"
     return Finding(Cause.UNKNOWN, leaf, place.text, said, evidence)
 
 
@@ -162,6 +163,16 @@ def still(case: Case) -> Finding:
     sentence = f"{what}, though its gradient is not zero: `f` may read another copy of this array"
     evidence = {"wrong": int(case.wrong.sum()), "entries": case.size}
     return Finding(Cause.UNKNOWN, case.path, case.path, sentence, evidence)
+
+
+def with_context(findings: Sequence[Finding], context: str) -> tuple[Finding, ...]:
+    """Say beside the first leaf that no relation explains, once, what is known of all leaves."""
+    at = [k for k, each in enumerate(findings) if each.kind is Cause.UNKNOWN]
+    told = list(findings)
+    if at and context:
+        first = findings[at[0]]
+        told[at[0]] = replace(first, sentence=first.sentence + context)
+    return tuple(told)
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -250,6 +250,9 @@ def _permuted(case: Case) -> Iterator[tuple[Relation, float]]:
 
 
 def _broadcast(case: Case) -> Iterator[Relation]:
+    # Where most of the values are right, it is the right ones that are equal.
+    if 2 * np.count_nonzero(case.wrong) <= case.size:
+        return
     scale = float(np.abs(case.analytic).max(initial=0.0))
     limit = max(NOTHING, OWN_ROUNDING * case.eps) * scale
     for axis in (None, *range(case.analytic.ndim)):

@@ -22,6 +22,7 @@ __all__ = [
     "ADDED",
     "EVEN",
     "FITTED",
+    "NEVER_COMPUTED",
     "NOTHING",
     "SIMPLE",
     "Predicted",
@@ -29,8 +30,10 @@ __all__ = [
     "Search",
     "coefficient",
     "factor_text",
+    "is_round",
     "fits",
     "large",
+    "named_factor",
     "product_noise",
     "vanishes",
 ]
@@ -51,6 +54,11 @@ _FEWEST = 2
 _ROUND_DIGITS, _ROUND_WAYS = 2, 200.0
 # Parameters whose sizes differ by less than this share are even: a multiple of them is a constant.
 EVEN = 1e-2
+# Degrees in a radian, the one factor with a name that is not whole.
+_DEGREES = 180.0 / math.pi
+
+# What zeros come from: in a sum, what is assigned instead of added may be the last term, a zero.
+NEVER_COMPUTED = "it was never computed, or was overwritten"
 
 Predicted: TypeAlias = tuple[np.ndarray, Any]  # analytic values, and their gain of numeric errors
 
@@ -86,7 +94,7 @@ def _zero(case: Case) -> Iterator[Relation]:
             Cause.ZERO,
             "is zero",
             lambda c: (np.zeros_like(c.numeric), 0.0),
-            "it was never computed",
+            NEVER_COMPUTED,
         )
 
 
@@ -131,7 +139,7 @@ def _turned(case: Case) -> Iterator[Relation]:
         if part(case.numeric).any() and not (case.analytic - _part(case.analytic, part)).any():
             words = f"has its {name} part alone, and zeros in place of the {other} one"
             predict = partial(_one_part, part)
-            yield from _fitting(case, Relation(Cause.ZERO, words, predict, "it was never computed"))
+            yield from _fitting(case, Relation(Cause.ZERO, words, predict, NEVER_COMPUTED))
 
 
 def _fitting(case: Case, relation: Relation, fitted: int = 0) -> Iterator[Relation]:
@@ -174,6 +182,26 @@ def _complex_factor(case: Case) -> Iterator[Relation]:
         yield from _fitting(case, relation, fitted=2)
 
 
+def _degrees(case: Case) -> Iterator[Relation]:
+    """180 / pi, or its inverse: no number is fitted, so that one entry tells it."""
+    named = named_factor(_fitted_factor(case))
+    if named is not None:
+        relation = _multiple(named[0], np.iscomplexobj(case.analytic))
+        # It, its inverse, and both with the other sign.
+        if fits(case, relation, ways=4):
+            yield relation
+
+
+def named_factor(c: float) -> tuple[float, str] | None:
+    """The factor that has a name, if one is so near, and what it means."""
+    for factor, text in ((_DEGREES, "180/pi"), (1 / _DEGREES, "pi/180")):
+        if abs(abs(c) - factor) <= _WHOLE * factor:
+            turned = " and the sign is wrong" if c < 0 else ""
+            meaning = f"it is {text}, as where degrees are taken for radians{turned}"
+            return math.copysign(factor, c), meaning
+    return None
+
+
 def _whole_factor(case: Case) -> Iterator[Relation]:
     """A whole number, or one over it."""
     c = _fitted_factor(case)
@@ -213,6 +241,12 @@ def _rounded(c: float) -> float:
     return float(f"{c:.{_ROUND_DIGITS - 1}e}")
 
 
+def is_round(value: complex) -> bool:
+    """Whether a number, or each part of it, has at most two digits, as small whole numbers have."""
+    parts = value.real, value.imag
+    return all(abs(part - _rounded(part)) <= _WHOLE * abs(part) for part in parts)
+
+
 def _factor(case: Case) -> Iterator[Relation]:
     c = _fitted_factor(case)
     if case.size == 1 or not np.isfinite(c) or c in (0.0, 1.0):
@@ -246,6 +280,9 @@ def _multiple(c: float, is_complex: bool) -> Relation:
 
 def _too_much_or_missing(c: float) -> str:
     """What a factor means: of what is too large nothing is missing."""
+    named = named_factor(c)
+    if named is not None:
+        return named[1]
     size = abs(c)
     turned = " and the sign is wrong" if c < 0 else ""
     if size < 1:
@@ -377,6 +414,6 @@ def _same(case: Case) -> Iterator[Relation]:
         )
 
 
-SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _turned, _sign, _whole_factor)
+SIMPLE: tuple[Search, ...] = (_zero, _conjugate, _turned, _sign, _degrees, _whole_factor)
 FITTED: tuple[Search, ...] = (_factor, _complex_factor)
 ADDED: tuple[Search, ...] = (_round_factor, _offset, _penalty, _same)

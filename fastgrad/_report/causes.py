@@ -57,7 +57,8 @@ class Cause(Enum):
     )
     ZERO = (
         "zero: never computed",
-        "look for a term the backward pass skips, or an array that is made and never filled",
+        "look for a term that is left out, an array that is made and never filled, or = where "
+        "+= is meant",
     )
     TRANSPOSED = (
         "the transpose of the right gradient",
@@ -91,7 +92,7 @@ class Cause(Enum):
     )
     MASKED = (
         "wrong only where the parameter passes a test",
-        "look at the condition of the mask, clipping or activation in the backward pass",
+        "look at the condition of the mask, clipping or activation where the gradient is computed",
     )
     OFFSET = (
         "a constant added",
@@ -156,7 +157,7 @@ class Cause(Enum):
     )
     ABSOLUTE = (
         "the absolute value, or the positive part, of the gradient",
-        "look for an absolute value, a square or a clipping in the backward pass",
+        "look for an absolute value, a square or a clipping where the gradient is computed",
     )
     NEARBY = (
         "the gradient of a nearby function",

@@ -184,14 +184,38 @@ def test_factor_of_a_scalar_is_the_number_of_samples(m):
     assert (cause.kind, cause.evidence["factor"]) == (Cause.FACTOR, m)
 
 
-def test_from_where_on_a_nested_gradient_is_wrong():
+def wrong_in_the_first(count, names):
+    """The causes where so many of the first arrays of a network, by any names, are wrong."""
     f, gradient, t, sizes = network(np.random.default_rng(0))
-    claimed = in_arrays(gradient(t), sizes)
-    claimed["p0"] = np.tanh(3 * claimed["p0"]) + 0.1
-    report = fg.check_gradient(lambda p: f(in_vector(p)), claimed, in_arrays(t, sizes))
-    (cause,) = report.causes
-    assert cause.kind is Cause.UNKNOWN
-    assert "right from `p1` up, wrong from `p0` down" in cause.sentence
+    claimed, params = (
+        dict(zip(names, in_arrays(each, sizes).values(), strict=True)) for each in (gradient(t), t)
+    )
+    for k, name in enumerate(names[:count]):
+        claimed[name] = np.tanh((3 + k) * claimed[name]) + 0.1 + 0.07 * np.arange(sizes[k]) ** 2
+    return fg.check_gradient(lambda p: f(in_vector(p)), claimed, params).causes
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "; `p0` is the first array, and all after it are right"),
+        (2, "; `p1` and all arrays before it are wrong, `p2` and all after it are right"),
+        (3, "; `p2` and all arrays before it are wrong, `p3`, the last one, is right"),
+    ],
+)
+def test_up_to_which_layer_a_gradient_is_wrong_is_said_once(count, said):
+    causes = wrong_in_the_first(count, ("p0", "p1", "p2", "p3"))
+    assert {cause.kind for cause in causes} == {Cause.UNKNOWN}
+    assert len(causes) == count
+    assert causes[0].sentence.endswith(said)
+    assert not any(" right" in cause.sentence for cause in causes[1:])
+
+
+@pytest.mark.parametrize("names", [("q", "k", "v", "bias"), ("W2", "b2", "W1", "b1")])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_of_arrays_that_are_no_rising_layers_no_order_is_told(names, count):
+    causes = wrong_in_the_first(count, names)
+    assert not any(word in each.sentence for each in causes for word in (" before ", " after "))
 
 
 def test_scalar_that_holds_the_gradient_of_another():
