@@ -49,7 +49,10 @@ def judge_weak(
     weak = judge.without_power(table, model, whole)
     if not weak.any():
         return
-    seen = look_far(run, of_leaf(run, leaf, seed), model.base, model.noise)
+    # Entries that are weak beside others are moved alone: how steep `f` is along those says nothing.
+    some = {leaf: np.flatnonzero(weak)}
+    direction = of_leaf(run, leaf, seed) if weak.all() else of_entries(run, some, seed)
+    seen = look_far(run, direction, model.base, model.noise)
     if seen.movement is Movement.NONE and not model.coarse:
         # Not even far away, beyond rounding: a claim of zero is right.
         weak &= ~judge.rounded_to_zero(table, slice(None), model, whole)

@@ -196,8 +196,8 @@ def _vanishing(result: Result) -> str:
     entries = result.entries
     if not len(entries.codes) or entries.kinks.any():
         return ""
-    bound = _VANISHES * float(entries.uncertainty.max())
-    if max(np.abs(entries.numeric).max(), np.abs(entries.analytic).max()) > bound:
+    bounds = _VANISHES * entries.uncertainty
+    if (np.fmax(np.abs(entries.numeric), np.abs(entries.analytic)) > bounds).any():
         return ""
     return (
         "; but the gradient vanishes here, so that a factor or a sign could not be seen: check at "

@@ -84,6 +84,29 @@ FLAT = {
 }
 
 
+@few(25)
+@given(rng=randoms)
+def test_beside_a_parameter_of_huge_effect(rng):
+    """What its rounding hides of other entries is not right, and no vanishing gradient."""
+    n = int(rng.integers(2, 5))
+    weights = rng.uniform(0.5, 2, n)
+    at = rng.uniform(1, 3, n)
+    at[rng.integers(n)] *= 10.0 ** rng.uniform(0, 14)
+    slopes = 2 * weights * at
+
+    def f(x):
+        return float(weights @ (x * x))
+
+    report = check(f, slopes, at)
+    expect(report, RIGHT, UNCLEAR)
+    assert "vanishes" not in report.reason
+    unseen = report.uncertainty > slopes.max() / 10
+    expect(report, UNCLEAR if unseen.any() else RIGHT)
+    # A claim that the bars allow proves no more.
+    report = check(f, np.where(unseen, -slopes, slopes), at)
+    expect(report, UNCLEAR if unseen.any() else RIGHT)
+
+
 @pytest.mark.parametrize("kind", FLAT)
 @few(12)
 @given(rng=randoms)
