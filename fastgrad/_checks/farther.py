@@ -49,7 +49,7 @@ def judge_weak(
     weak = judge.without_power(table, model, whole)
     if not weak.any():
         return
-    # Entries that are weak beside others are moved alone: how steep `f` is along those says nothing.
+    # Entries that are weak beside others are moved alone: the others' slope says nothing of them.
     some = {leaf: np.flatnonzero(weak)}
     direction = of_leaf(run, leaf, seed) if weak.all() else of_entries(run, some, seed)
     seen = look_far(run, direction, model.base, model.noise)
