@@ -197,6 +197,8 @@ def _mask(given: Any) -> np.ndarray:
         mask = np.asarray(given)
     except ValueError:  # ragged
         mask = np.asarray(None)
+    if hasattr(given, "compressed"):  # without importing np.ma
+        raise InputTypeError(f"{_KINDS}; got a masked array: pass .filled(False) of it")
     if mask.dtype.kind not in "biuf":
         raise InputTypeError(f"{_KINDS}; got {describe(given)}")
     if mask.ndim != 2:

@@ -251,6 +251,7 @@ def test_bands(lower, upper, n):
      ([[1, 0], [1]], TypeError, "`sparsity` must be"),
      (np.ones(3), ValueError, r"got an array of shape \(3,\)"),
      (np.ones((2, 2), object), TypeError, "`sparsity` must be"),
+     (np.ma.masked_array(np.eye(2), np.eye(2)), TypeError, r"masked array: pass .filled\(False\)"),
      ((1, -1), ValueError, r"numbers of diagonals, 0 or more; got \(1, -1\)"),
      ((True, 1), ValueError, r"got an array of shape \(2,\)"),
      ((1, 1), ValueError, "does not say how many columns")],
