@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from math import inf, nan
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import numpy as np
 
@@ -216,8 +218,10 @@ class _Mover:
         # Unlike Python's floats, NumPy's warn of infinities and NaNs.
         loud = ["step", "place", "displaced"] * self._extended
         loud += ["combine"] * (self._extended or outputs is not None)
-        for name in loud:
-            setattr(self, name, np.errstate(all="ignore")(getattr(self, name)))
+        # Bound to a proxy: what an object holds of itself keeps it alive, and `f` with it.
+        bound = [partial(getattr(_Mover, name), proxy(self)) for name in loud]
+        for name, method in zip(loud, bound, strict=True):
+            setattr(self, name, np.errstate(all="ignore")(method))
 
     def step(self, x: Any, steps: Steps) -> Any:
         """The step of an entry with this value."""

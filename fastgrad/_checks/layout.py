@@ -75,9 +75,11 @@ class Layout:
         square: bool = False,
     ) -> None:
         _refuse_complex(leaves)
-        self.whole, self._selection, self.square = self, selection, square
+        self._selection, self.square = selection, square
+        # Not itself, which would keep it alive, and with it the parameters.
+        self._whole: Layout | None = None
         if selection is not None:
-            self.whole = Layout(outputs, argument, leaves, square=square)
+            self._whole = Layout(outputs, argument, leaves, square=square)
             leaves = selection.leaves
             outputs = _of_parts(outputs, leaves) if square else outputs
         self.outputs, self.leaves = outputs, leaves
@@ -93,6 +95,11 @@ class Layout:
             for output in outputs.leaves
             for k, (leaf, side) in enumerate(zip(leaves, sides, strict=True))
         ]
+
+    @property
+    def whole(self) -> Layout:
+        """The layout of all entries."""
+        return self._whole or self
 
     @property
     def structure(self) -> Any:

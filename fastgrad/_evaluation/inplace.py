@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
+from weakref import ref
 
 import numpy as np
 
@@ -136,12 +137,10 @@ class InPlace(Guarded):
         # What is called at the parameters, at moved points, and by the loops.
         self.f = self._moved = self._looped = f.f if isinstance(f, Lenient) else f
         if isinstance(f, Lenient):
-            self._moved = _backend.kernel.forgiving(f.f, self._raised, self._nothing)
+            # A method would keep this object alive, and with it `f` and the parameters.
+            nothing = partial(_nothing_of, ref(self))
+            self._moved = _backend.kernel.forgiving(f.f, self._raised, nothing)
             self._looped = f.f if loops is NATIVE else self._moved
-
-    def _nothing(self) -> Any:
-        """What stands for the value of an `f` that raises."""
-        return math.nan if self.outputs is None else self.outputs.nothing()
 
     def on(self, argument: Any, guard: Guard) -> InPlace:
         """The same for other parameters."""
@@ -342,6 +341,13 @@ class InPlace(Guarded):
 def offsets_of(offsets: tuple[int, ...]) -> np.ndarray:
     """Offsets as the kernel reads them."""
     return np.array(offsets, dtype=np.float64)
+
+
+def _nothing_of(evaluator: ref[InPlace]) -> Any:
+    """What stands for the value of an `f` that raises."""
+    mine = evaluator()
+    assert mine is not None  # it is what calls `f`
+    return math.nan if mine.outputs is None else mine.outputs.nothing()
 
 
 def part_of(real: np.ndarray, where: Where) -> np.ndarray:

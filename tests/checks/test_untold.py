@@ -31,7 +31,6 @@ def test_a_wrong_report_keeps_neither_function_nor_parameters_alive(entries):
     alive = weakref.ref(f), weakref.ref(x)
     report = fg.check_gradient(f, off_by(*entries, x=x), x)
     del f, x
-    gc.collect()
     assert [each() for each in alive] == [None, None]
     assert report.verdict is Verdict.WRONG
     assert "reason" not in vars(report)
@@ -40,6 +39,38 @@ def test_a_wrong_report_keeps_neither_function_nor_parameters_alive(entries):
     assert report.curve is not None
     assert len(report.curve.steps) == 25
     assert "_rest" not in vars(report)
+
+
+MATRIX = np.array([[1.0, 2.0], [3.0, 4.0]])
+CHECKS = {
+    "gradient": lambda f, x: fg.check_gradient(f, 2 * x, x, budget=100),
+    "wrong gradient": lambda f, x: fg.check_gradient(f, 3 * x, x),
+    "probe": lambda f, x: fg.check_gradient(f, 3 * x, x, strategy="probe"),
+    "bounds": lambda f, x: fg.check_gradient(f, 2 * x, x, bounds=(x - 1, x + 1)),
+    "where": lambda f, x: fg.check_gradient(f, 2 * x, x, where=np.array([True, False])),
+    "retraction": lambda f, x: fg.check_gradient(f, 2 * x, x, retraction=lambda x, v: x + v),
+    "hessian": lambda f, x: fg.check_hessian(f, 2 * np.eye(2), x),
+    "hvp": lambda f, x: fg.check_hvp(f, lambda x, v: 2 * v, x),
+    "jacobian": lambda f, x: fg.check_jacobian(lambda x: f(x) * MATRIX[0] + x, np.eye(2), x),
+    "jvp": lambda f, x: fg.check_jvp(lambda x: f(x) + x, lambda x, v: v + 2 * (x @ v), x),
+    "vjp": lambda f, x: fg.check_vjp(lambda x: f(x) + x, lambda x, u: u + 2 * u.sum() * x, x),
+    "estimate": fg.estimate,
+}
+
+
+# Cycles of references would keep parameters of any size until Python looks for them.
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_check_leaves_function_and_parameters_to_the_garbage_collector(name, backend):
+    f, x = Square(), np.array([0.3, -1.2]).view()
+    alive = weakref.ref(f), weakref.ref(x)
+    gc.disable()
+    try:
+        report = CHECKS[name](f, x)
+        del f, x
+        assert [each() for each in alive] == [None, None]
+    finally:
+        gc.enable()
+    assert report is not None
 
 
 @pytest.mark.parametrize("name", ["causes", "reason", "curve", "detection_limit"])
