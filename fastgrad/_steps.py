@@ -2,8 +2,8 @@
 
 # Without `annotations` from `__future__`, for the reason given in `_report/causes.py`.
 
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,8 @@ GROWTH = 8.0
 ROUNDING = 10.0
 
 
-@dataclass(frozen=True)
-class Steps:
+# Made for each request: a dataclass that is frozen takes four times as long.
+class Steps(NamedTuple):
     """Steps of many entries: ``absolute + relative * max(1, |x|)``, or one given for each.
 
     Automatic ones can be doubted. An entry of a size below `small`, but 0, may be the scale on

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastgrad._checks.baseline import Baseline, Trouble, measure_baseline
 from fastgrad._checks.claim import Analytic, analytic, chosen, repeated
@@ -29,8 +29,7 @@ from fastgrad._tree import Params, structure_of
 __all__ = ["Asked", "is_called", "judged_by", "report_on"]
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What is asked of a check, each part of it checked by itself."""
 
     f: Callable[[Any], Any]
@@ -134,7 +133,7 @@ def _look(
     claim.check()
     if not has_drifted(baseline.base, last, baseline.noise):
         return result
-    return result.distrusted(replace(baseline, trouble=Trouble.DRIFTED, last=last))
+    return result.distrusted(baseline._replace(trouble=Trouble.DRIFTED, last=last))
 
 
 def _seen(result: Result, run: Metered, asked: Asked) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -90,8 +89,7 @@ class Trouble(Enum):
     DRIFTED = auto()
 
 
-@dataclass(frozen=True)
-class Baseline:
+class Baseline(NamedTuple):
     """`f` at the unperturbed parameters: two values, their noise, and the first step to take."""
 
     base: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
@@ -137,7 +137,7 @@ def _settle_parts(layout: Layout, rows: Sequence[Row]) -> None:
         for step, mine in common_steps(best[:, k]):
             steps[mine, k] = step
     for row, own in zip(rows, steps.tolist(), strict=True):
-        row.baseline = replace(row.baseline, relative=tuple(own))
+        row.baseline = row.baseline._replace(relative=tuple(own))
         for k, (leaf, side) in enumerate(zip(layout.leaves, layout.columns, strict=True)):
             named = Leaf(f"{row.name} / {leaf.path}", leaf.array, leaf.real)
             model = row.baseline.model(k, row.claim, eps_of(leaf.real))
@@ -247,5 +247,5 @@ def _look_for_drift(run: Metered, rows: Sequence[Row]) -> None:
     for row in rows:
         value = float(last[row.number])
         if has_drifted(row.baseline.base, value, row.baseline.noise):
-            row.baseline = replace(row.baseline, trouble=Trouble.DRIFTED, last=value)
+            row.baseline = row.baseline._replace(trouble=Trouble.DRIFTED, last=value)
             row.table.codes[:] = _UNCLEAR

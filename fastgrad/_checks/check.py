@@ -251,8 +251,7 @@ def _on_manifold(asked: Asked, retraction: Any, bounds: Any) -> Report:
         with guard:
             claim = _called_twice(guard, asked)
             manifold = Manifold(asked.value, retraction, asked.argument, asked.leaves, directions)
-            moved = replace(
-                asked,
+            moved = asked._replace(
                 value=manifold.f,
                 argument=manifold.moves,
                 leaves=manifold.leaves,

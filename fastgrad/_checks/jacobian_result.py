@@ -202,7 +202,7 @@ def _conclusion(result: Result, rows: Rows, layout: Layout) -> tuple[Verdict, st
     if len(unclear):
         row = rows.rows[layout.place(int(unclear[0]))[0]]
         steps = row.baseline.relative * len(layout.outputs.leaves)
-        result = replace(result, baseline=replace(row.baseline, trouble=None, relative=steps))
+        result = replace(result, baseline=row.baseline._replace(trouble=None, relative=steps))
     concluded, reason = verdict.conclude(result, budget=math.inf)
     return concluded, f"{reason}; besides, {said}" if said else reason
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -297,7 +296,7 @@ def _settled(
 ) -> np.ndarray:
     """The derivatives at automatic steps after a second look where they are in doubt."""
     assert piece.stencil is not None
-    own = replace(piece.stencil.steps(run.leaves[0].array.dtype), zeros=True)
+    own = piece.stencil.steps(run.leaves[0].array.dtype)._replace(zeros=True)
     better = settled(run, piece, first, base, own)
     better.off[:] = np.fmax(better.off, _off_at_poles(run, piece, better.derivatives, base))
     doubts.note(piece, better)

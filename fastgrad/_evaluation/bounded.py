@@ -46,7 +46,7 @@ class Bounded(Around):
 
         def part(rows: np.ndarray, offsets: tuple[int, ...]) -> Single:
             entries, given = request.entries[rows], request.steps.given
-            steps = request.steps if given is None else replace(request.steps, given=given[rows])
+            steps = request.steps if given is None else request.steps._replace(given=given[rows])
             return replace(request, entries=entries, steps=steps, offsets=offsets)
 
         return Samples(moved, self._values(request, inside, part))
@@ -64,7 +64,7 @@ class Bounded(Around):
 
         def part(rows: np.ndarray, offsets: tuple[int, ...]) -> Grouped:
             mine, given = np.isin(owners, rows), request.steps.given
-            steps = request.steps if given is None else replace(request.steps, given=given[mine])
+            steps = request.steps if given is None else request.steps._replace(given=given[mine])
             starts = np.concatenate([[0], np.cumsum(sizes[rows])]).astype(request.starts.dtype)
             entries = request.entries[mine]
             return replace(request, entries=entries, starts=starts, steps=steps, offsets=offsets)
