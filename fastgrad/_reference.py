@@ -32,6 +32,7 @@ from fastgrad._reference_batch import doubtful_entries, small_batch
 from fastgrad._reference_beside import held_up_to, third_differences, values_beside
 from fastgrad._reference_coloring import ascending, color, holds_group, move_group, spread
 from fastgrad._reference_first import (
+    agreeing,
     agreement,
     first_bounds,
     first_factors,
@@ -56,6 +57,7 @@ from fastgrad._reference_many import (
     displace,
     draw,
     drop_infinities,
+    first_differences,
     gather,
     largest_size,
     norm_error,
@@ -64,8 +66,8 @@ from fastgrad._reference_many import (
     shift,
     slope_square,
 )
-from fastgrad._reference_noise import noise_of, noise_table, relative_step
-from fastgrad._reference_steps import estimates, heights, settled, verdicts
+from fastgrad._reference_noise import heights, noise_of, noise_table, relative_step
+from fastgrad._reference_steps import estimates, hidden_by_noise, settled, verdicts
 from fastgrad._returns import as_scalar, at_base
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fingerprint",
+    "agreeing",
     "agreement",
     "all_same",
     "any_changed",
@@ -90,6 +93,7 @@ __all__ = [
     "drop_infinities",
     "estimates",
     "first_bounds",
+    "first_differences",
     "first_factors",
     "first_look",
     "forgiving",
@@ -97,6 +101,7 @@ __all__ = [
     "has_tiny",
     "heights",
     "held_up_to",
+    "hidden_by_noise",
     "holds_group",
     "is_native",
     "is_plain",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FactorRules",
+    "agreeing",
     "agreement",
     "first_bounds",
     "first_factors",
@@ -118,6 +119,15 @@ def first_bounds(
     return bound
 
 
+def agreeing(
+    analytic: np.ndarray, numeric: np.ndarray, bounds: np.ndarray, rtol: float, atol: float
+) -> np.ndarray:
+    """Whether entries agree to within their bounds, and what is granted on top."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        found: np.ndarray = np.abs(analytic - numeric) <= bounds + (atol + rtol * np.abs(numeric))
+    return found
+
+
 def agreement(
     analytic: np.ndarray,
     samples: list[tuple[np.ndarray, np.ndarray]],
@@ -168,7 +178,7 @@ def _agree(
             return None
         scale = float(min(np.abs(analytic).max(), np.abs(numeric).max()))
         bounds = first_bounds(analytic, numeric, noise, gaps, scale, factors)
-        agrees = np.abs(analytic - numeric) <= bounds + (atol + rtol * np.abs(numeric))
+        agrees = agreeing(analytic, numeric, bounds, rtol, atol)
         agrees &= (numeric != 0) | (gaps != 0)
         settled = np.abs(gaps).max() <= kink * scale and bounds.max() <= power * scale
     return bounds if settled and agrees.all() else None

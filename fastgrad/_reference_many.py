@@ -17,6 +17,7 @@ __all__ = [
     "displace",
     "draw",
     "drop_infinities",
+    "first_differences",
     "gather",
     "largest_size",
     "norm_error",
@@ -194,6 +195,30 @@ def quotients(
         size = np.fmax(np.abs(above), np.abs(below))
         np.divide(np.fmax(noise, unit * size), width, out=found[4])
     return found
+
+
+def first_differences(
+    moved: np.ndarray,
+    values: np.ndarray,
+    base: float,
+    noise: float,
+    unit: float,
+    numeric: np.ndarray,
+    gaps: np.ndarray,
+    bounds: np.ndarray,
+    moves: np.ndarray,
+) -> None:
+    """Fill in what one difference of each entry shows: its `quotients`, and whether it moved `f`.
+
+    The columns, of shape (entries,) and contiguous, are the central quotients, the forward ones
+    minus the backward ones, the bounds, all float64, and a bool.
+    """
+    _, central, forward, backward, bound = quotients(moved, values, base, noise, unit)
+    numeric[:], bounds[:] = central, bound
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        np.subtract(forward, backward, out=gaps)
+    # Both quotients may cancel, or be equal; what is not a number is no move.
+    np.greater(np.fmax(np.abs(numeric), np.abs(gaps)), 0.0, out=moves)
 
 
 def norm_error(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 __all__ = [
     "NoiseRules",
     "StepRules",
+    "heights",
     "noise_of",
     "noise_table",
     "relative_step",
@@ -154,3 +157,31 @@ def _from_table(values: list[float], rules: NoiseRules) -> float:
         if len(last) == window and turns[-window] and max(last) <= rules.alike * min(last):
             return last[0]
     return levels[-1]  # the smooth part, at least, is smallest here
+
+
+def heights(values: np.ndarray, weights: tuple[float, ...], alike: float) -> np.ndarray:
+    """What differences of high orders along each row tell of its noise, of shape (2, n).
+
+    `values` is of shape (n, points). The orders are the highest ones but for the last, of which
+    there is one number: as many as `weights`, by which the root mean squares are multiplied. The
+    first row is that of the lowest order where all are within the factor `alike` of each other,
+    and the signs of any order change; 0 elsewhere, and NaN where a value is not finite. The second
+    is the largest of all orders.
+    """
+    first = values.shape[1] - 1 - len(weights)
+    with np.errstate(all="ignore"):
+        table, levels, turned = values, [], np.zeros(len(values), bool)
+        for _ in range(first - 1):
+            table = table[:, 1:] - table[:, :-1]
+        for weight in weights:
+            table = table[:, 1:] - table[:, :-1]
+            squares = table * table
+            # The first one comes last, as in NumPy's own sums of a few.
+            rest = squares[:, 1:].cumsum(axis=1)[:, -1]
+            levels.append(weight * np.sqrt((squares[:, 0] + rest) / squares.shape[1]))
+            turned |= (table.min(axis=1) < 0) & (table.max(axis=1) > 0)
+        most = np.max(levels, axis=0)
+        settled = turned & (most <= alike * np.min(levels, axis=0))
+    found = np.array((np.where(settled, levels[0], 0.0), most))
+    found[0, ~np.isfinite(values).all(axis=1)] = math.nan
+    return found

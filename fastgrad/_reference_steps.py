@@ -14,10 +14,11 @@ import numpy as np
 
 __all__ = [
     "EstimateRules",
+    "LargerRules",
     "SettledRules",
     "VerdictRules",
     "estimates",
-    "heights",
+    "hidden_by_noise",
     "settled",
     "verdicts",
 ]
@@ -63,6 +64,14 @@ class SettledRules(NamedTuple):
     straight: float
     straight_bounds: float
     drowned: float
+
+
+class LargerRules(NamedTuple):
+    """When a larger step is taken: `_checks.refinement` says why."""
+
+    share: float  # of an entry, or of its error, that noise may be
+    ratio: float  # of the larger step to this one
+    farthest: float  # step, in lengths
 
 
 class VerdictRules(NamedTuple):
@@ -115,26 +124,24 @@ def settled(
     return found
 
 
-def heights(values: np.ndarray, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes of the differences of high orders along each row, as noise, and whether signs change.
+def hidden_by_noise(
+    row: np.ndarray,
+    analytic: np.ndarray,
+    grown: np.ndarray,
+    length: np.ndarray,
+    rules: LargerRules,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether noise hides each entry or its error in this row of a table, and the step above it.
 
-    `values` is of shape (n, points). The orders are the highest ones but for the last, of which
-    there is one number: as many as `weights`, by which the root mean squares are multiplied. The
-    sizes are of shape (orders, n); signs change where those of any order do.
+    Not where that step would be too long.
     """
-    first = values.shape[1] - 1 - len(weights)
+    first, central, _, _, noise = row
     with np.errstate(all="ignore"):
-        table, levels, turned = values, [], np.zeros(len(values), bool)
-        for _ in range(first - 1):
-            table = table[:, 1:] - table[:, :-1]
-        for weight in weights:
-            table = table[:, 1:] - table[:, :-1]
-            squares = table * table
-            # The first one comes last, as in NumPy's own sums of a few.
-            rest = squares[:, 1:].cumsum(axis=1)[:, -1]
-            levels.append(weight * np.sqrt((squares[:, 0] + rest) / squares.shape[1]))
-            turned |= (table.min(axis=1) < 0) & (table.max(axis=1) > 0)
-    return np.array(levels), turned
+        # Of an entry that is nearly right the error must be seen, and not only the value.
+        size = np.fmin(np.fmax(np.abs(analytic), np.abs(central)), np.abs(analytic - central))
+        steps = first * rules.ratio
+        noisy = (grown * noise > rules.share * size) & (steps <= rules.farthest * length)
+    return noisy, steps
 
 
 def estimates(table: np.ndarray, rules: EstimateRules) -> tuple[np.ndarray, np.ndarray]:

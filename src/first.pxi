@@ -307,6 +307,26 @@ def first_bounds(cnp.ndarray analytic, cnp.ndarray numeric, cnp.ndarray noise, c
     return found
 
 
+cdef inline bint within(double analytic, double numeric, double bound, double rtol,
+                        double atol) noexcept nogil:
+    return fabs(analytic - numeric) <= bound + (atol + rtol * fabs(numeric))
+
+
+def agreeing(cnp.ndarray analytic, cnp.ndarray numeric, cnp.ndarray bounds, double rtol,
+             double atol):
+    cdef Py_ssize_t i
+    cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
+    analytic, numeric, bounds = doubles_of(analytic, n), doubles_of(numeric, n), doubles_of(bounds, n)
+    cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
+    cdef const double* d = <const double*> cnp.PyArray_DATA(numeric)
+    cdef const double* bound = <const double*> cnp.PyArray_DATA(bounds)
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(1, &n, cnp.NPY_BOOL, False)
+    cdef char* out = <char*> cnp.PyArray_DATA(found)
+    for i in range(n):
+        out[i] = within(a[i], d[i], bound[i], rtol, atol)
+    return found
+
+
 cdef bint agree(const double* a, const double* rows, Py_ssize_t n, const Factors* mine,
                 double rtol, double atol, double kink, double power, double* bounds) noexcept nogil:
     """Whether nothing about a leaf is in doubt, of the `quotients` of its entries in rows."""
@@ -333,7 +353,7 @@ cdef bint agree(const double* a, const double* rows, Py_ssize_t n, const Factors
     agrees &= not open_ > kink * scale
     for i in range(n):
         bounds[i] = bound_of(mine, a[i], d[i], noise[i], ahead[i] - behind[i], allowed)
-        agrees &= fabs(a[i] - d[i]) <= bounds[i] + (atol + rtol * fabs(d[i]))
+        agrees &= within(a[i], d[i], bounds[i], rtol, atol)
         widest = larger(widest, bounds[i])
     return agrees and widest <= power * scale
 

@@ -29,6 +29,35 @@ cpdef quotients(cnp.ndarray moved, cnp.ndarray values, double base, double noise
     return found
 
 
+cdef int may_fill(cnp.ndarray column, Py_ssize_t n, int kind) except -1:
+    """Refuse a column of other entries, of another type, or with gaps."""
+    if (cnp.PyArray_SIZE(column) != n or cnp.PyArray_TYPE(column) != kind
+            or not cnp.PyArray_IS_C_CONTIGUOUS(column)):
+        raise ValueError(f"a column of {n} entries that lie side by side is filled here")
+    return 0
+
+
+def first_differences(cnp.ndarray moved, cnp.ndarray values, double base, double noise,
+                      double unit, cnp.ndarray numeric, cnp.ndarray gaps, cnp.ndarray bounds,
+                      cnp.ndarray moves):
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n = cnp.PyArray_DIM(moved, 0)
+    for column in (numeric, gaps, bounds):
+        may_fill(column, n, cnp.NPY_FLOAT64)
+    may_fill(moves, n, cnp.NPY_BOOL)
+    cdef cnp.ndarray found = quotients(moved, values, base, noise, unit)
+    cdef const double* rows = <const double*> cnp.PyArray_DATA(found)
+    cdef double* out = <double*> cnp.PyArray_DATA(numeric)
+    cdef double* gap = <double*> cnp.PyArray_DATA(gaps)
+    cdef char* told = <char*> cnp.PyArray_DATA(moves)
+    memcpy(out, rows + n, n * sizeof(double))
+    memcpy(cnp.PyArray_DATA(bounds), rows + 4 * n, n * sizeof(double))
+    for i in range(n):
+        gap[i] = rows[2 * n + i] - rows[3 * n + i]
+        # Both quotients may cancel, or be equal; what is not a number is no move.
+        told[i] = fabs(out[i]) > 0.0 or fabs(gap[i]) > 0.0
+
+
 def drop_infinities(cnp.ndarray values):
     cdef View mine
     cdef double* value

@@ -251,3 +251,60 @@ cdef tuple table_of(const Numbers* numbers, double least, const NoiseRules* rule
     for k in range(numbers.count):
         moved = larger(moved, fabs(numbers.values[k] - numbers.values[0]))
     return level, unit, level > rules.coarse * rounding and level > rules.move * moved
+
+
+# ---------------------------------------------------------------- noise beside a point
+
+@cython.cdivision(True)
+def heights(cnp.ndarray values, tuple weights, double alike):
+    cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0)
+    cdef Py_ssize_t points = cnp.PyArray_DIM(values, 1)
+    cdef Py_ssize_t orders = len(weights)
+    cdef Py_ssize_t first = points - 1 - orders
+    cdef Py_ssize_t i, j, k, left
+    cdef cnp.npy_intp[2] shape
+    cdef double[MAX_POINTS] table
+    cdef double[MAX_POINTS] times
+    cdef double rest, least, most, height, lowest, highest
+    cdef bint turns, finite, known
+    if points > MAX_POINTS or first < 1 or orders < 1:
+        raise ValueError(f"{points} values have no {orders} orders of differences and one more")
+    for k in range(orders):
+        times[k] = weights[k]
+    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64:
+        raise ValueError("values that tell noise are of float64")
+    values = cnp.PyArray_GETCONTIGUOUS(values)
+    cdef const double* given = <const double*> cnp.PyArray_DATA(values)
+    shape[0], shape[1] = 2, n
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
+    cdef double* out = <double*> cnp.PyArray_DATA(found)
+    with nogil:
+        for i in range(n):
+            memcpy(table, given + i * points, points * sizeof(double))
+            turns, finite, known, lowest, highest = False, True, True, INFINITY, 0.0
+            for j in range(points):
+                finite &= fabs(table[j]) < INFINITY
+            for k in range(1, first + orders):
+                left = points - k
+                for j in range(left):
+                    table[j] = table[j + 1] - table[j]
+                if k < first:
+                    continue
+                rest, least, most = table[1] * table[1], table[0], table[0]
+                for j in range(1, left):
+                    rest = rest + table[j] * table[j] if j > 1 else rest
+                    # NaN counts for both, so that neither is below or above zero.
+                    least = table[j] if table[j] < least or table[j] != table[j] else least
+                    most = table[j] if table[j] > most or table[j] != table[j] else most
+                height = times[k - first] * sqrt((table[0] * table[0] + rest) / <double> left)
+                if k == first:
+                    out[i] = height
+                known &= height == height
+                lowest, highest = smaller(lowest, height), larger(highest, height)
+                turns |= least < 0.0 and most > 0.0
+            if not (turns and known and highest <= alike * lowest):
+                out[i] = 0.0
+            if not finite:
+                out[i] = NAN
+            out[n + i] = highest if known else NAN
+    return found

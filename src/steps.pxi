@@ -42,6 +42,33 @@ def settled(cnp.ndarray old, cnp.ndarray new, cnp.ndarray analytic, cnp.ndarray 
     return found
 
 
+def hidden_by_noise(cnp.ndarray row, cnp.ndarray analytic, cnp.ndarray grown, cnp.ndarray length,
+                    object rules):
+    cdef double share, ratio, farthest
+    share, ratio, farthest = <tuple> rules  # of a kind with names
+    cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
+    row = rows_of(row, n, 1)
+    cdef const double* first = <const double*> cnp.PyArray_DATA(row)
+    cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
+    cdef const double* g = <const double*> cnp.PyArray_DATA(grown)
+    cdef const double* reach = <const double*> cnp.PyArray_DATA(length)
+    cdef cnp.ndarray found = cnp.PyArray_EMPTY(1, &n, cnp.NPY_BOOL, False)
+    cdef cnp.ndarray steps = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64, False)
+    cdef char* noisy = <char*> cnp.PyArray_DATA(found)
+    cdef double* larger_ = <double*> cnp.PyArray_DATA(steps)
+    cdef Py_ssize_t i
+    cdef double central, size
+    with nogil:
+        for i in range(n):
+            central = first[n + i]
+            # Of an entry that is nearly right the error must be seen, and not only the value.
+            size = smaller(larger(fabs(a[i]), fabs(central)), fabs(a[i] - central))
+            larger_[i] = first[i] * ratio
+            noisy[i] = (g[i] * first[4 * n + i] > share * size
+                        and larger_[i] <= farthest * reach[i])
+    return found, steps
+
+
 cdef cnp.ndarray doubles_of(cnp.ndarray given, Py_ssize_t size):
     """Numbers that lie next to each other in the memory."""
     cdef cnp.ndarray found = cnp.PyArray_GETCONTIGUOUS(given)
@@ -53,56 +80,6 @@ cdef cnp.ndarray doubles_of(cnp.ndarray given, Py_ssize_t size):
 cdef cnp.ndarray rows_of(cnp.ndarray given, Py_ssize_t n, Py_ssize_t steps):
     """Five columns for each of some steps."""
     return doubles_of(given, 5 * steps * n)
-
-
-# ---------------------------------------------------------------- noise beside a point
-
-@cython.cdivision(True)
-def heights(cnp.ndarray values, tuple weights):
-    cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0)
-    cdef Py_ssize_t points = cnp.PyArray_DIM(values, 1)
-    cdef Py_ssize_t orders = len(weights)
-    cdef Py_ssize_t first = points - 1 - orders
-    cdef Py_ssize_t i, j, k, left
-    cdef cnp.npy_intp[2] shape
-    cdef double[MAX_POINTS] table
-    cdef double[MAX_POINTS] times
-    cdef double rest, least, most
-    cdef bint turns
-    if points > MAX_POINTS or first < 1 or orders < 1:
-        raise ValueError(f"{points} values have no {orders} orders of differences and one more")
-    for k in range(orders):
-        times[k] = weights[k]
-    if cnp.PyArray_TYPE(values) != cnp.NPY_FLOAT64:
-        raise ValueError("values that tell noise are of float64")
-    values = cnp.PyArray_GETCONTIGUOUS(values)
-    cdef const double* given = <const double*> cnp.PyArray_DATA(values)
-    shape[0], shape[1] = orders, n
-    cdef cnp.ndarray found = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, False)
-    cdef cnp.ndarray turned = cnp.PyArray_EMPTY(1, &shape[1], cnp.NPY_BOOL, False)
-    cdef double* out = <double*> cnp.PyArray_DATA(found)
-    cdef char* told = <char*> cnp.PyArray_DATA(turned)
-    with nogil:
-        for i in range(n):
-            memcpy(table, given + i * points, points * sizeof(double))
-            turns = False
-            for k in range(1, first + orders):
-                left = points - k
-                for j in range(left):
-                    table[j] = table[j + 1] - table[j]
-                if k < first:
-                    continue
-                rest, least, most = table[1] * table[1], table[0], table[0]
-                for j in range(1, left):
-                    rest = rest + table[j] * table[j] if j > 1 else rest
-                    # NaN counts for both, so that neither is below or above zero.
-                    least = table[j] if table[j] < least or table[j] != table[j] else least
-                    most = table[j] if table[j] > most or table[j] != table[j] else most
-                out[(k - first) * n + i] = times[k - first] * sqrt(
-                    (table[0] * table[0] + rest) / <double> left)
-                turns |= least < 0.0 and most > 0.0
-            told[i] = turns
-    return found, turned
 
 
 # ---------------------------------------------------------------- one estimate from many steps

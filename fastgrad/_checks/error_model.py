@@ -20,7 +20,7 @@ from fastgrad import _backend, _reference_first
 from fastgrad._checks.entry_table import Doubt
 from fastgrad._derivatives.extrapolation import ONE_SIDED_NOISE
 from fastgrad._derivatives.noise import SIGMAS
-from fastgrad._derivatives.step_table import StepTable, quotients, stacked_row, step_row
+from fastgrad._derivatives.step_table import StepTable, quotients, step_row
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._reference_first import FactorRules
 from fastgrad._reference_steps import VerdictRules
@@ -139,10 +139,12 @@ class ErrorModel:
     rtol: float = 0.0  # what the user grants: a share of the derivative, and an amount
     atol: float = 0.0
 
-    def granted(self, numeric: np.ndarray) -> np.ndarray:
-        """How far beyond the error bar an entry may be off because the user says so."""
-        allowed: np.ndarray = self.atol + self.rtol * np.abs(numeric)
-        return allowed
+    def agrees(self, analytic: np.ndarray, numeric: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+        """Whether entries are off by no more than their error bar, and what the user grants."""
+        found: np.ndarray = _backend.kernel.agreeing(
+            analytic, numeric, bounds, self.rtol, self.atol
+        )
+        return found
 
     def quotients(self, found: Samples) -> np.ndarray:
         """Width, central, forward and backward quotients, and the bound on their noise."""
@@ -151,10 +153,6 @@ class ErrorModel:
     def step_row(self, found: Samples) -> StepTable:
         """One row of a table of steps, from displacements and values at both sides."""
         return step_row(found, self.base, self.noise, self.unit)
-
-    def stacked_row(self, found: Samples) -> np.ndarray:
-        """The same as one array, of shape (5, entries)."""
-        return stacked_row(found, self.base, self.noise, self.unit)
 
     def first_bound(
         self,

@@ -22,7 +22,7 @@ from fastgrad._checks.error_model import (
     ErrorModel,
     enough_power,
 )
-from fastgrad._derivatives.step_table import RATIO
+from fastgrad._derivatives.step_table import RATIO, bounds_of_noise
 from fastgrad._evaluation.protocol import Samples
 from fastgrad._report.entries import Verdict
 
@@ -50,13 +50,9 @@ def first_pass(table: EntryTable, differences: Differences, model: ErrorModel) -
 
 def first_differences(table: EntryTable, part: slice, found: Samples, model: ErrorModel) -> None:
     """Fill in the differences of some entries, from the values on both sides of each."""
-    quotients = model.quotients(found)
-    _, table.numeric[part], forward, backward, table.uncertainty[part] = quotients
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        np.subtract(forward, backward, out=table.gaps[part])
-    # Forward and backward quotients may cancel, or be equal; what is not finite is no move.
-    sizes = np.abs(table.numeric[part])
-    np.greater(np.fmax(sizes, np.abs(table.gaps[part])), 0.0, out=table.moved[part])
+    columns = table.numeric[part], table.gaps[part], table.uncertainty[part], table.moved[part]
+    bounds = bounds_of_noise(model.noise, model.unit)
+    _backend.kernel.first_differences(found.moved, found.values, model.base, *bounds, *columns)
 
 
 def judge(
@@ -98,11 +94,9 @@ def _first_look(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the first differences agree, and the bounds that they are held against."""
     analytic, numeric = table.analytic[part], table.numeric[part]
-    with np.errstate(invalid="ignore"):
-        bound = model.first_bound(
-            analytic, numeric, table.uncertainty[part], table.gaps[part], scale
-        )
-        return np.abs(analytic - numeric) <= bound + model.granted(numeric), bound
+    noise, gaps = table.uncertainty[part], table.gaps[part]
+    bound = model.first_bound(analytic, numeric, noise, gaps, scale)
+    return model.agrees(analytic, numeric, bound), bound
 
 
 def rounded_to_zero(table: EntryTable, part: slice, model: ErrorModel, whole: float) -> np.ndarray:
@@ -112,7 +106,8 @@ def rounded_to_zero(table: EntryTable, part: slice, model: ErrorModel, whole: fl
     """
     with np.errstate(invalid="ignore"):
         lost: np.ndarray = np.abs(table.analytic[part]) <= model.analytic_rounding(whole)
-        lost &= np.abs(table.numeric[part]) <= SAFETY * table.uncertainty[part]
+        if np.count_nonzero(lost):  # which is rare
+            lost &= np.abs(table.numeric[part]) <= SAFETY * table.uncertainty[part]
     return lost
 
 

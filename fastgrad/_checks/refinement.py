@@ -7,7 +7,7 @@ looks at what `f` does at other scales.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from fastgrad._derivatives.noise import SIGMAS
 from fastgrad._derivatives.step_table import RATIO, StepTable
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.protocol import Samples
-from fastgrad._reference_steps import SettledRules
+from fastgrad._reference_steps import LargerRules, SettledRules
 from fastgrad._report.entries import Verdict
 
 __all__ = ["refine"]
@@ -74,6 +74,7 @@ _STRAIGHT, _STRAIGHT_BOUNDS = 0.5, 4.0
 # Noise this many times as large as the entry drowns it: no smaller step can be any better.
 _DROWNED = 10.0
 
+_LARGER = LargerRules(_NOISY, RATIO, _FARTHEST)
 _SETTLED = SettledRules(
     settled=SETTLED,
     safety=SAFETY,
@@ -130,7 +131,7 @@ def _look_at_rough(table: EntryTable, open_: _Open) -> None:
     chosen = (grown > 1.0).nonzero()[0]
     if not len(chosen):
         return
-    rough = replace(rough, grown=grown).among(chosen)
+    rough = rough._replace(grown=grown).among(chosen)
     entries, analytic = rough.entries, rough.analytic
     before = table.rows(entries)
     _judge(table, rough)
@@ -170,8 +171,8 @@ def _perhaps_rough(table: EntryTable, open_: _Open) -> _Open:
     return open_ if (open_.among(some).roughness(True) > 1.0).any() else open_.among(~is_wrong)
 
 
-@dataclass(frozen=True)
-class _Open:
+# Made again with each row: a dataclass that is frozen takes four times as long.
+class _Open(NamedTuple):
     """Entries of a leaf that are open, with what was measured of them."""
 
     differences: Differences
@@ -231,7 +232,7 @@ class _Open:
 
     def measured(self, rows: StepTable) -> _Open:
         """The same with more rows."""
-        return self if rows is self.rows else replace(self, rows=rows)
+        return self if rows is self.rows else self._replace(rows=rows)
 
     @property
     def table(self) -> StepTable:
@@ -316,7 +317,7 @@ def _measured(open_: _Open, wanted: np.ndarray, steps: np.ndarray) -> np.ndarray
         found = Samples(*np.full((2, len(open_.entries), 2), np.nan))
         measured = open_.differences.at(open_.entries[wanted], steps[wanted])
         found.moved[wanted], found.values[wanted] = measured.moved, measured.values
-    row = open_.model.stacked_row(found)
+    row = open_.model.quotients(found)
     # Those that were asked for: the next row goes on from here, and NaN would end it.
     row[0] = steps
     return row
@@ -324,13 +325,9 @@ def _measured(open_: _Open, wanted: np.ndarray, steps: np.ndarray) -> np.ndarray
 
 def _with_larger_steps(open_: _Open) -> StepTable:
     """Larger steps for entries whose first difference, or its error, is mostly noise."""
-    analytic, rows = open_.analytic, open_.rows
+    rows, known = open_.rows, (open_.analytic, open_.grown, open_.length)
     for _ in range(_MOST_UP):
-        first, central, _, _, noise = rows.stacked[:, 0]
-        # Of an entry that is nearly right the error must be seen, and not only the value.
-        size = np.fmin(np.fmax(np.abs(analytic), np.abs(central)), np.abs(analytic - central))
-        noisy, steps = open_.grown * noise > _NOISY * size, first * RATIO
-        noisy &= steps <= _FARTHEST * open_.length
+        noisy, steps = _backend.kernel.hidden_by_noise(rows.stacked[:, 0], *known, _LARGER)
         if not np.count_nonzero(noisy):
             break
         rows = StepTable(_measured(open_, noisy, steps)[:, np.newaxis]).above(rows)
@@ -342,7 +339,7 @@ def _with_smaller_steps(open_: _Open) -> StepTable:
     rows, length = open_.rows, open_.length
     going = np.ones(len(length), dtype=bool)
     # Entries within [-1, 1] may be tiny themselves, and are moved exactly by any step.
-    least = _LEAST_SPACINGS * open_.model.spacing * np.where(length > 1, length, 0.0)
+    least = _LEAST_SPACINGS * open_.model.spacing * (length * (length > 1))
     last = rows.stacked[:, -1]
     below: list[np.ndarray] = []
     for _ in range(_MOST_DOWN):

@@ -154,12 +154,7 @@ def noise_beside(values: np.ndarray) -> np.ndarray:
     higher order shrink, or do not change sign, as those of a smooth function; NaN where a value is
     not finite.
     """
-    heights, turns = _backend.kernel.heights(values, _SMOOTH_WEIGHTS)
-    settled = heights.max(axis=0) <= _AGREE * heights.min(axis=0)
-    found: np.ndarray = np.where(settled & turns, heights[0], 0.0)
-    finite = np.isfinite(values)
-    if np.count_nonzero(finite) < finite.size:
-        found[~finite.all(axis=1)] = np.nan
+    found: np.ndarray = _backend.kernel.heights(values, _SMOOTH_WEIGHTS, _AGREE)[0]
     return found
 
 
@@ -168,7 +163,7 @@ def most_noise_beside(values: np.ndarray) -> np.ndarray:
 
     Infinite where values stand still, as of an `f` that rounds its input, or are not finite.
     """
-    found: np.ndarray = _backend.kernel.heights(values, _SMOOTH_WEIGHTS)[0].max(axis=0)
+    found: np.ndarray = _backend.kernel.heights(values, _SMOOTH_WEIGHTS, _AGREE)[1]
     moves = (np.diff(values, axis=1) != 0).sum(axis=1) > values.shape[1] // 2
     found[~moves | ~np.isfinite(values).all(axis=1)] = np.inf
     return found

@@ -19,7 +19,6 @@ __all__ = [
     "StepTable",
     "bounds_of_noise",
     "quotients",
-    "stacked_row",
     "step_row",
     "vector_row",
 ]
@@ -148,14 +147,9 @@ def bounds_of_noise(noise: float, unit: float) -> tuple[float, float]:
 
 def step_row(found: Samples, base: float, noise: float, unit: float) -> StepTable:
     """A table of one step, from displacements and values at both sides."""
-    return StepTable(stacked_row(found, base, noise, unit)[:, np.newaxis])
-
-
-def stacked_row(found: Samples, base: float, noise: float, unit: float) -> np.ndarray:
-    """The same as one array, of shape (5, entries)."""
     row = quotients(found, base, noise, unit)
     row[0] /= 2  # the step is half the width
-    return row
+    return StepTable(row[:, np.newaxis])
 
 
 def vector_row(

@@ -221,6 +221,8 @@ def test_both_bound_alike(rng, n, bad):
     factors = tuple(10.0 ** rng.uniform(-12, 0, 5))
     mine, twin = both("first_bounds", *columns, float(np.exp(rng.normal())), factors)
     assert mine == twin
+    mine, twin = both("agreeing", *columns[:3], *factors[:2])
+    assert mine == twin
     x = columns[1]
     for array in (x, x.astype("f4"), x[::2]):
         factors = rng.choice(np.array([-4, -2, -1, 1, 2, 4], np.int8), array.size)
@@ -235,6 +237,35 @@ def test_both_bound_alike(rng, n, bad):
     for below in (1e-9, float(np.exp(rng.normal()))):
         mine = _kernel.survey(columns[0], halves, below)
         assert mine == _reference.survey(columns[0], twins, below)
+
+
+@quick(100)
+@given(rng=randoms, n=st.integers(0, 20), bad=st.sampled_from([None, np.nan, np.inf, 0.0, 5e-324]))
+def test_both_fill_in_first_differences_alike(rng, n, bad):
+    moved = rng.uniform(1e-9, 1, (n, 2)) * [1, -1]
+    values = rng.normal(size=(n, 2)) * 10.0 ** rng.uniform(-9, 9, (n, 2))
+    if bad is not None:
+        values[rng.random(values.shape) < 0.2] = bad
+    base = float(rng.choice([*values.ravel(), 0.0, rng.normal()]))
+    filled = []
+    for kernel in (_kernel, _reference):
+        columns = [*np.full((3, n), 7.0), np.ones(n, bool)]
+        kernel.first_differences(moved, values, base, 1e-12, 1e-16, *columns)
+        filled.append(columns)
+    for mine, twin in zip(*filled, strict=True):
+        np.testing.assert_array_equal(mine, twin)
+
+
+def test_columns_that_cannot_be_filled_are_refused():
+    moved, values, good = np.ones((2, 2)), np.ones((2, 2)), np.zeros(2)
+    for bad in (np.zeros(3), np.zeros(2, "f4"), np.zeros(4)[::2]):
+        for at in range(3):
+            columns = [good] * 3
+            columns[at] = bad
+            with pytest.raises(ValueError, match="2 entries that lie side by side"):
+                _kernel.first_differences(moved, values, 0.0, 0.0, 0.0, *columns, np.ones(2, bool))
+    with pytest.raises(ValueError, match="2 entries that lie side by side"):
+        _kernel.first_differences(moved, values, 0.0, 0.0, 0.0, *[good] * 4)
 
 
 def rounded(kind, values, rng):

@@ -8,8 +8,10 @@ from strategies import quick
 
 from fastgrad import _reference
 from fastgrad._checks.error_model import ErrorModel
+from fastgrad._checks.refinement import _LARGER as LARGER
 from fastgrad._checks.refinement import _SETTLED as SETTLED
 from fastgrad._derivatives.extrapolation import _RULES as RULES
+from fastgrad._derivatives.noise import _AGREE as AGREE
 from fastgrad._derivatives.noise import _SMOOTH_WEIGHTS as WEIGHTS
 from fastgrad._derivatives.noise import noise_beside
 from fastgrad._derivatives.step_table import RATIO
@@ -64,6 +66,19 @@ def test_both_are_settled_alike(table, off, grown):
     np.testing.assert_array_equal(_kernel.settled(*how), _reference.settled(*how))
 
 
+@quick(200)
+@given(tables(), st.sampled_from([0, 1e-9, 1e-3, 1]), st.integers(0, 2**30))
+def test_both_see_noise_that_hides_entries_alike(table, off, seed):
+    rng = np.random.default_rng(seed)
+    with np.errstate(over="ignore"):
+        analytic = table[1, -1] * (1 + off)
+    grown, length = rng.choice([1.0, 7.0], (2, len(analytic)))
+    how = (table[:, rng.integers(table.shape[1])], analytic, grown, length, LARGER)
+    for mine, twin in zip(*(k.hidden_by_noise(*how) for k in (_kernel, _reference)), strict=True):
+        assert mine.dtype == twin.dtype
+        np.testing.assert_array_equal(mine, twin)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_parts_of_tables_are_read_as_they_lie(order):
     whole = np.array(np.random.default_rng(0).normal(size=(5, 6, 8)), order=order)
@@ -94,12 +109,11 @@ def test_both_find_the_same_noise_beside_a_point(seed, n, lost):
     values += rng.choice([0, 1], (n, 1)) * np.arange(7.0) ** 2
     gone = rng.random(values.shape) < lost
     values[gone] = rng.choice(AWKWARD, int(gone.sum()))
-    found = [kernel.heights(values, WEIGHTS) for kernel in (_kernel, _reference)]
-    for mine, twin in zip(*found, strict=True):
-        assert (mine.dtype, mine.shape) == (twin.dtype, twin.shape)
-        np.testing.assert_array_equal(mine, twin)
+    mine, twin = (kernel.heights(values, WEIGHTS, AGREE) for kernel in (_kernel, _reference))
+    assert (mine.dtype, mine.shape) == (twin.dtype, twin.shape)
+    np.testing.assert_array_equal(mine, twin)
     column = np.asfortranarray(values)
-    np.testing.assert_array_equal(_kernel.heights(column, WEIGHTS)[0], found[0][0])
+    np.testing.assert_array_equal(_kernel.heights(column, WEIGHTS, AGREE), mine)
 
 
 def test_noise_beside_a_point_is_that_of_the_values(backend):
@@ -118,9 +132,9 @@ def test_noise_beside_a_point_is_that_of_the_values(backend):
 def test_too_few_and_too_many_values_have_no_such_differences():
     for points in (4, 17):
         with pytest.raises(ValueError, match=f"{points} values have no 3 orders"):
-            _kernel.heights(np.ones((2, points)), WEIGHTS)
+            _kernel.heights(np.ones((2, points)), WEIGHTS, AGREE)
     with pytest.raises(ValueError, match="of float64"):
-        _kernel.heights(np.ones((2, 7), np.float32), WEIGHTS)
+        _kernel.heights(np.ones((2, 7), np.float32), WEIGHTS, AGREE)
 
 
 @quick(400)
