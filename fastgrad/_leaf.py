@@ -100,8 +100,9 @@ def lengths_of(x: np.ndarray) -> np.ndarray:
             size = size.astype(np.float64, copy=False)
     length = np.asarray(size)  # of a 0-d array NumPy makes a scalar
     np.maximum(length, 1.0, out=length)
-    if not length.max(initial=1.0) < np.inf:
-        length[~(length < np.inf)] = 1.0
+    finite = length < np.inf
+    if np.count_nonzero(finite) < finite.size:
+        length[~finite] = 1.0
     return length
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from fastgrad._checks.entry_table import UNJUDGED, EntryTable
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._checks.farther import judge_still, judge_weak
 from fastgrad._checks.movement import Movement, look_far, of_entries
-from fastgrad._checks.result import LeafResult, Part, Result
+from fastgrad._checks.result import LeafResult, Part, Result, Untold
 from fastgrad._checks.so_far import entries_so_far
 from fastgrad._checks.staleness import may_be_stale, name_stale
 from fastgrad._dtypes import eps_of
@@ -27,7 +26,7 @@ from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget, Samples
 from fastgrad._leaf import Leaf
 from fastgrad._report.causes import Finding
-from fastgrad._report.entries import Entries, Entry, LeafSpan, Verdict
+from fastgrad._report.entries import Entries, Entry, Verdict
 from fastgrad._report.report import Curve
 
 __all__ = ["curve_of", "judge_all", "part_of_table"]
@@ -44,19 +43,17 @@ def judge_all(run: Metered, claim: Analytic, baseline: Baseline, seed: int) -> R
     parts = _parts(table, run.leaves, claim, baseline)
     # One of each leaf, which knows the lengths of its entries.
     differences = [Differences(run, part.number) for part in parts]
-    measured = None  # how many entries, where the budget ran out
     try:
-        try:
-            _fill(run, parts, differences, table, seed)
-        except OutOfBudget:
-            measured = _give_up(table)
-        result = _result(parts, claim.spans, table, baseline)
-        result = result if measured is None else replace(result, measured=measured)
-        # Nothing below is entered for a right gradient of a smooth `f`; at a kink that is met,
-        # the user learns that other values would be right as well.
-        if np.count_nonzero(table.codes == _WRONG) or np.count_nonzero(table.kinks):
-            return _explained(result, parts, differences, run)
-        return result
+        done = _first_pass(run, parts, differences)
+        # What is evaluated from here on no verdict on a right gradient of a smooth `f` needs.
+        with quiet():
+            done = done and _settled(run, parts, differences, table, seed)
+            measured = None if done else _give_up(table)
+            columns = (table.analytic, table.numeric, table.uncertainty, table.codes, table.kinks)
+            entries, untold = Entries(claim.spans, *columns), None
+            if np.count_nonzero(table.codes == _WRONG):
+                untold = _explained(entries, parts, differences, run)
+        return _result(entries, parts, table, baseline, measured, untold)
     except KeyboardInterrupt as error:
         _errors.note(error, entries_so_far(parts))
         raise
@@ -80,29 +77,39 @@ def part_of_table(table: EntryTable, mine: Any) -> EntryTable:
     return EntryTable(**{name: column[mine] for name, column in vars(table).items()})
 
 
-def _fill(
+def _first_pass(run: Metered, parts: Sequence[Part], differences: Sequence[Differences]) -> bool:
+    """Take one difference of every entry; return whether the budget was enough."""
+    try:
+        for part in parts:
+            run.phase(f"first pass, {part.leaf.path}")
+            judge.first_pass(part.table, differences[part.number], part.model)
+    except OutOfBudget:
+        return False
+    return True
+
+
+def _settled(
     run: Metered,
     parts: Sequence[Part],
     differences: Sequence[Differences],
     table: EntryTable,
     seed: int,
-) -> None:
-    """Judge all entries."""
-    for part in parts:
-        run.phase(f"first pass, {part.leaf.path}")
-        judge.first_pass(part.table, differences[part.number], part.model)
-    whole = table.scale
-    # In a loop of its own: when the budget runs out, every leaf has its first differences.
-    faint = []
-    for part in parts:
-        run.phase(f"refinement, {part.leaf.path}")
-        if not judge.judge(part.table, differences[part.number], part.model, whole):
-            faint.append(part)
-    if np.count_nonzero(table.still):
-        _look_at_still(run, parts, seed)
-    # A gradient that vanishes in one leaf is judged against that of all leaves.
-    for part in faint:
-        judge_weak(run, part.number, part.table, part.model, whole, seed)
+) -> bool:
+    """Judge all entries, of which the first differences are known; return as above."""
+    whole, faint = table.scale, []
+    try:
+        for part in parts:
+            run.phase(f"refinement, {part.leaf.path}")
+            if not judge.judge(part.table, differences[part.number], part.model, whole):
+                faint.append(part)
+        if np.count_nonzero(table.still):
+            _look_at_still(run, parts, seed)
+        # A gradient that vanishes in one leaf is judged against that of all leaves.
+        for part in faint:
+            judge_weak(run, part.number, part.table, part.model, whole, seed)
+    except OutOfBudget:
+        return False
+    return True
 
 
 def _look_at_still(run: Metered, parts: Sequence[Part], seed: int) -> None:
@@ -130,35 +137,43 @@ def _give_up(table: EntryTable) -> int:
 
 
 def _result(
+    entries: Entries,
     parts: Sequence[Part],
-    spans: tuple[LeafSpan, ...],
     table: EntryTable,
     baseline: Baseline,
+    measured: int | None,
+    untold: Untold | None,
 ) -> Result:
-    leaves = []
-    for part in parts:
-        moves, in_jumps = part.table.moves, part.table.jumps_only
-        still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
-        leaves.append(LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps))
-    bounds = table.uncertainty
+    causes: tuple[Finding, ...] = ()
+    # At a kink that is met the user learns that other values would be right as well.
+    if untold is None and np.count_nonzero(table.kinks):
+        cases = [_case(part) for part in parts]
+        causes = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
+    bounds, limit = table.uncertainty, 0.0
+    if untold is None:  # else the report has one of its own
+        limit = float(bounds.max(initial=0.0, where=bounds < math.inf))
     return Result(
-        Entries(spans, table.analytic, table.numeric, bounds, table.codes, table.kinks),
-        tuple(leaves),
+        entries,
+        tuple(map(_leaf_result, parts)),
         baseline,
-        detection_limit=float(bounds.max(initial=0.0, where=bounds < math.inf)),
+        causes,
+        untold=untold,
+        detection_limit=limit,
+        measured=measured,
         doubts=table.doubts,
     )
 
 
+def _leaf_result(part: Part) -> LeafResult:
+    moves, in_jumps = part.table.moves, part.table.jumps_only
+    still = not (moves or in_jumps or np.count_nonzero(part.table.analytic))
+    return LeafResult(verdict.of_entries(part.table.codes), moves, still, in_jumps)
+
+
 def _explained(
-    result: Result, parts: Sequence[Part], differences: Sequence[Differences], run: Metered
-) -> Result:
-    """Add the likely bugs of a wrong gradient and the worst entry's curve, or kinks."""
-    # Without a wrong leaf it was a kink that led here.
-    if Verdict.WRONG not in [leaf.verdict for leaf in result.leaves]:
-        cases = [_case(part) for part in parts]
-        met = tuple(diagnosis.kink_met(case) for case in cases if case.kinks.any())
-        return replace(result, causes=met)
+    entries: Entries, parts: Sequence[Part], differences: Sequence[Differences], run: Metered
+) -> Untold:
+    """What tells the likely bugs of a wrong gradient, and the worst entry's curve."""
     run.phase("causes")
     # Copies: the parameters may have changed by when anything is told.
     kept = [Part(part.number, part.leaf.kept(), part.table, part.model) for part in parts]
@@ -169,7 +184,7 @@ def _explained(
             cases = [_case(part) for part in kept]
             causes = diagnosis.diagnose(cases)
             causes = name_stale(run, parts, cases, causes)
-        curve = _curve(result.entries, parts, differences)
+        curve = _curve(entries, parts, differences)
     except OutOfBudget:
         pass  # evaluations for a cause or a picture never cost the verdict
 
@@ -177,7 +192,7 @@ def _explained(
         known = diagnosis.diagnose(list(map(_case, kept))) if causes is None else causes
         return known, curve and curve()
 
-    return replace(result, untold=untold)
+    return untold
 
 
 def _case(part: Part) -> diagnosis.Case:

@@ -42,15 +42,16 @@ def errors_of(differences: Differences, entries: np.ndarray, model: ErrorModel) 
     """How far slopes may be off where a jump of `f` makes up for it, on coarser scales."""
     # All scales in one request: each of twelve would cost more than its evaluations.
     steps = np.multiply.outer(_SCALES, differences.lengths(entries)).ravel()
-    each = np.concatenate([entries] * len(_SCALES))
+    each = entries[np.newaxis].repeat(len(_SCALES), axis=0).ravel()
     values = values_beside(differences, each, steps, model.base)
     third, rough = _backend.kernel.third_differences(values, _ROUNDING * model.noise, _ROUGH)
-    slopes = np.zeros(len(each))
     rows = rough.nonzero()[0]
-    if len(rows):
-        jumps = _jump_in(differences, each[rows], values[rows], steps[rows])
-        real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[rows])
-        slopes[rows] = np.where(real, jumps / np.abs(steps[rows]), 0.0)
+    if not len(rows):
+        return np.zeros(len(entries))
+    jumps = _jump_in(differences, each[rows], values[rows], steps[rows])
+    real = (jumps > _ROUNDING * model.noise) & (jumps >= _OF_THIRD * third[rows])
+    slopes = np.zeros(len(each))
+    slopes[rows] = np.where(real, jumps / np.abs(steps[rows]), 0.0)
     most: np.ndarray = np.fmax.reduce(slopes.reshape(len(_SCALES), -1))
     return most
 

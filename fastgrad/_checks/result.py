@@ -26,6 +26,7 @@ __all__ = [
     "Part",
     "Result",
     "Stop",
+    "Untold",
     "distrusted",
     "unjudged",
 ]

@@ -181,7 +181,8 @@ def doubts_of_wrong(
     if _quantized(model) and len(zero := np.flatnonzero(analytic == 0)):
         doubts[zero[_stands_still(zero, found, differences, entries, model)]] = Doubt.JUMPS
     larger = _contradicted(rows, found, analytic, differences, entries, model)
-    doubts = np.where(doubts == _NONE, larger, doubts)
+    if np.count_nonzero(larger):
+        doubts = np.where(doubts == _NONE, larger, doubts)
     rest = ((doubts == _NONE) & np.isfinite(error)).nonzero()[0]
     if len(rest):
         some = spread(rest, error)
@@ -303,7 +304,7 @@ def _right_elsewhere(
     other[-1] = tiny < found.step / RATIO
     # All in one request: each of four would cost more than its evaluations.
     asked = np.where(other, steps, found.step).ravel()
-    each = np.concatenate([entries] * len(steps))
+    each = entries[np.newaxis].repeat(len(steps), axis=0).ravel()
     slopes = differences.slopes(each, asked).reshape(steps.shape)
     fits = other & (np.abs(slopes - analytic) <= HOLDS * error)
     doubts = np.full(len(entries), _NONE, np.int8)

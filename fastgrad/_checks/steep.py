@@ -229,6 +229,8 @@ class _Claims:
 
 def spread(columns: np.ndarray, error: np.ndarray, most: int = _LOOKED_AT) -> np.ndarray:
     """A few of them, with the largest error, the least, and some between."""
+    if len(columns) < 2:  # the usual case
+        return columns
     order: np.ndarray = columns[(-error[columns]).argsort(kind="stable")]
     if len(order) <= most:
         return order

@@ -67,6 +67,9 @@ def is_quiet() -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Let evaluations that a verdict does not need say nothing: no warning, here or in workers."""
+    if is_quiet():  # inside of another one there is nothing left to do
+        yield
+        return
     token = _is_quiet.set(True)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):

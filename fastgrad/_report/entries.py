@@ -272,21 +272,26 @@ class Entries(Sequence[Entry]):
 
     def only(self, verdict: Verdict) -> "Entries":
         """The entries with this verdict; first those whose error exceeds the error bar most."""
-        positions, excess = self._excess(verdict)
-        order = positions[np.argsort(-excess, kind="stable")]
+        positions = self._with(verdict)
+        order = positions[np.argsort(-self._excess(positions), kind="stable")]
         columns = (self.analytic, self.numeric, self.uncertainty, self.codes, self.kinks)
         return Entries(self.spans, *columns, selection=order)
 
     def worst(self, verdict: Verdict) -> int:
         """The position of the first of them; there is one."""
-        positions, excess = self._excess(verdict)
-        return int(positions[excess.argmax()])
+        positions = self._with(verdict)
+        alone = len(positions) == 1
+        return int(positions[0 if alone else self._excess(positions).argmax()])
 
-    def _excess(self, verdict: Verdict) -> tuple[np.ndarray, np.ndarray]:
-        """The positions of entries with this verdict, and how far errors exceed the error bars."""
-        positions = (self.codes == verdict.code).nonzero()[0]
+    def _with(self, verdict: Verdict) -> np.ndarray:
+        """The positions of entries with this verdict."""
+        found: np.ndarray = (self.codes == verdict.code).nonzero()[0]
+        return found
+
+    def _excess(self, positions: np.ndarray) -> np.ndarray:
+        """How far errors exceed the error bars."""
         with np.errstate(invalid="ignore"):
-            excess = np.abs(self.analytic[positions] - self.numeric[positions])
+            excess: np.ndarray = np.abs(self.analytic[positions] - self.numeric[positions])
             excess -= self.uncertainty[positions]
         excess[np.isnan(excess)] = np.inf  # what is not finite comes before all numbers
-        return positions, excess
+        return excess

@@ -15,7 +15,7 @@ from strategies import same
 
 import fastgrad as fg
 from fastgrad._evaluation.direction import Given, Region
-from fastgrad._evaluation.lenient import quiet
+from fastgrad._evaluation.lenient import is_quiet, quiet
 from fastgrad._evaluation.protocol import Along, Grouped, Single, Steps
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -187,6 +187,21 @@ def test_quiet_is_quiet(name, request_, pools, capfd):
     assert same(np.array(values), np.array(expected(name, weigh, request_)[1]))
     assert not found
     assert not capfd.readouterr().err
+
+
+def test_quiet_inside_of_quiet_ends_with_the_outer_one():
+    filters = warnings.filters[:]
+    with quiet():
+        with quiet():
+            warnings.warn("unheard", UserWarning, stacklevel=1)
+            np.log(-np.ones(1))
+        assert is_quiet()
+        warnings.warn("unheard", UserWarning, stacklevel=1)
+        np.log(-np.ones(1))
+    assert not is_quiet()
+    assert warnings.filters == filters
+    with pytest.warns(RuntimeWarning, match="log"):
+        np.log(-np.ones(1))
 
 
 def test_quiet_ends_with_its_context():
