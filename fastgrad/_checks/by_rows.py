@@ -160,10 +160,11 @@ def _first_differences(run: Metered, layout: Layout, rows: Sequence[Row]) -> Non
 
 def _of_leaf(run: Metered, k: int, step: float, rows: Sequence[Row], outputs: int) -> None:
     """The same for one leaf and one step."""
-    start, size, whole = 0, _FEW, run.leaves[k].real.size
+    whole = run.leaves[k].real.size
+    start, size, enough = 0, _FEW, run.affordable(whole, 2)
     most = max(1, min(CHUNK, _PIECE // (2 * outputs)))
-    while start < whole:
-        part = slice(start, min(start + min(size, most), whole))
+    while start < enough:
+        part = slice(start, min(start + min(size, most), enough))
         began = perf_counter()
         entries = np.arange(part.start, part.stop, dtype=np.intp)
         found = run.single(Single(k, entries, Steps(relative=step)))
@@ -178,6 +179,8 @@ def _of_leaf(run: Metered, k: int, step: float, rows: Sequence[Row], outputs: in
         if perf_counter() - evaluated > _OVERHEAD * (evaluated - began):
             size *= _GROWTH
         start = part.stop
+    if enough < whole:
+        raise OutOfBudget
 
 
 def _judge(run: Metered, rows: Sequence[Row], seed: int) -> None:

@@ -12,7 +12,7 @@ from fastgrad import _backend
 from fastgrad._checks.entry_table import CHUNK
 from fastgrad._derivatives.step_table import quotients
 from fastgrad._evaluation.meter import Metered
-from fastgrad._evaluation.protocol import Samples, Single
+from fastgrad._evaluation.protocol import OutOfBudget, Samples, Single
 from fastgrad._stencils import Steps
 
 __all__ = ["Differences"]
@@ -29,8 +29,14 @@ class Differences:
     doubted: bool = True
 
     def pieces(self, count: int) -> Iterator[tuple[int, int]]:
-        """Cut positions so that an interrupt loses little, and that what is held stays small."""
-        return self.run.pieces(count, 2, CHUNK)  # two evaluations each
+        """Cut positions so that an interrupt loses little, and that what is held stays small.
+
+        Where the budget is not enough for all of them, it ends behind those that it is enough for.
+        """
+        enough = self.run.affordable(count, 2)  # evaluations each
+        yield from self.run.pieces(enough, 2, CHUNK)
+        if enough < count:
+            raise OutOfBudget
 
     def first(self, start: int, stop: int, relative: float) -> Samples:
         """Values on both sides of the entries at some positions, at a step over their length."""

@@ -155,6 +155,7 @@ def judge_jacobian(
     chosen = leaves if selection is None else selection.leaves
     expected = 2 * sum(leaf.real.size for leaf in chosen) + _OVERHEAD
     how: dict[str, Any] = {"vector": True, "expected": expected, "selection": selection}
+    options.needs_a_value()
     run = options.evaluator(Lenient(f), argument, leaves, limits, **how)
     try:
         with run:

@@ -142,6 +142,7 @@ def check_jvp(
         return columns.told(judge_jacobian(f, columns, argument, options, "jvp"))
     limits = bounds_of(bounds, argument, leaves)
     how: dict[str, Any] = {"vector": True, "selection": selection}
+    options.needs_a_value()
     run = options.evaluator(Lenient(f), argument, leaves, limits, **how)
     try:
         with run:

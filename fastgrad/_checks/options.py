@@ -53,6 +53,14 @@ class Options:
         granted = tolerance("rtol", rtol), tolerance("atol", atol)
         return cls(most, *granted, bounds, workers, progress, whole_seed(seed), where)
 
+    def needs_a_value(self) -> None:
+        """Refuse a budget that is not enough for a value, which says what `f` returns."""
+        if self.budget < 2:
+            raise InputValueError(
+                "`budget` must be at least 2 evaluations where `f` returns arrays: one to see them, "
+                f"and one at the end; got {self.budget:.0f}"
+            )
+
     def evaluator(
         self,
         f: Objective,

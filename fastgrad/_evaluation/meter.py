@@ -132,6 +132,16 @@ class Metered(Around):
             raise OutOfBudget
         self.count_call()
 
+    def affordable(self, count: int, each: int) -> int:
+        """How many of some positions that take `each` evaluations the budget is enough for.
+
+        To be asked before positions are cut by the time that they take: else what is measured when
+        a budget runs out would depend on that time.
+        """
+        if count * each <= self._left:
+            return count
+        return max(0, int(self._left)) // each
+
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
         if self._left < 1:
