@@ -57,8 +57,8 @@ class Options:
         """Refuse a budget that is not enough for a value, which says what `f` returns."""
         if self.budget < 2:
             raise InputValueError(
-                "`budget` must be at least 2 evaluations where `f` returns arrays: one to see them, "
-                f"and one at the end; got {self.budget:.0f}"
+                "`budget` must be at least 2 evaluations where `f` returns arrays: one to see "
+                f"them, and one at the end; got {self.budget:.0f}"
             )
 
     def evaluator(

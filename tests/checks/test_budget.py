@@ -76,7 +76,11 @@ def test_a_budget_goes_as_far_however_long_f_takes(grouped, n, budget, off, stra
 
 
 @quick(12)
-@given(n=st.sampled_from([2, 50, 200]), budget=st.integers(2, 500), off=st.sampled_from([0.0, 1e-3]))
+@given(
+    n=st.sampled_from([2, 50, 200]),
+    budget=st.integers(2, 500),
+    off=st.sampled_from([0.0, 1e-3]),
+)
 def test_so_it_does_for_a_jacobian(n, budget, off, backend):
     x, weights = np.linspace(-1.5, 2.0, n), np.array([[1.0], [-2.0]])
     claimed = weights * np.cos(x)

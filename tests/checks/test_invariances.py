@@ -187,6 +187,9 @@ class Separable:
     def read(self, leaf, entries):
         return self.x[entries]
 
+    def affordable(self, count, each):
+        return count
+
     def pieces(self, count, each, most):
         return ((low, min(low + most, count)) for low in range(0, count, most))
 
