@@ -51,8 +51,10 @@ def check_callable(f: Any, name: str) -> None:
 
 def _kind(f: Any) -> type:
     """`Native`, `Batched`, or `object` for any other callable."""
-    f = f.f if isinstance(f, Lenient) else f
-    return type(f) if isinstance(f, (Native, Batched)) else object
+    kind = type(f)
+    if kind is Lenient:
+        kind = type(f.f)
+    return kind if kind is Native or kind is Batched else object
 
 
 def is_plain_function(f: Any) -> bool:
