@@ -56,6 +56,7 @@ from fastgrad._reference_loop import (
 from fastgrad._reference_many import (
     displace,
     draw,
+    draw_factors,
     drop_infinities,
     first_differences,
     gather,
@@ -90,6 +91,7 @@ __all__ = [
     "differentiate_vectors",
     "displace",
     "draw",
+    "draw_factors",
     "drop_infinities",
     "estimates",
     "first_bounds",

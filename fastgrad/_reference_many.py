@@ -16,6 +16,7 @@ __all__ = [
     "combined",
     "displace",
     "draw",
+    "draw_factors",
     "drop_infinities",
     "first_differences",
     "gather",
@@ -84,9 +85,13 @@ def shift(
 
 def slope_square(claimed: np.ndarray, x: np.ndarray) -> float:
     """Sum of the squares of what is claimed over the length of each entry; both of one axis."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        rows = _rows(claimed * lengths_of(x))
-        return _sum_of(rows * rows)
+    square = 0.0
+    for low in range(0, len(x), _CHUNK):
+        part = slice(low, low + _CHUNK)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = _rows(claimed[part] * lengths_of(x[part]))
+            square += _sum_of(rows * rows)
+    return square
 
 
 def _line(array: np.ndarray) -> Any:
@@ -160,6 +165,12 @@ def draw(out: np.ndarray, key: int, start: int, stride: int) -> None:
             np.arange(size, dtype=np.uint64),
         ),
     )
+
+
+def draw_factors(out: np.ndarray, key: int) -> None:
+    """Fill `out`, of shape (entries,), int8, with random factors of 1, 2 and 4 with either sign."""
+    drawn = _random(key, np.arange(len(out), dtype=np.uint64))
+    out[...] = np.sign(drawn) * np.array([1, 2, 4])[np.abs(drawn) % 3]
 
 
 def _random(key: int, entries: np.ndarray) -> np.ndarray:

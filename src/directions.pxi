@@ -68,6 +68,30 @@ def draw(cnp.ndarray out, uint64_t key, uint64_t start, uint64_t stride):
             draw_run(at + row * n, key, start + row * stride, n)
 
 
+cdef in_vectors factors_run(int8_t* out, const int16_t* drawn, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int32_t size, rest, factor
+    for i in range(n):
+        size = drawn[i] if drawn[i] > 0 else -drawn[i]
+        rest = size - 3 * ((size * 43691) >> 17)  # modulo 3, of up to 2^16
+        factor = 1 << rest
+        out[i] = <int8_t> (factor if drawn[i] > 0 else -factor)
+
+
+def draw_factors(cnp.ndarray out, uint64_t key):
+    cdef int16_t direction[TERMS]
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t size = cnp.PyArray_DIM(out, 0)
+    cdef Py_ssize_t part
+    cdef int8_t* at = <int8_t*> cnp.PyArray_DATA(out)
+    with nogil:
+        while done < size:
+            part = min(size - done, TERMS)
+            draw_run(direction, key, done, part)
+            factors_run(at + done, direction, part)
+            done += part
+
+
 # ---------------------------------------------------------------- blocks along a direction
 
 cdef Py_ssize_t side_by_side(const View* views, int count, Py_ssize_t size) noexcept:
@@ -161,15 +185,20 @@ cdef in_vectors take_in(Sums* sums) noexcept nogil:
     cdef int row, lane
     cdef int count = sums.count
     # Of their own, which no pointer reaches, and one operation at a time: GCC makes vectors of
-    # lanes then, and else of rows, which it has to shuffle.
+    # lanes then, and else of rows, which it has to shuffle. Copied twice: of what is copied once
+    # it keeps some lanes by themselves, at twice the time.
     cdef double terms[LANES]
     cdef double rises[LANES]
     cdef double squares[LANES]
+    cdef double first[LANES]
+    cdef double second[LANES]
     while count % LANES:
         sums.terms[count] = 0.0
         count += 1
-    memcpy(rises, sums.rises, sizeof(rises))
-    memcpy(squares, sums.squares, sizeof(squares))
+    memcpy(first, sums.rises, sizeof(first))
+    memcpy(second, sums.squares, sizeof(second))
+    memcpy(rises, first, sizeof(rises))
+    memcpy(squares, second, sizeof(squares))
     for row in range(count // LANES):
         memcpy(terms, sums.terms + row * LANES, sizeof(terms))
         for lane in range(LANES):
@@ -178,8 +207,10 @@ cdef in_vectors take_in(Sums* sums) noexcept nogil:
             terms[lane] *= terms[lane]
         for lane in range(LANES):
             squares[lane] += terms[lane]
-    memcpy(sums.rises, rises, sizeof(rises))
-    memcpy(sums.squares, squares, sizeof(squares))
+    memcpy(first, rises, sizeof(first))
+    memcpy(second, squares, sizeof(second))
+    memcpy(sums.rises, first, sizeof(first))
+    memcpy(sums.squares, second, sizeof(second))
     sums.count = 0
 
 
@@ -330,14 +361,19 @@ cdef in_vectors slope_run(double* terms, const double* claim, const double* x,
 def slope_square(cnp.ndarray claimed, cnp.ndarray x):
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t size = cnp.PyArray_SIZE(x)
+    cdef Py_ssize_t stop
     cdef const double* claim = <const double*> cnp.PyArray_DATA(claimed)
     cdef const double* at = <const double*> cnp.PyArray_DATA(x)
+    cdef double square = 0.0
     cdef Sums sums
-    begin(&sums)
     with nogil:
         while done < size:
-            sums.count = <int> min(size - done, TERMS)
-            slope_run(sums.terms, claim + done, at + done, sums.count)
-            done += sums.count
-            take_in(&sums)
-    return sum_of(sums.squares)
+            begin(&sums)
+            stop = min(done + CHUNK, size)
+            while done < stop:
+                sums.count = <int> min(stop - done, TERMS)
+                slope_run(sums.terms, claim + done, at + done, sums.count)
+                done += sums.count
+                take_in(&sums)
+            square += sum_of(sums.squares)
+    return square

@@ -409,29 +409,75 @@ cpdef survey(cnp.ndarray claimed, list found, double below):
     return most, tiny
 
 
-def steepest(cnp.ndarray claimed, cnp.ndarray x):
+# Sizes, of which none is negative, are ordered as their bits are: the largest is found without a
+# branch. Lengths are written out, as in directions.pxi.
+cdef in_vectors steepest_run(int64_t* most, const double* claimed, const double* x,
+                             Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef const double* a = <const double*> cnp.PyArray_DATA(claimed)
-    cdef const double* b = <const double*> cnp.PyArray_DATA(x)
-    cdef double most = 0.0
+    cdef int64_t bits
+    cdef int64_t largest = 0
     cdef double size
-    for i in range(cnp.PyArray_DIM(claimed, 0)):
-        size = fabs(a[i]) * length_of(b[i])
-        if size < INFINITY:
-            most = larger(most, size)
+    for i in range(n):
+        size = fabs(x[i])
+        size = size if (1.0 < size) & (size < INFINITY) else 1.0
+        size = fabs(claimed[i]) * size
+        size = size if size < INFINITY else 0.0
+        memcpy(&bits, &size, sizeof(size))
+        largest = bits if bits > largest else largest
+    most[0] = largest
+
+
+def steepest(cnp.ndarray claimed, cnp.ndarray x):
+    cdef int64_t bits
+    cdef double most
+    steepest_run(&bits, <const double*> cnp.PyArray_DATA(claimed),
+                 <const double*> cnp.PyArray_DATA(x), cnp.PyArray_DIM(claimed, 0))
+    memcpy(&most, &bits, sizeof(most))
     return most
+
+
+cdef in_vectors tiny_run(int64_t* count, const double* x, double below, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int64_t found = 0
+    cdef double size
+    for i in range(n):
+        size = fabs(x[i])
+        found += 1 if (0.0 < size) & (size < below) else 0
+    count[0] = found
 
 
 def has_tiny(cnp.ndarray x, double below):
     cdef View mine
-    cdef Py_ssize_t i
-    cdef double size
+    cdef double room[TERMS]
+    cdef const double* at
+    cdef Py_ssize_t part
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(x)
+    cdef int64_t found = 0
     describe(&mine, x)
-    for i in range(x.size):
-        size = fabs(read(&mine, i))
-        if 0.0 < size < below:
-            return True
-    return False
+    cdef Py_ssize_t cols = side_by_side(&mine, 1, size)
+    while done < size and found == 0:
+        part = size - done
+        at = wide(&mine, cols, done, &part, room)
+        tiny_run(&found, at, below, part)
+        done += part
+    return found != 0
+
+
+cdef const double* wide(const View* view, Py_ssize_t cols, Py_ssize_t start, Py_ssize_t* n,
+                        double* room) noexcept nogil:
+    """Entries from `start` on as float64: where they lie, or copied to where there is room.
+
+    Of `n` that are wanted as many as lie side by side, of which `cols` do.
+    """
+    cdef Py_ssize_t i
+    cdef char* at = locate(view, start)
+    n[0] = min(min(n[0], TERMS), cols - start % cols)
+    if view.itemsize == 8:
+        return <const double*> at
+    for i in range(n[0]):
+        room[i] = (<const float*> at)[i]
+    return room
 
 
 cdef inline double read(const View* view, Py_ssize_t entry) noexcept nogil:
@@ -448,23 +494,37 @@ cdef inline double length_of(double x) noexcept nogil:
 cdef uint64_t EXPONENT = <uint64_t> 0x7FF0000000000000
 
 
-cdef inline double power_below(double x) noexcept nogil:
-    """The largest power of two that is not above a normal number: its exponent alone."""
+cdef in_vectors odd_run(double* out, const double* x, const int8_t* factors, double width,
+                        double odd, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef double move
     cdef uint64_t bits
-    memcpy(&bits, &x, sizeof(x))
-    bits &= EXPONENT
-    memcpy(&x, &bits, sizeof(x))
-    return x
+    for i in range(n):
+        move = fabs(x[i])
+        move = width * (move if (1.0 < move) & (move < INFINITY) else 1.0)
+        # The largest power of two that is not above a normal number is its exponent alone.
+        memcpy(&bits, &move, sizeof(move))
+        bits &= EXPONENT
+        memcpy(&move, &bits, sizeof(move))
+        out[i] = move / 2 * factors[i] * odd
 
 
 cpdef odd_moves(cnp.ndarray before, cnp.ndarray factors, double width, double odd):
     cdef View mine
-    cdef Py_ssize_t i
+    cdef double room[TERMS]
+    cdef const double* at
+    cdef Py_ssize_t part
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(before)
     cdef const int8_t* sign = <const int8_t*> cnp.PyArray_DATA(factors)
     cdef cnp.ndarray moves = cnp.PyArray_EMPTY(
         cnp.PyArray_NDIM(before), cnp.PyArray_DIMS(before), cnp.NPY_FLOAT64, False)
     cdef double* out = <double*> cnp.PyArray_DATA(moves)
     describe(&mine, before)
-    for i in range(before.size):
-        out[i] = power_below(width * length_of(read(&mine, i))) / 2 * sign[i] * odd
+    cdef Py_ssize_t cols = side_by_side(&mine, 1, size)
+    while done < size:
+        part = size - done
+        at = wide(&mine, cols, done, &part, room)
+        odd_run(out + done, at, sign + done, width, odd, part)
+        done += part
     return moves

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -364,18 +364,9 @@ def signs(key: int, size: int) -> np.ndarray:
 
 
 def _signs(key: int, size: int) -> np.ndarray:
-    drawn = np.empty(size, np.int16)
-    _backend.kernel.draw(drawn.reshape(1, -1), key, 0, 0)
-    found: np.ndarray = _factors()[drawn.view(np.uint16)]
-    return found
-
-
-@cache
-def _factors() -> np.ndarray:
-    """The factor that each random integer stands for."""
-    drawn = np.arange(2**16, dtype=np.uint16).view(np.int16).astype(np.int32)
-    found: np.ndarray = (np.sign(drawn) * np.array([1, 2, 4])[np.abs(drawn) % 3]).astype(np.int8)
-    return found
+    drawn = np.empty(size, np.int8)
+    _backend.kernel.draw_factors(drawn, key)
+    return drawn
 
 
 _few_signs = lru_cache(maxsize=64)(_signs)
