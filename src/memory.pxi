@@ -108,12 +108,31 @@ cdef class Fingerprint:
 
     cpdef bint same_bits(self, Fingerprint other):
         cdef cnp.npy_intp size = self.held.array.nbytes
-        return (alive(&self.held, self.owner) and self.held.array.contiguous
-                and other.held.array.contiguous and other.held.array.nbytes == size
-                and memcmp(self.held.array.data, other.held.array.data, size) == 0)
+        if not alive(&self.held, self.owner) or other.held.array.nbytes != size:
+            return False
+        if self.held.array.contiguous and other.held.array.contiguous:
+            return memcmp(self.held.array.data, other.held.array.data, size) == 0
+        return (is_native(self.view) and is_native(other.view)
+                and self.held.array.itemsize == other.held.array.itemsize
+                and cnp.PyArray_SAMESHAPE(self.view, other.view)
+                and same_rows(&self.held.array, &other.held.array))
 
     def changed(self):
         return altered(&self.held.array, self.array) or not alive(&self.held, self.owner)
+
+
+cdef bint same_rows(const View* one, const View* other) noexcept:
+    """Whether arrays of one shape and type hold the same bits, rows of which lie side by side."""
+    cdef View both[2]
+    cdef Py_ssize_t row = 0
+    cdef Py_ssize_t size = one.nbytes // one.itemsize
+    both[0], both[1] = one[0], other[0]
+    cdef Py_ssize_t cols = side_by_side(both, 2, size)
+    while row < size:
+        if memcmp(locate(one, row), locate(other, row), cols * one.itemsize) != 0:
+            return False
+        row += cols
+    return True
 
 
 cdef Fingerprint found_in(cnp.ndarray array):

@@ -114,8 +114,6 @@ def _look(
             # The copy of the parameters goes, and one of the gradient takes its place: an `f` that
             # writes into it does so at the first points, and if it does not, none is needed.
             run.guard.thin()
-        elif asked.plan.strategy == "probe":
-            run.guard.check()
         kept = claim.kept()
         baseline = asked.baseline or measure_baseline(run, kept, base, asked.seed)
     except OutOfBudget:

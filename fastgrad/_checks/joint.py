@@ -184,7 +184,8 @@ def look_jointly(claims: Sequence[LeafClaim], seed: int) -> dict[int, LeafProbe]
         return {}
     members = [member for member in map(_Member.of, claims) if member is not None]
     found: dict[int, LeafProbe] = {}
-    with suppress(OutOfBudget):  # which is met again, and said, where the others are asked
+    # What runs out of budget is met again, and said, where the others are asked.
+    with suppress(OutOfBudget), claims[0].run.guard.staying():
         _look(members, seed, found)
     return found
 

@@ -196,6 +196,8 @@ class Guard:
         self._sums: list[int] | None = None
         # Whether what was moved last is all memory, as it was when it was copied.
         self.whole = False
+        # Whether that may stay where it was moved, and whether it has: see `staying`.
+        self.stays = self.stayed = False
 
     def __enter__(self) -> Guard:
         arrays = [leaf.array for leaf in self.leaves]
@@ -242,14 +244,37 @@ class Guard:
             copies.append(copy)
         return copies
 
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """As long as the context lasts, all memory may stay where a direction has moved it.
+
+        The next direction of all memory begins at the copy. Whatever else reads the parameters, or
+        calls `f`, puts them back before: here, or by `settle`.
+        """
+        before, self.stays = self.stays, True
+        try:
+            yield
+        finally:
+            self.stays = before
+            self.settle()
+
+    def settle(self) -> None:
+        """Put back what has stayed where it was moved."""
+        if self.stayed:
+            self.log.undo()
+            self.stayed = False
+
     def view(self, leaf: int) -> np.ndarray:
         """A leaf's memory as real numbers, if it is what was found."""
+        if self.stayed:
+            self.settle()
         if self.found[leaf].changed():
             raise _errors.moved_error(self.leaves[leaf].path)
         return self.reals[leaf]
 
     def check(self, who: str = "f") -> None:
         """Refuse what was done if `who` wrote into the parameters, none of which is moved."""
+        self.settle()
         written = self._written(who)
         if written is not None:
             raise written
@@ -271,7 +296,10 @@ class Guard:
         all memory is known to hold what it held when it was copied.
         """
         moving = []
-        kept = self._copies if self.large and not self.log.entries else None
+        if self.stayed and self._count(direction) < self._size:
+            self.settle()
+        stayed, self.stayed = self.stayed, False
+        kept = self._copies if self.large and (stayed or not self.log.entries) else None
         taken = 0
         for which, region in enumerate(direction.regions):
             found = self.found[region.leaf]
@@ -282,19 +310,32 @@ class Guard:
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
             copy = None if kept is None else as_real(kept[region.leaf].view)[index].view(bits.dtype)
-            if copy is not None and (untouched or _same(bits, copy)):
-                saved = self.log.take(found, bits, copy)
+            if copy is not None and not (stayed or untouched or _same(bits, copy)):
+                self.check()
+                copy = None
+            if copy is not None:
+                saved = copy if stayed else self.log.take(found, bits, copy)
                 taken += view.size
             else:
                 saved = self.log.register(found, bits)
             mover = direction.mover(which, saved.view(view.dtype), self.kernels[region.leaf])
             moving.append((found, view, mover))
-        self.whole = taken > 0 and taken == sum([leaf.real.size for leaf in self.leaves])
+        self.whole = taken > 0 and taken == self._size
         return moving
+
+    @property
+    def _size(self) -> int:
+        return sum([leaf.real.size for leaf in self.leaves])
+
+    def _count(self, direction: Direction) -> int:
+        """How many entries a direction moves."""
+        reals = self.reals
+        return sum([region.of(reals[region.leaf]).size for region in direction.regions])
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[None]:
         """The parameters moved along a direction, as long as the context lasts."""
+        self.settle()
         mark = len(self.log.entries)
         try:
             for _, view, move in self.moving(direction):

@@ -154,6 +154,7 @@ class InPlace(Guarded):
 
     def base(self) -> Any:
         """Value at the unperturbed parameters: see `Evaluator`."""
+        self.guard.settle()
         self.evaluations += 1
         value = (self.f if self.at_rest else self._moved)(self.argument)
         if self.vector:
@@ -177,6 +178,7 @@ class InPlace(Guarded):
     def single(self, request: Single) -> Samples:
         """Move each entry alone: see `Evaluator`."""
         leaf, entries = self.leaves[request.leaf], request.entries
+        self.guard.settle()
         # Looked at here and not by the kernel: it may have been changed since the last request.
         if self.guard.found[request.leaf].changed():
             self.guard.view(request.leaf)  # which says so
@@ -267,8 +269,9 @@ class InPlace(Guarded):
         """Move all regions of a direction at once: see `Evaluator`."""
         values: list[Any] = []
         claimed: list[float] = []
-        square, log = 0.0, self.guard.log
-        mark, regions = len(log.entries), request.direction.regions
+        square, log, done = 0.0, self.guard.log, False
+        mark = 0 if self.guard.stayed else len(log.entries)
+        regions = request.direction.regions
         try:
             moving = self.guard.moving(
                 request.direction, untouched=self._restored_after == self.evaluations
@@ -292,6 +295,7 @@ class InPlace(Guarded):
             for found, _, _ in moving:
                 if found.changed():
                     self._refuse_change(regions)
+            done = self.guard.stays and self.guard.whole and not mark
         except Exception as error:
             if len(regions) == 1:
                 _errors.annotate(error, f"{self.leaves[regions[0].leaf].path}[...]")
@@ -299,7 +303,9 @@ class InPlace(Guarded):
         finally:
             # An interrupt before `undo` ends leaves the rest to whoever ends the run.
             self.evaluations += len(values)
-            log.undo(mark)
+            self.guard.stayed = done
+            if not done:
+                log.undo(mark)
         if self.guard.whole and not mark:
             self._restored_after = self.evaluations
         return Changes(tuple(values), tuple(claimed), square**0.5)
