@@ -150,11 +150,11 @@ class _Joint:
 
 def _squares(claim: LeafClaim) -> Iterator[float]:
     """Squares of what is claimed over the lengths, summed box by box: no copy of a large leaf."""
-    guard, k = claim.run.guard, claim.number
-    square = _backend.kernel.slope_square
-    if guard.leaves[k] is claim.leaf and guard.kernels[k].is_plain(guard.view(k)):
-        if guard.view(k).dtype.char == "d":
-            yield square(claim.analytic.reshape(-1), guard.view(k).reshape(-1))
+    guard, k, square = claim.run.guard, claim.number, _backend.kernel.slope_square
+    if guard.leaves[k] is claim.leaf:  # and not some of its entries
+        x = guard.view(k)
+        if x.dtype.char == "d" and guard.kernels[k].is_plain(x):
+            yield square(claim.analytic.reshape(-1), x.reshape(-1))
             return
     for box in pieces(claim.analytic.shape):
         claimed = np.ascontiguousarray(claim.analytic[box]).reshape(-1)

@@ -248,8 +248,8 @@ class Guard:
     def staying(self) -> Iterator[None]:
         """As long as the context lasts, all memory may stay where a direction has moved it.
 
-        The next direction of all memory begins at the copy. Whatever else reads the parameters, or
-        calls `f`, puts them back before: here, or by `settle`.
+        The next direction begins at the copy. What else reads the parameters, or calls `f`, calls
+        `view` or `settle` before.
         """
         before, self.stays = self.stays, True
         try:
@@ -296,7 +296,7 @@ class Guard:
         all memory is known to hold what it held when it was copied.
         """
         moving = []
-        if self.stayed and self._count(direction) < self._size:
+        if self.stayed and not self._is_whole(direction):
             self.settle()
         stayed, self.stayed = self.stayed, False
         kept = self._copies if self.large and (stayed or not self.log.entries) else None
@@ -320,17 +320,13 @@ class Guard:
                 saved = self.log.register(found, bits)
             mover = direction.mover(which, saved.view(view.dtype), self.kernels[region.leaf])
             moving.append((found, view, mover))
-        self.whole = taken > 0 and taken == self._size
+        self.whole = taken > 0 and taken == sum([leaf.real.size for leaf in self.leaves])
         return moving
 
-    @property
-    def _size(self) -> int:
-        return sum([leaf.real.size for leaf in self.leaves])
-
-    def _count(self, direction: Direction) -> int:
-        """How many entries a direction moves."""
-        reals = self.reals
-        return sum([region.of(reals[region.leaf]).size for region in direction.regions])
+    def _is_whole(self, direction: Direction) -> bool:
+        """Whether a direction moves all entries."""
+        moved = [region.of(self.reals[region.leaf]).size for region in direction.regions]
+        return sum(moved) == sum([leaf.real.size for leaf in self.leaves])
 
     @contextmanager
     def displaced(self, direction: Direction, time: float) -> Iterator[None]:

@@ -101,6 +101,18 @@ def test_kernels_draw_the_same_bits_from_any_entry_on(start, size):
     assert np.array_equal(*found)
 
 
+@pytest.mark.parametrize("size", [1, 3, 4, 255, 256, 257, 70_001])
+def test_factors_are_those_of_the_integers_that_are_drawn(size):
+    found = []
+    for kernel in (_backend.kernel, _reference):
+        out = np.zeros(size, np.int8)
+        kernel.draw_factors(out, key_of(5, 6, 7))
+        found.append(out)
+    assert np.array_equal(*found)
+    wide = drawn((size,), seed=5, turn=6, leaf=7).astype(int)
+    assert np.array_equal(found[0], np.sign(wide) * 2 ** (np.abs(wide) % 3))
+
+
 def test_magnitudes_lie_between_a_half_and_one_and_a_half():
     moves = UNIT * drawn((300, 500))
     sizes = np.abs(moves)

@@ -268,6 +268,55 @@ def test_columns_that_cannot_be_filled_are_refused():
         _kernel.first_differences(moved, values, 0.0, 0.0, 0.0, *[good] * 4)
 
 
+@quick(60)
+@given(
+    rng=randoms,
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    layout=st.sampled_from([np.s_[:], np.s_[::3], np.s_[:, 1:], np.s_[::2, ::-1], np.s_[:0]]),
+    dtype=st.sampled_from(["f8", "f4"]),
+    bad=st.sampled_from([None, np.nan, -np.inf, -0.0, 1.0, 5e-324]),
+)
+def test_both_look_alike_at_rows_of_any_length(rng, shape, layout, dtype, bad):
+    """Rows longer and shorter than what is taken at once, side by side in the memory or not."""
+    x = (rng.normal(size=shape) * 10.0 ** rng.integers(-12, 4, shape)).astype(dtype)
+    if bad is not None:
+        x[rng.random(shape) < 0.1] = bad
+    x = x[layout]
+    factors = rng.choice(np.array([-4, -2, -1, 1, 2, 4], np.int8), x.size)
+    mine, twin = both("odd_moves", x, factors, 2.0**-30, 1365 / 1024)
+    assert mine == twin
+    below = 10.0 ** rng.uniform(-14, 0)
+    mine, twin = both("has_tiny", x, below)
+    assert mine == twin
+    flat = x.astype(float).reshape(-1)
+    mine, twin = both("steepest", rng.normal(size=flat.size), flat)
+    assert mine == twin
+
+
+@quick(60)
+@given(
+    rng=randoms,
+    shape=st.tuples(st.integers(0, 9), st.integers(1, 40)),
+    layout=st.sampled_from([np.s_[:], np.s_[::3], np.s_[:, 1:], np.s_[::2, ::-1]]),
+    dtype=st.sampled_from(["f8", "f4", ">f8", "g", "f2"]),
+    other=st.sampled_from([np.nan, 0.0, -0.0, 1.5]),
+)
+def test_arrays_are_only_the_same_if_all_of_their_bits_are(rng, shape, layout, dtype, other):
+    x = rng.integers(-1, 2, shape).astype(dtype)
+    mine, copy = x[layout], x.copy()[layout]
+    if mine.size:
+        with np.errstate(invalid="ignore"):
+            copy[tuple(rng.integers(mine.shape))] = other
+    numbers = dtype == "g"  # the padding of which is no part of a number
+    same = mine.tobytes() == copy.tobytes()
+    for kernel in (_kernel, _reference):
+        a, b, again = map(kernel.Fingerprint, (mine, copy, mine))
+        assert not a.same_bits(b) or same or numbers
+        assert a.same_bits(again) or dtype in (">f8", "g", "f2") or kernel is _reference
+    if dtype in ("f8", "f4"):
+        assert _kernel.Fingerprint(mine).same_bits(_kernel.Fingerprint(copy)) == same
+
+
 def rounded(kind, values, rng):
     """Values as numbers of some kind are: printed with few digits, float32, counts, ..."""
     if kind == "float32":

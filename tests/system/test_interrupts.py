@@ -70,6 +70,7 @@ nest = [rng.normal(size=5), rng.normal(size=(2, 3)).astype("f4"), np.array(0.5),
 real = [x for x in nest if x.dtype.kind != "c"]
 many = [rng.normal(size=300) for _ in range(120)]
 large = [rng.normal(size=200_000)]
+pair = [rng.normal(size=30_000), rng.normal(size=(30, 200))]  # beyond what is copied as small
 
 def ticking(p):
     clock.tick()
@@ -112,6 +113,7 @@ KINDS = [
     (small[0], lambda p: fg.gradient(f, p, method="forward")),
     (nest, lambda p: fg.gradient(f, p)),
     (large, lambda p: fg.check_gradient(f, ones(p), p)),
+    (pair, lambda p: fg.check_gradient(bent, [np.cos(x) for x in p], p)),
     (nest, lambda p: fg.check_gradient(f, ones(p), p, strategy="exhaustive")),
     (small, lambda p: fg.check_gradient(f, with_zero(p), p, strategy="exhaustive")),
     (small, lambda p: fg.check_gradient(bent, stale(p), p, strategy="exhaustive")),
