@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -14,7 +15,13 @@ from fastgrad._checks.claim import Analytic
 from fastgrad._checks.error_model import ErrorModel
 from fastgrad._derivatives import noise
 from fastgrad._dtypes import eps_of
-from fastgrad._evaluation.direction import Direction, OddMultiples, Proportional, Region
+from fastgrad._evaluation.direction import (
+    Direction,
+    OddMultiples,
+    Proportional,
+    Region,
+    odd_width,
+)
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import Along
@@ -71,6 +78,9 @@ LEAST_VARIATION = 1e-4
 _OFF_NOISE, _OFF_SHARE = 64.0, 1e-12
 # Noise is at least the smallest normal number, so that no step and no bound is zero.
 TINY = float(np.finfo(float).tiny)
+# Another direction is asked where noise would not be coarse with a move this many times below what
+# is claimed of a typical one: it moves `f` by as much in nine of ten cases.
+_LUCK = 8.0
 # How much wider a second table against the direction is: no multiple of three, which the moves are
 # a third of, and exact.
 _WIDER = 5.0
@@ -127,12 +137,13 @@ def measure_baseline(
     x = [run.read(region.leaf, region.box) for region in regions]
     claims = [_claimed(analytic, region) for region in regions]
     spacings = _spacings(claims, x, base) if _is_thinned(run, x) else SPACINGS
-    table = _table(run, regions, x, base, seed, rounding, spacings)
+    table = _table(run, regions, x, claims, base, seed, rounding, spacings)
     tables = [table] * len(run.leaves)
     if 1 < len(regions) <= _MOST_APART and table.coarse:
         # One leaf at which f jumps as soon as it moves hides what it does with the others.
-        for region, part in zip(regions, x, strict=True):
-            tables[region.leaf] = _table(run, (region,), [part], base, seed, rounding, spacings)
+        for region, part, claim in zip(regions, x, claims, strict=True):
+            alone = (region,), [part], [claim]
+            tables[region.leaf] = _table(run, *alone, base, seed, rounding, spacings)
     # Two calls that differ show noise that a table may miss, as of a busy thread.
     least = max(abs(base - again), TINY)
     levels = [max(each.level, least) for each in tables]
@@ -201,6 +212,7 @@ def _table(
     run: Metered,
     regions: tuple[Region, ...],
     x: Sequence[np.ndarray],
+    claims: Sequence[np.ndarray],
     base: float,
     seed: int,
     least: float,
@@ -225,10 +237,8 @@ def _table(
         return noise_table(values, width, least, equally=False)._replace(far=far)
     found = noise_table(values, width, least)
     if found.coarse:
-        # A jump at the parameters, to one side, is no noise.
-        behind = _behind(run, direction, base, width, least)
-        if behind is not None and behind.level < found.level:
-            found = behind
+        typical = _typical(run, direction, claims, x)
+        values, found = _doubted(run, direction, typical, values, found, least)
     if found.is_wild(values) or any(map(_some_tiny, x)):
         # f may vary within that spacing, and so the moves must be as tiny as the parameters.
         for share in _PROPORTIONS:
@@ -238,6 +248,38 @@ def _table(
                 if closer.level < found.level or not all(map(math.isfinite, values)):
                     return closer
     return found
+
+
+def _doubted(
+    run: Metered,
+    direction: OddMultiples,
+    typical: float,
+    values: list[float],
+    found: NoiseTable,
+    least: float,
+) -> tuple[list[float], NoiseTable]:
+    """Values and noise where it is coarse along a direction, and need not be elsewhere."""
+    base = values[0]
+    if _LUCK * found.level <= noise.COARSE_MOVE * typical < math.inf:
+        # By chance f moves far less along this direction than along most.
+        others = _complete(run, replace(direction, seed=direction.seed + 1), base)
+        other = noise_table(others, found.spacing, least)
+        if not other.coarse and all(map(math.isfinite, others)):
+            return others, other
+    # A jump at the parameters, to one side, is no noise.
+    behind = _behind(run, direction, base, found.spacing, least)
+    return values, behind if behind is not None and behind.level < found.level else found
+
+
+def _typical(
+    run: Metered, direction: OddMultiples, claims: Sequence[np.ndarray], x: Sequence[np.ndarray]
+) -> float:
+    """By how much `f` is claimed to move over a table, about, with random signs of the moves."""
+    square = 0.0
+    for region, *both in zip(direction.regions, claims, x, strict=True):
+        width, _ = odd_width(direction.width, eps_of(run.leaves[region.leaf].real))
+        square += width**2 * _backend.kernel.slope_square(*both)
+    return TIMES[-1] * math.sqrt(square)
 
 
 def _behind(

@@ -18,6 +18,7 @@ from fastgrad import _backend, _reference_noise
 from fastgrad._reference_noise import NoiseRules, StepRules
 
 __all__ = [
+    "COARSE_MOVE",
     "COARSE_ROUNDINGS",
     "POINTS",
     "RULES",
@@ -87,7 +88,7 @@ _FEW_STEPS = 128.0
 # thousand times.
 COARSE_ROUNDINGS = 1024.0
 # ... unless it is below this share of what moves the values, as where large terms cancel.
-_COARSE_MOVE = 3e-4
+COARSE_MOVE = 3e-4
 
 # All of these, as the kernel is handed them.
 RULES = NoiseRules(
@@ -106,7 +107,7 @@ RULES = NoiseRules(
     shows=_SHOWS,
     steps=_FEW_STEPS,
     coarse=COARSE_ROUNDINGS,
-    move=_COARSE_MOVE,
+    move=COARSE_MOVE,
 )
 STEP_RULES = StepRules(least=_LEAST_STEP, spacings=_LEAST_SPACINGS, largest=_LARGEST_STEP)
 

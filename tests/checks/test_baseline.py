@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad._checks.baseline import Trouble, measure_baseline
+from fastgrad import _backend
+from fastgrad._checks.baseline import SPACINGS, Trouble, measure_baseline
 from fastgrad._checks.claim import Analytic
 from fastgrad._checks.movement import moves_in_jumps
+from fastgrad._evaluation.direction import OddMultiples, Region
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.local import local
 from fastgrad._evaluation.meter import Metered
@@ -232,3 +234,34 @@ def test_spacings_at_which_a_large_sum_stands_still_are_left_out():
         spacings.append((seen.sampled, run.evaluations))
     least, larger = 2.0**-40, 2.0**-30
     assert spacings == [(least, 8), (larger, 8), (larger, 10), (larger, 10)]
+
+
+def moves_for_noise(x, seed):
+    """How the first direction really moves parameters."""
+    regions = tuple(Region(k, (slice(None),), part.shape) for k, part in enumerate(x))
+    direction = OddMultiples(seed, regions, SPACINGS[0])
+    made = []
+    for k, part in enumerate(x):
+        moved = part.copy()
+        direction.mover(k, part, _backend.kernel)(moved, 1.0, None)
+        made.append(moved.astype(float) - part)
+    return made
+
+
+@pytest.mark.parametrize("seed", [0, 2, 6])
+def test_another_direction_is_asked_where_f_hardly_moves_along_the_first(seed):
+    """Rounding of the moves looks coarse there; arrays by themselves cost six evaluations each."""
+    random = np.random.default_rng(seed)
+    x = [random.normal(size=n).astype("f4") for n in (40_000, 30_000)]
+    slopes = [random.normal(size=part.size) for part in x]
+    moves = moves_for_noise(x, seed)
+    share = sum(map(np.dot, slopes, moves)) / sum(map(np.dot, moves, moves))
+    slopes = [a - share * move for a, move in zip(slopes, moves, strict=True)]
+
+    def f(x):
+        return sum(float(a @ part.astype(float)) for a, part in zip(slopes, x, strict=True))
+
+    seen, run = measured(f, x, np.concatenate(slopes), seed=seed)
+    assert not any(seen.coarse)
+    assert run.evaluations == 2 + 6 + 6
+    assert abs(sum(map(np.dot, slopes, moves))) < 1e-9
