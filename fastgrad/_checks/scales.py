@@ -307,6 +307,7 @@ def _right_elsewhere(
     each = entries[np.newaxis].repeat(len(steps), axis=0).ravel()
     slopes = differences.slopes(each, asked).reshape(steps.shape)
     fits = other & (np.abs(slopes - analytic) <= HOLDS * error)
+    fits[-1] &= slopes[-1] != 0  # where `f` stands still, as on stairs, it agrees with nothing
     doubts = np.full(len(entries), _NONE, np.int8)
     if not np.count_nonzero(fits):
         return doubts

@@ -242,6 +242,14 @@ def test_one_jump_on_either_side(rng):
     assert doubts(f, [x], claim, 1.0) == [Doubt.SCALES]
 
 
+@pytest.mark.parametrize("width", [1e-9, 1e-10])
+def test_stairs_on_which_f_stands_still_agree_with_no_claim(width):
+    """Narrower than the step: a gradient that was never computed is wrong."""
+    f = lambda x: float(width * math.floor(x[0] / width))  # noqa: E731
+    for x in ([0.25 + 0.3 * width], [-0.75 + 0.6 * width]):
+        assert doubts(f, x, 0.0, 1.0) == [Doubt.NONE]
+
+
 def test_errors_of_the_size_of_those_of_f():
     """A solver's tolerance: jumps of 1e-6, each some 1e-3 apart."""
 
