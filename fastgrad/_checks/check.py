@@ -52,7 +52,8 @@ def check_gradient(
         ``(value, gradient)``.
     grad : callable, gradient, or True
         ``grad(params)``, or the gradient itself: arrays in the structure of `params` with the
-        shapes of its leaves. It is copied before `f` is called again; it may be memory of the
+        shapes of its leaves. A function may return the pair (value, gradient) as well; True says
+        that `f` does. It is copied before `f` is called again; it may be memory of the
         parameters. A function is called twice: the report says whether it adds to its last result
         or is random, and smaller differences are part of the error bar. For a complex leaf it is
         ``df/dRe + 1j * df/dIm``.

@@ -53,7 +53,9 @@ def check_vjp(
         ``vjp(params, u)`` returns the gradient of the inner product of `u` with ``f(params)``, in
         the structure of `params`. `u` has the structure, shapes and float types of what `f`
         returns; where that is complex, the inner product is that of its real and imaginary parts.
-        Of a function of JAX's: ``lambda p, u: jax.vjp(f, p)[1](u)[0]``; of PyTorch's autograd
+        Of a function of JAX's: ``lambda p, u: jax.vjp(f, p)[1](u.conj())[0]``, as jax.vjp takes the
+        conjugate of this `u` (in a nest ``jax.tree.map(jnp.conj, u)``; of real outputs `u` itself
+        does), and its conjugate where the parameters are complex; of PyTorch's autograd
         ``torch.autograd.grad(outputs, inputs, grad_outputs=u)``.
     params : array, or dict, list, tuple, namedtuple or dataclass of arrays, nested in any way
         The point at which to check. The entries are moved in place; afterwards every bit is as

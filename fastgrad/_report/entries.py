@@ -20,6 +20,15 @@ __all__ = ["Entries", "Entry", "LeafSpan", "Probe", "Verdict"]
 class Verdict(Enum):
     """What a check concludes; the value is the sentence that says it.
 
+    Notes
+    -----
+    An entry that agrees with its difference is right only if the error bar says something: if it is
+    at most a tenth of the largest entry of its array, or 1e-4 of the largest one of the whole
+    gradient, whichever is more (at an optimum, of how fast the gradient grows). Entries are not
+    measured by their own size: a derivative that is a million times smaller than another one is
+    judged on the scale of that one, some 1e-7 of which may pass unseen, and where it is 1e10 times
+    smaller a factor of two may. A report prints its error bars, and its limit.
+
     Examples
     --------
     >>> import fastgrad as fg

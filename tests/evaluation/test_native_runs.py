@@ -98,9 +98,9 @@ def readme(language, start):
 
 
 def run_example(code):
-    x = np.array([1.0, -0.5, 2.0])
-    names = {"fg": fg, "x": x}
+    names = {"np": np, "fg": fg}
     exec(code, names)
+    x = names["x"]
     np.testing.assert_allclose(names["g"], 4 * x**3, rtol=1e-8)
 
 

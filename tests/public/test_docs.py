@@ -5,10 +5,12 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastgrad as fg
@@ -52,6 +54,25 @@ def test_readmes_examples(backend):
     outcome, complaints, _ = run_examples(backend)
     assert outcome.attempted > 10
     assert not outcome.failed, complaints
+
+
+def test_readmes_workers_run_as_a_script(tmp_path):
+    (block,) = (block for block in blocks("python") if "ProcessPoolExecutor" in block)
+    script = tmp_path / "script.py"
+    said = "    print(report.verdict.name, np.allclose(slopes['w'], np.sinh(params['w'])))\n"
+    script.write_text(f"import numpy as np\nimport fastgrad as fg\n{block}{said}")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout == "RIGHT True\n"
+
+
+def test_what_a_small_derivative_is_measured_by():
+    # As README says of *right*: by the largest entry, and a factor of two in 1e-10 of it may pass.
+    def verdict(large, factor):
+        f, x = (lambda x: large * np.sin(x[0]) + np.cos(x[1])), np.array([0.4, 0.9])
+        claimed = np.array([large * np.cos(0.4), -factor * np.sin(0.9)])
+        return fg.check_gradient(f, claimed, x).verdict.name
+
+    assert (verdict(1e6, 2.0), verdict(1e10, 2.0)) == ("WRONG", "RIGHT")
 
 
 def test_readme_opens_with_the_lectures_numbers():

@@ -81,3 +81,21 @@ def test_an_ode_needs_the_tolerance_that_its_recipe_gives(run):
     code = RECIPES["Sensitivities or the adjoint of an ODE"]
     assert code.count(", rtol=1e-3)") == 1
     assert not run(code.replace(", rtol=1e-3)", ")"))["report"]
+
+
+def test_the_product_that_check_vjp_tells_for_jax_is_right_of_complex_outputs(run):
+    jax = pytest.importorskip("jax")
+    documented = fg.check_vjp.__doc__
+    assert documented is not None
+    recipe = "lambda p, u: jax.vjp(f, p)[1](u.conj())[0]"
+    assert recipe in " ".join(documented.split())
+    run("import jax")
+    jax.config.update("jax_enable_x64", True)
+    A = np.random.default_rng(0).normal(size=(2, 3, 2)).T @ [1, 1j]
+    for matrix in (A.T, A.T.real):
+        f = lambda x, matrix=matrix: jax.numpy.sin(matrix @ x)  # noqa: E731
+        vjp = eval(recipe, {"jax": jax, "f": f})
+        for x in (np.array([0.3, 0.5]), np.array([0.3 + 0.2j, 0.5 - 0.1j])):
+            # By complex parameters the product is the conjugate of that of JAX.
+            mine = (lambda p, u, vjp=vjp: vjp(p, u).conj()) if x.dtype.kind == "c" else vjp
+            assert fg.check_vjp(lambda x, f=f: np.asarray(f(x)), mine, x)
