@@ -318,11 +318,27 @@ def _as_array(value: Any, path: str, where: Callable[[], str]) -> np.ndarray:
     if array.dtype.kind == "O" and not array.ndim:
         array = _number(value)
     if array.dtype.kind not in "biufc":
+        if _is_too_large(value):
+            raise InputValueError(
+                f"`f` returned an integer beyond the range of floats as `{path}` at {where()}"
+            )
         raise InputTypeError(
             f"`f` returned {_named(value)}{_of_type(array)} as `{path}` at {where()}; {_EXPECTED}"
             + _way_out(value, array)
         )
     return array
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether it is an integer that no float holds, or an array or a list with one in it."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_too_large, value))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return any(map(_is_too_large, value.flat))
+    try:
+        return isinstance(value, int) and not math.isfinite(value)
+    except OverflowError:
+        return True
 
 
 def _unpacked(value: Any) -> np.ndarray:

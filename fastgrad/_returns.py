@@ -66,7 +66,9 @@ def _only_element(value: Any, name: Callable[[int], str], entry: int) -> Any:
     if isinstance(number, (float, int, np.floating)):
         return number
     shape = getattr(value, "shape", None)
-    seen = type(value).__name__ if shape is None else f"an array of shape {tuple(shape)}"
+    seen = (
+        with_article(type(value).__name__) if shape is None else f"an array of shape {tuple(shape)}"
+    )
     if shape is not None and hasattr(value, "dtype"):
         seen += f" and dtype {value.dtype}"
     raise InputTypeError(

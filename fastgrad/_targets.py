@@ -64,7 +64,9 @@ def found(target: str) -> Target:
     """Import the object that ``MODULE:NAME`` names, and take what is to be judged from it."""
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise UsageError(f"TARGET must be MODULE:NAME, such as mymodel.py:problem; got {target!r}")
+        raise UsageError(
+            f"what to check must be MODULE:NAME, as mymodel.py:problem; got {target!r}"
+        )
     thing: Any = _module(place)
     for part in name.split("."):
         if not hasattr(thing, part):

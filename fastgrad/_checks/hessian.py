@@ -193,6 +193,8 @@ def judge_hessian(
     report = report_of(found, layout, wording, run.evaluations, options.seed, seconds, "Hessian")
     words = r"second difference\1 of `f`" if function is None else r"central difference\1 of `grad`"
     reason = re.sub("central difference(s?)", words, report.reason)
+    if function is None:
+        reason = reason.replace("`f` at `", "the derivative of `f` by `")
     reason = reason.replace("`f`", f"`{evaluated(grad)}`")
     return replace(report, reason=reason, function=evaluated(grad))
 
@@ -222,6 +224,9 @@ def _judged(
     """Judge all entries."""
     shared = Shared(run, whole=bounds is not None)
     try:
+        value = 0.0 if numeric is None else numeric.value
+        if not np.isfinite(value):  # beside it nothing is asked for
+            return untold(layout, claim).distrusted("`f` " + NO_VALUE.format(base=value))
         shared.base(0)
         shared.rounding = None if numeric is None else numeric.rounding
     except OutOfBudget:

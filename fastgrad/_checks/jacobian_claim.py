@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgrad._checks.claim import Analytic, spacing_of
 from fastgrad._checks.layout import Block, Layout
-from fastgrad._derivatives.given import read_array
+from fastgrad._derivatives.given import got_type, read_array
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._tree import Params, pair
 
@@ -54,15 +54,18 @@ def _parts(value: Any, layout: Layout, argument: Params) -> Iterator[Any]:
     """What stands in the place of each block."""
     # Of what `f` returned only the containers are asked for.
     outputs = layout.outputs.tree([np.empty(leaf.shape) for leaf in layout.outputs.leaves])
+    root, like, kind = ("out", "what `f` returns", "Jacobian")
+    if layout.square:
+        root, like, kind = "", "the parameters", "Hessian"
     try:
-        for leaf, nest in paired(outputs, value, "out", "what `f` returns", "jac"):
-            where = f"`params`, at `{leaf.path}` of `jac`"
-            for _, part in paired(argument, nest, "", where, "jac"):
+        for leaf, nest in paired(outputs, value, root, like, "jac"):
+            for _, part in paired(argument, nest, "", "the parameters", f"jac` at `{leaf.path}"):
                 yield part
-    except InputTypeError as error:
-        raise InputTypeError(
-            f"{error}. A Jacobian has the structure of what `f` returns, and each array in it that "
-            "of the parameters, as with jax.jacobian"
+    except (InputTypeError, InputValueError) as error:
+        again = " again" * layout.square
+        raise type(error)(
+            f"{error}. A {kind} has the structure of {like}, and in place of each array there that "
+            f"of the parameters{again}, as with jax.{kind.lower()}"
         ) from None
 
 
@@ -70,9 +73,12 @@ def paired(params: Any, other: Any, path: str, like: str, name: str) -> Iterator
     """As `pair`, and in an error the words for what the containers must be like."""
     try:
         yield from pair(params, other, name, path)
-    except InputTypeError as error:
-        said = str(error).replace("like the parameters", f"like {like}")
-        raise InputTypeError(said) from None
+    except (InputTypeError, InputValueError) as error:
+        said = str(error).replace(f" at `{path or 'params'}`, like", ", like")
+        said = said.replace("like the parameters", f"like {like}")
+        said = said.replace("the structure of the parameters", f"the structure of {like}")
+        said = said.replace(f" at `{path or 'params'}`: it", ": it")
+        raise type(error)(said.replace("unknown to `params`", "unknown there")) from None
 
 
 def _block_array(block: Block, value: Any) -> np.ndarray:
@@ -85,8 +91,8 @@ def _block_array(block: Block, value: Any) -> np.ndarray:
     allowed = "iufc" if block.output.is_complex else "iuf"
     if array.dtype.kind not in allowed:
         raise InputTypeError(
-            f"{place} must hold {'complex' if 'c' in allowed else 'real'} numbers; got dtype "
-            f"{array.dtype}"
+            f"{place} must hold {'complex' if 'c' in allowed else 'real'} numbers; "
+            f"{got_type(array)}"
         )
     _check_shape(block, array.shape)
     return np.asarray(array)  # of an np.matrix too
@@ -98,13 +104,13 @@ def _check_shape(block: Block, shape: tuple[int, ...]) -> None:
         return
     outputs, parameters = block.output.shape, block.leaf.array.shape
     said = (
-        f"`jac` at `{block.path}` must have shape {block.shape}, that of what `f` returns followed "
-        f"by that of the parameters; got {shape}"
+        f"`jac` at `{block.path}` must have shape {block.shape}, that of `{block.output.path}` "
+        f"followed by that of `{block.leaf.path}`; got {shape}"
     )
     if shape == parameters + outputs:
         said += ": it is the transposed Jacobian, with the parameters before the outputs"
     elif shape == (block.output.size, block.leaf.array.size):
-        said += f"; .reshape{block.shape} makes it so"
+        said += f"; .reshape({block.shape}) makes it so"
     elif shape == outputs[::-1] + parameters[::-1]:
         said += ": its axes are in another order"
     raise InputValueError(said)

@@ -61,7 +61,10 @@ def untold(layout: Layout, claim: Analytic, measured: int | None = None) -> Told
     result = Result(unjudged(claim), measured=measured, rtol=claim.rtol, atol=claim.atol)
     if claim.trouble is not None:
         result = replace(result, trouble=claim.trouble.sentence)
-    return Told(result, verdict.conclude(result, budget=math.inf))
+    concluded, reason = verdict.conclude(result, budget=math.inf)
+    if layout.shape[1] and not layout.shape[0]:
+        reason = reason.replace(verdict.NO_ENTRIES, "what `f` returns holds no entries")
+    return Told(result, (concluded, reason))
 
 
 def told(rows: Rows, layout: Layout, claim: Analytic, run: Metered) -> Told:
@@ -195,7 +198,7 @@ def _conclusion(result: Result, rows: Rows, layout: Layout) -> tuple[Verdict, st
     troubled = [row for row in rows.rows if row.trouble is not None]
     codes = result.entries.codes
     is_wrong = bool((codes == _WRONG).any())
-    said = _troubles(troubled, len(rows.rows)) if troubled else ""
+    said = _troubles(troubled, len(rows.rows), layout) if troubled else ""
     if troubled and not is_wrong:
         return Verdict.CANNOT_TELL, said
     unclear = np.flatnonzero(codes == _UNCLEAR)
@@ -207,11 +210,13 @@ def _conclusion(result: Result, rows: Rows, layout: Layout) -> tuple[Verdict, st
     return concluded, f"{reason}; besides, {said}" if said else reason
 
 
-def _troubles(rows: Sequence[Row], outputs: int) -> str:
+def _troubles(rows: Sequence[Row], outputs: int, layout: Layout) -> str:
     """What forbids to judge some outputs, or all."""
     said = verdict.trouble_in_words(rows[0].baseline)
     if len(rows) == outputs > 1 and len({row.trouble for row in rows}) == 1:
         # Of all alike: the first one gives the numbers.
         return f"{said} (`{rows[0].name}`, and likewise all {outputs:,} outputs)"
-    said = said.replace("`f`", f"`{rows[0].name}`")
+    # The rows of a Hessian are those of a gradient, and no parameters.
+    name = f"`f` at `{rows[0].name}`" if layout.square else f"`{rows[0].name}`"
+    said = said.replace("`f`", name)
     return f"{said} ({counted(len(rows), 'output')} of {outputs:,} cannot be judged)"

@@ -74,7 +74,7 @@ class Layout:
         *,
         square: bool = False,
     ) -> None:
-        _refuse_complex(leaves)
+        _refuse_complex(leaves, "Hessians" if square else "Jacobians")
         self._selection, self.square = selection, square
         # Not itself, which would keep it alive, and with it the parameters.
         self._whole: Layout | None = None
@@ -215,11 +215,11 @@ class Layout:
         return row, column
 
 
-def _refuse_complex(leaves: Sequence[Leaf]) -> None:
+def _refuse_complex(leaves: Sequence[Leaf], derivatives: str) -> None:
     for leaf in leaves:
         if leaf.is_complex:
             raise InputTypeError(
-                f"`{leaf.path}` is complex, and Jacobians are those by real parameters; pass "
+                f"`{leaf.path}` is complex, and {derivatives} are those by real parameters; pass "
                 "its real and imaginary part as two arrays, and let `f` make one of them"
             )
 

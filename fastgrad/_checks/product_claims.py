@@ -16,7 +16,7 @@ import numpy as np
 from fastgrad._checks.claim import Analytic, compared, raised, spacing_of
 from fastgrad._checks.jacobian_claim import paired
 from fastgrad._checks.layout import Layout
-from fastgrad._derivatives.given import arrays_of, column_of, read_array
+from fastgrad._derivatives.given import arrays_of, column_of, got_type, read_array
 from fastgrad._dtypes import EPS, eps_of
 from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.meter import Metered
@@ -179,9 +179,7 @@ def _output_array(leaf: OutputLeaf, value: Any) -> np.ndarray:
     array = read_array(place, leaf.shape, value)
     allowed = "iufc" if leaf.is_complex else "iuf"
     if array.dtype.kind not in allowed:
-        raise InputTypeError(
-            f"{place} must hold numbers like those of `f`; got dtype {array.dtype}"
-        )
+        raise InputTypeError(f"{place} must hold numbers like those of `f`; {got_type(array)}")
     if array.shape != leaf.shape:
         raise InputValueError(
             f"{place} must have shape {leaf.shape}, as what `f` returns; got {array.shape}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ class Space:
             raise InputTypeError(
                 f"{said} None; it must {'return' if who else 'be'} an array, or a nest of arrays"
             )
-        node = value if who else as_params(value)
+        node = value if who else _with_arrays(value, name)
         try:
             structure = _described(node, name, leaves, who)
         except RecursionError:
@@ -188,6 +189,14 @@ class Space:
             self._fill(child, found[label], label, who, out)
 
 
+def _with_arrays(value: Any, name: str) -> Any:
+    """The argument of this name, with arrays in place of numbers."""
+    try:
+        return as_params(value)
+    except (InputTypeError, InputValueError) as error:
+        raise type(error)(re.sub(r"\bparams\b", name, str(error))) from None
+
+
 def _described(node: Any, path: str, leaves: list[SpaceLeaf], who: str) -> Any:
     """The structure of a node; its leaves are added to the list."""
     if node is None:
@@ -224,9 +233,12 @@ def _as_array(node: Any, said: str, path: str) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError):  # ragged, or a tensor with a gradient
         array = np.asarray(None)
     if array.dtype.kind not in "biufc":
+        kind = f" and dtype {array.dtype}" if isinstance(node, np.ndarray) else ""
+        # The path of an argument is its name, which was said.
+        at = "" if said == f"`{path}` is" else f" at `{path}`"
         raise InputTypeError(
-            f"{said} {describe(node)} at `{path}`; it must be an array of numbers, or a nest of "
-            "such arrays"
+            f"{said} {describe(node)}{kind}{at}; it must be an array of numbers, or a nest of such "
+            "arrays"
         )
     return array
 

@@ -63,13 +63,21 @@ def why_unclear(entry: Entry, doubt: Doubt, baseline: Baseline, relative: float)
         )
     if SIGMAS * baseline.noise / relative >= _MAKES * entry.uncertainty:
         return (
-            f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {entry.uncertainty:.1e}, more "
-            f"than the gradient itself{advice_on_noise(baseline, entry.uncertainty)}"
+            f"the noise of `f`, {baseline.noise:.1e}, leaves +/- {entry.uncertainty:.1e}, "
+            f"{_beside(entry)}{advice_on_noise(baseline, entry.uncertainty)}"
         )
     return (
-        f"`f` bends so fast beside it that +/- {entry.uncertainty:.1e} is left, more than the "
-        "gradient itself; check at parameters where it is smoother"
+        f"`f` bends so fast beside it that +/- {entry.uncertainty:.1e} is left, "
+        f"{_beside(entry)}; check at parameters where it is smoother"
     )
+
+
+def _beside(entry: Entry) -> str:
+    """What an error bar is too large for."""
+    size = abs(entry.numeric)
+    if not size > entry.uncertainty:
+        return "more than the gradient itself"
+    return f"too much beside the gradient, {size:.3g}"
 
 
 def _above(share: float) -> float:

@@ -20,7 +20,15 @@ from fastgrad._report.entries import Entries, LeafSpan, Verdict
 from fastgrad._report.format import two_numbers
 from fastgrad._words import counted, verb
 
-__all__ = ["conclude", "lacks_power_only", "listed", "of_entries", "of_probe", "trouble_in_words"]
+__all__ = [
+    "NO_ENTRIES",
+    "conclude",
+    "lacks_power_only",
+    "listed",
+    "of_entries",
+    "of_probe",
+    "trouble_in_words",
+]
 
 _WRONG, _UNCLEAR = Verdict.WRONG.code, Verdict.CANNOT_TELL.code
 # A bound is that of noise if it is at most this many times as large.
@@ -38,7 +46,7 @@ _VANISHES = 10.0
 _EACH_UNCLEAR = 100
 
 
-_NO_ENTRIES = "the parameters hold no entries"
+NO_ENTRIES = "the parameters hold no entries"
 
 
 def chosen_of(entries: Entries) -> str:
@@ -101,7 +109,7 @@ def conclude(
     if result.measured is not None:  # the budget ran out, and some entries are not judged
         return Verdict.CANNOT_TELL, f"{_stops(result)[0]}; {_raise(result, strategy, budget)}"
     if not verdicts:
-        holds = "`where` chose no entry" if chosen_of(result.entries) else _NO_ENTRIES
+        holds = "`where` chose no entry" if chosen_of(result.entries) else NO_ENTRIES
         return Verdict.CANNOT_TELL, f"nothing was tested: {holds}"
     if all(map(attrgetter("still"), result.leaves)):
         return Verdict.CANNOT_TELL, (

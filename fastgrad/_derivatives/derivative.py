@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
@@ -138,7 +139,8 @@ def derivative(
     how = {"eps": eps, "rel_eps": rel_eps, "f0": f0, "bounds": bounds, "workers": workers}
     if isinstance(x, np.ndarray) and x.ndim:
         return _of_array(f, _checked(x), nth, method, how)
-    place = as_params(x)
+    with _said_of_x():
+        place = as_params(x)
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         # Of most things their own text says more than their type, but for where they are.
         said = describe(x) if " at 0x" in repr(x) else repr(x)
@@ -189,7 +191,7 @@ def _said_of_x() -> Iterator[None]:
     try:
         yield
     except (InputTypeError, InputValueError) as error:
-        raise type(error)(str(error).replace("`params`", "`x`")) from None
+        raise type(error)(re.sub(r"\bparams\b", "x", str(error))) from None
 
 
 def _looked_at(

@@ -15,7 +15,15 @@ from fastgrad._returns import as_scalar, at_base
 from fastgrad._tree import Params, describe, pair, pair_flat
 from fastgrad._words import with_article
 
-__all__ = ["GradientFunction", "arrays_of", "column_of", "given_pair", "read_array", "split"]
+__all__ = [
+    "GradientFunction",
+    "arrays_of",
+    "column_of",
+    "given_pair",
+    "got_type",
+    "read_array",
+    "split",
+]
 
 
 class GradientFunction:
@@ -60,7 +68,10 @@ def split(argument: Params, given: Any) -> tuple[list[np.ndarray], Any]:
     """
     try:
         return arrays_of(argument, given), None
-    except (InputTypeError, InputValueError):
+    except (InputTypeError, InputValueError) as error:
+        if _is_one_number(given) and not (type(argument) is np.ndarray and argument.size == 1):
+            said = f"{error}. It returned one number, as `f` should: are the two exchanged?"
+            raise type(error)(said) from None
         if not _is_pair(given) or not _is_one_number(given[0]):
             raise
     return arrays_of(argument, given[1]), given[0]
@@ -115,7 +126,7 @@ def _gradient_array(leaf: Leaf, value: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in allowed:
         raise InputTypeError(
             f"`{name}` at `{path}` must hold {'complex' if 'c' in allowed else 'real'} numbers; "
-            f"got dtype {array.dtype}"
+            f"{got_type(array)}"
         )
     if array.shape != shape:
         said = f"`{name}` at `{path}` must have shape {shape}; got {array.shape}"
@@ -132,6 +143,12 @@ def _gradient_array(leaf: Leaf, value: Any, name: str) -> np.ndarray:
             )
         raise InputValueError(said)
     return array
+
+
+def got_type(array: np.ndarray) -> str:
+    """The type that a claim has instead of the one it must have, and the way out."""
+    said = f"got dtype {array.dtype}"
+    return said + "; pass its .real, if it is real" * (array.dtype.kind == "c")
 
 
 def read_array(place: str, shape: tuple[int, ...], value: Any) -> np.ndarray:
@@ -154,7 +171,10 @@ def read_array(place: str, shape: tuple[int, ...], value: Any) -> np.ndarray:
                 "array: it is ragged, or does not hold numbers"
             ) from None
     if not hasattr(value, "__array__") and not (number and shape == ()):
-        raise InputTypeError(f"{place} must be an array of shape {shape}; got {describe(value)}")
+        said = f"{place} must be an array of shape {shape}; got {describe(value)}"
+        if hasattr(value, "toarray"):  # a sparse matrix of SciPy's
+            said += f"; pass .toarray().reshape({shape}) of it"
+        raise InputTypeError(said)
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +66,11 @@ class NumericGradient(Around):
         # To which side entries move: to both (0), up (1) or down (-1).
         self.sides = np.zeros(self.positions.count, int) if sides is None else sides
 
+    @cached_property
+    def value(self) -> float:
+        """That of `f` at the unperturbed parameters."""
+        return float(self.run.base())
+
     @property
     def steps(self) -> np.ndarray:
         """The step of each entry, found at the first look."""
@@ -73,7 +79,7 @@ class NumericGradient(Around):
         return self._steps
 
     def _found(self) -> np.ndarray:
-        base = float(self.run.base())
+        base = self.value
         leaves = [k for k, leaf in enumerate(self.leaves) if leaf.real.size]
         if leaves:
             self._near = noise_near(self.run, base, leaves)

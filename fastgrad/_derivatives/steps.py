@@ -87,7 +87,7 @@ def _chosen(
         return [_positive(given, name)] * len(leaves)
     chosen: list[float | np.ndarray] = []
     for leaf, each in pair(argument, given, name):
-        mine = f"{name} of {leaf.path}"
+        mine = f"{name}` at `{leaf.path}"
         if isinstance(each, _NUMBERS):
             chosen.append(_positive(each, mine))
             continue

@@ -116,7 +116,12 @@ def _weights(outputs: Outputs, u: Any) -> np.ndarray:
     for leaf, given in zip(outputs.leaves, outputs.nodes(u, "u"), strict=True):
         array = np.asarray(given)
         kinds = "biufc" if leaf.is_complex else "biuf"
-        if array.dtype.kind not in kinds or array.shape != leaf.shape:
+        if array.dtype.kind in kinds and array.shape != leaf.shape:
+            raise InputValueError(
+                f"`u` in place of `{leaf.path}` must have shape {leaf.shape}; got {array.shape} "
+                "(nothing is broadcast)"
+            )
+        if array.dtype.kind not in kinds:
             kind = "complex" if leaf.is_complex else "real"
             raise InputTypeError(
                 f"`u` must hold {kind} numbers of shape {leaf.shape} in place of `{leaf.path}`; "

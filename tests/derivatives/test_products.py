@@ -214,7 +214,7 @@ def test_both_products_are_transposes(seed):
 @pytest.mark.parametrize(
     ("u", "said"),
     [
-        (np.ones(3), r"`u` must hold real numbers of shape \(4,\) in place of `out`"),
+        (np.ones(3), r"`u` in place of `out` must have shape \(4,\); got \(3,\)"),
         (np.ones(4, complex), "must hold real numbers"),
         ({"a": 1.0}, "in place of `out`"),
         ([np.inf] * 4, "`u` must be finite"),

@@ -45,8 +45,8 @@ def test_relative_steps_of_nested_parameters():
         (0.0, fg.InputValueError, "`rel_eps` must be a positive finite step"),
         (-1e-6, fg.InputValueError, "`rel_eps` must be a positive finite step"),
         (True, fg.InputTypeError, "`rel_eps` must be a positive number"),
-        ("x", fg.InputTypeError, "`rel_eps of params` must be a positive number"),
-        (np.ones(3), fg.InputValueError, r"`rel_eps of params` must be a number or have shape"),
+        ("x", fg.InputTypeError, "`rel_eps` at `params` must be a positive number"),
+        (np.ones(3), fg.InputValueError, r"`rel_eps` at `params` must be a number or have shape"),
         (np.array([1, 1, 1, 0.0]), fg.InputValueError, "must hold positive finite steps"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_step_that_is_no_step(eps, nest):
     "eps", ["0.1", "text", [[0.1], [0.1, 0.2]], object(), 1j, [1j, 2]], ids=named
 )
 def test_a_step_of_another_kind(eps):
-    with pytest.raises(fg.FastgradError, match="`eps of params` must be a"):
+    with pytest.raises(fg.FastgradError, match="`eps` at `params` must be a"):
         fg.gradient(lambda x: 0.0, np.ones(2), eps=eps)
 
 
@@ -72,17 +72,17 @@ def test_a_flag_is_no_step(eps, inside):
 def test_steps_are_never_broadcast(shape):
     with pytest.raises(fg.InputValueError) as caught:
         fg.gradient(lambda x: 0.0, {"W": np.ones(2)}, eps={"W": np.ones(shape)})
-    said = f"`eps of W` must be a number or have shape (2,); got {shape}"
+    said = f"`eps` at `W` must be a number or have shape (2,); got {shape}"
     assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_one_bad_step_among_many(bad):
     with pytest.raises(
-        fg.InputValueError, match=r"`eps of b\[0\]` must hold positive finite steps"
+        fg.InputValueError, match=r"`eps` at `b\[0\]` must hold positive finite steps"
     ):
         fg.gradient(lambda x: 0.0, {"b": [np.ones(2)]}, eps={"b": [np.array([0.1, bad])]})
-    with pytest.raises(fg.InputValueError, match="`eps of b` must be a positive finite step"):
+    with pytest.raises(fg.InputValueError, match="`eps` at `b` must be a positive finite step"):
         fg.gradient(lambda x: 0.0, {"b": np.ones(2)}, eps={"b": bad})
 
 

@@ -70,7 +70,7 @@ def test_mpmath_numbers():
     mpmath = pytest.importorskip("mpmath")
     g = fg.gradient(lambda x: mpmath.mpf(float(x[0])) ** 2, np.array([X]))
     np.testing.assert_allclose(g, 2 * X)
-    with pytest.raises(fg.InputTypeError, match="`f` returned mpc at "):
+    with pytest.raises(fg.InputTypeError, match="`f` returned a mpc at "):
         fg.gradient(lambda x: mpmath.mpc(1, 1), np.array([X]))
 
 
@@ -140,13 +140,13 @@ BAD = [
     (b"1.0", "returned b'1.0', a bytes, at"),
     (1j, "returned 1j, a complex, at"),
     (np.complex64(1), "a complex64, at"),
-    ([1.0], "returned list at"),
-    ((1.0, 2.0, 3.0), "returned tuple at"),
+    ([1.0], "returned a list at"),
+    ((1.0, 2.0, 3.0), "returned a tuple at"),
     ((1.0, 2.0), "returned a pair at"),
     ((1.0, np.ones(2)), "must return the value alone, one real number (fg.check_gradient takes"),
-    ({"loss": 1.0}, "returned dict at"),
-    ({1.0}, "returned set at"),
-    (object(), "returned object at"),
+    ({"loss": 1.0}, "returned a dict at"),
+    ({1.0}, "returned a set at"),
+    (object(), "returned an object at"),
     (np.ones(2), "returned an array of shape (2,) and dtype float64 at"),
     (np.ones((1, 3), "f4"), "returned an array of shape (1, 3) and dtype float32 at"),
     (np.ones(0), "returned an array of shape (0,) and dtype float64 at"),
@@ -154,7 +154,7 @@ BAD = [
     (np.array("1.0"), "returned an array of shape () and dtype <U3 at"),
     (np.array([None]), "returned an array of shape (1,) and dtype object at"),
     (np.ones(2), "(sum or average the loss before returning it; of several numbers"),
-    (lambda: 1.0, "returned function at"),
+    (lambda: 1.0, "returned a function at"),
     (np.ma.masked, "returned np.ma.masked at"),
 ]
 
