@@ -184,8 +184,11 @@ class Columns:
 
 def units_of(leaves: Sequence[Leaf]) -> np.ndarray:
     """Moves of about the length of each parameter, by powers of two, which all float types hold."""
-    lengths = [np.empty(0), *(lengths_of(leaf.real).ravel() for leaf in leaves)]
-    units: np.ndarray = np.exp2(np.round(np.log2(np.concatenate(lengths))))
+    exponents = [np.empty(0)]
+    for leaf in leaves:
+        lengths, most = lengths_of(leaf.real).ravel(), np.finfo(leaf.real.dtype).maxexp - 1
+        exponents.append(np.fmin(np.round(np.log2(lengths)), most))
+    units: np.ndarray = np.exp2(np.concatenate(exponents))
     return units
 
 

@@ -137,7 +137,8 @@ def root_mean(vector: np.ndarray) -> float:
     largest = float(np.abs(vector).max(initial=0.0))
     if not largest:
         return 0.0
-    return largest * math.sqrt(float(np.mean((vector / largest) ** 2)))
+    with np.errstate(invalid="ignore"):  # one that is infinite
+        return largest * math.sqrt(float(np.mean((vector / largest) ** 2)))
 
 
 def random_vector(space: Space, rng: np.random.Generator) -> np.ndarray:
@@ -162,16 +163,18 @@ def measure(linear: LinearMap, rng: np.random.Generator, rtol: float = 0.0) -> M
         linear(_FIRST * u + _SECOND * v),
         linear(scale * u),
     )
-    turned = of_multiple / scale
-    # The errors of the three values in a sum, in units of that of one.
-    added = (of_sum - at_u - at_v) / 2
-    combined = (of_both - _FIRST * at_u - _SECOND * at_v) / math.hypot(_FIRST, _SECOND, _ROOTS)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # The errors of the three values in a sum, in units of that of one.
+        added = (of_sum - at_u - at_v) / 2
+        combined = (of_both - _FIRST * at_u - _SECOND * at_v) / math.hypot(_FIRST, _SECOND, _ROOTS)
+        spread = np.hypot(added, combined) / math.sqrt(2)
+        turned = of_multiple / scale
+        turned_off = turned - at_u
     sizes = _sizes(linear, (at_u, at_v, of_sum, turned))
-    spread = np.hypot(added, combined) / math.sqrt(2)
     found = Measured((u, v), (at_u, at_v), spread, _share(linear, spread, sizes))
     missed = _Missed(
         max(_share(linear, added, sizes), _share(linear, combined, sizes)),
-        _share(linear, turned - at_u, sizes),
+        _share(linear, turned_off, sizes),
         scale,
     )
     return _judged(linear, found, missed, sizes, rtol)

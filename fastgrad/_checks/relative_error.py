@@ -79,8 +79,8 @@ def _whole_error(a: np.ndarray, b: np.ndarray) -> float:
 
 def _entry_errors(a: np.ndarray, b: np.ndarray) -> Any:
     """Entry by entry; halved first, so that no sum overflows."""
-    a, b = a / 2, b / 2
-    size = np.abs(a) + np.abs(b)
     with np.errstate(invalid="ignore"):
+        a, b = a / 2, b / 2
+        size = np.abs(a) + np.abs(b)
         error = np.abs(a - b) / np.where(size == 0, 1.0, size)
     return error[()]

@@ -100,7 +100,8 @@ class ProductLook:
                 if direction.regions:
                     with quiet():
                         ends = run.along(Along(direction, (move, -move))).values
-                change = np.abs(ends[0] - ends[1]) if ends else np.zeros_like(base)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    change = np.abs(ends[0] - ends[1]) if ends else np.zeros_like(base)
                 weights = _weights(base, change, outputs, move)
                 meant = None if asked.selection is None else asked.selection.meant(asked.leaves)
                 pulled = Pulled(asked.vjp, asked.argument, asked.leaves, outputs, meant)

@@ -103,7 +103,7 @@ class ComplexCopy:
     def fill(self, outputs: Outputs, leaf: int, entry: int, row: np.ndarray) -> None:
         """The derivatives of all outputs by one entry of a leaf."""
         _read(outputs, self.entry(leaf, entry), row)
-        row /= self._steps[leaf]
+        row[...] = _over(row, self._steps[leaf])
 
     def slopes(self, outputs: Outputs, tangents: Sequence[np.ndarray]) -> np.ndarray:
         """The derivatives of all outputs with all entries moved by `i h` times a tangent."""
@@ -117,7 +117,7 @@ class ComplexCopy:
                 array.imag[...] = 0.0
         found = np.empty(outputs.size)
         _read(outputs, value, found)
-        return found / step
+        return _over(found, step)
 
     def _call(self, moved: str) -> Any:
         return _noted(self._f, self.argument, moved)
@@ -215,7 +215,8 @@ def complex_gradient(
             mine = np.empty(len(entries), results[k].array.dtype)
             for position, entry in enumerate(entries):
                 value = imaginary(copy.entry(k, int(entry)), leaves[k].name(int(entry)))
-                mine[position] = value / copy.step(k)
+                with np.errstate(over="ignore"):  # also in the type of the results
+                    mine[position] = value / copy.step(k)
                 if bar is not None:
                     bar.to(sum(map(len, found)) + position + 1)
             found.append(mine)
@@ -235,6 +236,13 @@ def complex_gradient(
         result.array.flat[entries] = mine
 
 
+def _over(imaginary: np.ndarray, step: float) -> np.ndarray:
+    """Imaginary parts over the step: derivatives, infinite where their type ends before them."""
+    with np.errstate(over="ignore"):
+        found: np.ndarray = imaginary / step
+    return found
+
+
 def elementwise_complex(f: Callable[[Any], Any], run: Elementwise) -> np.ndarray:
     """The derivatives of a vectorized `f` at all points: two calls more verify them."""
     x = run.leaves[0]
@@ -244,7 +252,7 @@ def elementwise_complex(f: Callable[[Any], Any], run: Elementwise) -> np.ndarray
     value = np.asarray(_noted(f, moved, "x"))
     if value.shape != x.array.shape or value.dtype.kind not in "biufc":
         run.values(value)  # which says what is wrong with it
-    slopes = (value.imag / step).ravel()
+    slopes = _over(value.imag, step).ravel()
     size = np.abs(in_double(x.array)).ravel()
     size = np.where((size > 0) & np.isfinite(size), size, 1.0)
     coarse = EPS[x.array.dtype.char]

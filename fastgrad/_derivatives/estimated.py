@@ -28,7 +28,7 @@ _STATUSES = {
     "noisy": "the noise of `f`, or rounding, allows no smaller error bar",
     "kink": "the one-sided derivatives differ; the value is their mean",
     "divergent": "differences have no limit: a jump, a steep edge, or noise beyond measure",
-    "not finite": "`f` has no finite value at the parameters, or on either side of them",
+    "not finite": "a parameter, or the value of `f` there or on either side, is not finite",
     "left out": "`where` chose other entries",
 }
 _CONVERGED, _FLAT, _NOISY, _KINK, _DIVERGENT, _NOT_FINITE, _LEFT_OUT = range(len(_STATUSES))
@@ -78,8 +78,9 @@ class Estimate:
     status : the same structure, of str
         ``"converged"``: known to the tolerance. ``"flat"``: `f` did not move at any step.
         ``"noisy"``: noise or rounding allow no smaller error bar. ``"kink"``: the one-sided
-        derivatives differ. ``"divergent"``: differences have no limit. ``"not finite"``: `f` has no
-        finite value at the parameters, or on either side of them. ``"left out"``: by `where`.
+        derivatives differ. ``"divergent"``: differences have no limit. ``"not finite"``: the
+        parameter, or the value of `f` there or on either side of it, is not finite.
+        ``"left out"``: by `where`.
     forward, backward : the same structure
         The derivatives on either side: they differ at a kink, and one is NaN at the edge of the
         domain of `f`, or at a bound.

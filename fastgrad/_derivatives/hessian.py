@@ -197,7 +197,8 @@ def _nested(argument: Params, leaves: Sequence[Leaf], matrix: np.ndarray, is_num
         for b, columns in zip(leaves, _spans(stops), strict=True):
             dtype = np.result_type(a.array.dtype, b.array.dtype).newbyteorder("=")
             block = matrix[rows, columns].reshape(a.array.shape + b.array.shape)
-            inner.append(block.astype(dtype))
+            with np.errstate(over="ignore"):
+                inner.append(block.astype(dtype))
         outer.append(unflatten(argument, iter(inner)))
     if is_number and isinstance(argument, np.ndarray) and not argument.ndim:
         return outer[0][()]

@@ -152,7 +152,8 @@ def _arrays(leaves: Sequence[Leaf], column: np.ndarray) -> list[np.ndarray]:
     for leaf in leaves:
         stop = start + leaf.array.size
         arrays.append(np.zeros_like(leaf.array, subok=False))
-        arrays[-1][...] = column[start:stop].reshape(leaf.array.shape)
+        with np.errstate(over="ignore"):
+            arrays[-1][...] = column[start:stop].reshape(leaf.array.shape)
         start = stop
     return arrays
 
@@ -225,9 +226,11 @@ def _settled_product(
     told = curvature.warn_along(along, error, part.v)
     found = curvature.times(part.v, length, steps, part.side)
     # The direction has found a step of its own; entries that need one do not agree with it.
-    terms = part.v * found
-    apart = abs(float(terms.sum()) - float(along.estimate[0]))
-    if apart > _DISAGREE * float(np.abs(terms).sum()) + _BARS * float(error[0]):
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = part.v * found
+        total, size = float(terms.sum()), float(np.abs(terms).sum())
+    apart = abs(total - float(along.estimate[0]))
+    if apart > _DISAGREE * size + _BARS * float(error[0]):
         everything = np.arange(at.count)
         steps[...] = curvature.settled_steps(everything, curvature.first_steps(), told=told)
         found = curvature.times(part.v, length, steps, part.side)

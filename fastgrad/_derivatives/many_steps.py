@@ -72,8 +72,9 @@ def estimate_entries(
 ) -> Outcome:
     """Estimate the derivatives of all outputs by some entries: of shape (entries, outputs)."""
     outcome = Outcome.blank((len(entries), len(around.base)))
-    # Where `f` has no value there is no derivative, whatever is beside it.
-    open_ = np.flatnonzero(np.broadcast_to(np.isfinite(around.base), outcome.value.shape))
+    # Where `f` has no value there is no derivative, whatever is beside it; nor where nothing moves.
+    movable = np.isfinite(run.read(leaf, entries))[:, np.newaxis]
+    open_ = np.flatnonzero(np.isfinite(around.base) & movable)
     if not len(open_):
         return outcome
     rows = Rows(run, leaf, entries, around)

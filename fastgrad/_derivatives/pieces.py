@@ -107,7 +107,9 @@ class Piece:
                 _weighted(each, samples, offsets, base, self.steps)
                 for each in (stencil, stencil.inner)
             )
-            return Found(total, inner, largest, self.steps**stencil.nth)
+            with np.errstate(over="ignore"):
+                power = self.steps**stencil.nth
+            return Found(total, inner, largest, power)
         return self._quotients(run.leaves[self.leaf], stencil, samples, offsets, base, largest)
 
     def _quotients(

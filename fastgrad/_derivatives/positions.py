@@ -62,7 +62,8 @@ class Positions:
         parts = []
         for leaf, each in zip(self.run.leaves, steps, strict=True):
             one = each.absolute if each.given is None else each.given
-            held = np.broadcast_to(one, leaf.real.size).astype(leaf.real.dtype)
+            with np.errstate(over="ignore"):
+                held = np.broadcast_to(one, leaf.real.size).astype(leaf.real.dtype)
             parts.append(held.astype(np.float64))
         return self._joined(parts)
 

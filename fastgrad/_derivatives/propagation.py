@@ -117,8 +117,9 @@ def propagate(
         slopes = differentiated(f, argument, resolve(method), known, eps, rel_eps, None, None, how)
     found = np.asarray(slopes, np.float64)
     rows = found.reshape(len(base), argument.size)
-    product = (rows * spread if spread.ndim == 1 else rows @ spread) @ rows.T
-    symmetric = (product + product.T) / 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = (rows * spread if spread.ndim == 1 else rows @ spread) @ rows.T
+        symmetric = (product + product.T) / 2
     value = leaf.part(base).copy()
     if leaf.shape:
         return Propagated(value, symmetric)

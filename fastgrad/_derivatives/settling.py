@@ -127,7 +127,8 @@ def grown(
         new = look(positions[rows], _RATIO * last.steps)
         gap = gaps(last.estimate, new.estimate)
         # What noise explains is no truncation, for which the next look asks again.
-        gap = np.maximum(gap - last.noise - new.noise, 0.0)
+        with np.errstate(invalid="ignore"):  # where all of them are infinite
+            gap = np.maximum(gap - last.noise - new.noise, 0.0)
         best.offer(rows, new, new.noise + gap * _RATIO**2 / (_RATIO**2 - 1))
         last = new
 

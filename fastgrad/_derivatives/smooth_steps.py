@@ -49,7 +49,9 @@ def smooth_steps(
     far, near = (_differences(at, rows, times * steps, base, sides) for times in (2.0, 1.0))
     while len(rows):
         half = _differences(at, rows, steps / 2, base, sides)
-        excess = _excess((4 * near - far) / 3, (4 * half - near) / 3, steps, level)
+        with np.errstate(over="ignore", invalid="ignore"):
+            coarse, fine = (4 * near - far) / 3, (4 * half - near) / 3
+        excess = _excess(coarse, fine, steps, level)
         better = excess < best[rows]
         best[rows[better]], found[rows[better]] = excess[better], steps[better]
         again = (excess > _OUTWEIGHS) & (steps / 2 >= least)
@@ -93,8 +95,8 @@ def _central(at: Positions, rows: np.ndarray, steps: np.ndarray, base: float, _:
 
 def _excess(coarse: np.ndarray, fine: np.ndarray, steps: np.ndarray, level: float) -> np.ndarray:
     """How many times as large as noise truncation is; infinite where a value is not finite."""
-    noise = level * np.array([_SLOPE / steps, _CURVATURE / steps**2])
     with np.errstate(all="ignore"):
+        noise = level * np.array([_SLOPE / steps, _CURVATURE / steps**2])
         apart = np.abs(coarse - fine)
         ratio = np.where(apart <= noise, 0.0, apart / noise)
     ratio[~np.isfinite(ratio)] = np.inf

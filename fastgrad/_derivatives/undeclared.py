@@ -133,13 +133,14 @@ def residual_of(
     moved, change = _moved(run, columns, moves.ahead)
     values = np.abs(change)
     behind: Any = base
+    back: Any = 0.0
     if base is None or moves.both_ways.any():
         back, behind = _moved(run, columns, moves.behind)
-        moved -= back
     with np.errstate(all="ignore"):
+        moved -= back
         np.maximum(values, np.abs(behind), out=values)
         change -= behind
-        del columns, behind  # arrays as long as `x` are few here: see `sparse_jacobian`
+        del columns, behind, back  # arrays as long as `x` are few here: see `sparse_jacobian`
         change -= pattern.matrix(data) @ moved
         sizes = pattern.matrix(np.abs(data))
         size = sizes @ np.abs(moved, out=moved)

@@ -53,7 +53,8 @@ class Cotangent:
         # One by one: a product with a matrix may sum in another order, and what is the same at two
         # points has to stay so.
         rows = values.reshape(-1, values.shape[-1])
-        found = np.array([row[self.outputs] @ self.weights for row in rows])
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.array([row[self.outputs] @ self.weights for row in rows])
         return found.reshape(values.shape[:-1])
 
 

@@ -7,6 +7,7 @@ pyplot would do all three.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -104,8 +105,10 @@ def reports_figure(drawn: Sequence[Drawn], verdicts: Sequence[str]) -> Figure:
     figure = new_figure(4.5 * columns, 4.2 * len(drawn), "report.plot()")
     alone = len(drawn) == 1
     bands = [figure] if alone else figure.subfigures(len(drawn), 1, squeeze=False).flat
-    for band, each in zip(bands, drawn, strict=True):
-        _draw(band, each, verdicts, columns)
+    # Limits of axes are beyond the range of numbers where values are at the end of it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for band, each in zip(bands, drawn, strict=True):
+            _draw(band, each, verdicts, columns)
     return figure
 
 
@@ -295,8 +298,9 @@ def _scatter(axes: Axes, drawn: Drawn, verdicts: Sequence[str]) -> None:
 def _widen(axes: Axes, values: np.ndarray) -> None:
     """Make both scales logarithmic around zero where sizes differ too much to be seen at once."""
     sizes = np.abs(values[values != 0])
-    if len(sizes) and sizes.max() > 1000 * np.median(sizes):
-        threshold = float(max(np.median(sizes), 1e-12 * sizes.max()))
+    typical = float(np.median(sizes)) if len(sizes) else math.inf
+    if len(sizes) and sizes.max() / 1000 > typical:
+        threshold = max(typical, 1e-12 * float(sizes.max()))
         axes.set_xscale("symlog", linthresh=threshold)
         axes.set_yscale("symlog", linthresh=threshold)
     axes.tick_params(labelsize=8)

@@ -128,14 +128,16 @@ def limits(allowed: np.ndarray) -> tuple[float, float]:
     allowed = allowed[allowed < np.inf]
     if not len(allowed):
         return math.inf, math.inf
-    return float(np.median(allowed)), float(allowed.max())
+    with np.errstate(over="ignore"):  # the sum of two of them
+        return float(np.median(allowed)), float(allowed.max())
 
 
 def granted(entries: Entries, rtol: float, atol: float, rows: slice = slice(None)) -> np.ndarray:
     """How far entries may be off, by error bar and tolerance; infinite where none was judged."""
     allowed = entries.uncertainty[rows]
     if rtol or atol:
-        allowed = allowed + atol + rtol * np.abs(entries.numeric[rows])
+        with np.errstate(over="ignore", invalid="ignore"):
+            allowed = allowed + atol + rtol * np.abs(entries.numeric[rows])
     judged = entries.codes[rows] != Verdict.CANNOT_TELL.code
     return np.where(judged & (allowed < np.inf), allowed, math.inf)
 
@@ -159,7 +161,9 @@ def _worst(span: LeafSpan, entries: Entries) -> Entry | None:
     errors = np.nan_to_num(errors, nan=np.inf)
     wrong = entries.codes[mine] == Verdict.WRONG.code
     if wrong.any():  # a large entry that is right may be off by more; in the order of `wrong`
-        errors = np.where(wrong, errors - entries.uncertainty[mine], -np.inf)
+        with np.errstate(invalid="ignore"):  # where both are infinite
+            beyond = np.nan_to_num(errors - entries.uncertainty[mine], nan=np.inf)
+        errors = np.where(wrong, beyond, -np.inf)
     return entries[span.start + int(np.argmax(errors))]
 
 

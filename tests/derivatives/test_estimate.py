@@ -319,6 +319,8 @@ STATUSES = [
     (lambda t: math.nan, 1.0, "not finite", math.nan),
     (lambda t: 1.0 if t == 1 else math.nan, 1.0, "not finite", math.nan),
     (lambda t: math.inf, 1.0, "not finite", math.nan),
+    (lambda t: 1 / t, math.inf, "not finite", math.nan),
+    (lambda t: 5.0, math.nan, "not finite", math.nan),
 ]
 
 

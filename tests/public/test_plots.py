@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import math
 import pickle
 import re
 import subprocess
@@ -45,6 +46,13 @@ def test_every_report_can_be_drawn(name):
     file = io.BytesIO()
     reports.ALL[name]().plot().savefig(file, format="png", dpi=40)
     assert file.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("value", [1e160, 1e308, math.inf, math.nan])
+def test_a_gradient_at_the_end_of_the_range_can_be_drawn(value):
+    x = np.array([1.0, 2.0, 3.0])
+    report = fg.check_gradient(lambda x: (x * x).sum(), np.full(3, value), x)
+    assert report.plot().subfigs
 
 
 def test_a_wrong_gradient_has_three_panels_and_a_right_one_two():
