@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -143,6 +145,15 @@ def written_error(where: str, function: str = "f", *, undone: bool) -> MutationE
         f"`{function}` wrote into its input: `{where}` is not what it was ({outcome}); let it work "
         "on a copy, for example x = x.copy()"
     )
+
+
+@contextmanager
+def written_by(function: str) -> Iterator[None]:
+    """Errors about an `f` that wrote, said of the function of the user's that stands for it."""
+    try:
+        yield
+    except MutationError as error:
+        raise MutationError(str(error).replace("`f`", f"`{function}`")) from None
 
 
 def lent_error() -> MutationError:

@@ -26,7 +26,7 @@ from fastgrad._leaf import Leaf
 from fastgrad._report.report import Report
 from fastgrad._tree import Params, structure_of
 
-__all__ = ["Asked", "is_called", "judged_by", "report_on"]
+__all__ = ["Asked", "caller", "is_called", "judged_by", "report_on"]
 
 
 class Asked(NamedTuple):
@@ -78,6 +78,11 @@ def is_called(grad: Any) -> bool:
     return callable(grad) or grad is True
 
 
+def caller(grad: Any) -> str:
+    """The name of the function that returns the gradient."""
+    return "f" if grad is True else "grad"
+
+
 def _first_call(run: Metered, asked: Asked) -> Analytic:
     """The claim, of one call of the gradient where it is a function."""
     lend = asked.plan.strategy == "probe" and asked.selection is None
@@ -85,7 +90,7 @@ def _first_call(run: Metered, asked: Asked) -> Analytic:
     if asked.grad is True:
         run.count_call()
     if is_called(asked.grad):
-        run.guard.check("grad")
+        run.guard.check(caller(asked.grad))
     return claim
 
 
@@ -95,7 +100,7 @@ def _called_again(run: Metered, asked: Asked, claim: Analytic) -> Analytic:
         run.spend()
     asks = (asked.f, asked.grad, asked.argument, asked.leaves, asked.selection)
     claim = repeated(claim, *asks)
-    run.guard.check("grad")
+    run.guard.check(caller(asked.grad))
     return claim
 
 

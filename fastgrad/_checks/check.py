@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastgrad._checks.asked import Asked, is_called, judged_by, report_on
+from fastgrad._checks.asked import Asked, caller, is_called, judged_by, report_on
 from fastgrad._checks.claim import Analytic, analytic, check_arguments, repeated
 from fastgrad._checks.first_look import FirstLook, may_look
 from fastgrad._checks.manifold import Manifold, directions_of
 from fastgrad._checks.options import tolerance, whole_seed
 from fastgrad._checks.plan import plan_of
 from fastgrad._checks.reporting import first_report
-from fastgrad._errors import InputValueError
+from fastgrad._errors import InputValueError, written_by
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.guard import Guard
 from fastgrad._evaluation.lenient import Lenient
@@ -262,7 +262,9 @@ def _on_manifold(asked: Asked, retraction: Any, bounds: Any) -> Report:
                 calls=2 if asked.grad is True else 0,
             )
             guard.check("retraction")
-            report = _judged(moved)
+            with written_by("retraction"):  # which gives `f` what it works on
+                report = _judged(moved)
+            guard.check("retraction")
             clause = manifold.clause(claim, report.verdict)
     finally:
         guard.close()  # as above
@@ -274,7 +276,7 @@ def _called_twice(guard: Guard, asked: Asked) -> Analytic:
     asks = (asked.f, asked.grad, asked.argument, asked.leaves)
     claim = analytic(*asks)
     if is_called(asked.grad):
-        guard.check("grad")
+        guard.check(caller(asked.grad))
         claim = repeated(claim, *asks)
-        guard.check("grad")
+        guard.check(caller(asked.grad))
     return claim

@@ -25,7 +25,7 @@ from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
 from fastgrad._derivatives.sides import offsets_of, rooms_within, slope_weights
-from fastgrad._errors import InputTypeError, InputValueError, MutationError
+from fastgrad._errors import InputTypeError, InputValueError, MutationError, written_by
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.meter import Metered
@@ -175,7 +175,7 @@ def judge_hessian(
     function = gradient_of(f, grad, layout.meant)
     run, numeric = gradients(f, function, argument, leaves, options, selection)
     try:
-        with run:
+        with written_by(evaluated(grad)), run:
             claim = make(run, layout, argument)
             claim = replace(claim, rtol=options.rtol, atol=options.atol)
             found = _judged(run, numeric, layout, claim, options.seed, limits)

@@ -24,7 +24,7 @@ from fastgrad._checks.jvp import MOST_UNITS, Columns, TangentJudge
 from fastgrad._checks.layout import Layout
 from fastgrad._checks.options import Options
 from fastgrad._checks.product_claims import pushed_of
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import InputTypeError, InputValueError, written_by
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.meter import Metered
 from fastgrad._evaluation.protocol import OutOfBudget
@@ -128,7 +128,7 @@ def check_hvp(
         _refuse_small_budget(options.budget, layout.shape[0], function is None)
         run, numeric = gradients(f, function, argument, leaves, options, selection)
         try:
-            with run:
+            with written_by(evaluated(grad)), run:
                 pushed = pushed_of(hvp, layout, argument)
                 limits = bounds_of(options.bounds, argument, leaves)
                 base = _base(run, options.budget)

@@ -179,6 +179,7 @@ def judge_jacobian(
 def claim_of(jac: Any, run: Metered, layout: Layout, argument: Params) -> Analytic:
     """The Jacobian, with what a second call of a function shows."""
     whole = layout.whole
+    run.guard.check()
     claim = layout.part_of(claimed(given(jac, argument), whole, argument))
     if not callable(jac):
         return claim

@@ -254,6 +254,7 @@ class TangentJudge:
         return told(rows, layout, claim, along)
 
     def _claim(self, v: np.ndarray, layout: Layout) -> Analytic:
+        self.run.guard.check()
         vector, eps = self.pushed.measured(v)
         self.run.guard.check("jvp")
         column = layout.column_of(vector[:, np.newaxis])

@@ -114,6 +114,7 @@ def linearity_of(
     rng = np.random.default_rng([seed, len(units)])
     u, v = (units * fractions(rng, len(units)) for _ in range(2))
     scale = SHORT_SCALE if product.eps > EPS["f"] else SCALE
+    run.guard.check()
     with np.errstate(all="ignore"):
         first, spacings = product.measured(u)
         values = _Values(

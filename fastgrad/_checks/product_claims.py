@@ -243,6 +243,7 @@ def _twice(
     matrix: Callable[[], tuple[np.ndarray, list[float]]], run: Metered, layout: Layout, name: str
 ) -> Analytic:
     """The claim, with what is different when all is computed once more."""
+    run.guard.check()
     first, eps = matrix()
     run.guard.check(name)
     claim = Analytic(layout.column_of(first), tuple(map(float, eps)), None, layout.spans)

@@ -38,6 +38,11 @@ class GradientFunction:
     ) -> None:
         self.grad, self.pairs, self.eps, self.meant = grad, pairs, EPS["d"], meant
 
+    @property
+    def name(self) -> str:
+        """Which function of the user's is called: with ``grad=True`` `f` returns the gradient."""
+        return "f" if self.pairs else "grad"
+
     def of(self, meant: np.ndarray) -> GradientFunction:
         """The same of some entries, by their numbers."""
         return GradientFunction(self.grad, pairs=self.pairs, meant=meant)

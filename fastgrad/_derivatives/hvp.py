@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad import _errors
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.gradient import all_still
 from fastgrad._derivatives.positions import Positions
@@ -178,7 +179,7 @@ def _differenced(
         **how,
     )
     try:
-        with run:
+        with _errors.written_by("f" if function is None else function.name), run:
             at = Positions(run)
             given = None if steps is None else at.given(steps)
             if function is None:

@@ -243,7 +243,8 @@ def sparse_hessian(
     pattern = _symmetric(pattern_of(sparsity, leaf.real.size))
     stepping = _stepping(leaf, method, eps, rel_eps)
     how = _How(*stepping, None, bounds, workers, progress)
-    data = _measured(grad, leaf, pattern, how, symmetric=True)
+    with _errors.written_by("grad"):
+        data = _measured(grad, leaf, pattern, how, symmetric=True)
     return pattern.matrix(data).tocsr()
 
 
