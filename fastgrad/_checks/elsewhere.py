@@ -81,7 +81,9 @@ def exchanged(case: Case, wrong: np.ndarray) -> Found | None:
         return None
     one, other = pair
     parts = [case.at(one), case.at(other)]
-    if not all(part.known.all() for part in parts) or _is_one_value(case.analytic[wrong]):
+    if not all(part.known.all() for part in parts) or all(
+        _is_one_value(part.analytic) for part in parts
+    ):
         return None
     for here, there in ((parts[0], parts[1]), (parts[1], parts[0])):
         if not here.fits(there.numeric, moved_gain(here, there.own_bound), ways=case.size):

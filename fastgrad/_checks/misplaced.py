@@ -26,6 +26,8 @@ _MOST_AXES = 4
 _BY_CHANCE = 1e-2
 # Logarithm of a number that float64 can hold.
 _LARGEST_LOG = 700.0
+# Arrays of at most this many different numbers have few orders, so that chance makes any of them.
+_TWO_VALUES = 2
 # Candidates for a shift, where rows are equal.
 _MOST_SHIFTS = 8
 # One value for several entries: two may be equal by chance, as whole numbers are.
@@ -76,9 +78,18 @@ def _misplaced(case: Case) -> Iterator[Relation]:
         return
     for search in (_transposed, _shifted, _reversed, _permuted):
         for relation, ways in search(case):
-            if fits(case, relation, ways=ways):
+            if fits(case, relation, ways=ways) and not _is_coincidence(case, ways):
                 yield relation
                 return
+
+
+def _is_coincidence(case: Case, ways: float) -> bool:
+    """Whether an array holds two numbers alone, as a mask does, and few orders of these exist."""
+    counts = np.unique(case.analytic, return_counts=True)[1]
+    if len(counts) > _TWO_VALUES:
+        return False
+    orders = math.lgamma(case.size + 1) - sum(math.lgamma(int(count) + 1) for count in counts)
+    return math.log(ways) - orders > math.log(_BY_CHANCE)
 
 
 def _turned(case: Case) -> Iterator[Relation]:

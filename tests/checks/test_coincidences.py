@@ -112,3 +112,14 @@ def test_advice_on_zeros_knows_no_backward_pass_where_there_is_none(check):
 
 def test_no_advice_tells_of_a_backward_pass():
     assert not any("backward pass" in kind.advice for kind in Cause)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6, 8])
+def test_a_mask_that_is_turned_round_is_no_array_in_another_order(n, backend):
+    # Each half holds one number, in the claims as in the right gradient: those of any other order.
+    x = np.concatenate([0.3 + np.arange(n), -0.4 - np.arange(n)]) / n
+    for point in (x, x.reshape(2, n)):
+        report = fg.check_gradient(lambda x: np.maximum(x, 0).sum(), (point < 0) * 1.0, point)
+        assert report.verdict is fg.Verdict.WRONG
+        told = {cause.kind for cause in report.causes}
+        assert n > 4 or not told & {*ELSEWHERE, Cause.REVERSED, Cause.TRANSPOSED}, report
