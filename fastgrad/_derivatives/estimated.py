@@ -250,7 +250,11 @@ def _joined(name: str, real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
     """What is said of a complex number, from what is said of its parts."""
     if name == "uncertainty":
         return np.asarray(np.hypot(real, imaginary))
-    return np.asarray(np.maximum(real, imaginary) if name == "codes" else real + 1j * imaginary)
+    if name == "codes":
+        worse = np.maximum(real, imaginary)
+        # A number of which one part stands still moves as the other one does.
+        return np.where((worse == _FLAT) & (real != imaginary), _CONVERGED, worse)
+    return np.asarray(real + 1j * imaginary)
 
 
 def assemble(

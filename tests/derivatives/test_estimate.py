@@ -771,3 +771,13 @@ def test_a_mean_over_large_steps_is_no_derivative(x, share):
 
         found = fg.estimate(f, x)
         assert abs(found.value - math.copysign(math.cos(1.0), x)) <= found.uncertainty
+
+
+@pytest.mark.parametrize("still", [1j, -2.0])
+def test_a_complex_value_of_which_one_part_stands_still_is_not_flat(still):
+    turn = 1.0 if still == 1j else 1j
+    found = fg.estimate(lambda x: turn * (x**2).sum() + still + 0j, np.array([1.0, 2.0, 3.0]))
+    assert found.converged
+    assert (found.status == "converged").all()
+    whole = fg.estimate(lambda x: still + 0j, np.array([1.0, 2.0]))
+    assert (whole.status == "flat").all()
