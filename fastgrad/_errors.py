@@ -172,11 +172,11 @@ def moved_error(path: str, function: str = "f") -> MutationError:
     )
 
 
-def replaced_error(path: str) -> MutationError:
-    """The error for an `f` that put other arrays into the containers it was given."""
+def replaced_error(path: str, who: str) -> MutationError:
+    """The error for a function that put other arrays into the containers it was given."""
     return MutationError(
-        f"`f` replaced `{path}`, or took it out, so that later calls did not see it move; let it "
-        "build new containers instead of changing the ones it was given"
+        f"`{who}` replaced `{path}`, or took it out, so that later calls did not see it move; let "
+        "it build new containers instead of changing the ones it was given"
     )
 
 

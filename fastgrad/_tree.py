@@ -113,8 +113,8 @@ def flatten(params: Params) -> list[Leaf]:
     return [_leaf(path, node) for path, node in _walk(params, "", ())]
 
 
-def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
-    """Refuse what was measured if `f` took a leaf out of the containers it was found in."""
+def check_places(params: Params, leaves: Sequence[Leaf], who: str = "f") -> None:
+    """Refuse what was measured if `who` took a leaf out of the containers it was found in."""
     if type(params) is np.ndarray or _holds(params, leaves):
         return
     # By address: some mappings make a new view at each look.
@@ -122,7 +122,7 @@ def check_places(params: Params, leaves: Sequence[Leaf]) -> None:
     places = {node.__array_interface__["data"][0] for node in nodes}
     for leaf in leaves:
         if leaf.array.size and leaf.array.__array_interface__["data"][0] not in places:
-            raise _errors.replaced_error(leaf.path)
+            raise _errors.replaced_error(leaf.path, who)
 
 
 def _holds(params: Params, leaves: Sequence[Leaf]) -> bool:

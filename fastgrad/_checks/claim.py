@@ -22,7 +22,7 @@ from fastgrad._leaf import Leaf
 from fastgrad._memory import bounds
 from fastgrad._report.entries import LeafSpan
 from fastgrad._returns import as_scalar, at_base
-from fastgrad._tree import Params, describe, is_function
+from fastgrad._tree import Params, check_places, describe, is_function
 
 # Spacing of the types a gradient can come in; the column that holds it has float64's at best.
 _EPS = {char: max(float(np.finfo(char).eps), float(np.finfo("d").eps)) for char in "efdgFDG"}
@@ -161,7 +161,7 @@ def glanced(
     They are those of `analytic`; `grad` is not True.
     """
     called = callable(grad)
-    given = grad(argument) if called else grad
+    given = _called(grad, argument, leaves) if called else grad
     # Of several arrays that are no result some may be the parameters: that takes a closer look.
     seen = _backend.kernel.take(argument, given, count, not called and len(leaves) > 1)
     if seen is not None:
@@ -189,8 +189,15 @@ def _given(
     if grad is True:
         return given_pair(argument, f(argument))
     if callable(grad):
-        return split(argument, grad(argument))
+        return split(argument, _called(grad, argument, leaves))
     return _passed(grad, argument, leaves), None
+
+
+def _called(grad: Callable[[Any], Any], argument: Params, leaves: Sequence[Leaf]) -> Any:
+    """What it returned, if the parameters are where they were: a claim is compared with these."""
+    given = grad(argument)
+    check_places(argument, leaves, "grad")
+    return given
 
 
 def _passed(grad: Any, argument: Params, leaves: Sequence[Leaf]) -> list[np.ndarray]:

@@ -158,3 +158,20 @@ def test_a_retraction_in_place_is_named(strategy):
     with pytest.raises(fg.MutationError, match=r"^`retraction` wrote into its input: `"):
         fg.check_gradient(energy, slopes, x, strategy=strategy, retraction=in_place)
     assert bits(x) == before
+
+
+@pytest.mark.parametrize("change", [dict.clear, lambda p: p.pop("b"), lambda p: p.update(b=p["a"])])
+@pytest.mark.parametrize("options", [{}, {"rtol": 1e-9, "strategy": "probe"}, {"budget": 50}])
+def test_a_gradient_that_takes_an_array_out_of_its_container_is_named(change, options):
+    params = {"a": np.ones(3), "b": np.arange(3.0)}
+    arrays = dict(params)
+    before = {name: bits(array) for name, array in arrays.items()}
+
+    def taking(p):
+        found = {name: 2 * array for name, array in p.items()}
+        change(p)
+        return found
+
+    with pytest.raises(fg.MutationError, match=r"^`grad` replaced `[ab]`, or took it out"):
+        fg.check_gradient(lambda p: (p["a"] ** 2 + p["b"] ** 2).sum(), taking, params, **options)
+    assert {name: bits(array) for name, array in arrays.items()} == before
