@@ -49,6 +49,8 @@ def as_params(params: Params) -> Params:
     """Return what `f` will receive: `params` itself, or a copy in which numbers are arrays."""
     if type(params) is np.ndarray or _is_flat(params):
         return params
+    if isinstance(params, bool):  # alone it is no flag
+        return np.array(params, dtype=np.float64)
     return _with_arrays(params, "", ())
 
 

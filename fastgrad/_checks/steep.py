@@ -102,7 +102,7 @@ def hidden(
     entries still tells a quotient.
     """
     size = np.fmin(error, np.abs(analytic))
-    told = np.isfinite(size) & np.isfinite(found.step)
+    told = np.isfinite(size) & np.isfinite(found.step) & (found.step > 0)
     if model.noise <= COARSE_ROUNDINGS * model.unit * abs(model.base):
         told &= found.bound > _UNSURE * error
     some = told.nonzero()[0]

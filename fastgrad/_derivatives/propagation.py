@@ -17,9 +17,12 @@ from fastgrad._tree import as_params, describe
 
 __all__ = ["Propagated", "propagate"]
 
-# A covariance may miss symmetry by this share of its largest entry: the rounding of the products
-# that most are made of, in float64.
-_ASYMMETRY = 1e-8
+# A covariance may miss symmetry, and exceed the product of two standard deviations, by this share
+# of that product: the rounding of the products that most are made of, in float64.
+_INEXACT = 1e-8
+# ... where variances are known to this share of the largest: of one that is rounded to zero, the
+# covariances need not be.
+_ROUNDED = 2.0**-46
 
 
 class Propagated(NamedTuple):
@@ -171,15 +174,17 @@ def _check_covariance(spread: np.ndarray) -> None:
             f"`cov` must have no negative variance; that of number {at} is {variances[at]}"
         )
     if spread.ndim == 2:
-        apart = float(np.abs(spread - spread.T).max(initial=0.0))
-        if apart > _ASYMMETRY * float(np.abs(spread).max(initial=0.0)):
+        with np.errstate(over="ignore"):
+            deviations = np.sqrt(variances + _ROUNDED * variances.max(initial=0.0))
+            most = np.multiply.outer(deviations, deviations)
+            apart = np.abs(spread - spread.T)
+        wrong = apart > _INEXACT * most
+        if wrong.any():
             raise InputValueError(
-                f"`cov` must be symmetric; it and its transpose differ by {apart:.3g} (pass "
-                "(cov + cov.T) / 2)"
+                "`cov` must be symmetric; it and its transpose differ by "
+                f"{apart[wrong].max():.3g} (pass (cov + cov.T) / 2)"
             )
-        deviations = np.sqrt(variances)
-        most = np.multiply.outer(deviations, deviations)
-        beyond = np.abs(spread) - most > _ASYMMETRY * most.max(initial=0.0)
+        beyond = np.abs(spread) > (1 + _INEXACT) * most
         if beyond.any():
             one, two = (int(k) for k in np.argwhere(beyond)[0])
             raise InputValueError(

@@ -122,6 +122,17 @@ def test_gauss_newton_is_told_where_curvature_is_negative():
     assert report.causes[0].kind is Cause.APPROXIMATION
 
 
+@pytest.mark.parametrize("bad", [np.inf, np.nan, 5.0])
+def test_an_asymmetry_beside_what_is_no_number(bad):
+    def slip(x):
+        H = np.triu(hess(x))
+        H[2, 2] = bad
+        return H
+
+    report = check(slip, verdict=WRONG)
+    assert Cause.ASYMMETRIC in {cause.kind for cause in report.causes}, str(report)
+
+
 @by
 def test_an_asymmetry_that_differences_cannot_see(how):
     def uneven(x):

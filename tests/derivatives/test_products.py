@@ -332,6 +332,15 @@ def test_covariance_of_numbers_and_shapes():
             np.array([[1.0, 0.0, 0.0], [0.0, 4.0, -7.0], [0.0, -7.0, 9.0]]),
             "that of numbers 1 and 2 is -7, and the product of their standard deviations 6",
         ),
+        # In any unit of another number.
+        (
+            np.array([[1e9, 0.0, 0.0], [0.0, 1.0, 2.0], [0.0, 2.0, 1.0]]),
+            "that of numbers 1 and 2 is 2, and the product of their standard deviations 1",
+        ),
+        (
+            np.array([[1e9, 0.0, 0.0], [0.0, 1.0, 0.5], [0.0, 0.4, 1.0]]),
+            "must be symmetric; it and its transpose differ by 0.1",
+        ),
     ],
 )
 def test_bad_covariances(cov, said):
@@ -347,6 +356,8 @@ def test_full_correlation_is_no_bad_covariance(size):
     )
     found = fg.propagate(lambda x: x[0] + x[1], X.copy(), cov).covariance
     assert found == pytest.approx((0.2 * size) ** 2, rel=1e-6)
+    cov[0] = cov[:, 0] = [0.0, 1e-17 * size**2, 0.0]  # of a variance that is rounded to zero
+    assert fg.propagate(lambda x: x[1], X.copy(), cov).covariance == pytest.approx(cov[1, 1])
 
 
 def test_what_cannot_be_propagated():
