@@ -273,15 +273,16 @@ def test_columns_that_cannot_be_filled_are_refused():
     rng=randoms,
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     layout=st.sampled_from([np.s_[:], np.s_[::3], np.s_[:, 1:], np.s_[::2, ::-1], np.s_[:0]]),
+    order=st.sampled_from("CF"),
     dtype=st.sampled_from(["f8", "f4"]),
     bad=st.sampled_from([None, np.nan, -np.inf, -0.0, 1.0, 5e-324]),
 )
-def test_both_look_alike_at_rows_of_any_length(rng, shape, layout, dtype, bad):
+def test_both_look_alike_at_rows_of_any_length(rng, shape, layout, order, dtype, bad):
     """Rows longer and shorter than what is taken at once, side by side in the memory or not."""
     x = (rng.normal(size=shape) * 10.0 ** rng.integers(-12, 4, shape)).astype(dtype)
     if bad is not None:
         x[rng.random(shape) < 0.1] = bad
-    x = x[layout]
+    x = np.asarray(x, order=order)[layout]
     factors = rng.choice(np.array([-4, -2, -1, 1, 2, 4], np.int8), x.size)
     mine, twin = both("odd_moves", x, factors, 2.0**-30, 1365 / 1024)
     assert mine == twin
@@ -300,10 +301,13 @@ def test_both_look_alike_at_rows_of_any_length(rng, shape, layout, dtype, bad):
     layout=st.sampled_from([np.s_[:], np.s_[::3], np.s_[:, 1:], np.s_[::2, ::-1]]),
     dtype=st.sampled_from(["f8", "f4", ">f8", "g", "f2"]),
     other=st.sampled_from([np.nan, 0.0, -0.0, 1.5]),
+    orders=st.sampled_from(["CC", "FF", "CF", "FC"]),
 )
-def test_arrays_are_only_the_same_if_all_of_their_bits_are(rng, shape, layout, dtype, other):
+def test_arrays_are_only_the_same_if_all_of_their_bits_are(
+    rng, shape, layout, dtype, other, orders
+):
     x = rng.integers(-1, 2, shape).astype(dtype)
-    mine, copy = x[layout], x.copy()[layout]
+    mine, copy = (np.array(x, order=order)[layout] for order in orders)
     if mine.size:
         with np.errstate(invalid="ignore"):
             copy[tuple(rng.integers(mine.shape))] = other
@@ -313,8 +317,20 @@ def test_arrays_are_only_the_same_if_all_of_their_bits_are(rng, shape, layout, d
         a, b, again = map(kernel.Fingerprint, (mine, copy, mine))
         assert not a.same_bits(b) or same or numbers
         assert a.same_bits(again) or dtype in (">f8", "g", "f2") or kernel is _reference
-    if dtype in ("f8", "f4"):
+    if dtype in ("f8", "f4") and (mine.size <= 256 or orders in ("CC", "FF")):
         assert _kernel.Fingerprint(mine).same_bits(_kernel.Fingerprint(copy)) == same
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_large_arrays_in_either_order_are_compared_in_the_kernel(order, dtype):
+    x = np.ones((60, 50), dtype, order)
+    mine, copy = _kernel.Fingerprint(x), _kernel.Fingerprint(x.copy(order))
+    assert mine.same_bits(copy)
+    copy.array[-1, 0] = np.nan
+    assert not mine.same_bits(copy)
+    strided = _kernel.Fingerprint(x[:, ::2])  # left to NumPy, which is faster there
+    assert not strided.same_bits(strided)
 
 
 def rounded(kind, values, rng):
