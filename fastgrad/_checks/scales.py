@@ -56,6 +56,9 @@ _LARGER = (3e-4, 2.5e-3, 2e-2)
 # ... and a tiny one, at which the error would move `f` by this many times its noise: there a claim
 # holds that a small fast wave has made, of which longer steps show nothing.
 _TINY = 64.0
+# ... and how much more `agree_at_small` is told, which looks at a tenth first, and then below: at
+# the same step again, with steps beside it.
+_AROUND_TINY = 10.0
 # Deviations of up to this share of the gradient may be those of a solver's tolerance: users ask
 # for 1e-3 and less, and its effect on a slope is up to ten times as large.
 _SMALL, _SMALL_ALONE = 0.03, 1e-3
@@ -296,38 +299,57 @@ def _right_elsewhere(
     model: ErrorModel,
 ) -> np.ndarray:
     """Doubts where claims hold at other steps: at larger ones beyond jumps, or at a tiny one."""
+    doubts = np.full(len(entries), _NONE, np.int8)
     error = np.abs(found.value - analytic)
     noise = max(model.noise, model.unit * abs(model.base))
     tiny = _TINY * noise / error
     steps = np.concatenate((np.multiply.outer(_LARGER, differences.lengths(entries)), tiny[None]))
-    other = (steps > found.step) & ~found.kink
-    other[-1] = tiny < found.step / RATIO
-    # All in one request: each of four would cost more than its evaluations.
-    asked = np.where(other, steps, found.step).ravel()
-    each = entries[np.newaxis].repeat(len(steps), axis=0).ravel()
-    slopes = differences.slopes(each, asked).reshape(steps.shape)
-    fits = other & (np.abs(slopes - analytic) <= HOLDS * error)
-    fits[-1] &= slopes[-1] != 0  # where `f` stands still, as on stairs, it agrees with nothing
-    doubts = np.full(len(entries), _NONE, np.int8)
-    if not np.count_nonzero(fits):
-        return doubts
+    fits = _holds_at(steps, found, analytic, differences, entries)
     low = fits[-1].nonzero()[0]
     if len(low):
-        holds = agree_at_small(
-            differences, entries[low], analytic[low], error[low], 10 * tiny[low] * error[low], noise
-        )
-        doubts[low[holds]] = _NO_LIMIT
-    columns = fits[:-1].any(axis=0).nonzero()[0]
+        moved = _AROUND_TINY * tiny[low] * error[low]
+        own = entries[low], analytic[low], error[low]
+        doubts[low[agree_at_small(differences, *own, moved, noise)]] = _NO_LIMIT
+    columns = (fits[:-1].any(axis=0) & (doubts == _NONE)).nonzero()[0]
     reach = steps[fits.argmax(axis=0), np.arange(len(entries))]  # the smallest that fits
-    for side in (1, -1):
-        open_ = columns[doubts[columns] == _NONE]
-        jumps = jumps_between(
-            differences,
-            entries[open_],
-            side * found.step[open_],
-            side * reach[open_],
-            found.value[open_],
-            model.base,
-        )
-        doubts[open_[jumps]] = Doubt.SCALES
+    some = found.among(columns), reach[columns], differences, entries[columns]
+    doubts[columns[_jumps_before(*some, model.base)]] = Doubt.SCALES
     return doubts
+
+
+def _holds_at(
+    steps: np.ndarray,
+    found: Estimate,
+    analytic: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+) -> np.ndarray:
+    """Whether claims hold at larger steps (no kinks'), and at those in the last row, if smaller."""
+    other = (steps > found.step) & ~found.kink
+    other[-1] = steps[-1] < found.step / RATIO
+    rows, columns = other.nonzero()
+    slopes = np.full(steps.shape, np.nan)
+    if len(rows):
+        # All in one request: each of four would cost more than its evaluations.
+        slopes[rows, columns] = differences.slopes(entries[columns], steps[rows, columns])
+    fits: np.ndarray = np.abs(slopes - analytic) <= HOLDS * np.abs(found.value - analytic)
+    fits[-1] &= slopes[-1] != 0  # where `f` stands still, as on stairs, it agrees with nothing
+    return fits
+
+
+def _jumps_before(
+    found: Estimate,
+    reach: np.ndarray,
+    differences: Differences,
+    entries: np.ndarray,
+    base: float,
+) -> np.ndarray:
+    """Whether `f` leaves the line of its derivative by a jump, on either side up to some steps."""
+    jumps = np.zeros(len(entries), bool)
+    for side in (1, -1):
+        left = (~jumps).nonzero()[0]
+        if len(left):
+            low, high = side * found.step[left], side * reach[left]
+            own = entries[left], low, high, found.value[left]
+            jumps[left] = jumps_between(differences, *own, base)
+    return jumps

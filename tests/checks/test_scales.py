@@ -283,6 +283,26 @@ def test_slope_stands_at_steps_near_by():
         assert seen.tolist() == [stands]
 
 
+@quick(40)
+@given(rng=randoms)
+def test_only_steps_that_can_tell_are_taken_before_wrong_is_said(rng):
+    """Of kinks and long steps no larger one, and no tiny step that is not far below its own."""
+    n, x = 6, rng.normal(size=6)
+    error, step = 10.0 ** rng.uniform(-6, 0, n), 10.0 ** rng.uniform(-12, 0, n)
+    kinked = rng.random(n) < 0.5
+    found = estimate_of(1.0, step, n)
+    found.flags[0] = kinked
+    with looking(np.sum, x) as (differences, model, entries):
+        noise = max(model.noise, model.unit * abs(model.base))
+        tiny = scales._TINY * noise / error < step / RATIO
+        lengths = np.maximum(np.abs(x), 1)
+        larger = (np.multiply.outer(scales._LARGER, lengths) > step) & ~kinked
+        before = differences.run.evaluations
+        scales._right_elsewhere(found, 1 + error, differences, entries, model)
+        taken = differences.run.evaluations - before
+    assert taken == 2 * (np.count_nonzero(larger) + np.count_nonzero(tiny))
+
+
 def test_nothing_to_look_at():
     with looking(lambda x: 1.0, []) as seen:
         differences, model, entries = seen
