@@ -24,6 +24,8 @@ _MOST = 16
 _FEWEST = 3
 # Digits by which numbers are told apart: differences of doubles have six or more.
 _DIGITS = 5
+# The golden ratio, less one: no two numbers of few digits lie in one line that is so inclined.
+_SLANT = 0.6180339887498949
 
 # A relation, and the boxes that it is one of: none where it holds entry by entry.
 Found: TypeAlias = tuple[Relation, tuple[Box, ...]]
@@ -112,13 +114,15 @@ def _pair(stretches: Sequence[slice]) -> tuple[slice, slice] | None:
 
 def copied(case: Case, box: Box) -> Found | None:
     """The values of a box of a leaf are those of a box beside it."""
+    part = case.at(box)
+    if not part.known.all():
+        return None
     for axis, side in enumerate(box):
         length, n = side.stop - side.start, case.analytic.shape[axis]
         if length == n:
             continue
         first = _at(case.numeric, box, axis, slice(0, n))
         bound = _at(case.bound, box, axis, slice(0, n))
-        part = case.at(box)
         claimed = np.take(part.analytic, [0], axis)
         limit = np.take(part.allowed(part.numeric), [0], axis) + SAFETY * bound
         others = tuple(k for k in range(case.analytic.ndim) if k != axis)
@@ -127,12 +131,12 @@ def copied(case: Case, box: Box) -> Found | None:
             if start == side.start:
                 continue
             there = (*box[:axis], slice(int(start), int(start) + length), *box[axis + 1 :])
-            relation = _copy(case, box, there, int(start) - side.start)
             gain = moved_gain(part, case.own_bound[there])
-            if not part.known.all() or is_coincidence(part.analytic, case.numeric[~case.wrong]):
+            if not part.fits(case.numeric[there], gain, ways=n):
                 continue
-            if part.fits(case.numeric[there], gain, ways=n):
-                return relation, (box,)
+            if is_coincidence(part.analytic, case.numeric[~case.wrong]):
+                return None  # which depends on the box alone
+            return _copy(case, box, there, int(start) - side.start), (box,)
     return None
 
 
@@ -144,18 +148,26 @@ def is_coincidence(claimed: np.ndarray, right: np.ndarray) -> bool:
     if not _is_one_value(claimed):
         return False
     value, finite = claimed.flat[0], right[np.isfinite(right)]
-    distinct = len({_digits(each) for each in finite})
-    return is_round(value) or distinct < max(len(finite), _FEWEST)
+    return is_round(value) or _distinct(finite) < max(finite.size, _FEWEST)
 
 
 def _is_one_value(values: np.ndarray) -> bool:
     """Whether all values are one, as far as their digits tell."""
-    return len({_digits(each) for each in values.flat}) == 1
+    if not values.size or not np.isfinite(values).all():
+        return False
+    first = values.flat[0]
+    with np.errstate(over="ignore"):
+        return bool((np.abs(values - first) <= 10.0**-_DIGITS * np.abs(first)).all())
 
 
-def _digits(value: complex) -> str:
-    """As many digits as differences of doubles tell."""
-    return f"{value:.{_DIGITS}e}"
+def _distinct(values: np.ndarray) -> int:
+    """How many finite numbers are different in the digits that differences of doubles tell."""
+    # Complex ones in an order in which equal ones are neighbors, though rounding be in both parts.
+    values = values[np.argsort(values.real + _SLANT * values.imag)]
+    before, after = values[:-1], values[1:]
+    with np.errstate(over="ignore"):
+        apart = np.abs(after - before) > 10.0**-_DIGITS * np.abs(after)
+    return min(values.size, 1) + int(np.count_nonzero(apart))
 
 
 def _at(values: np.ndarray, box: Box, axis: int, side: slice) -> np.ndarray:

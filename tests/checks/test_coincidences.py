@@ -1,5 +1,7 @@
 """A coincidence is not a pattern, and a number that has a name is named."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,10 @@ from fastgrad import Cause
 
 ELSEWHERE = {Cause.SWAPPED, Cause.SHIFTED, Cause.PERMUTED, Cause.BROADCAST}
 DEGREES = 180 / np.pi
+
+
+def inclined(slopes, x):
+    return (slopes * np.maximum(x, 0)).sum()
 
 
 def points():
@@ -27,6 +33,15 @@ def test_a_mask_that_is_missing_is_no_array_of_values_from_elsewhere(slope, back
         report = fg.check_gradient(
             lambda x: slope * np.maximum(x, 0).sum(), np.full(x.shape, slope), x
         )
+        assert report.verdict is fg.Verdict.WRONG
+        assert not {cause.kind for cause in report.causes} & ELSEWHERE, report
+
+
+def test_numbers_that_are_equal_but_for_rounding_are_one(backend):
+    # As text of six digits they are two: 1.23456 and 1.23457.
+    for x in points():
+        claimed = 1.234565 + 1e-12 * (-1.0) ** np.arange(x.size)
+        report = fg.check_gradient(partial(inclined, claimed), claimed, x)
         assert report.verdict is fg.Verdict.WRONG
         assert not {cause.kind for cause in report.causes} & ELSEWHERE, report
 
