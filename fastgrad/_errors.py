@@ -22,6 +22,9 @@ __all__ = [
     "WorkerError",
 ]
 
+# What stands between two functions of fastgrad: contexts, and threads.
+_OWN_FRAMES = {"fastgrad", "contextlib", "concurrent", "threading"}
+
 
 class FastgradError(Exception):
     """Root of fastgrad's own errors; what `f` raises passes through unchanged.
@@ -150,10 +153,35 @@ def written_error(where: str, function: str = "f", *, undone: bool) -> MutationE
 @contextmanager
 def written_by(function: str) -> Iterator[None]:
     """Errors about an `f` that wrote, said of the function of the user's that stands for it."""
+    with renamed("f", function, MutationError):
+        yield
+
+
+@contextmanager
+def renamed(theirs: str, ours: str, *kinds: type[FastgradError]) -> Iterator[None]:
+    """Errors of these kinds whose subject is one name, said of another one.
+
+    Only the subject, with which they begin, is another one: an array may have the same name. What
+    a function of the user's raised, as by a call of fastgrad's own in it, is about its functions.
+    """
     try:
         yield
-    except MutationError as error:
-        raise MutationError(str(error).replace("`f`", f"`{function}`")) from None
+    except kinds as error:
+        said, subject = str(error), f"`{theirs}`"
+        if theirs != ours and said.startswith(subject) and not is_nested(error):
+            error.args = (f"`{ours}`" + said.removeprefix(subject),)
+        raise
+
+
+def is_nested(error: BaseException) -> bool:
+    """Whether an error that was caught in fastgrad came out of a function of the user's."""
+    trace = error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__") or ""
+        if module.partition(".")[0] not in _OWN_FRAMES:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def lent_error() -> MutationError:

@@ -45,13 +45,16 @@ __all__ = [
 Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
 
 
-def as_params(params: Params) -> Params:
-    """Return what `f` will receive: `params` itself, or a copy in which numbers are arrays."""
+def as_params(params: Params, name: str = "params") -> Params:
+    """Return what `f` will receive: `params` itself, or a copy in which numbers are arrays.
+
+    `name` is what the user calls them.
+    """
     if type(params) is np.ndarray or _is_flat(params):
         return params
     if isinstance(params, bool):  # alone it is no flag
         return np.array(params, dtype=np.float64)
-    return _with_arrays(params, "", ())
+    return _with_arrays(params, "", (), name)
 
 
 def _is_flat(node: Any) -> bool:
@@ -65,7 +68,7 @@ def _is_flat(node: Any) -> bool:
     return set(map(type, node.values() if kind is dict else node)) == {np.ndarray}
 
 
-def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
+def _with_arrays(node: Any, path: str, above: tuple[int, ...], name: str) -> Any:
     """The node itself if it holds no numbers; otherwise a copy that shares its arrays."""
     if isinstance(node, np.ndarray) or node is None or isinstance(node, bool):
         return node  # `f` tests a flag: it is refused later, and not moved as a number
@@ -74,12 +77,12 @@ def _with_arrays(node: Any, path: str, above: tuple[int, ...]) -> Any:
     if isinstance(node, (float, complex, np.number)):
         return np.array(node)
     if isinstance(node, (list, tuple)) and only_numbers(node, ()):
-        return _array_of_numbers(node, path or "params")
+        return _array_of_numbers(node, path or name)
     parts = children(node, path)
     if parts is None:
         return node
     _check_finite(node, path, above)
-    made = [_with_arrays(child, label, (*above, id(node))) for label, child in parts]
+    made = [_with_arrays(child, label, (*above, id(node)), name) for label, child in parts]
     # `f` gets the very containers of the user wherever these hold arrays already.
     same = all(new is old for new, (_, old) in zip(made, parts, strict=True))
     return node if same else with_children(node, made)
@@ -252,12 +255,15 @@ def as_numbers(node: Any, name: str) -> Any:
     return array if array.dtype == np.longdouble else array.astype(wide)
 
 
-def pair(params: Params, other: Any, name: str, path: str = "") -> Iterator[tuple[Leaf, Any]]:
+def pair(
+    params: Params, other: Any, name: str, path: str = "", like: str = ""
+) -> Iterator[tuple[Leaf, Any]]:
     """Pair each leaf of `params` with what stands in its place in `other`.
 
     Kinds of containers must agree, keys and lengths exactly: list and tuple count as one kind, and
     so do all that have names for what they hold. A plain sequence stands for a namedtuple, and the
-    other way round, in its order. `name` is what the caller calls `other`.
+    other way round, in its order. `name` is what the caller calls `other`, and `like` are the words
+    for what it must be like where that is not the parameters, from whose top `path` is then told.
     """
     if type(params) is np.ndarray:
         yield _leaf(path or "params", params), other

@@ -25,7 +25,7 @@ from fastgrad._checks.wording import Wording
 from fastgrad._derivatives.given import GradientFunction
 from fastgrad._derivatives.numeric_gradient import NumericGradient
 from fastgrad._derivatives.sides import offsets_of, rooms_within, slope_weights
-from fastgrad._errors import InputTypeError, InputValueError, MutationError, written_by
+from fastgrad._errors import InputTypeError, InputValueError, MutationError, renamed, written_by
 from fastgrad._evaluation.bounds import Bounds, bounds_of
 from fastgrad._evaluation.lenient import Lenient
 from fastgrad._evaluation.meter import Metered
@@ -207,10 +207,8 @@ def evaluated(grad: Any) -> str:
 @contextmanager
 def called(theirs: str, ours: str) -> Iterator[None]:
     """Errors about one of the user's functions, said of another name."""
-    try:
+    with renamed(theirs, ours, InputTypeError, InputValueError, MutationError):
         yield
-    except (InputTypeError, InputValueError, MutationError) as error:
-        raise type(error)(str(error).replace(f"`{theirs}`", f"`{ours}`")) from None
 
 
 def _judged(

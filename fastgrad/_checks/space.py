@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +106,7 @@ class Space:
             raise InputTypeError(
                 f"{said} None; it must {'return' if who else 'be'} an array, or a nest of arrays"
             )
-        node = value if who else _with_arrays(value, name)
+        node = value if who else as_params(value, name)
         try:
             structure = _described(node, name, leaves, who)
         except RecursionError:
@@ -187,14 +186,6 @@ class Space:
             )
         for label, child in parts:
             self._fill(child, found[label], label, who, out)
-
-
-def _with_arrays(value: Any, name: str) -> Any:
-    """The argument of this name, with arrays in place of numbers."""
-    try:
-        return as_params(value)
-    except (InputTypeError, InputValueError) as error:
-        raise type(error)(re.sub(r"\bparams\b", name, str(error))) from None
 
 
 def _described(node: Any, path: str, leaves: list[SpaceLeaf], who: str) -> Any:

@@ -20,7 +20,7 @@ from fastgrad._derivatives.pieces import Piece
 from fastgrad._derivatives.steps import steps_of
 from fastgrad._derivatives.within import pieces_within
 from fastgrad._dtypes import is_extended
-from fastgrad._errors import InputTypeError, InputValueError
+from fastgrad._errors import InputTypeError, InputValueError, is_nested
 from fastgrad._evaluation.bounds import bounds_of
 from fastgrad._evaluation.lenient import quiet
 from fastgrad._evaluation.local import check_callable, is_plain_function, of_numbers
@@ -139,8 +139,7 @@ def derivative(
     how = {"eps": eps, "rel_eps": rel_eps, "f0": f0, "bounds": bounds, "workers": workers}
     if isinstance(x, np.ndarray) and x.ndim:
         return _of_array(f, _checked(x), nth, method, how)
-    with _said_of_x():
-        place = as_params(x)
+    place = as_params(x, "x")
     if not isinstance(place, np.ndarray) or place.ndim or place.dtype.kind != "f":
         # Of most things their own text says more than their type, but for where they are.
         said = describe(x) if " at 0x" in repr(x) else repr(x)
@@ -191,7 +190,9 @@ def _said_of_x() -> Iterator[None]:
     try:
         yield
     except (InputTypeError, InputValueError) as error:
-        raise type(error)(re.sub(r"\bparams\b", "x", str(error))) from None
+        if not is_nested(error):
+            error.args = (re.sub(r"\bparams\b", "x", str(error)),)
+        raise
 
 
 def _looked_at(

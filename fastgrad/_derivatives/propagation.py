@@ -102,7 +102,7 @@ def propagate(
     12.0 0.52
     """
     check_callable(f, "f")
-    argument = as_params(x)
+    argument = as_params(x, "x")
     if not isinstance(argument, np.ndarray):
         raise InputTypeError(
             f"`x` must be one real array or number; got {describe(x)} (put all of them into one "

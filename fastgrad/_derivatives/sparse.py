@@ -250,7 +250,7 @@ def sparse_hessian(
 
 def one_real_array(x: Any) -> Leaf:
     """The only array of the parameters, which must be real."""
-    argument = as_params(x)
+    argument = as_params(x, "x")
     if not isinstance(argument, np.ndarray):
         if argument is not None:
             flatten(argument)  # which says what is wrong with a tensor and the like

@@ -15,7 +15,7 @@ __all__ = ["vectors_of"]
 def vectors_of(argument: Params, v: Any) -> list[np.ndarray]:
     """The vector `v`, leaf by leaf, as finite numbers in float64."""
     vectors = []
-    for leaf, given in pair(argument, as_params(v), "v"):
+    for leaf, given in pair(argument, as_params(v, "v"), "v"):
         array = np.asarray(given)
         if array.dtype.kind not in "iuf":
             raise InputTypeError(

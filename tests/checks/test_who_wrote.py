@@ -175,3 +175,108 @@ def test_a_gradient_that_takes_an_array_out_of_its_container_is_named(change, op
     with pytest.raises(fg.MutationError, match=r"^`grad` replaced `[ab]`, or took it out"):
         fg.check_gradient(lambda p: (p["a"] ** 2 + p["b"] ** 2).sum(), taking, params, **options)
     assert {name: bits(array) for name, array in arrays.items()} == before
+
+
+def inner_error(call):
+    """What a call says on its own."""
+    with pytest.raises(fg.FastgradError) as caught:
+        call()
+    return type(caught.value), str(caught.value)
+
+
+def refuses_integers():
+    fg.check_gradient(energy, slopes, {"params": np.ones(2, int)})
+
+
+def refuses_a_claim():
+    fg.check_jacobian(squares, lambda x: np.ones(7), np.ones(3))
+
+
+def finds_a_writer():
+    fg.gradient(writing(energy), np.ones(3))
+
+
+def finds_a_large_writer():
+    fg.gradient(writing(energy), np.ones(40))
+
+
+def finds_a_writing_slope():
+    fg.hessian(energy, np.ones(3), writing(slopes))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        refuses_integers,
+        refuses_a_claim,
+        finds_a_writer,
+        finds_a_large_writer,
+        finds_a_writing_slope,
+    ],
+)
+@pytest.mark.parametrize(("call", "caller", "size"), WRITERS)
+def test_an_error_of_a_call_inside_is_left_as_it_is(call, caller, size, inner):
+    ask, functions = CALLS[call]
+
+    def calling(x, *more):
+        inner()
+        return functions[caller](x, *more)
+
+    kind, said = inner_error(inner)
+    # A check goes on without the values at which `f` raises, and may say so instead.
+    found = None
+    try:
+        ask(np.linspace(1.0, 3.0, size), **functions | {caller: calling})
+    except fg.FastgradError as error:
+        found = error
+    if isinstance(found, (fg.InputTypeError, fg.InputValueError, fg.MutationError)):
+        assert (type(found), str(found)) == (kind, said)
+
+
+@pytest.mark.parametrize("inner", [refuses_integers, finds_a_writer])
+def test_an_error_of_a_call_inside_a_derivative_is_left_as_it_is(inner):
+    def calling(t):
+        inner()
+        return t
+
+    kind, said = inner_error(inner)
+    with pytest.raises(kind) as caught:
+        fg.derivative(calling, 1.0)
+    assert str(caught.value) == said
+
+
+def sum_of_squares(p):
+    return sum((array**2).sum() for array in p.values())
+
+
+def identity(p):
+    return {name: {name: 2 * np.eye(array.size)} for name, array in p.items()}
+
+
+def doubled(p):
+    return {name: 2 * array for name, array in p.items()}
+
+
+@pytest.mark.parametrize("name", ["f", "params", "grad", "jac"])
+@pytest.mark.parametrize("replaces", [False, True])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda grad, p: fg.hessian(sum_of_squares, p, grad),
+        lambda grad, p: fg.hvp(sum_of_squares, p, p, grad),
+        lambda grad, p: fg.check_hessian(sum_of_squares, identity, p, grad),
+    ],
+)
+def test_a_leaf_keeps_its_name_in_what_is_said_of_a_function(call, name, replaces):
+    def changes(p):
+        found = doubled(p)
+        if replaces:
+            p[name] = p[name].copy()
+        else:
+            p[name][...] = 0.0
+        return found
+
+    with pytest.raises(fg.MutationError) as caught:
+        call(changes, {name: np.ones(3)})
+    verb = "replaced" if replaces else "wrote into its input:"
+    assert str(caught.value).startswith(f"`grad` {verb} `{name}")
