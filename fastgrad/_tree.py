@@ -44,6 +44,8 @@ __all__ = [
 
 Params: TypeAlias = Any  # an array, or a nest of containers of arrays; typing cannot say more
 
+_LIKE = "the parameters"  # what other nests must be like
+
 
 def as_params(params: Params, name: str = "params") -> Params:
     """Return what `f` will receive: `params` itself, or a copy in which numbers are arrays.
@@ -256,14 +258,14 @@ def as_numbers(node: Any, name: str) -> Any:
 
 
 def pair(
-    params: Params, other: Any, name: str, path: str = "", like: str = ""
+    params: Params, other: Any, name: str, path: str = "", like: str = "", *, top: bool = True
 ) -> Iterator[tuple[Leaf, Any]]:
     """Pair each leaf of `params` with what stands in its place in `other`.
 
     Kinds of containers must agree, keys and lengths exactly: list and tuple count as one kind, and
     so do all that have names for what they hold. A plain sequence stands for a namedtuple, and the
-    other way round, in its order. `name` is what the caller calls `other`, and `like` are the words
-    for what it must be like where that is not the parameters, from whose top `path` is then told.
+    other way round, in its order. `name` is what the caller calls `other`, and `like` the words for
+    what it must be like, where `name` alone says what has that place at the top.
     """
     if type(params) is np.ndarray:
         yield _leaf(path or "params", params), other
@@ -282,14 +284,21 @@ def pair(
         if _has_names(params) and not isinstance(params, Mapping):
             wanted += " or a dict of its fields"
         raise InputTypeError(
-            f"`{name}` must be {wanted} at `{path or 'params'}`, like the parameters; "
+            f"`{name}` must be {wanted}{_place(path, like, top)}, like {like or _LIKE}; "
             f"got {_sized(other)}"
         )
     theirs = dict(others)
     if set(labels) != set(theirs):
-        _refuse_labels(name, path, labels, list(theirs))
+        said = f"`{name}` must have the structure of {like or _LIKE}{_place(path, like, top)}"
+        there = "there" if like else "to `params`"
+        raise InputValueError(f"{said}: it {_differing(labels, list(theirs), there)}")
     for label, child in parts:
-        yield from pair(child, theirs[label], name, label)
+        yield from pair(child, theirs[label], name, label, like, top=False)
+
+
+def _place(path: str, like: str, top: bool) -> str:
+    """Where a container stands, in words."""
+    return "" if like and top else f" at `{path or 'params'}`"
 
 
 def _counterparts(
@@ -357,11 +366,9 @@ def is_function(params: Any) -> bool:
     return callable(params) and not hasattr(params, "__array__") and children(params, "") is None
 
 
-def _refuse_labels(name: str, path: str, wanted: list[str], seen: list[str]) -> None:
+def _differing(wanted: list[str], seen: list[str], there: str) -> str:
+    """What a container lacks, and what it has that is not wanted."""
     missing = ", ".join(f"`{label}`" for label in wanted if label not in seen)
     extra = ", ".join(f"`{label}`" for label in seen if label not in wanted)
-    said = [f"lacks {missing}" * bool(missing), f"has {extra}, unknown to `params`" * bool(extra)]
-    raise InputValueError(
-        f"`{name}` must have the structure of the parameters at `{path or 'params'}`: "
-        f"it {' and '.join(filter(None, said))}"
-    )
+    said = [f"lacks {missing}" * bool(missing), f"has {extra}, unknown {there}" * bool(extra)]
+    return " and ".join(filter(None, said))

@@ -13,7 +13,7 @@ from fastgrad._derivatives.given import got_type, read_array
 from fastgrad._errors import InputTypeError, InputValueError
 from fastgrad._tree import Params, pair
 
-__all__ = ["check_claim", "claimed", "given", "paired"]
+__all__ = ["check_claim", "claimed", "given"]
 
 
 def check_claim(jac: Any, name: str = "jac", derivative: str = "Jacobian") -> None:
@@ -58,8 +58,8 @@ def _parts(value: Any, layout: Layout, argument: Params) -> Iterator[Any]:
     if layout.square:
         root, like, kind = "", "the parameters", "Hessian"
     try:
-        for leaf, nest in paired(outputs, value, root, like, "jac"):
-            for _, part in paired(argument, nest, "", "the parameters", f"jac` at `{leaf.path}"):
+        for leaf, nest in pair(outputs, value, "jac", root, like):
+            for _, part in pair(argument, nest, f"jac` at `{leaf.path}", "", "the parameters"):
                 yield part
     except (InputTypeError, InputValueError) as error:
         again = " again" * layout.square
@@ -67,18 +67,6 @@ def _parts(value: Any, layout: Layout, argument: Params) -> Iterator[Any]:
             f"{error}. A {kind} has the structure of {like}, and in place of each array there that "
             f"of the parameters{again}, as with jax.{kind.lower()}"
         ) from None
-
-
-def paired(params: Any, other: Any, path: str, like: str, name: str) -> Iterator[Any]:
-    """As `pair`, and in an error the words for what the containers must be like."""
-    try:
-        yield from pair(params, other, name, path)
-    except (InputTypeError, InputValueError) as error:
-        said = str(error).replace(f" at `{path or 'params'}`, like", ", like")
-        said = said.replace("like the parameters", f"like {like}")
-        said = said.replace("the structure of the parameters", f"the structure of {like}")
-        said = said.replace(f" at `{path or 'params'}`: it", ": it")
-        raise type(error)(said.replace("unknown to `params`", "unknown there")) from None
 
 
 def _block_array(block: Block, value: Any) -> np.ndarray:

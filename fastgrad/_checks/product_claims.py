@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from fastgrad._checks.claim import Analytic, compared, raised, spacing_of
-from fastgrad._checks.jacobian_claim import paired
 from fastgrad._checks.layout import Layout
 from fastgrad._derivatives.given import arrays_of, column_of, got_type, read_array
 from fastgrad._dtypes import EPS, eps_of
@@ -22,7 +21,7 @@ from fastgrad._errors import FastgradError, InputTypeError, InputValueError
 from fastgrad._evaluation.meter import Metered
 from fastgrad._leaf import Leaf
 from fastgrad._outputs import OutputLeaf, Outputs
-from fastgrad._tree import Params, unflatten
+from fastgrad._tree import Params, pair, unflatten
 
 __all__ = ["Pulled", "Pushed", "by_columns", "by_rows", "fractions", "pushed_of", "spacings"]
 
@@ -134,9 +133,7 @@ class Pushed:
         given = self.jvp(self.argument, unflatten(self.argument, iter(parts)))
         nest = self.outputs.tree([np.empty(leaf.shape) for leaf in self.outputs.leaves])
         try:
-            paired_parts = [
-                part for _, part in paired(nest, given, "out", "what `f` returns", "jvp")
-            ]
+            paired_parts = [part for _, part in pair(nest, given, "jvp", "out", "what `f` returns")]
             return [
                 _output_array(leaf, part)
                 for leaf, part in zip(self.outputs.leaves, paired_parts, strict=True)

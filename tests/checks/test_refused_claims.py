@@ -229,3 +229,14 @@ def test_noise_is_said_to_be_more_than_a_gradient_only_where_it_is(scale, backen
         assert (found[3] == "more than the gradient itself") == more
         told.add(more)
     assert told
+
+
+@pytest.mark.parametrize("name", ["params", "a"])
+def test_the_place_of_a_container_is_told_whatever_its_name(name):
+    def f(p):
+        return (p[name]["w"] ** 2).sum()
+
+    with pytest.raises(fg.FastgradError) as caught:
+        fg.check_hessian(f, {name: np.eye(2)}, {name: {"w": np.ones(2)}})
+    said = f"`hess` must be a dict at `{name}`, like the parameters; got an array of shape (2, 2)"
+    assert str(caught.value).startswith(said)
