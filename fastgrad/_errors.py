@@ -39,6 +39,9 @@ class FastgradError(Exception):
     InputTypeError
     """
 
+    # Whether it came out of a function of the user's in a worker, from which no traceback comes.
+    nested = False
+
 
 class InputTypeError(FastgradError, TypeError):
     """A parameter, a gradient or a value returned by `f` is of the wrong kind."""
@@ -175,6 +178,8 @@ def renamed(theirs: str, ours: str, *kinds: type[FastgradError]) -> Iterator[Non
 
 def is_nested(error: BaseException) -> bool:
     """Whether an error that was caught in fastgrad came out of a function of the user's."""
+    if isinstance(error, FastgradError) and error.nested:
+        return True
     trace = error.__traceback__
     while trace is not None:
         module = trace.tb_frame.f_globals.get("__name__") or ""

@@ -9,6 +9,8 @@ import time
 
 import numpy as np
 
+import fastgrad as fg
+
 table = np.linspace(0.5, 2.0, 12)
 
 
@@ -148,6 +150,20 @@ def writes(x):
 def writes_later(x):
     """Not where a worker's copy is compared with the original."""
     return writes(x) if moved_singly(x) else cubes(x)
+
+
+def slopes_that_call_later(x):
+    """A gradient with a call of fastgrad's own in it that fails, once a parameter has moved."""
+    if not np.array_equal(x, np.ones(12)):
+        fg.gradient(writes, np.ones(3))
+    return 2 * x
+
+
+def slopes_that_write_later(x):
+    found = 2 * x
+    if not np.array_equal(x, np.ones(12)):
+        x[0] = 0.0
+    return found
 
 
 def replaces_later(p):

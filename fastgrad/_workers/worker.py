@@ -18,7 +18,7 @@ from typing import Any
 
 from fastgrad import _backend
 from fastgrad._dtypes import eps_of
-from fastgrad._errors import InputValueError, WorkerError
+from fastgrad._errors import FastgradError, InputValueError, WorkerError, is_nested
 from fastgrad._evaluation.bounds import Bounds, Within
 from fastgrad._evaluation.direction import Region, Uniform
 from fastgrad._evaluation.guard import Guard
@@ -93,6 +93,7 @@ class Failure:
     text: str
     pickled: bytes | None
     notes: tuple[str, ...]
+    nested: bool = False  # whether a function of the user's raised it
 
     @staticmethod
     def of(error: BaseException) -> Failure:
@@ -107,7 +108,8 @@ class Failure:
                 pickled = None
         except Exception:  # of the user's own __reduce__ or __init__
             pickled = None
-        return Failure(kind, text, pickled, tuple(getattr(error, "__notes__", ())))
+        notes = tuple(getattr(error, "__notes__", ()))
+        return Failure(kind, text, pickled, notes, is_nested(error))
 
     def error(self) -> BaseException:
         """The exception, with the worker's traceback as its cause."""
@@ -120,6 +122,8 @@ class Failure:
         # Some types bring their notes along.
         for note in self.notes[len(getattr(error, "__notes__", ())) :]:
             error.add_note(note)
+        if isinstance(error, FastgradError):
+            error.nested = self.nested
         error.__cause__ = WorkerError(f"raised in a worker:\n{self.text}")
         return error  # type: ignore[no-any-return]
 

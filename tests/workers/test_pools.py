@@ -132,3 +132,13 @@ def test_what_map_raises_passes_through():
 
     with pytest.raises(OSError, match="no network"):
         fg.gradient(sendable.cubes, np.ones(3), workers=strange)
+
+
+@pytest.mark.parametrize(
+    ("grad", "who"),
+    [(sendable.slopes_that_call_later, "f"), (sendable.slopes_that_write_later, "grad")],
+)
+@pytest.mark.parametrize("workers", [None, 2])
+def test_an_error_in_a_worker_is_about_the_same_function_as_without(grad, who, workers):
+    with pytest.raises(fg.MutationError, match=f"^`{who}` wrote into its input: `params"):
+        fg.hessian(sendable.cubes, np.ones(12), grad, workers=workers)
