@@ -216,7 +216,7 @@ class Guard:
         return self
 
     @property
-    def reals(self) -> list[np.ndarray]:
+    def _as_reals(self) -> list[np.ndarray]:
         """The memory that was found as real numbers: `f` may change shape and flags of arrays."""
         if self._reals is None:
             both = zip(self.leaves, self.found, strict=True)
@@ -229,7 +229,7 @@ class Guard:
     def kernels(self) -> list[ModuleType]:
         """Which kernel can work on each of them."""
         if self._kernels is None:
-            self._kernels = list(map(_backend.kernel_for, self.reals))
+            self._kernels = list(map(_backend.kernel_for, self._as_reals))
         return self._kernels
 
     def _copied(self) -> list[_memory.Fingerprint]:
@@ -248,8 +248,8 @@ class Guard:
     def staying(self) -> Iterator[None]:
         """As long as the context lasts, all memory may stay where a direction has moved it.
 
-        The next direction begins at the copy. What else reads the parameters, or calls `f`, calls
-        `view` or `settle` before.
+        The next direction begins at the copy. Other parts read the parameters by `view` alone, which
+        puts them back; what calls `f` calls `settle` before.
         """
         before, self.stays = self.stays, True
         try:
@@ -270,7 +270,7 @@ class Guard:
             self.settle()
         if self.found[leaf].changed():
             raise _errors.moved_error(self.leaves[leaf].path)
-        return self.reals[leaf]
+        return self._as_reals[leaf]
 
     def check(self, who: str = "f") -> None:
         """Refuse what was done if `who` wrote into the parameters, none of which is moved."""
@@ -306,7 +306,7 @@ class Guard:
             if found.changed():
                 raise _errors.moved_error(self.leaves[region.leaf].path)
             index: Any = (*region.box, ...)  # the dots make a view of a 0-d array too
-            view: np.ndarray = self.reals[region.leaf][index]
+            view: np.ndarray = self._as_reals[region.leaf][index]
             # A longdouble has padding, which copies of numbers may leave out, and of bytes do not.
             bits = view.view(f"V{view.itemsize}") if view.itemsize > 8 else view
             copy = None if kept is None else as_real(kept[region.leaf].view)[index].view(bits.dtype)
@@ -325,7 +325,7 @@ class Guard:
 
     def _is_whole(self, direction: Direction) -> bool:
         """Whether a direction moves all entries."""
-        moved = [region.of(self.reals[region.leaf]).size for region in direction.regions]
+        moved = [region.of(self._as_reals[region.leaf]).size for region in direction.regions]
         return sum(moved) == sum([leaf.real.size for leaf in self.leaves])
 
     @contextmanager
