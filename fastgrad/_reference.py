@@ -30,7 +30,7 @@ from fastgrad._memory import (
 from fastgrad._outputs import Outputs
 from fastgrad._reference_batch import doubtful_entries, small_batch
 from fastgrad._reference_beside import held_up_to, third_differences, values_beside
-from fastgrad._reference_coloring import ascending, color, holds_group, move_group, spread
+from fastgrad._reference_coloring import color, holds_group, move_group, order_of_rows, spread
 from fastgrad._reference_first import (
     agreeing,
     agreement,
@@ -81,7 +81,6 @@ __all__ = [
     "agreement",
     "all_same",
     "any_changed",
-    "ascending",
     "bounds",
     "central_samples",
     "checksum",
@@ -117,6 +116,7 @@ __all__ = [
     "norm_error",
     "odd_moves",
     "odd_table",
+    "order_of_rows",
     "plain_layout",
     "quotients",
     "relative_step",

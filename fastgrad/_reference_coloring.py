@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fastgrad._stencils import Steps
 
-__all__ = ["ascending", "color", "holds_group", "move_group", "spread"]
+__all__ = ["color", "holds_group", "move_group", "order_of_rows", "spread"]
 
 # One word of 64 bits for each row: see src/coloring.pxi.
 _COLORS_PER_ROUND = 64
@@ -56,12 +56,12 @@ def _points(before: np.ndarray, steps: Steps, offset: float) -> tuple[np.ndarray
         return (wide + offset * h).astype(before.dtype), wide
 
 
-def ascending(starts: np.ndarray, rows: np.ndarray, m: int, ends: np.ndarray | None) -> int:
-    """Whether the rows of each column are in order, and none twice: 1 if so, or 0.
+def order_of_rows(starts: np.ndarray, rows: np.ndarray, m: int, ends: np.ndarray | None) -> int:
+    """What a pattern of `m` rows in CSC form is like: see `color`.
 
-    It returns -1 for arrays that are no pattern of `m` rows in CSC form: see `color`. With `ends`,
-    scratch memory of their type and of shape (m,), the matrix is square, and 2 is returned if it is
-    symmetric as well.
+    -1: these arrays are no pattern; 0: the rows of a column are not in order, or one is there
+    twice; 1: they are in order; 2: and the matrix is symmetric. That is looked at with `ends`
+    alone, scratch memory of their type and of shape (m,), and of square matrices.
     """
     if starts[0] != 0 or starts[-1] > len(rows) or (np.diff(starts) < 0).any():
         return -1

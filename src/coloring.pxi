@@ -73,8 +73,8 @@ def holds_group(cnp.ndarray target, cnp.ndarray entries, cnp.ndarray before, obj
 
 # ---------------------------------------------------------------- patterns
 #
-# So little is done with an entry that processors wait for the next ones: rows are fetched ahead.
-# On a Xeon with busy neighbors a look at a pattern of 3e6 entries then takes half the time.
+# So little is done with an entry that processors wait for the next ones: rows are fetched ahead,
+# which halves the time of a look at a pattern of 3e6 entries.
 
 cdef extern from *:
     """
@@ -101,9 +101,9 @@ ctypedef fused index_t:
     int64_t
 
 
-cdef int order_of_rows(const index_t* starts, const index_t* rows, intptr_t n, intptr_t count,
-                       intptr_t m, index_t* ends) noexcept nogil:
-    """See `ascending`; `ends[i]` tells where column `i` has the next of its rows, unless NULL."""
+cdef int order_in(const index_t* starts, const index_t* rows, intptr_t n, intptr_t count,
+                  intptr_t m, index_t* ends) noexcept nogil:
+    """See `order_of_rows`; `ends[i]` tells where column `i` has the next of its rows, unless NULL."""
     cdef intptr_t j
     cdef index_t e, i, before, at
     cdef bint ascends = True
@@ -133,7 +133,7 @@ cdef int order_of_rows(const index_t* starts, const index_t* rows, intptr_t n, i
     return ascends + (ascends and symmetric)
 
 
-def ascending(cnp.ndarray starts, cnp.ndarray rows, intptr_t m, cnp.ndarray ends):
+def order_of_rows(cnp.ndarray starts, cnp.ndarray rows, intptr_t m, cnp.ndarray ends):
     cdef intptr_t n = cnp.PyArray_DIM(starts, 0) - 1
     cdef intptr_t count = cnp.PyArray_DIM(rows, 0)
     cdef void* s = cnp.PyArray_DATA(starts)
@@ -143,9 +143,9 @@ def ascending(cnp.ndarray starts, cnp.ndarray rows, intptr_t m, cnp.ndarray ends
     cdef int found
     with nogil:
         if narrow:
-            found = order_of_rows(<int32_t*> s, <int32_t*> r, n, count, m, <int32_t*> e)
+            found = order_in(<int32_t*> s, <int32_t*> r, n, count, m, <int32_t*> e)
         else:
-            found = order_of_rows(<int64_t*> s, <int64_t*> r, n, count, m, <int64_t*> e)
+            found = order_in(<int64_t*> s, <int64_t*> r, n, count, m, <int64_t*> e)
     return found
 
 

@@ -141,7 +141,7 @@ def _of_sparse(matrix: Any, sparse: Any) -> "Pattern":
     kind = np.int32 if starts.dtype == np.int32 == rows.dtype else np.int64
     starts, rows = np.ascontiguousarray(starts, kind), np.ascontiguousarray(rows, kind)
     ends = np.empty(n, kind) if by_row and m == n else None
-    order = _backend.kernel.ascending(starts, rows, m, ends) if len(starts) == n + 1 else -1
+    order = _backend.kernel.order_of_rows(starts, rows, m, ends) if len(starts) == n + 1 else -1
     if order < 0:
         raise InputValueError(
             "`sparsity` must hold indices within its shape, and ascending ones in `indptr`; got "

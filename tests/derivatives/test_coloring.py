@@ -194,7 +194,7 @@ def test_patterns_by_row_and_by_column(mask, form, symmetric):
 
 
 def order_of(starts, rows, m, *, square):
-    """What `ascending` is to say, from its definition."""
+    """What `order_of_rows` is to say, from its definition."""
     fits = starts[0] == 0 and starts[-1] <= len(rows) and all(np.diff(starts) >= 0)
     if not fits or any(not 0 <= i < m for i in rows[: starts[-1]]):
         return -1
@@ -221,7 +221,7 @@ def test_order_of_patterns(mask, square, kind, data):
     m, n = mask.shape
     ends = np.empty(n, kind) if square else None
     expected = order_of(starts, rows, m, square=square)
-    assert _backend.kernel.ascending(starts, rows, m, ends) == expected
+    assert _backend.kernel.order_of_rows(starts, rows, m, ends) == expected
     if expected < 0:
         for form, shape in ((sparse.csc_array, (m, n)), (sparse.csr_array, (n, m))):
             given = form(shape)
