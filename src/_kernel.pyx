@@ -315,7 +315,7 @@ cdef inline Forgiving forgiving_or_none(object f):
 
 
 cdef inline object forgiven(object f, vectorcallfunc vectorcall, object argument, Forgiving soft):
-    # The exceptions are in a function of their own: with them the compiler does not inline this one.
+    # Exceptions are in a function of their own: with them the compiler does not inline this one.
     if soft is None:
         return call(f, vectorcall, argument)
     return noted(f, vectorcall, argument, soft)

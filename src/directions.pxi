@@ -73,7 +73,7 @@ cdef in_vectors factors_run(int8_t* out, const int16_t* drawn, Py_ssize_t n) noe
     cdef int32_t size, rest, factor
     for i in range(n):
         size = drawn[i] if drawn[i] > 0 else -drawn[i]
-        rest = size - 3 * ((size * 43691) >> 17)  # modulo 3, of up to 2^16
+        rest = size - 3 * ((size * 43691) >> 17)  # modulo 3, of up to 2^15: no overflow
         factor = 1 << rest
         out[i] = <int8_t> (factor if drawn[i] > 0 else -factor)
 

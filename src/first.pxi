@@ -316,7 +316,8 @@ def agreeing(cnp.ndarray analytic, cnp.ndarray numeric, cnp.ndarray bounds, doub
              double atol):
     cdef Py_ssize_t i
     cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
-    analytic, numeric, bounds = doubles_of(analytic, n), doubles_of(numeric, n), doubles_of(bounds, n)
+    analytic, numeric = doubles_of(analytic, n), doubles_of(numeric, n)
+    bounds = doubles_of(bounds, n)
     cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
     cdef const double* d = <const double*> cnp.PyArray_DATA(numeric)
     cdef const double* bound = <const double*> cnp.PyArray_DATA(bounds)
@@ -391,20 +392,30 @@ cpdef survey(cnp.ndarray claimed, list found, double below):
     cdef Fingerprint each
     cdef const double* a = <const double*> cnp.PyArray_DATA(claimed)
     cdef double most = 0.0
-    cdef double size, x
+    cdef double size
+    cdef double room[TERMS]
+    cdef const double* at
+    cdef int64_t bits
+    cdef int64_t count
     cdef bint tiny = False
-    cdef Py_ssize_t i, n
+    cdef Py_ssize_t n, cols, part
+    cdef Py_ssize_t start
     cdef Py_ssize_t done = 0
     for each in found:
         n = cnp.PyArray_SIZE(each.view)
         if done + n > cnp.PyArray_DIM(claimed, 0):
             raise ValueError(f"{cnp.PyArray_DIM(claimed, 0)} entries are claimed, there are more")
-        for i in range(n):
-            x = read(&each.held.array, i)
-            tiny |= 0.0 < fabs(x) < below
-            size = fabs(a[done + i]) * length_of(x)
-            if size < INFINITY:
-                most = larger(most, size)
+        cols = side_by_side(&each.held.array, 1, n)
+        start = 0
+        while start < n:
+            part = n - start
+            at = wide(&each.held.array, cols, start, &part, room)
+            steepest_run(&bits, a + done + start, at, part)
+            memcpy(&size, &bits, sizeof(size))
+            most = larger(most, size)
+            tiny_run(&count, at, below, part)
+            tiny |= count > 0
+            start += part
         done += n
     return most, tiny
 
@@ -436,7 +447,8 @@ def steepest(cnp.ndarray claimed, cnp.ndarray x):
     return most
 
 
-cdef in_vectors tiny_run(int64_t* count, const double* x, double below, Py_ssize_t n) noexcept nogil:
+cdef in_vectors tiny_run(int64_t* count, const double* x, double below,
+                         Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     cdef int64_t found = 0
     cdef double size
@@ -480,16 +492,6 @@ cdef const double* wide(const View* view, Py_ssize_t cols, Py_ssize_t start, Py_
     for i in range(n[0]):
         room[i] = (<const float*> at)[i]
     return room
-
-
-cdef inline double read(const View* view, Py_ssize_t entry) noexcept nogil:
-    if view.itemsize == 4:
-        return (<float*> locate(view, entry))[0]
-    return (<double*> locate(view, entry))[0]
-
-
-cdef inline double length_of(double x) noexcept nogil:
-    return fabs(x) if 1.0 < fabs(x) < INFINITY else 1.0
 
 
 # The exponent of a float64.

@@ -149,7 +149,11 @@ class _Joint:
 
 
 def _squares(claim: LeafClaim) -> Iterator[float]:
-    """Squares of what is claimed over the lengths, summed box by box: no copy of a large leaf."""
+    """Squares of what is claimed over the lengths, summed box by box: no copy of a large leaf.
+
+    One sum where the leaf lies as it is claimed: the norm's last bits may differ from those of
+    boxes, which moves and bounds of a few digits do not need.
+    """
     guard, k, square = claim.run.guard, claim.number, _backend.kernel.slope_square
     if guard.leaves[k] is claim.leaf:  # and not some of its entries
         x = guard.view(k)
