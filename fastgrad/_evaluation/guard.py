@@ -248,8 +248,8 @@ class Guard:
     def staying(self) -> Iterator[None]:
         """As long as the context lasts, all memory may stay where a direction has moved it.
 
-        The next direction begins at the copy. Other parts read the parameters by `view` alone, which
-        puts them back; what calls `f` calls `settle` before.
+        The next direction begins at the copy. Other parts read the parameters by `view` alone,
+        which puts them back; what calls `f` calls `settle` before.
         """
         before, self.stays = self.stays, True
         try:
