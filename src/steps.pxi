@@ -47,7 +47,8 @@ def hidden_by_noise(cnp.ndarray row, cnp.ndarray analytic, cnp.ndarray grown, cn
     cdef double share, ratio, farthest
     share, ratio, farthest = <tuple> rules  # of a kind with names
     cdef cnp.npy_intp n = cnp.PyArray_DIM(analytic, 0)
-    row = rows_of(row, n, 1)
+    row, analytic = rows_of(row, n, 1), doubles_of(analytic, n)
+    grown, length = doubles_of(grown, n), doubles_of(length, n)
     cdef const double* first = <const double*> cnp.PyArray_DATA(row)
     cdef const double* a = <const double*> cnp.PyArray_DATA(analytic)
     cdef const double* g = <const double*> cnp.PyArray_DATA(grown)
@@ -55,7 +56,7 @@ def hidden_by_noise(cnp.ndarray row, cnp.ndarray analytic, cnp.ndarray grown, cn
     cdef cnp.ndarray found = cnp.PyArray_EMPTY(1, &n, cnp.NPY_BOOL, False)
     cdef cnp.ndarray steps = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64, False)
     cdef char* noisy = <char*> cnp.PyArray_DATA(found)
-    cdef double* larger_ = <double*> cnp.PyArray_DATA(steps)
+    cdef double* next_steps = <double*> cnp.PyArray_DATA(steps)
     cdef Py_ssize_t i
     cdef double central, size
     with nogil:
@@ -63,9 +64,9 @@ def hidden_by_noise(cnp.ndarray row, cnp.ndarray analytic, cnp.ndarray grown, cn
             central = first[n + i]
             # Of an entry that is nearly right the error must be seen, and not only the value.
             size = smaller(larger(fabs(a[i]), fabs(central)), fabs(a[i] - central))
-            larger_[i] = first[i] * ratio
+            next_steps[i] = first[i] * ratio
             noisy[i] = (g[i] * first[4 * n + i] > share * size
-                        and larger_[i] <= farthest * reach[i])
+                        and next_steps[i] <= farthest * reach[i])
     return found, steps
 
 

@@ -41,7 +41,7 @@ _MOST_LEAVES = 200
 # Of two arrays the table says as much as a sentence about their order.
 _FEWEST_LAYERS = 3
 # Between the two sides of the name of a block.
-BESIDE = " / "
+_BESIDE = " / "
 
 
 def diagnose(cases: Sequence[Case]) -> tuple[Finding, ...]:
@@ -145,7 +145,7 @@ def _are_layers(paths: Sequence[str]) -> bool:
     found = [re.search(r"\d+", path) for path in paths]
     numbers = [int(each[0]) for each in found if each]
     rising = numbers == sorted(numbers) and len(set(numbers)) > 1
-    return rising and not any(BESIDE in path for path in paths)
+    return rising and not any(_BESIDE in path for path in paths)
 
 
 def kink_met(case: Case) -> Finding:

@@ -58,7 +58,7 @@ class Elsewhere:
             other = group[k]
             if other is not case and other.known.all() and _holds(case, other, len(group)):
                 back = _holds(other, case, len(group))
-                if not back and is_coincidence(case.analytic, firsts):
+                if not back and _may_be_chance(case.analytic, firsts):
                     continue
                 words = f"holds the gradient of `{other.path}`"
                 return Relation(
@@ -134,13 +134,13 @@ def copied(case: Case, box: Box) -> Found | None:
             gain = moved_gain(part, case.own_bound[there])
             if not part.fits(case.numeric[there], gain, ways=n):
                 continue
-            if is_coincidence(part.analytic, case.numeric[~case.wrong]):
+            if _may_be_chance(part.analytic, case.numeric[~case.wrong]):
                 return None  # which depends on the box alone
             return _copy(case, box, there, int(start) - side.start), (box,)
     return None
 
 
-def is_coincidence(claimed: np.ndarray, right: np.ndarray) -> bool:
+def _may_be_chance(claimed: np.ndarray, right: np.ndarray) -> bool:
     """Whether one number that equals another one says nothing: where numbers are often equal.
 
     So are round ones, and those of an array with equal ones in it; in a few values none may show.

@@ -79,6 +79,18 @@ def test_both_see_noise_that_hides_entries_alike(table, off, seed):
         np.testing.assert_array_equal(mine, twin)
 
 
+def test_columns_are_read_as_they_lie():
+    apart = np.abs(np.random.default_rng(1).normal(size=(8, 6)))
+    row, columns = apart[:5, ::2], apart[5:, ::2]
+    expected = _reference.hidden_by_noise(row.copy(), *columns.copy(), LARGER)
+    for found, right in zip(_kernel.hidden_by_noise(row, *columns, LARGER), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+    for k in range(3):
+        short = [each[:-1] if i == k else each for i, each in enumerate(columns)]
+        with pytest.raises(ValueError, match="numbers of float64"):
+            _kernel.hidden_by_noise(row, *short, LARGER)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_parts_of_tables_are_read_as_they_lie(order):
     whole = np.array(np.random.default_rng(0).normal(size=(5, 6, 8)), order=order)
